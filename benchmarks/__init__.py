@@ -1,0 +1,1 @@
+"""Ratios against named baselines. Each module is run by hand: ``python -m benchmarks.main_job``."""

@@ -1,0 +1,15 @@
+"""Data sets of the experiments: what they are, how they are fetched, split, encoded and served.
+
+``python -m data`` lists them.
+
+Example:
+    >>> from data import make_datamodule
+    >>> module = make_datamodule("iris")
+    >>> module.setup()
+    >>> module.describe()["parts"]["test"]["class_counts"]
+    [8, 7, 8]
+"""
+
+from data.data import DATASETS, DataError, DatasetInfo, check_available, get_info, make_datamodule
+
+__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]

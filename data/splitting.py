@@ -1,0 +1,173 @@
+"""One seeded, stratified split into three parts that never divides equal rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.tables import Floats, Integers
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Row numbers of the parts, each in a seeded random order; classes that are not held out."""
+
+    train: Integers
+    val: Integers
+    test: Integers
+    kept_in_train: tuple[int, ...]
+
+
+def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> None:
+    """Refuse sizes that leave a part without rows.
+
+    Args:
+        val_size: Share of the validation part, in (0, 1).
+        test_size: Share of the test part, in (0, 1).
+        rows: Rows in all, if they are known.
+
+    Raises:
+        ValueError: With the parameter, what was found and what would do.
+
+    Example:
+        >>> check_sizes(0.5, 0.5)
+        Traceback (most recent call last):
+        ValueError: val_size + test_size must be < 1 to leave a training part, got 0.5 + 0.5.
+    """
+    for name, size in (("val_size", val_size), ("test_size", test_size)):
+        if (
+            isinstance(size, bool)
+            or not isinstance(size, (int, float, np.floating))
+            or not 0 < size < 1
+        ):
+            raise ValueError(f"{name} must be a share between 0 and 1, exclusive, got {size!r}.")
+    train_size = 1 - val_size - test_size
+    if train_size <= 1e-9:
+        raise ValueError(
+            "val_size + test_size must be < 1 to leave a training part, "
+            f"got {val_size} + {test_size}."
+        )
+    if rows is None:
+        return
+    for name, size in (
+        ("val_size", val_size),
+        ("test_size", test_size),
+        ("val_size + test_size", train_size),
+    ):
+        if math.floor(rows * size + 1e-9) < 1:
+            raise ValueError(
+                f"{name} must leave each part a row, got a share of {size:.4g} of {rows} rows: at "
+                f"least {1 / rows:.4g} would do."
+            )
+
+
+def stratified_split(
+    labels: Integers, groups: Integers, *, val_size: float, test_size: float, seed: int
+) -> Split:
+    """Split rows so that groups stay whole and every class is shared out in proportion.
+
+    Groups of several rows are placed first, the largest first, each where most rows of its classes
+    are still wanted; single rows then fill each part to its exact share. A class in fewer than
+    three groups cannot be in all three parts and stays in training, with every group that holds one
+    of its rows.
+
+    Args:
+        labels: Class of each row.
+        groups: Group of each row, from 0 without gaps.
+        val_size: Share of the validation part.
+        test_size: Share of the test part.
+        seed: Decides everything that is left open.
+
+    Raises:
+        ValueError: If there are too few groups to fill three parts.
+
+    Example:
+        >>> rows = np.arange(20)
+        >>> split = stratified_split(rows % 2, rows, val_size=0.2, test_size=0.2, seed=0)
+        >>> len(split.train), sorted((split.val % 2).tolist())
+        (12, [0, 0, 1, 1])
+    """
+    check_sizes(val_size, test_size)
+    rng = np.random.default_rng(seed)
+    counts = np.zeros(
+        (int(groups.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1), dtype=np.int64
+    )
+    np.add.at(counts, (groups, labels), 1)
+    holders = (counts > 0).sum(axis=0)
+    kept = np.flatnonzero((holders > 0) & (holders < len(PARTS)))
+    part_of = np.full(len(counts), -1)
+    part_of[(counts[:, kept] > 0).any(axis=1)] = 0
+    wanted = _wanted(counts.sum(axis=0), np.array([val_size, test_size]), set(kept.tolist()))
+    wanted[0] -= counts[part_of == 0].sum(axis=0)
+    _place_multiples(counts, part_of, wanted, rng)
+    _place_singles(counts, part_of, wanted, rng)
+    _fill_empty(counts, part_of, np.setdiff1d(np.flatnonzero(holders), kept))
+    parts = [rng.permutation(np.flatnonzero(part_of[groups] == part)) for part in range(len(PARTS))]
+    for name, part in zip(PARTS, parts, strict=True):
+        if not len(part):
+            raise ValueError(
+                f"the {name} part is empty: {len(counts)} distinct rows of {len(holders)} classes "
+                "are too few for three parts; a class needs three to be in each."
+            )
+    train, val, test = parts
+    return Split(train, val, test, tuple(kept.tolist()))
+
+
+def _wanted(totals: Integers, shares: Floats, kept: set[int]) -> Integers:
+    """Rows of each class that each part should have: ``(3, classes)``."""
+    wanted = np.zeros((len(PARTS), len(totals)), dtype=np.int64)
+    carry = np.zeros(2)
+    for c, total in enumerate(totals):
+        held = np.zeros(2, dtype=np.int64)
+        if total and c not in kept:
+            # What rounding took from one class is given back by the next, so that many small
+            # classes do not add up to parts of the wrong size.
+            quota = total * shares + carry
+            held = np.rint(quota).astype(np.int64)
+            while held.sum() > total - 1:
+                held[np.argmax(held)] -= 1
+            carry = np.clip(quota - held, -0.5, 0.5)
+        wanted[:, c] = total - held.sum(), *held
+    return wanted
+
+
+def _place_multiples(
+    counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator
+) -> None:
+    multiples = rng.permutation(np.flatnonzero((part_of < 0) & (counts.sum(axis=1) > 1)))
+    for group in multiples[np.argsort(-counts[multiples].sum(axis=1), kind="stable")]:
+        part = int(np.argmax(wanted @ counts[group]))
+        part_of[group] = part
+        wanted[part] -= counts[group]
+
+
+def _place_singles(
+    counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator
+) -> None:
+    for c in range(counts.shape[1]):
+        singles = rng.permutation(np.flatnonzero((part_of < 0) & (counts[:, c] > 0)))
+        share = np.maximum(wanted[:, c], 0)
+        while share.sum() > len(singles):
+            share[np.argmax(share)] -= 1
+        share[0] += len(singles) - share.sum()
+        for part, members in enumerate(np.split(singles, np.cumsum(share)[:-1])):
+            part_of[members] = part
+
+
+def _fill_empty(counts: Integers, part_of: Integers, classes: Integers) -> None:
+    """Give every class a group in every part, from the part that has most groups of it."""
+    pure = (counts > 0).sum(axis=1) == 1
+    for c in classes:
+        holds = counts[:, c] > 0
+        for part in range(len(PARTS)):
+            groups = np.bincount(part_of[holds], minlength=len(PARTS))
+            if groups[part]:
+                continue
+            donor = int(np.argmax(groups))
+            movable = np.flatnonzero(holds & pure & (part_of == donor))
+            if groups[donor] > 1 and len(movable):
+                part_of[movable[np.argmin(counts[movable, c])]] = part

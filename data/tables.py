@@ -1,0 +1,118 @@
+"""A data set in memory, before it is split and encoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Objects = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of numbers and categories, each with a class.
+
+    Attributes:
+        numbers: Numeric columns, ``nan`` where missing.
+        categories: Nominal columns as strings, ``nan`` where missing.
+        labels: Class numbers from 0, without gaps.
+        class_names: One name for each class.
+        number_names: One name for each numeric column.
+        category_names: One name for each nominal column.
+        image_shape: Shape of one row if the numbers are an image, e.g. ``(1, 8, 8)``.
+        common_scale: Scale all numbers together, not each column alone: they share one unit.
+
+    Shape:
+        - numbers: ``(rows, numeric columns)``, float64.
+        - categories: ``(rows, nominal columns)``, object.
+        - labels: ``(rows,)``, int64.
+
+    Raises:
+        ValueError: If the parts do not fit together.
+
+    Example:
+        >>> numbers, labels = np.array([[1.0], [1.0], [2.0]]), np.array([0, 1, 1])
+        >>> table = Table(numbers, no_categories(3), labels, ("a", "b"), ("x",))
+        >>> len(table), table.num_features, table.groups().tolist()
+        (3, 1, [0, 0, 1])
+    """
+
+    numbers: Floats
+    categories: Objects
+    labels: Integers
+    class_names: tuple[str, ...]
+    number_names: tuple[str, ...]
+    category_names: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] | None = None
+    common_scale: bool = False
+
+    def __post_init__(self) -> None:
+        rows = len(self.labels)
+        shapes = (rows, len(self.number_names)), (rows, len(self.category_names))
+        if (self.numbers.shape, self.categories.shape) != shapes:
+            raise ValueError(
+                f"numbers and categories must have shapes {shapes[0]} and {shapes[1]} for {rows} "
+                f"labels and the given names, got {self.numbers.shape} and {self.categories.shape}."
+            )
+        if rows and not (self.labels.min() >= 0 and self.labels.max() < len(self.class_names)):
+            raise ValueError(
+                f"labels must lie in 0..{len(self.class_names) - 1}, one for each class name, got "
+                f"{self.labels.min()}..{self.labels.max()}."
+            )
+        if self.image_shape is not None and np.prod(self.image_shape) != self.num_features:
+            raise ValueError(
+                f"image_shape {self.image_shape} does not hold {self.num_features} features."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_features(self) -> int:
+        """Columns before categories are encoded."""
+        return len(self.number_names) + len(self.category_names)
+
+    @property
+    def num_missing(self) -> int:
+        """Missing cells."""
+        return int(np.isnan(self.numbers).sum() + _missing(self.categories).sum())
+
+    def features(self) -> npt.NDArray[Any]:
+        """Numbers, then categories, in one array; of objects only if there are categories."""
+        if not self.category_names:
+            return self.numbers
+        return np.concatenate([self.numbers.astype(object), self.categories], axis=1)
+
+    def groups(self) -> Integers:
+        """A number for each row; rows with the same features (and the same gaps) have the same one.
+
+        Labels are not looked at: two rows that differ in the label alone are the same input.
+        """
+        columns = [np.where(np.isnan(self.numbers), np.inf, self.numbers)]
+        for column in self.categories.T:
+            known = np.array(
+                [
+                    "" if gap else f"={value}"
+                    for value, gap in zip(column, _missing(column), strict=True)
+                ]
+            )
+            columns.append(
+                np.unique(known, return_inverse=True)[1].reshape(-1, 1).astype(np.float64)
+            )
+        _, groups = np.unique(np.concatenate(columns, axis=1), axis=0, return_inverse=True)
+        return groups.reshape(-1).astype(np.int64)
+
+
+def no_categories(rows: int) -> Objects:
+    """The nominal part of a table that has none."""
+    return np.empty((rows, 0), dtype=object)
+
+
+def _missing(values: Objects) -> npt.NDArray[np.bool_]:
+    # nan is the one value that differs from itself.
+    return np.asarray(values != values, dtype=bool)

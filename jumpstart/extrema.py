@@ -1,0 +1,412 @@
+"""The hot path: the extrema of every unit and every point, once per layer call.
+
+A forward pass leaves one small record per layer call (:class:`Extrema`). The loss, the status metrics and the plots
+read that record; nothing else looks at a preactivation. Two ways lead to it:
+
+* A **small** preactivation waits, as a tensor, until the record is read. Those of one shape are then reduced together
+  by one autograd function (:class:`_Reduce`), so a deep thin network pays for a few calls instead of hundreds.
+* A **large** one is reduced as it passes, by an identity function put into the graph (:class:`_Tap`). It keeps the
+  positions of the extrema only, and in the backward pass adds its few entries to the gradient that comes through.
+
+Symbols: L layer calls, N samples, C units, S positions in space (or time), P points (N, or N * S by location).
+This is the only file with autograd code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+SMALL = 128 * 1024
+"""Elements up to which a preactivation waits, and beyond which a group is cut: larger buffers page-fault."""
+
+
+class Ties(str, Enum):
+    """Who receives the gradient when several entries attain an extremum."""
+
+    SINGLE = "single"
+    """The first of them."""
+    AVERAGE = "average"
+    """All of them, in equal shares."""
+    RANDOM = "random"
+    """One of them, drawn anew every time from torch's global generator."""
+
+
+class PointMode(str, Enum):
+    """What counts as one point of a tensor that has positions in space or time."""
+
+    SAMPLE = "sample"
+    """The sample, with all its positions."""
+    LOCATION = "location"
+    """Every position of every sample."""
+
+
+class After(Enum):
+    """What the operation after a tap does with the tensor that it gets."""
+
+    READS = "reads"
+    """It never writes into it: a view will do."""
+    WRITES = "writes"
+    """It works in place: it must get the tensor itself."""
+    UNKNOWN = "unknown"
+    """Either: it gets a copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How extrema are taken: everything that the reduction must know beyond the tensor.
+
+    Attributes:
+        ties: Who receives the gradient of a tied extremum.
+        point: What a point is.
+        margin: Slices that reach at least this far on a side get no gradient from that side.
+    """
+
+    ties: Ties = Ties.SINGLE
+    point: PointMode = PointMode.SAMPLE
+    margin: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extrema:
+    r"""How far units and points reach on both sides of zero, for L layer calls of one shape.
+
+    The *reach* of a slice is :math:`(\max z, -\min z)`: where both are at least the margin, there is nothing to pay.
+
+    Attributes:
+        names: L names, ``"layer"`` or ``"layer#2"`` for the second call of one module.
+        order: L positions in the order of the calls of the whole forward pass.
+        unit: (2, L, C), the reach of every unit. Float32, or float64 for float64 preactivations.
+        point: (2, L, P), the reach of every point.
+        samples: N.
+
+    Example:
+        >>> z = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
+        >>> record = extrema_of([z], ["layer"])
+        >>> record.unit_max, record.unit_min
+        (tensor([[ 3., -2.]]), tensor([[ 1., -4.]]))
+        >>> record.point_max, record.point_min
+        (tensor([[1., 3.]]), tensor([[-2., -4.]]))
+    """
+
+    names: tuple[str, ...]
+    order: tuple[int, ...]
+    unit: Tensor
+    point: Tensor
+    samples: int
+
+    @property
+    def unit_max(self) -> Tensor:
+        """(L, C) maxima of the units."""
+        return self.unit[0]
+
+    @property
+    def unit_min(self) -> Tensor:
+        """(L, C) minima of the units."""
+        return -self.unit[1]
+
+    @property
+    def point_max(self) -> Tensor:
+        """(L, P) maxima of the points."""
+        return self.point[0]
+
+    @property
+    def point_min(self) -> Tensor:
+        """(L, P) minima of the points."""
+        return -self.point[1]
+
+    def named(self, name: str) -> Extrema:
+        """The record of one call under another name."""
+        return self if name == self.names[0] else Extrema((name,), self.order, self.unit, self.point, self.samples)
+
+    def detach(self) -> Extrema:
+        """The same record without a graph."""
+        return Extrema(self.names, self.order, self.unit.detach(), self.point.detach(), self.samples)
+
+
+def extrema_of(
+    tensors: list[Tensor],
+    names: list[str],
+    order: list[int] | None = None,
+    *,
+    unit_dim: int = 1,
+    rule: Rule | None = None,
+) -> Extrema:
+    """Reduce preactivations of one shape and dtype together, differentiably.
+
+    Args:
+        tensors: L preactivations, each (N, C) or (N, C, *space) with the units in ``unit_dim``.
+        names: L names.
+        order: L positions in the order of calls; 0 to L - 1 by default.
+        unit_dim: The dimension of the units; not 0, which is that of the samples.
+        rule: How extrema are taken.
+
+    Returns:
+        The record of the L calls.
+
+    Example:
+        >>> z = torch.tensor([[0.5, -0.5]], requires_grad=True)
+        >>> extrema_of([z], ["layer"]).point_max.sum().backward()
+        >>> z.grad
+        tensor([[1., 0.]])
+    """
+    rule = rule or Rule()
+    unit, point = _Reduce.apply(rule, unit_dim, *tensors)
+    order = list(range(len(tensors))) if order is None else order
+    return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0])
+
+
+def tap(
+    z: Tensor, name: str, order: int = 0, *, unit_dim: int = 1, rule: Rule | None = None, after: After | None = None
+) -> tuple[Tensor, Extrema]:
+    """Reduce one large preactivation as it passes.
+
+    Args:
+        z: (N, C) or (N, C, *space) with the units in ``unit_dim``.
+        name: The name of the call.
+        order: Its position in the order of calls.
+        unit_dim: The dimension of the units.
+        rule: How extrema are taken.
+        after: What the next operation does with the tensor that it gets; unknown by default.
+
+    Returns:
+        What the network goes on with in place of ``z`` (equal to it), and the record.
+
+    Example:
+        >>> z = torch.tensor([[0.5, -0.25]], requires_grad=True)
+        >>> out, record = tap(z, "layer")
+        >>> (out.sum() + record.unit_max.sum()).backward()
+        >>> z.grad
+        tensor([[2., 2.]])
+    """
+    rule = rule or Rule()
+    if z.requires_grad and torch.is_grad_enabled():
+        out, unit, point = _Tap.apply(z, rule, unit_dim, after or After.UNKNOWN)
+    else:
+        out = z
+        unit, point, _ = _scan(z, rule, unit_dim, locate=False)
+    return out, Extrema((name,), (order,), unit.unsqueeze(1), point.unsqueeze(1), z.shape[0])
+
+
+def record_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of a record: float64 stays, everything else is float32, under autocast too."""
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+# Small preactivations: one function for all the calls of one shape ------------------------------------------------
+
+
+class _Reduce(torch.autograd.Function):
+    """(N, C, *space) x L -> unit reach (2, L, C), point reach (2, L, P)."""
+
+    @staticmethod
+    def forward(ctx: Any, rule: Rule, unit_dim: int, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        first = tensors[0]
+        stacked = torch.stack(tensors).to(record_dtype(first.dtype))
+        # (L, C, N * S): both reductions run over long rows, whatever the width.
+        z = stacked.movedim(unit_dim + 1, 1).flatten(2).contiguous()
+        calls, units, places = z.shape
+        unit, place = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
+        for dim, reach in ((2, unit), (1, place)):
+            torch.amax(z, dim, out=reach[0])
+            torch.amin(z, dim, out=reach[1]).neg_()
+        spread = places != len(first) and rule.point is PointMode.SAMPLE
+        point = place.view(2, calls, len(first), -1).amax(3) if spread else place
+        ctx.rule, ctx.unit_dim, ctx.shape, ctx.dtype, ctx.spread = rule, unit_dim, first.shape, first.dtype, spread
+        ctx.save_for_backward(z, unit, point)
+        ctx.set_materialize_grads(False)
+        return unit, point
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        z, unit, point = ctx.saved_tensors
+        unit_grad, point_grad = grads
+        calls, units, _ = z.shape
+        batch, *rest = ctx.shape
+        grad = torch.zeros_like(z)
+        if unit_grad is not None:
+            _route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
+        if point_grad is not None and not ctx.spread:
+            _route(grad, z, point, point_grad, 1, ctx.rule.ties)
+        elif point_grad is not None:
+            # A sample's slice is spread over units and positions: lay each out as one row.
+            rows = z.view(calls, units, batch, -1).transpose(1, 2).flatten(2)
+            row_grad = torch.zeros_like(rows)
+            _route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
+            grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
+        space = [size for dim, size in enumerate(rest, 1) if dim != ctx.unit_dim]
+        parts = grad.view(calls, units, batch, *space).movedim(1, ctx.unit_dim + 1).to(ctx.dtype).contiguous()
+        needed = ctx.needs_input_grad[2:]
+        return None, None, *(part if need else None for part, need in zip(parts.unbind(0), needed, strict=True))
+
+
+def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int, ties: Ties) -> None:
+    """Add to ``grad`` (L, A, B) what the extrema over ``dim`` send to the entries of ``z`` that attain them."""
+    attained = torch.empty_like(z)
+    for extremum, weight in ((reach[0], reach_grad[0]), (-reach[1], -reach_grad[1])):
+        if z.device.type == "cpu":
+            pays = weight.count_nonzero().item()
+            if pays == 0:
+                continue
+            if dim == 2 and ties is Ties.SINGLE and 4 * pays < weight.numel():
+                _route_few(grad.flatten(0, 1), z.flatten(0, 1), extremum.flatten(), weight.flatten())
+                continue
+        # A comparison into floats is ten times as fast on a CPU as one into booleans.
+        torch.eq(z, extremum.unsqueeze(dim), out=attained)
+        if ties is Ties.SINGLE and not _no_ties(attained, extremum):
+            at = _first(attained, dim)
+            grad.scatter_add_(dim, at.unsqueeze(dim), weight.unsqueeze(dim))
+        elif ties is Ties.RANDOM:
+            grad.scatter_add_(dim, _any(attained, dim).unsqueeze(dim), weight.unsqueeze(dim))
+        else:
+            share = weight / attained.sum(dim).clamp_(min=1) if ties is Ties.AVERAGE else weight
+            grad.addcmul_(attained, share.unsqueeze(dim))
+
+
+def _route_few(grad: Tensor, z: Tensor, extremum: Tensor, weight: Tensor) -> None:
+    """The same for rows (R, B) of which few pay: a trained network's. Looks at those alone."""
+    rows = weight.nonzero().squeeze(1)
+    at = (z[rows] == extremum[rows].unsqueeze(1)).int().argmax(1)
+    grad[rows, at] += weight[rows]
+
+
+def _no_ties(attained: Tensor, extremum: Tensor) -> bool:
+    """Whether every extremum is attained once. Not asked on an accelerator, which would have to be waited for."""
+    return attained.device.type == "cpu" and attained.sum().item() == extremum.numel()
+
+
+def _first(attained: Tensor, dim: int) -> Tensor:
+    """The first one along ``dim`` of a tensor of zeros and ones, which is used up.
+
+    ``argmax`` would do; a product with a falling ramp and ``amax`` are vectorised and ten times as fast on a CPU.
+    """
+    size = attained.shape[dim]
+    ramp = torch.arange(size, 0, -1, dtype=attained.dtype, device=attained.device)
+    falling = attained.mul_(ramp.view([-1 if i == dim else 1 for i in range(attained.dim())]))
+    return size - falling.amax(dim).clamp_(min=1).long()  # nothing equals a NaN: point at the last entry
+
+
+def _any(attained: Tensor, dim: int) -> Tensor:
+    """A random one along ``dim`` of a tensor of zeros and ones."""
+    return ((torch.rand_like(attained) + 1) * attained).argmax(dim)
+
+
+# Large preactivations: an identity in the graph --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """Where the extrema of one kind of slice and one side lie: E entries of (N, C, S)."""
+
+    kind: int  # 0: units, 1: points
+    side: int  # 0: maxima, 1: minima
+    slice: Tensor  # (E,) which unit or point
+    at: tuple[Tensor, Tensor, Tensor]  # (E,) each: sample, unit, position
+    share: Tensor | None = None  # (E,) of the gradient; None: all of it
+
+
+class _Tap(torch.autograd.Function):
+    """z -> z, unit reach (2, C), point reach (2, P). Keeps indices only, and not as saved tensors: a checkpointed
+    region that is run again without the tap would miss those."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, rule: Rule, unit_dim: int, after: After) -> tuple[Tensor, Tensor, Tensor]:
+        unit, point, ctx.entries = _scan(z, rule, unit_dim)
+        ctx.unit_dim, ctx.like = unit_dim, (z.shape, z.dtype, z.device)
+        ctx.set_materialize_grads(False)
+        if after is After.WRITES:
+            ctx.mark_dirty(z)
+            return z, unit, point
+        return (z.view_as(z) if after is After.READS else z.clone()), unit, point
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        through, *reach_grads = grads
+        shape, dtype, device = ctx.like
+        # Somebody else may hold the incoming gradient (a residual sum hands the same one to both its terms).
+        grad = torch.zeros(shape, dtype=dtype, device=device) if through is None else through.clone()
+        by_unit = grad.movedim(ctx.unit_dim, 1)
+        for entries in ctx.entries:
+            reach_grad = reach_grads[entries.kind]
+            if reach_grad is None:
+                continue
+            value = reach_grad[entries.side][entries.slice] * (1 - 2 * entries.side)
+            value = value if entries.share is None else value * entries.share
+            sample, unit, position = entries.at
+            space = torch.unravel_index(position, by_unit.shape[2:]) if by_unit.dim() > 2 else ()
+            by_unit.index_put_((sample, unit, *space), value.to(dtype), accumulate=True)
+        return grad, None, None, None
+
+
+def _scan(z: Tensor, rule: Rule, unit_dim: int, *, locate: bool = True) -> tuple[Tensor, Tensor, list[_Entries]]:
+    """Unit reach (2, C), point reach (2, P) and where they are attained, of one tensor.
+
+    Every block (sample, unit) is reduced first; only the blocks that hold an extremum are looked into again.
+    """
+    z = z.detach().movedim(unit_dim, 1)
+    dtype = record_dtype(z.dtype)
+    space = tuple(range(2, z.dim()))
+    block = [z.amax(space), z.amin(space)] if space else [z, z]
+    if rule.point is PointMode.LOCATION and space:
+        points = [z.amax(1).flatten(), z.amin(1).flatten()]
+    else:
+        points = [block[0].amax(1), block[1].amin(1)]
+    units = [block[0].amax(0), block[1].amin(0)]
+    entries: list[_Entries] = []
+    for side in (0, 1) if locate else ():
+        for kind, value in enumerate((units[side], points[side])):
+            entries += _locate(z, block[side], value, kind, side, rule)
+    unit, point = (torch.stack([pair[0], -pair[1]]).to(dtype) for pair in (units, points))
+    return unit, point, entries
+
+
+def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule: Rule) -> list[_Entries]:
+    """The entries of ``z`` (N, C, *space) that attain ``value`` (C,) or (P,): of the slices that pay, on a CPU; of
+    all of them on an accelerator, where asking which ones pay would wait for the device."""
+    pays = (value if side == 0 else -value) < rule.margin
+    index = pays.nonzero().squeeze(1) if z.device.type == "cpu" else torch.arange(len(value), device=z.device)
+    if index.numel() == 0:
+        return []
+    by_location = kind == 1 and rule.point is PointMode.LOCATION and z.dim() > 2
+    if rule.ties is Ties.SINGLE and not by_location:
+        along = (block.transpose(0, 1) if kind == 0 else block)[index]
+        other = along.argmax(1) if side == 0 else along.argmin(1)
+        sample, unit = (other, index) if kind == 0 else (index, other)
+        inside = z[sample, unit].flatten(1) if z.dim() > 2 else None
+        if inside is None:
+            position = torch.zeros_like(index)
+        else:
+            position = inside.argmax(1) if side == 0 else inside.argmin(1)
+        return [_Entries(kind, side, index, (sample, unit, position))]
+    # One row per slice, (E, entries): rare options pay for simplicity.
+    positions = z.flatten(2) if z.dim() > 2 else z.unsqueeze(2)
+    _, units, places = positions.shape
+    if kind == 0:
+        rows = positions[:, index].transpose(0, 1).flatten(1)
+    elif by_location:
+        rows = positions.transpose(1, 2).flatten(0, 1)[index]
+    else:
+        rows = positions[index].flatten(1)
+    attained = (rows == value[index].unsqueeze(1)).to(record_dtype(z.dtype))
+    share = None
+    if rule.ties is Ties.AVERAGE:
+        row, column = attained.nonzero(as_tuple=True)
+        share = 1 / attained.sum(1)[row]
+    else:
+        row = torch.arange(len(index), device=z.device)
+        column = attained.argmax(1) if rule.ties is Ties.SINGLE else _any(attained, 1)
+    index = index[row]
+    if kind == 0:
+        at = (column // places, index, column % places)
+    elif by_location:
+        at = (index // places, column, index % places)
+    else:
+        at = (index, column // places, column % places)
+    return [_Entries(kind, side, index, at, share)]

@@ -1,0 +1,226 @@
+"""Status of units and points over a whole epoch, exact, from the records of each batch.
+
+Memory is O(units): a unit's status needs its running maximum and minimum, a point's is known after its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from jumpstart.extrema import Extrema
+from jumpstart.status import Status, status_of
+
+_COUNTS = (
+    "points",
+    "pairs",
+    "dead_pairs",
+    "linear_pairs",
+    "efficient_pairs",
+    "points_dead",
+    "points_linear",
+    "points_nonlinear",
+    "positive_loss",
+    "negative_loss",
+)
+
+
+class NetworkStatus(Metric):
+    r"""Shares of dead, linear and non-linear units and points, and their mean penalties, over an epoch.
+
+    A unit is judged by its extrema over *all* the points since the last reset: dead if its maximum is at most 0,
+    linear if its minimum is above 0, else non-linear. A point has one status per layer, and is *dead in the network*
+    at a layer if it is dead there or at any later layer: no gradient reaches it.
+
+    Args:
+        margin: That of the penalties.
+        **kwargs: For :class:`torchmetrics.Metric`.
+
+    Shape:
+        - ``update``: the records of one forward pass (:attr:`JumpstartRegularization.extrema`).
+        - ``compute``: a dictionary of scalars, see :meth:`compute`.
+
+    Raises:
+        ValueError: If a batch brings other layers than those before it, or layers of unequal numbers of samples.
+
+    Example:
+        >>> from jumpstart import JumpstartRegularization
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU())
+        >>> status = NetworkStatus()
+        >>> with JumpstartRegularization(model) as jumpstart:
+        ...     for batch in torch.randn(100, 2).split(32):
+        ...         _ = model(batch)
+        ...         status.update(jumpstart.extrema)
+        >>> shares = status.compute()
+        >>> float(shares["unit_dead_ratio"] + shares["unit_linear_ratio"] + shares["unit_nonlinear_ratio"])
+        1.0
+    """
+
+    full_state_update = False
+    reach: Tensor
+    counts: Tensor
+
+    def __init__(self, margin: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.margin = margin
+        self.layout: list[tuple[int, str, int]] = []  # position in call order, name, units
+        self.add_state("reach", torch.empty(2, 0), dist_reduce_fx="max")
+        # Float64 counts are exact up to 2^53, and sums of penalties lose nothing.
+        self.add_state("counts", torch.zeros(len(_COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, records: Sequence[Extrema]) -> None:
+        """Take in one batch."""
+        records = [record.detach() for record in records]
+        layout = [
+            (position, name, record.unit.shape[2])
+            for record in records
+            for position, name in zip(record.order, record.names, strict=True)
+        ]
+        if layout != self.layout:
+            self._set_layout(layout, records)
+        reach = torch.cat([record.unit.flatten(1) for record in records], 1) if len(records) > 1 else None
+        torch.maximum(self.reach, records[0].unit.flatten(1) if reach is None else reach, out=self.reach)
+        self.counts += self._count(_points_by_layer(records))
+
+    def _count(self, reach: Tensor) -> Tensor:
+        """(2, L, N) reach of points -> what :data:`_COUNTS` names. Floats throughout: booleans are slow on a CPU."""
+        _, layers, points = reach.shape
+        alive, linear = torch.empty_like(reach)
+        torch.gt(reach[0], 0, out=alive)
+        torch.lt(reach[1], 0, out=linear)
+        alive_in, linear_in = alive.sum(0), linear.sum(0)
+        # The last layer in which a point is dead, from 1: it is dead in the network there and before.
+        last_dead = (1 - alive).mul_(torch.arange(1.0, layers + 1, device=reach.device, dtype=reach.dtype).view(-1, 1))
+        hinges = torch.relu(self.margin - reach).sum((1, 2), dtype=torch.float64)
+        by_point = torch.stack([alive_in, linear_in, last_dead.amax(0)]).sum(1, dtype=torch.float64)
+        whole = torch.stack([alive_in < layers, linear_in == layers, alive_in - linear_in == layers]).sum(1)
+        pairs = layers * points
+        size = torch.tensor([points, pairs], dtype=torch.float64, device=reach.device)
+        alive_pairs, linear_pairs, dead_below = by_point
+        counted = torch.stack([pairs - alive_pairs, linear_pairs, pairs - dead_below])
+        return torch.cat([size, counted, whole.double(), hinges])
+
+    def _set_layout(self, layout: list[tuple[int, str, int]], records: list[Extrema]) -> None:
+        if self.layout and self.update_count > 1:
+            changed = sorted({name for _, name, _ in set(self.layout) ^ set(layout)}) or ["their grouping"]
+            raise ValueError(
+                f"the captured layers changed within an epoch: {', '.join(changed[:4])}. Use one NetworkStatus for every "
+                "way in which the model is run, or reset() in between."
+            )
+        self.layout = layout
+        unit = records[0].unit
+        self.reach = unit.new_full((2, sum(units for *_, units in layout)), -torch.inf)
+
+    def compute(self) -> dict[str, Tensor]:
+        """All the figures, each a scalar.
+
+        Returns:
+            ``unit_dead_ratio``, ``unit_linear_ratio``, ``unit_nonlinear_ratio``: shares of all units of all layers.
+            ``point_dead_ratio``: share of points dead in at least one layer; ``point_linear_ratio`` and
+            ``point_nonlinear_ratio``: linear, or non-linear, in every layer. ``deadness``, ``linearity``,
+            ``nonlinearity``: shares of (point, layer) pairs. ``point_efficiency``: share of pairs that are not dead in
+            the network. ``unit_loss``, ``point_loss``, and both with ``positive_`` or ``negative_`` before them: mean
+            penalties.
+
+        Raises:
+            RuntimeError: Before any update.
+        """
+        if self.reach.numel() == 0:
+            raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
+        status = status_of(self.reach[0], -self.reach[1], check=False)
+        units = status.numel()
+        unit_hinges = torch.relu(self.margin - self.reach).sum(1, dtype=torch.float64) / units
+        count = dict(zip(_COUNTS, self.counts, strict=True))
+        pairs, points = count["pairs"], count["points"]
+        dead, linear = count["dead_pairs"] / pairs, count["linear_pairs"] / pairs
+        return {
+            "unit_dead_ratio": (status == Status.DEAD).sum().double() / units,
+            "unit_linear_ratio": (status == Status.LINEAR).sum().double() / units,
+            "unit_nonlinear_ratio": (status == Status.NONLINEAR).sum().double() / units,
+            "point_dead_ratio": count["points_dead"] / points,
+            "point_linear_ratio": count["points_linear"] / points,
+            "point_nonlinear_ratio": count["points_nonlinear"] / points,
+            "deadness": dead,
+            "linearity": linear,
+            "nonlinearity": 1 - dead - linear,
+            "point_efficiency": count["efficient_pairs"] / pairs,
+            "unit_loss": unit_hinges.sum(),
+            "positive_unit_loss": unit_hinges[0],
+            "negative_unit_loss": unit_hinges[1],
+            "point_loss": (count["positive_loss"] + count["negative_loss"]) / pairs,
+            "positive_point_loss": count["positive_loss"] / pairs,
+            "negative_point_loss": count["negative_loss"] / pairs,
+        }
+
+    @property
+    def unit_status(self) -> dict[str, Tensor]:
+        """The status of every unit so far, layer by layer in call order: (units,) codes of :class:`Status`.
+
+        Raises:
+            RuntimeError: Before any update.
+        """
+        if self.reach.numel() == 0:
+            raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
+        status = status_of(self.reach[0], -self.reach[1], check=False)
+        parts = status.split([units for *_, units in self.layout])
+        return {name: part for (_, name, _), part in sorted(zip(self.layout, parts, strict=True), key=itemgetter(0))}
+
+    def reset(self) -> None:
+        """Forget the epoch."""
+        super().reset()
+        self.layout = []
+
+
+def point_status(records: Sequence[Extrema]) -> Tensor:
+    """The status of every point of one batch in every layer.
+
+    Args:
+        records: Those of one forward pass.
+
+    Returns:
+        (N, L) codes of :class:`Status`, int8, layers in call order.
+
+    Example:
+        >>> from jumpstart.extrema import extrema_of
+        >>> point_status([extrema_of([torch.tensor([[1.0, -1.0], [2.0, 3.0], [-1.0, -2.0]])], ["layer"])])
+        tensor([[2],
+                [1],
+                [0]], dtype=torch.int8)
+    """
+    reach = _points_by_layer([record.detach() for record in records])
+    return status_of(reach[0], -reach[1], check=False).T
+
+
+def layer_names(records: Sequence[Extrema]) -> list[str]:
+    """The names of the layers in call order."""
+    pairs = [pair for record in records for pair in zip(record.order, record.names, strict=True)]
+    return [name for _, name in sorted(pairs)]
+
+
+def _points_by_layer(records: Sequence[Extrema]) -> Tensor:
+    """(2, L, N): the reach of every sample in every layer, in call order."""
+    samples = {record.samples for record in records}
+    if len(samples) > 1:
+        sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
+        raise ValueError(
+            f"layers have unequal numbers of samples ({sizes}), so a point has no status in each of them. Capture layers "
+            "whose dimension 0 is the batch: capture=[module names]."
+        )
+    parts = [
+        record.point
+        if record.point.shape[2] == record.samples
+        else record.point.view(2, len(record.names), record.samples, -1).amax(3)
+        for record in records
+    ]
+    order = [position for record in records for position in record.order]
+    if len(parts) == 1:
+        return parts[0]
+    reach = torch.cat(parts, 1)
+    if order != sorted(order):
+        reach = reach[:, torch.tensor(order, device=reach.device).argsort()]
+    return reach

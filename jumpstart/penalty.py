@@ -1,0 +1,173 @@
+"""From extrema to the loss: terms, margin, weights, aggregate. Pure functions of the record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from enum import Enum, Flag
+
+import torch
+from torch import Tensor
+
+from jumpstart.extrema import Extrema
+from jumpstart.options import choose, nearest
+
+
+class Terms(Flag):
+    """The four hinges. Any non-empty union is a mode: ``Terms.ALL & ~Terms.UNIT_POSITIVE``.
+
+    Example:
+        >>> Terms.parse("unit, point_negative") == Terms.UNIT | Terms.POINT_NEGATIVE
+        True
+    """
+
+    UNIT_POSITIVE = 1
+    UNIT_NEGATIVE = 2
+    POINT_POSITIVE = 4
+    POINT_NEGATIVE = 8
+    UNIT = UNIT_POSITIVE | UNIT_NEGATIVE
+    POINT = POINT_POSITIVE | POINT_NEGATIVE
+    POSITIVE = UNIT_POSITIVE | POINT_POSITIVE
+    NEGATIVE = UNIT_NEGATIVE | POINT_NEGATIVE
+    ALL = UNIT | POINT
+
+    @classmethod
+    def parse(cls, terms: Terms | str | Iterable[str]) -> Terms:
+        """A union from names: ``"all"``, ``"unit"``, ``"unit_positive,point"`` or a list of them.
+
+        Raises:
+            ValueError: On an unknown name or an empty union.
+        """
+        if isinstance(terms, Terms):
+            union = terms
+        else:
+            names = terms.split(",") if isinstance(terms, str) else list(terms)
+            union = cls(0)
+            for name in names:
+                key = name.strip().upper()
+                if key not in cls.__members__:
+                    known = [member.lower() for member in cls.__members__]
+                    raise ValueError(
+                        f"terms must be a union of {', '.join(known)}, got {name.strip()!r}.{nearest(name, known)}"
+                    )
+                union |= cls[key]
+        if not union:
+            raise ValueError("terms must name at least one hinge, got none. Use terms='all' for all four.")
+        return union
+
+
+class Aggregate(str, Enum):
+    """How the losses of units (U) and points (P) become one number."""
+
+    BALANCED = "balanced"
+    """mean(U) + mean(P): the published pseudocode."""
+    MEAN = "mean"
+    """The mean of U and P in one vector."""
+    NORM = "norm"
+    """The L2 norm of U and P in one vector."""
+    SUM_OF_SQUARES = "sum_of_squares"
+    """The sum of the squares of U and P: the 2022 paper's grids."""
+
+
+class Penalty:
+    r"""How far units and points are from using both sides of their activation.
+
+    With :math:`z` the preactivations of a slice and :math:`m` the margin, the slice pays
+
+    .. math::
+        \ell = w_+ [m - \max z]_+ + w_- [m + \min z]_+ .
+
+    A *unit* slice is one channel over batch and space; a *point* slice is one sample over channels and space.
+
+    Args:
+        terms: The hinges that enter the sum.
+        aggregate: How slices become one number.
+        margin: :math:`m > 0`, in the units of the preactivations, which are not normalised.
+        positive_weight: :math:`w_+ \ge 0`.
+        negative_weight: :math:`w_- \ge 0`. The paper's own code used 0.5 for both.
+
+    Shape:
+        - Input: records of any number of layer calls; the number of units may differ between layers.
+        - Output: scalar, differentiable in every preactivation that attains an extremum.
+
+    Raises:
+        ValueError: If ``terms`` is empty, ``margin`` is not positive, or a weight is negative or not finite.
+
+    Source:
+        Riera, Puertas, Pujol, *Unit-Centric Regularization for Efficient Deep Neural Networks*, IEEE Access 2025.
+
+    Example:
+        >>> from jumpstart.extrema import extrema_of
+        >>> record = extrema_of([torch.tensor([[2.0, 0.5], [-3.0, 0.5]])], ["layer"])
+        >>> Penalty()([record])  # units: 0 and 0.5 + 1.5, points: 1.5 and 0.5
+        tensor(2.)
+    """
+
+    def __init__(
+        self,
+        terms: Terms | str | Iterable[str] = Terms.ALL,
+        aggregate: Aggregate | str = Aggregate.BALANCED,
+        margin: float = 1.0,
+        positive_weight: float = 1.0,
+        negative_weight: float = 1.0,
+    ) -> None:
+        self.terms = Terms.parse(terms)
+        self.aggregate = choose(Aggregate, aggregate, "aggregate")
+        if not (math.isfinite(margin) and margin > 0):
+            raise ValueError(f"margin must be a finite number > 0, got {margin}. The published value is 1.")
+        for name, weight in (("positive_weight", positive_weight), ("negative_weight", negative_weight)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"{name} must be a finite number >= 0, got {weight}. The published value is 1.")
+        self.margin, self.positive_weight, self.negative_weight = margin, positive_weight, negative_weight
+        self._unit_weights = self._weights(Terms.UNIT_POSITIVE, Terms.UNIT_NEGATIVE)
+        self._point_weights = self._weights(Terms.POINT_POSITIVE, Terms.POINT_NEGATIVE)
+        self._cached: tuple[object, Tensor] = (None, torch.empty(0))
+        if not (any(self._unit_weights) or any(self._point_weights)):
+            raise ValueError(
+                "every hinge in terms has weight 0, so the loss would always be 0. Give positive_weight or "
+                "negative_weight a value above 0, or more terms."
+            )
+
+    def _weights(self, positive: Terms, negative: Terms) -> tuple[float, float]:
+        return (
+            self.positive_weight if positive in self.terms else 0.0,
+            self.negative_weight if negative in self.terms else 0.0,
+        )
+
+    def __call__(self, records: Sequence[Extrema]) -> Tensor:
+        """The penalty of one forward pass: a scalar of the records' dtype."""
+        sides = []
+        if any(self._unit_weights):
+            sides.append(([record.unit for record in records], self._unit_weights))
+        if any(self._point_weights):
+            sides.append(([record.point for record in records], self._point_weights))
+        if self.aggregate in (Aggregate.BALANCED, Aggregate.MEAN):
+            reaches = [reach.flatten() for part, _ in sides for reach in part]
+            hinges = torch.relu(self.margin - (torch.cat(reaches) if len(reaches) > 1 else reaches[0]))
+            return torch.dot(hinges, self._shares(sides, hinges))
+        losses = [
+            (torch.relu(self.margin - reach) * reach.new_tensor(weights).view(2, 1, 1)).sum(0).flatten()
+            for part, weights in sides
+            for reach in part
+        ]
+        vector = torch.cat(losses)
+        return torch.linalg.vector_norm(vector) if self.aggregate is Aggregate.NORM else vector.square().sum()
+
+    def _shares(self, sides: list[tuple[list[Tensor], tuple[float, float]]], like: Tensor) -> Tensor:
+        """What every hinge adds to the mean: one vector, the same for every pass of one shape."""
+        sizes = tuple(reach.numel() for part, _ in sides for reach in part)
+        key = (sizes, like.dtype, like.device)
+        if self._cached[0] != key:
+            slices = [sum(reach.numel() for reach in part) / 2 for part, _ in sides]
+            counts = slices if self.aggregate is Aggregate.BALANCED else [sum(slices)] * len(slices)
+            shares = [
+                like.new_tensor(weights).div(count).repeat_interleave(reach.numel() // 2)
+                for (part, weights), count in zip(sides, counts, strict=True)
+                for reach in part
+            ]
+            self._cached = (key, torch.cat(shares))
+        return self._cached[1]
+
+    def __repr__(self) -> str:
+        terms = "all" if self.terms is Terms.ALL else str(self.terms)
+        return f"Penalty(terms={terms}, aggregate={self.aggregate.value}, margin={self.margin:g})"

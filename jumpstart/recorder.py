@@ -1,0 +1,360 @@
+"""Hooks on a model, and what they leave behind: the records of its latest forward pass.
+
+The hooks are small picklable objects. A deep copy or a pickle of the model takes dead ones along, which do nothing and
+hold nothing; attaching to the copy clears them away.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
+from torch.utils.hooks import RemovableHandle
+
+from jumpstart.capture import Target, feeder_dim, first_tensor
+from jumpstart.extrema import SMALL, After, Extrema, Rule, extrema_of, tap
+
+
+class Hook:
+    """A hook bound to a recorder, which it does not keep alive. Copies and pickles of it are dead."""
+
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        self._recorder = weakref.ref(recorder) if recorder is not None else None
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The live recorder, or None."""
+        return self._recorder() if self._recorder is not None else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Hook, ())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
+        return Hook()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return None
+
+
+class _Begin(Hook):
+    """Before the attached model runs: a new forward pass."""
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.begin(module)
+
+
+class _End(Hook):
+    """After the attached model ran, or failed."""
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.end()
+
+
+class _Feed(Hook):
+    """After a module that puts its units in a known dimension: what comes next is fed by it."""
+
+    def __init__(self, recorder: Recorder, dim: int) -> None:
+        super().__init__(recorder)
+        self.dim = dim
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.fed = self.dim
+
+
+class Read(Hook):
+    """At one preactivation. ``fed`` is the dimension of the units of what feeds it, once that is known."""
+
+    def __init__(self, recorder: Recorder, target: Target) -> None:
+        super().__init__(recorder)
+        self.name, self.after = target.name, target.after
+        self.fed = None if target.reads_input else feeder_dim(target.module)
+        self.resolved = not target.reads_input
+
+
+class _ReadInput(Read):
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        recorder = self._recorder() if self._recorder is not None else None
+        if recorder is None or not recorder.active:
+            return None
+        if args:
+            z = args[0]
+            new = recorder.take(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))
+            return None if new is None else ((new, *args[1:]), kwargs)
+        key = next(iter(kwargs))
+        new = recorder.take(self, first_tensor(kwargs[key], self.name))
+        return None if new is None else (args, {**kwargs, key: new})
+
+
+class _ReadOutput(Read):
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        recorder = self.recorder
+        if recorder is None or not recorder.active:
+            return None
+        z = first_tensor(output, self.name)
+        new = recorder.take(self, z)
+        if new is None or output is z:
+            return new
+        if isinstance(output, dict):
+            return type(output)((key, new if value is z else value) for key, value in output.items())
+        items = [new if value is z else value for value in output]
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+
+
+class Recorder:
+    """Holds the preactivations of a forward pass until somebody reads their extrema.
+
+    Args:
+        rule: How extrema are taken.
+        unit_dim: The dimension of the units, None to find out.
+        drop_last: Forget the preactivation that is called last (the output layer).
+    """
+
+    def __init__(self, rule: Rule, unit_dim: int | None, *, drop_last: bool) -> None:
+        self.rule, self.unit_dim, self.drop_last = rule, unit_dim, drop_last
+        self.active = False
+        self.runs = 0
+        self.fed: int | None = None
+        self._depth = 0
+        self._grad = False
+        self._calls: list[Read] = []
+        self._waiting: list[tuple[int, Tensor, int]] = []  # position in call order, tensor, its version
+        self._records: list[Extrema] = []
+        self._names: list[str] | None = None
+        self._feeds: list[RemovableHandle] = []
+        self._unresolved: list[Read] = []
+
+    # Attaching ---------------------------------------------------------------------------------------------------
+
+    def attach(self, model: nn.Module, targets: list[Target]) -> list[RemovableHandle]:
+        """Put the hooks on; the handles take them off again."""
+        _clear_dead(model)
+        begin, end = _Begin(self), _End(self)
+        handles = [
+            model.register_forward_pre_hook(begin, prepend=True),
+            model.register_forward_hook(end, always_call=True),
+        ]
+        for target in targets:
+            if target.reads_input:
+                read: Read = _ReadInput(self, target)
+                handles.append(target.module.register_forward_pre_hook(read, with_kwargs=True))
+                self._unresolved.append(read)
+            else:
+                handles.append(target.module.register_forward_hook(_ReadOutput(self, target)))
+        if self._unresolved and self.unit_dim is None:
+            for module in model.modules():
+                dim = feeder_dim(module)
+                if dim is not None:
+                    self._feeds.append(module.register_forward_hook(_Feed(self, dim)))
+        return handles + self._feeds
+
+    # During the forward pass -------------------------------------------------------------------------------------
+
+    def begin(self, module: nn.Module | None = None) -> None:
+        """A new pass: what the last one left is forgotten. Nested calls belong to the outer one."""
+        if module is not None and getattr(module, "_is_replica", False):
+            raise RuntimeError(
+                "JumpstartRegularization does not work inside torch.nn.DataParallel, whose replicas run in threads "
+                "over one set of hooks. Use torch.nn.parallel.DistributedDataParallel."
+            )
+        if self._depth == 0:
+            self.forget()
+            self.active = True
+            self._grad = torch.is_grad_enabled()
+            self.runs += 1
+        self._depth += 1
+
+    def end(self) -> None:
+        """The pass is over: calls from here on (a checkpoint that recomputes) are not part of it."""
+        self._depth = max(0, self._depth - 1)
+        if self._depth:
+            return
+        self.active = False
+        self.fed = None
+        if self._feeds and all(read.resolved for read in self._unresolved):
+            for handle in self._feeds:
+                handle.remove()
+            self._feeds, self._unresolved = [], []
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Count all that runs inside as one forward pass."""
+        self._depth = 0
+        self.begin()
+        try:
+            yield
+        finally:
+            self._depth = 1
+            self.end()
+
+    def take(self, read: Read, z: Tensor) -> Tensor | None:
+        """Note one preactivation; the result, if any, goes on in its place."""
+        if self._feeds and not read.resolved:
+            read.fed, read.resolved = self.fed, True
+        if self._grad and not torch.is_grad_enabled():
+            _refuse_reentrant_checkpoint(read.name)
+        position = len(self._calls)
+        self._calls.append(read)
+        if z.numel() <= SMALL:
+            if z.is_inference():
+                self._waiting.append((position, z.clone(), 0))
+            elif read.after is After.READS:
+                self._waiting.append((position, z, z._version))
+            else:
+                self._waiting.append((position, z.clone(), 0))
+            return None
+        _check(read.name, z)
+        new, record = tap(
+            z, read.name, position, unit_dim=self._unit_dim(read, z), rule=self.rule, after=read.after
+        )
+        self._records.append(record)
+        return None if new is z else new
+
+    def _unit_dim(self, read: Read, z: Tensor) -> int:
+        dims = z.dim()
+        if dims == 2:
+            return 1
+        dim = self.unit_dim if self.unit_dim is not None else read.fed
+        if dim is None and dims > 3:
+            dim = 1
+        if dim is None:
+            shape = "x".join(map(str, z.shape))
+            if dims < 2:
+                raise ValueError(
+                    f"the preactivation of {read.name!r} has shape ({shape}), but needs a dimension of samples and one "
+                    "of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
+                )
+            raise ValueError(
+                f"the preactivation of {read.name!r} has shape ({shape}) and nothing known feeds it. Say where its units "
+                "are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
+            )
+        if not -dims < dim < dims or dim % dims == 0:
+            raise ValueError(
+                f"unit_dim must be one of 1 to {dims - 1} or negative for the {dims}-dimensional preactivation of "
+                f"{read.name!r}, got {dim}. Dimension 0 is that of the samples."
+            )
+        return dim % dims
+
+    # After it ----------------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Let go of every tensor."""
+        self._calls, self._waiting, self._records, self._names = [], [], [], None
+
+    @property
+    def calls(self) -> int:
+        """How many preactivations the latest pass has had so far."""
+        return len(self._calls)
+
+    @property
+    def names(self) -> list[str]:
+        """The calls of the latest pass in their order: ``layer``, then ``layer#2`` for the second call of a module."""
+        if self._names is None or len(self._names) != len(self._calls):
+            seen: Counter[str] = Counter()
+            self._names = []
+            for read in self._calls:
+                seen[read.name] += 1
+                self._names.append(read.name if seen[read.name] == 1 else f"{read.name}#{seen[read.name]}")
+        return self._names[:-1] if self.drop_last else self._names
+
+    def read(self) -> list[Extrema]:
+        """The records of the latest pass, in graph where gradients were enabled. Waiting tensors are let go."""
+        names = self.names
+        if self._waiting:
+            groups = self._group(names)
+            self._waiting = []
+            # A record must not depend on where it is read: the graph is kept if there is one.
+            with torch.inference_mode(False), torch.enable_grad():
+                for (*_, unit_dim), group in groups.items():
+                    _check(names[group[0][0]], group[0][1])
+                    size = max(1, SMALL // group[0][1].numel())
+                    for start in range(0, len(group), size):
+                        self._records.append(self._reduce(group[start : start + size], names, unit_dim))
+        if self.drop_last:
+            self._records = [record for record in self._records if record.order[0] < len(names)]
+        # A tapped call does not know yet that its module is called again.
+        return [
+            record if len(record.order) > 1 else record.named(names[record.order[0]]) for record in self._records
+        ]
+
+    def _group(self, names: list[str]) -> dict[tuple[Any, ...], list[tuple[int, Tensor]]]:
+        """The waiting tensors that can be reduced together, by shape, dtype, device and dimension of the units."""
+        groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
+        for position, z, version in self._waiting:
+            if position >= len(names):
+                continue
+            if version != (0 if z.is_inference() else z._version):
+                raise RuntimeError(
+                    f"the preactivation of {names[position]!r} was written into after it was captured, so its extrema "
+                    "are lost. Work on a copy after the activation (x = x + y instead of x += y)."
+                )
+            unit_dim = 1 if z.dim() == 2 else self._unit_dim(self._calls[position], z)
+            groups.setdefault((z.shape, z.dtype, z.device, unit_dim), []).append((position, z))
+        return groups
+
+    def _reduce(self, group: list[tuple[int, Tensor]], names: list[str], unit_dim: int) -> Extrema:
+        order = [position for position, _ in group]
+        tensors = [z for _, z in group]
+        return extrema_of(tensors, [names[i] for i in order], order, unit_dim=unit_dim, rule=self.rule)
+
+
+def attached(model: nn.Module) -> bool:
+    """Whether any module of ``model`` carries a live hook of ours."""
+    return any(hook.recorder is not None for *_, hook in _hooks(model))
+
+
+def _hooks(model: nn.Module) -> Iterator[tuple[nn.Module, int, Hook]]:
+    """Our hooks on a model, living and dead: module, key, hook."""
+    for module in model.modules():
+        for key, hook in [*module._forward_pre_hooks.items(), *module._forward_hooks.items()]:
+            if isinstance(hook, Hook):
+                yield module, key, hook
+
+
+def _clear_dead(model: nn.Module) -> None:
+    """Take off what a deep copy or a pickle brought along."""
+    for module, key, hook in _hooks(model):
+        if hook.recorder is None:
+            for table in (
+                module._forward_pre_hooks,
+                module._forward_pre_hooks_with_kwargs,
+                module._forward_hooks,
+                module._forward_hooks_with_kwargs,
+                module._forward_hooks_always_called,
+            ):
+                table.pop(key, None)
+
+
+def _check(name: str, z: Tensor) -> None:
+    if not z.is_floating_point():
+        raise TypeError(
+            f"the preactivation of {name!r} has dtype {z.dtype}; extrema need real floating-point numbers. "
+            "Capture other modules: capture=[module names]."
+        )
+    if z.numel() == 0:
+        shape = "x".join(map(str, z.shape))
+        raise ValueError(f"the preactivation of {name!r} is empty ({shape}). Skip empty batches.")
+
+
+def _refuse_reentrant_checkpoint(name: str) -> None:
+    """Gradients are off here but on in the model: either on purpose, or by a checkpoint that will run this again."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code is CheckpointFunction.forward.__code__:
+            raise RuntimeError(
+                f"{name!r} runs inside a reentrant checkpoint, where no gradient of the Jumpstart loss can reach it. "
+                "Call torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
+            )
+        frame = frame.f_back  # type: ignore[assignment]

@@ -1,0 +1,57 @@
+"""Dead, linear or non-linear: what a unit or a point is, told from its extrema."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Status(IntEnum):
+    """What an activation such as ReLU does with a slice of preactivations.
+
+    The slice of a unit is all the points of an epoch; that of a point is all the units of a layer.
+    """
+
+    DEAD = 0
+    """No entry is positive: nothing passes, and no gradient comes back."""
+    LINEAR = 1
+    """Every entry is positive: all passes unchanged."""
+    NONLINEAR = 2
+    """Both sides of the activation are used."""
+
+
+def status_of(maximum: Tensor, minimum: Tensor, *, check: bool = True) -> Tensor:
+    """The status of every slice: dead if max <= 0, linear if min > 0, else non-linear.
+
+    Args:
+        maximum: The largest preactivation of every slice, over all the points of the epoch.
+        minimum: The smallest, of the same shape.
+        check: Refuse NaN and slices that have seen no point (maximum below minimum). This waits
+            for the device; without it NaN counts as dead, for nothing is learned through it.
+
+    Returns:
+        Codes of :class:`Status`, int8, of the shape of the arguments.
+
+    Raises:
+        ValueError: If the shapes differ or, with ``check``, if a status is undefined.
+
+    Example:
+        >>> status_of(torch.tensor([-1.0, 2.0, 2.0]), torch.tensor([-3.0, 1.0, -1.0]))
+        tensor([0, 1, 2], dtype=torch.int8)
+    """
+    if maximum.shape != minimum.shape:
+        raise ValueError(
+            "maximum and minimum must have one shape, "
+            f"got {tuple(maximum.shape)} and {tuple(minimum.shape)}."
+        )
+    if check:
+        undefined = int((~(minimum <= maximum)).sum())
+        if undefined:
+            raise ValueError(
+                f"maximum must be >= minimum, found {undefined} of {maximum.numel()} slices where "
+                "it is not: NaN (the network has diverged) or no point seen yet."
+            )
+    alive = (maximum > 0).to(torch.int8)
+    return alive * (int(Status.NONLINEAR) - (minimum > 0).to(torch.int8))

@@ -1,0 +1,296 @@
+"""The Lightning module that every experiment shares: loss, optimiser, schedules, figures of each epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from jumpstart import JumpstartRegularization
+from jumpstart.metrics import NetworkStatus
+from model.config import ExperimentConfig
+from model.errors import NonFiniteLossError
+from model.optimization import LearningRate, lambda_at, make_optimizer
+
+STAGES = ("train", "val", "test")
+Batch = tuple[Tensor, Tensor]
+
+
+class ClassificationFigures(Metric):
+    """Loss, Jumpstart loss and accuracy over an epoch, exact for batches of unequal size.
+
+    Accuracy compares the class of the highest *probability* with the label. It never thresholds logits.
+
+    Example:
+        >>> figures = ClassificationFigures()
+        >>> logits = torch.tensor([[0.2, 0.4], [0.3, 0.1]])
+        >>> figures.update(logits, torch.tensor([1, 1]), torch.tensor(0.7), torch.tensor(0.0))
+        >>> float(figures.compute()["acc"])
+        0.5
+    """
+
+    full_state_update = False
+    sums: Tensor
+    last: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("sums", torch.zeros(5, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor, loss: Tensor, jumpstart_loss: Tensor) -> None:
+        """Take in one batch: (N, classes) logits, (N,) labels, and the batch's two losses."""
+        points = len(labels)
+        probabilities = logits.detach().float().softmax(1)
+        correct = (probabilities.argmax(1) == labels).sum()
+        parts = [correct, loss.detach() * points, jumpstart_loss.detach()]
+        sizes = torch.tensor([points, 1.0], dtype=torch.float64, device=logits.device)
+        self.sums += torch.cat([torch.stack([part.double() for part in parts]), sizes])
+
+    def compute(self) -> dict[str, Tensor]:
+        """``acc``, ``loss`` (means over points) and ``jumpstart_loss`` (mean over batches)."""
+        correct, loss, jumpstart_loss, points, batches = self.sums
+        return {"acc": correct / points, "loss": loss / points, "jumpstart_loss": jumpstart_loss / batches}
+
+
+class StageMeters(nn.Module):
+    """The metrics of one part of the data."""
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self.figures, self.status = ClassificationFigures(), NetworkStatus(margin)
+
+
+class DivergenceWatch:
+    """Remembers, without waiting for the device, which layer was the first that was not finite."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._kept: Tensor | None = None
+
+    def update(self, jumpstart: JumpstartRegularization, loss: Tensor) -> None:
+        """Look at one batch: keep its layers' sums until one is not finite, and those for good."""
+        records = jumpstart.extrema
+        sums = torch.cat([record.unit.sum((0, 2)) for record in records] + [loss.detach().view(1).float()])
+        if self._kept is None or self._kept.shape != sums.shape:
+            order = [position for record in records for position in record.order]
+            names = [name for record in records for name in record.names]
+            self._names = [*names, "the output"]
+            self._order = sorted(range(len(order)), key=order.__getitem__)
+            self._kept = sums
+        else:
+            self._kept = torch.where(self._kept.sum().isfinite(), sums, self._kept)
+
+    def first(self) -> str | None:
+        """The first layer in call order that is not finite, if any."""
+        if self._kept is None or bool(self._kept.sum().isfinite()):
+            return None
+        finite = self._kept.isfinite().tolist()
+        return next((self._names[i] for i in [*self._order, len(finite) - 1] if not finite[i]), "a sum of layers")
+
+
+class Experiment(pl.LightningModule):
+    """Trains a classifier with Jumpstart and keeps the figures of every epoch.
+
+    Args:
+        config: One run.
+        network: The classifier; its output is (N, classes) logits.
+
+    Attributes:
+        jumpstart: The regulariser, attached to ``network``.
+        row: The figures of the latest epoch under ``train/...`` and ``val/...``, with ``epoch`` (from 0), ``lr`` and
+            ``lambda``: Python numbers, read from the device once an epoch.
+        evaluation: The figures of the latest test, under ``train/...``, ``val/...`` and ``test/...``.
+    """
+
+    def __init__(self, config: ExperimentConfig, network: nn.Module) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.jumpstart = JumpstartRegularization(
+            network,
+            capture=config.capture,
+            terms=config.terms,
+            aggregate=config.aggregate,
+            margin=config.margin,
+            positive_weight=config.positive_weight,
+            negative_weight=config.negative_weight,
+            ties=config.ties,
+            unit_dim=config.unit_dim,
+            point=config.point,
+        )
+        # Modules, so that they move with the experiment; "train" alone is a name that modules have already.
+        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(config.margin) for stage in STAGES})
+        self.row: dict[str, float] = {}
+        self.evaluation: dict[str, float] = {}
+        self.lambda_ = lambda_at(config, 0)
+        self._watch = DivergenceWatch()
+        self._val_row: dict[str, float] = {}
+        self._learning_rate: LearningRate | None = None
+        self._rate_state: dict[str, Any] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, classes) logits."""
+        return self.network(x)  # type: ignore[no-any-return]
+
+    def meters(self, stage: str) -> StageMeters:
+        """The metrics of ``train``, ``val`` or ``test``, as of the latest epoch."""
+        meters = self._meters[f"{stage}_meters"]
+        assert isinstance(meters, StageMeters)
+        return meters
+
+    # Training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss that is minimised: the task's, plus lambda times Jumpstart's."""
+        loss, jumpstart_loss = self._measure(batch, "train")
+        total = self.lambda_ * jumpstart_loss
+        total = loss + total if self.config.use_loss else total
+        self._watch.update(self.jumpstart, total)
+        return total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measures one batch."""
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measures one batch of the training, validation and test parts in turn, or of the test part alone."""
+        loaders = self.trainer.num_test_batches
+        self._measure(batch, STAGES[dataloader_idx] if len(loaders) == len(STAGES) else "test")
+
+    def _measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        x, labels = batch
+        logits = self(x)
+        loss = F.cross_entropy(logits, labels)
+        jumpstart_loss = self.jumpstart.loss
+        meters = self.meters(stage)
+        meters.figures.update(logits, labels, loss, jumpstart_loss)
+        meters.status.update(self.jumpstart.extrema)
+        return loss, jumpstart_loss
+
+    def _read(self, stage: str) -> dict[str, float]:
+        """All the figures of a stage, in one transfer from the device."""
+        meters = self.meters(stage)
+        figures = {**meters.figures.compute(), **meters.status.compute()}
+        values = torch.stack(list(figures.values())).tolist()
+        return {f"{stage}/{name}": value for name, value in zip(figures, values, strict=True)}
+
+    def _reset(self, *stages: str) -> None:
+        for stage in stages:
+            self.meters(stage).figures.reset()
+            self.meters(stage).status.reset()
+
+    # Epochs ------------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """A new epoch."""
+        self._reset("train")
+        self._watch = DivergenceWatch()
+        self.lambda_ = lambda_at(self.config, self.current_epoch)
+
+    def on_validation_epoch_start(self) -> None:
+        """A new epoch."""
+        self._reset("val")
+
+    def on_validation_epoch_end(self) -> None:
+        """The figures of the validation part."""
+        self._val_row = self._read("val")
+        self.log_dict({name: self._val_row[name] for name in ("val/loss", "val/acc")}, logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        """The figures of the epoch, and the learning rate of the next."""
+        assert self._learning_rate is not None
+        found = {"epoch": self.current_epoch, "lr": self._learning_rate.value, "lambda": self.lambda_}
+        self.row = found | self._read("train") | self._val_row
+        layer = self._watch.first()
+        if layer is not None:
+            raise NonFiniteLossError(
+                f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not finite is {layer}. Try a "
+                "lower lr, gradient_clip=1.0 or warmup_epochs; the last good checkpoint is kept."
+            )
+        self._learning_rate.step(self.current_epoch, self._val_row.get("val/loss", self.row["train/loss"]))
+        if self.config.early_stopping and self._val_row.get("val/acc") == 1.0:
+            self.trainer.should_stop = True
+
+    def on_test_epoch_start(self) -> None:
+        """A new evaluation."""
+        self._reset(*STAGES)
+
+    def on_test_epoch_end(self) -> None:
+        """The figures of every part that was evaluated, in ``evaluation``."""
+        seen = [stage for stage in STAGES if self.meters(stage).figures.update_count]
+        self.evaluation = {name: value for stage in seen for name, value in self._read(stage).items()}
+        self.log_dict({name: self.evaluation[name] for name in ("test/loss", "test/acc")}, logger=False)
+
+    # A deep network has hundreds of modules, and walking through them takes as long as a validation of a small table:
+    # the list is made once, and what Lightning would do by four walks an epoch is done along it.
+
+    def on_fit_start(self) -> None:
+        """The modules whose mode changes between training and validation."""
+        self._modes = [module.__dict__ for module in self.modules()]
+
+    def on_validation_model_eval(self) -> None:
+        """Into evaluation mode; the modes of training are kept."""
+        self._training_modes = [mode["training"] for mode in self._modes_now()]
+        for mode in self._modes_now():
+            mode["training"] = False
+
+    def on_validation_model_train(self) -> None:
+        """Back into the modes of training."""
+        for mode, training in zip(self._modes_now(), self._training_modes, strict=True):
+            mode["training"] = training
+
+    def on_validation_model_zero_grad(self) -> None:
+        """The optimiser clears the gradients before the next backward pass anyway."""
+
+    def _modes_now(self) -> list[dict[str, Any]]:
+        return self._modes if self.trainer.state.fn == "fit" else [module.__dict__ for module in self.modules()]
+
+    # Optimisation ------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimiser; the learning rate is set at the end of each epoch, before any checkpoint is written."""
+        optimizer = make_optimizer(self.config, self.network.parameters())
+        self._learning_rate = LearningRate(self.config, optimizer)
+        if self._rate_state is not None:
+            self._learning_rate.load_state_dict(self._rate_state)
+            self._rate_state = None
+        return optimizer
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scale the gradient down to ``gradient_clip`` if its norm is larger."""
+        if self.config.gradient_clip:
+            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(trained, self.config.gradient_clip, foreach=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the learning rate's state and the random generators'."""
+        checkpoint["learning_rate"] = self._learning_rate.state_dict() if self._learning_rate else None
+        checkpoint["row"] = self.row
+        checkpoint["random"] = {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back when training resumes."""
+        self._rate_state = checkpoint.get("learning_rate")
+        self._random_state = checkpoint.get("random")
+        self.row = checkpoint.get("row", {})
+
+    def on_train_start(self) -> None:
+        """Resumed training draws what the interrupted one would have drawn."""
+        state = getattr(self, "_random_state", None)
+        if state is not None:
+            torch.set_rng_state(state["cpu"])
+            if state["cuda"]:
+                torch.cuda.set_rng_state_all(state["cuda"])
+            self._random_state = None

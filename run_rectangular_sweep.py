@@ -1,0 +1,71 @@
+"""Train a rectangular network, plain or with Jumpstart: ``python run_rectangular_sweep.py --help``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.config import ConfigError
+from model.rectangular_config import RectangularConfig
+from sweep.cli import Parsed, main
+
+if TYPE_CHECKING:
+    from data.datamodules import TabularDataModule
+    from model.rectangular_experiment import RectangularExperiment
+
+DESCRIPTION = "Train a deep network of constant width on a toy, scikit-learn or UCI data set, with Jumpstart or without."
+EXAMPLES = ("--dataset=moons --depth=50 --width=4", "--dataset=abalone --lambda_=0", "--resume=runs/NAME")
+
+
+def start(parsed: Parsed[RectangularConfig]) -> None:
+    """Run what the command line asks for, and show the result."""
+    # Imported here so that a mistake on the command line is told at once.
+    from data.data import make_datamodule
+    from jumpstart.table import summary_table
+    from sweep.run import headline, run
+
+    config = parsed.config
+    try:
+        datamodule = make_datamodule(
+            config.dataset,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            val_size=config.val_size,
+            test_size=config.test_size,
+            num_points=config.num_points,
+            noise=config.noise,
+            as_images=config.layer == "conv",
+            data_dir=config.data_dir,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+    def remember(path: Path) -> None:
+        parsed.run_directory = path
+
+    directory, summary = run(
+        config, datamodule, build, resume=parsed.resume, on_directory=remember
+    )
+    sys.stdout.write(f"{summary_table(headline(summary))}\n\nrun directory: {directory.path}\n")
+
+
+def build(config: RectangularConfig, data: TabularDataModule) -> RectangularExperiment:
+    """The experiment for a data set."""
+    from model.rectangular_experiment import RectangularExperiment
+
+    return RectangularExperiment(config, data.input_shape, data.num_classes)
+
+
+if __name__ == "__main__":
+    from data.download import DataError
+
+    sys.exit(
+        main(
+            start,
+            RectangularConfig,
+            description=DESCRIPTION,
+            examples=EXAMPLES,
+            user_errors=(DataError,),
+        )
+    )

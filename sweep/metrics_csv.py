@@ -1,0 +1,206 @@
+"""The figures of a run as a CSV file that grows with the run and survives a crash."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.files import RunDirectoryError, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class MetricsCsv:
+    """Figures of a run, one row an epoch, written in blocks.
+
+    Numbers keep every digit, and :meth:`read` gives them back exactly. What is missing is empty;
+    NaN is ``nan``. A crash loses the rows since the last :meth:`flush` at most: call that before a
+    checkpoint is written, and :meth:`truncate_after` when one is loaded.
+
+    Args:
+        path: File to make or to go on with. A line that a crash left half-written is dropped.
+        columns: Columns to begin with, besides ``epoch``; others may come with any row.
+        buffer_rows: Rows after which a block is written.
+        flush_seconds: Time after which the next row writes the block whatever its size.
+
+    Raises:
+        RunDirectoryError: If the file is there and is no file of this class.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "metrics.csv")
+        >>> with MetricsCsv(path) as metrics:
+        ...     metrics.append(1, {"train/loss": 0.1})
+        ...     metrics.append(1, {"val/loss": None})
+        ...     metrics.append(2, {"val/loss": 0.25})
+        >>> print(path.read_text())
+        epoch,train/loss,val/loss
+        1,0.1,
+        2,,0.25
+        <BLANKLINE>
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        columns: Sequence[str] = (),
+        buffer_rows: int = 64,
+        flush_seconds: float = 5.0,
+    ) -> None:
+        self.path = Path(path)
+        self._buffer_rows = buffer_rows
+        self._flush_seconds = flush_seconds
+        self._flushed_at = time.monotonic()
+        self._rows: dict[int, dict[str, str]] = {}
+        self._columns: dict[str, None] = {"epoch": None}
+        self._size = 0
+        self._written_columns = 0
+        self._last: int | None = None
+        self._last_line = ""
+        self._load()
+        for name in columns:
+            self._add_column(name)
+
+    def __enter__(self) -> MetricsCsv:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The epoch of the latest row, written or not."""
+        return next(reversed(self._rows), self._last)
+
+    def append(self, epoch: int, values: Mapping[str, Any]) -> None:
+        """Add figures to the row of an epoch: the latest, or a new one after it.
+
+        Args:
+            epoch: Key of the row.
+            values: Numbers, or scalar tensors, by column; None where there is none.
+
+        Raises:
+            ValueError: If the epoch lies before the latest, or a column can't be named so.
+        """
+        row = self._rows.get(epoch)
+        if row is None:
+            row = self._rows[epoch] = self._new_row(epoch)
+        for name, value in values.items():
+            if name not in self._columns or name == "epoch":
+                self._add_column(name)
+            row[name] = repr(value) if type(value) is float else _number(value)
+        late = time.monotonic() - self._flushed_at >= self._flush_seconds
+        if late or len(self._rows) >= self._buffer_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        self._flushed_at = time.monotonic()
+        if not self._rows:
+            return
+        names = list(self._columns)
+        lines = [
+            ",".join([row.get(name, "") for name in names]) + "\n" for row in self._rows.values()
+        ]
+        block = "".join(lines).encode()
+        if len(names) != self._written_columns:
+            self._widen(names)
+        with self.path.open("r+b") as file:
+            file.truncate(self._size)
+            file.seek(self._size)
+            file.write(block)
+        self._size += len(block)
+        self._last = next(reversed(self._rows))
+        self._last_line = lines[-1]
+        self._rows.clear()
+
+    def truncate_after(self, epoch: int) -> None:
+        """Drop the rows of later epochs, as a resumed run will write them again."""
+        self.flush()
+        if self._last is None or self._last <= epoch:
+            return
+        header, *lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if int(line.partition(",")[0]) <= epoch]
+        write_text(self.path, "".join([header, *kept]))
+        self._load()
+
+    def read(self) -> pd.DataFrame:
+        """Every row, to the last digit; what is missing is NaN."""
+        import pandas as pd
+
+        self.flush()
+        lines = self.path.read_text(encoding="utf-8").splitlines()[1:] if self._size else []
+        # Some releases of pandas round the last digit of what they read.
+        values = [[float(text or "nan") for text in line.split(",")] for line in lines]
+        names = list(self._columns)[: self._written_columns or None]
+        return pd.DataFrame(values, columns=names, dtype=float).astype({"epoch": int})
+
+    def _new_row(self, epoch: int) -> dict[str, str]:
+        last = self.last_epoch or 0
+        if epoch < last:
+            raise ValueError(f"epoch must be >= {last}, that of the latest row, got {epoch}.")
+        if epoch == self._last:
+            self._size -= len(self._last_line)
+            texts = self._last_line.rstrip("\n").split(",")
+            return dict(zip(self._columns, texts, strict=False))
+        return {"epoch": str(int(epoch))}
+
+    def _add_column(self, name: str) -> None:
+        if not name.isprintable() or name in ("", "epoch") or "," in name or '"' in name:
+            raise ValueError(f"a column can't be named {name!r}.")
+        self._columns[name] = None
+
+    def _widen(self, names: Sequence[str]) -> None:
+        """Write the file anew with all columns; the rows there stay empty in the new ones."""
+        old = self.path.read_bytes()[: self._size].decode().splitlines() if self._size else []
+        commas = "," * (len(names) - self._written_columns)
+        text = "\n".join([",".join(names), *(line + commas for line in old[1:])]) + "\n"
+        write_text(self.path, text)
+        self._size = len(text.encode())
+        self._written_columns = len(names)
+
+    def _load(self) -> None:
+        """Take stock of the file as it is, and cut off what a crash left half-written."""
+        self._size = self._written_columns = 0
+        self._last, self._last_line = None, ""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        lines = [line.decode(errors="replace") for line in content.splitlines(keepends=True)]
+        if not lines or not lines[0].endswith("\n"):
+            return
+        names = lines[0].rstrip("\n").split(",")
+        if names[0] != "epoch":
+            raise RunDirectoryError(
+                f"{self.path} is no table of epochs: it begins with {names[0]!r}."
+            )
+        self._columns = dict.fromkeys(names)
+        self._written_columns = len(names)
+        self._size = len(lines[0].encode())
+        for number, line in enumerate(lines[1:], start=2):
+            if not _is_row(line, len(names), self._last):
+                if number < len(lines):
+                    raise RunDirectoryError(f"{self.path} is damaged in line {number}.")
+                break
+            self._last = int(line.partition(",")[0])
+            self._last_line = line
+            self._size += len(line.encode())
+        if self._size < len(content):
+            os.truncate(self.path, self._size)
+
+
+def _is_row(line: str, width: int, after: int | None) -> bool:
+    first = line.partition(",")[0]
+    whole = line.endswith("\n") and line.isascii() and line.count(",") == width - 1
+    return whole and first.isdecimal() and (after is None or int(first) > after)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return str(int(value))
+    return repr(float(value))

@@ -1,0 +1,211 @@
+"""One run, from its config to a whole run directory."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from jumpstart.callbacks import NetworkStatusPlot
+from jumpstart.plotting import plot_curves, plot_status_shares, save_figure
+from model.config import ConfigError, ExperimentConfig
+from model.experiment import Experiment
+from sweep.callbacks import BestAndLast, EpochLog, ProgressLine
+from sweep.files import write_json
+from sweep.metrics_csv import MetricsCsv
+from sweep.run_directory import RunDirectory
+from sweep.weights_and_biases import close_wandb, make_wandb_logger
+
+logger = logging.getLogger(__name__)
+
+PICTURES = 20
+"""Epochs that are drawn when ``plot_every`` is not given."""
+
+Build = Callable[[Any, pl.LightningDataModule], Experiment]
+
+
+def run(
+    config: ExperimentConfig,
+    datamodule: pl.LightningDataModule,
+    build: Build,
+    *,
+    resume: Path | None = None,
+    on_directory: Callable[[Path], object] = lambda path: None,
+) -> tuple[RunDirectory, dict[str, Any]]:
+    """Train, keep the best, test it, and leave everything in a run directory.
+
+    Args:
+        config: The run.
+        datamodule: Its data, not yet set up.
+        build: Makes the experiment from the config and the data, once the seed is set.
+        resume: A run directory to continue.
+        on_directory: Told the path of the run directory as soon as there is one.
+
+    Returns:
+        The run directory and its summary.
+
+    Raises:
+        ConfigError: If the config can't be run on this machine or these data; nothing has been written then.
+        NonFiniteLossError: If training diverges; the last good checkpoint is kept.
+    """
+    _quiet()
+    devices = _devices(config.gpus)
+    # Before the model is built: weights, split and order all follow from it.
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    try:
+        experiment = build(config, datamodule)
+    except ValueError as error:  # the network refuses these data
+        raise ConfigError(str(error)) from error
+    directory = (
+        RunDirectory.open(resume)
+        if resume
+        else RunDirectory.create(config.output_dir, config.name, config)
+    )
+    on_directory(directory.path)
+    if resume:
+        directory.record_resume(config)
+    checkpoint = directory.last_checkpoint if directory.last_checkpoint.is_file() else None
+    metrics = MetricsCsv(directory.metrics)
+    keeper = BestAndLast(
+        directory.last_checkpoint, directory.best_checkpoint, config.checkpoint_seconds, metrics
+    )
+    every = max(1, config.epochs // config.curve_points)
+    callbacks: list[pl.Callback] = [EpochLog(metrics, every), keeper]
+    if config.progress:
+        callbacks.append(ProgressLine())
+    if config.plot_status:
+        frequency = config.plot_every or max(1, math.ceil(config.epochs / PICTURES))
+        callbacks.append(NetworkStatusPlot(frequency, directory=directory.plots))
+    wandb_logger = make_wandb_logger(config, directory) if config.wandb else None
+    trainer = pl.Trainer(
+        **devices,
+        max_epochs=config.epochs,
+        callbacks=callbacks,
+        logger=wandb_logger or False,
+        default_root_dir=directory.path,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=2**31 - 1,  # rows are written by epoch, by the callback
+    )
+    try:
+        trainer.fit(experiment, datamodule=datamodule, ckpt_path=checkpoint, weights_only=False)
+        keeper.load_best(experiment)
+        loaders = [
+            datamodule.train_dataloader(),
+            datamodule.val_dataloader(),
+            datamodule.test_dataloader(),
+        ]
+        trainer.test(experiment, dataloaders=loaders, verbose=False)
+        summary = summarise(experiment, keeper, datamodule)
+        write_json(directory.summary, summary)
+        if config.plot_status:
+            draw_curves(metrics, directory.plots)
+        if wandb_logger is not None:
+            wandb_logger.experiment.summary.update(_flat(summary))
+    finally:
+        metrics.flush()
+        if wandb_logger is not None:
+            close_wandb()
+    return directory, summary
+
+
+def summarise(
+    experiment: Experiment, keeper: BestAndLast, datamodule: pl.LightningDataModule
+) -> dict[str, Any]:
+    """The result of a run: all figures of the best weights on the three parts, and what it took."""
+    describe = getattr(datamodule, "describe", dict)
+    return {
+        **{name: experiment.evaluation[name] for name in sorted(experiment.evaluation)},
+        "best_epoch": int(keeper.best_row["epoch"]),
+        "epochs": int(experiment.row["epoch"]) + 1 if experiment.row else experiment.current_epoch,
+        "seconds": keeper.elapsed,
+        "parameters": sum(parameter.numel() for parameter in experiment.network.parameters()),
+        "last": experiment.row,
+        "data": describe(),
+    }
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The few figures of a summary that are shown at the end of a run."""
+    parts = ("acc", "loss", "unit_dead_ratio", "unit_linear_ratio", "point_dead_ratio", "point_efficiency")
+    names = [f"{stage}/{part}" for part in parts for stage in ("train", "val", "test")]
+    names += ["best_epoch", "epochs", "seconds", "parameters"]
+    return {name: summary[name] for name in names if name in summary}
+
+
+def draw_curves(metrics: MetricsCsv, folder: Path) -> None:
+    """The curves of a run, from its CSV file: losses, accuracies, status of units."""
+    table = metrics.read()
+    if len(table) < 2:
+        return
+    epochs = table["epoch"].to_numpy()
+    for name, key, logy in (
+        ("loss", "loss", True),
+        ("accuracy", "acc", False),
+        ("jumpstart_loss", "jumpstart_loss", True),
+    ):
+        curves = {
+            stage: table[f"{stage}/{key}"].to_numpy()
+            for stage in ("train", "val")
+            if f"{stage}/{key}" in table.columns
+        }
+        save_figure(
+            plot_curves(epochs, curves, logy=logy, title=name.replace("_", " ")),
+            folder / f"{name}.png",
+        )
+    stage = "val" if "val/unit_dead_ratio" in table.columns else "train"
+    shares = [
+        table[f"{stage}/unit_{status}_ratio"].to_numpy()
+        for status in ("dead", "linear", "nonlinear")
+    ]
+    save_figure(
+        plot_status_shares(epochs, *shares, title=f"Units over training ({stage})"),
+        folder / "unit_shares.png",
+    )
+
+
+def _devices(gpus: int | str) -> dict[str, Any]:
+    """Lightning's words for ``--gpus``."""
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus == 0 or (gpus == "auto" and not available):
+        return {"accelerator": "cpu", "devices": 1}
+    if gpus == "auto":
+        return {"accelerator": "gpu", "devices": "auto"}
+    wanted: int | list[int] = (
+        gpus if isinstance(gpus, int) else [int(i) for i in gpus.split(",") if i]
+    )
+    highest = wanted if isinstance(wanted, int) else max(wanted) + 1
+    if highest > available:
+        raise ConfigError(
+            f"gpus must be among the {available} of this machine, got {gpus}. Use auto, or 0 for the CPU."
+        )
+    return {"accelerator": "gpu", "devices": wanted}
+
+
+def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"best/{name}" if "/" in name else name: value
+        for name, value in summary.items()
+        if not isinstance(value, dict)
+    }
+
+
+def _quiet() -> None:
+    """Lightning's advice on loaders, devices and its own internals is for people who assemble a trainer themselves."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)

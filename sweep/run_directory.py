@@ -1,0 +1,256 @@
+"""The folder of one run: what was asked, where it ran, and its figures, whole at any moment.
+
+Files are written under a temporary name and renamed; only ``metrics.csv`` grows in place, and
+what a crash leaves half-written at its end is dropped when it is opened again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from sweep.files import RunDirectoryError, write_json, write_text, write_yaml
+from sweep.metrics_csv import MetricsCsv
+
+__all__ = [
+    "BEST_CHECKPOINT",
+    "LAST_CHECKPOINT",
+    "MetricsCsv",
+    "RunDirectory",
+    "RunDirectoryError",
+    "describe_environment",
+    "write_json",
+    "write_text",
+    "write_yaml",
+]
+
+LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
+BEST_CHECKPOINT = Path("checkpoints", "best.ckpt")
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "matplotlib",
+    "wandb",
+)
+
+
+class _Describable(Protocol):
+    @property
+    def label(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class RunDirectory:
+    """Paths of one run. :meth:`create` makes a new one, :meth:`open` finds an old one.
+
+    Attributes:
+        path: The folder itself, also the ``save_dir`` of the W&B logger.
+        config: ``config.yaml``, every option of the run.
+        environment: ``environment.json``, versions, commit, command and devices.
+        metrics: ``metrics.csv``, one row an epoch; see :class:`MetricsCsv`.
+        summary: ``summary.json``, the result.
+        checkpoints: Folder of the checkpoints.
+        last_checkpoint: The one that ``--resume`` starts from; without one it starts at the beginning.
+        best_checkpoint: The one with the best validation accuracy.
+        plots: Folder of the figures.
+        wandb: Folder of W&B's own files.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.metrics = self.path / "metrics.csv"
+        self.summary = self.path / "summary.json"
+        self.checkpoints = self.path / LAST_CHECKPOINT.parent
+        self.last_checkpoint = self.path / LAST_CHECKPOINT
+        self.best_checkpoint = self.path / BEST_CHECKPOINT
+        self.plots = self.path / "plots"
+        self.wandb = self.path / "wandb"
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.path)!r})"
+
+    @classmethod
+    def create(cls, output_dir: str | Path, name: str | None, config: _Describable) -> RunDirectory:
+        """Make the directory of a new run, with its config and environment, in one step.
+
+        Args:
+            output_dir: Folder of the runs, made if need be.
+            name: Name of the directory; None for one made from the config and the time.
+            config: What is run; its ``label`` enters the name, its ``to_dict`` is stored.
+
+        Raises:
+            RunDirectoryError: If the name is taken or the folder can't be written.
+        """
+        folder = Path(output_dir)
+        draft = folder / f".new-{uuid.uuid4().hex}"
+        try:
+            _refuse_unwritable(folder)
+            if name is not None:
+                _refuse_taken(folder / name)
+            draft.mkdir(parents=True)
+            run = cls(draft)
+            run.checkpoints.mkdir()
+            run.plots.mkdir()
+            run.write_config(config)
+            write_json(run.environment, describe_environment())
+            for path in _candidates(folder, name, config):
+                try:
+                    draft.rename(path)
+                except OSError:
+                    # Another process may have taken the name since it was chosen.
+                    if not path.exists():
+                        raise
+                else:
+                    return cls(path)
+            _refuse_taken(folder / str(name))
+            raise RunDirectoryError(f"run directory {folder / str(name)} can't be made.")
+        except RunDirectoryError:
+            raise
+        except (OSError, ValueError) as error:
+            raise _unwritable(folder, getattr(error, "strerror", None) or str(error)) from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """The run that was made in this folder.
+
+        Raises:
+            RunDirectoryError: If the folder holds no run.
+        """
+        run = cls(path)
+        if not run.path.is_dir():
+            raise RunDirectoryError(f"run directory {path} does not exist.")
+        if not run.config.is_file():
+            raise RunDirectoryError(f"{path} is not a run directory: it has no {run.config.name}.")
+        return run
+
+    def read_config(self) -> dict[str, Any]:
+        """The stored options by name.
+
+        Raises:
+            RunDirectoryError: If the file can't be read or is no mapping.
+        """
+        import yaml
+
+        try:
+            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise RunDirectoryError(f"{self.config} can't be read: {reason}") from None
+        if not isinstance(content, dict):
+            raise RunDirectoryError(f"{self.config} is damaged: it holds no options.")
+        return content
+
+    def write_config(self, config: _Describable) -> None:
+        """Store every option."""
+        write_yaml(self.config, config.to_dict())
+
+    def record_resume(self, config: _Describable) -> None:
+        """Store the options of a resumed run, and note when and how it was resumed."""
+        self.write_config(config)
+        try:
+            known = json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        known.setdefault("resumed", []).append(describe_environment())
+        write_json(self.environment, known)
+
+
+def describe_environment() -> dict[str, Any]:
+    """What a result may depend on besides its config: versions, commit, command line, devices."""
+    import torch
+
+    cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    return {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "gpus": [torch.cuda.get_device_name(index) for index in cuda],
+        "versions": {package: _version(package) for package in _PACKAGES},
+        "git": _git_state(Path(__file__).resolve().parent.parent),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state(root: Path) -> dict[str, Any] | None:
+    """Commit and whether a tracked file differs from it; None outside a checkout."""
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _candidates(folder: Path, name: str | None, config: _Describable) -> Iterator[Path]:
+    if name is not None:
+        yield folder / name
+        return
+    label = re.sub(r"[^\w.+-]+", "_", config.label)
+    stem = f"{label}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    yield folder / stem
+    for count in itertools.count(2):
+        yield folder / f"{stem}-{count}"
+
+
+def _refuse_taken(path: Path) -> None:
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        remedy = (
+            f", or continue it with --resume={path}" if RunDirectory(path).config.is_file() else ""
+        )
+        raise RunDirectoryError(f"{path} exists already. Choose another --name{remedy}.")
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise _unwritable(folder, f"{nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unwritable(folder, f"no permission to write in {nearest}")
+
+
+def _unwritable(folder: Path, reason: str) -> RunDirectoryError:
+    return RunDirectoryError(f"output_dir {folder} can't be written: {reason}. Choose another.")

@@ -1,0 +1,142 @@
+"""The seeded, stratified split that keeps equal rows together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.splitting import Split, check_sizes, stratified_split
+
+
+def rows_of(split: Split) -> dict[str, np.ndarray]:
+    return {"train": split.train, "val": split.val, "test": split.test}
+
+
+def random_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and groups: few or many classes, few or many duplicates, some with several labels."""
+    rng = np.random.default_rng(seed)
+    rows = int(rng.integers(60, 400))
+    classes = int(rng.integers(2, 9))
+    labels = rng.choice(classes, rows, p=rng.dirichlet(np.full(classes, 0.7)))
+    labels = np.unique(labels, return_inverse=True)[1]
+    groups = np.arange(rows)
+    for _ in range(int(rng.integers(0, rows))):
+        groups[rng.integers(rows)] = groups[rng.integers(rows)]
+    return labels, np.unique(groups, return_inverse=True)[1]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("sizes", [(0.15, 0.15), (0.1, 0.3), (0.4, 0.4)])
+def test_parts_are_disjoint_complete_and_whole(seed: int, sizes: tuple[float, float]) -> None:
+    labels, groups = random_case(seed)
+    split = stratified_split(labels, groups, val_size=sizes[0], test_size=sizes[1], seed=seed)
+    parts = rows_of(split)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))
+    for part, rows in parts.items():
+        others = np.concatenate([groups[r] for name, r in parts.items() if name != part])
+        assert len(rows) > 0
+        assert not set(groups[rows]) & set(others)
+    for c in range(labels.max() + 1):
+        holders = len(np.unique(groups[labels == c]))
+        assert (c in split.kept_in_train) == (holders < 3)
+        if holders < 3:
+            assert (labels[split.train] == c).sum() == (labels == c).sum()
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("sizes", [(0.15, 0.15), (0.1, 0.3), (0.4, 0.4)])
+def test_shares_are_exact_without_duplicates(seed: int, sizes: tuple[float, float]) -> None:
+    labels, _ = random_case(seed)
+    split = stratified_split(
+        labels, np.arange(len(labels)), val_size=sizes[0], test_size=sizes[1], seed=seed
+    )
+    free = [c for c in range(labels.max() + 1) if c not in split.kept_in_train]
+    for rows, size in ((split.val, sizes[0]), (split.test, sizes[1])):
+        for c in free:
+            held, wanted = (labels[rows] == c).sum(), size * (labels == c).sum()
+            assert held >= 1
+            assert abs(held - wanted) <= 1 or held == 1
+        small = sum((labels == c).sum() * size < 1 for c in free)
+        assert abs(len(rows) - size * np.isin(labels, free).sum()) <= 1 + small / 2
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_shares_are_near_with_duplicates(seed: int) -> None:
+    labels, groups = random_case(seed)
+    split = stratified_split(labels, groups, val_size=0.2, test_size=0.2, seed=seed)
+    largest = np.bincount(groups).max()
+    for rows in (split.val, split.test):
+        for c in set(range(labels.max() + 1)) - set(split.kept_in_train):
+            wanted = 0.2 * (labels == c).sum()
+            assert abs((labels[rows] == c).sum() - wanted) <= 2 + largest
+
+
+def test_few_large_groups_reach_every_part() -> None:
+    sizes = [81, 43, 40, 23, 22, 22, 18, 18, 13, 13, 12, 11, 2, 2, 2]
+    label = [1, 0, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 1]
+    groups = np.repeat(np.arange(15), sizes)
+    labels = np.repeat(label, sizes)
+    for seed in range(20):
+        split = stratified_split(labels, groups, val_size=0.15, test_size=0.15, seed=seed)
+        for rows in (split.val, split.test):
+            assert 0.10 < len(rows) / 322 < 0.20
+            assert set(labels[rows]) == {0, 1}
+
+
+def test_equal_groups_are_moved_to_a_part_left_empty() -> None:
+    labels, groups = np.repeat([0, 1], 60), np.repeat(np.arange(6), 20)
+    split = stratified_split(labels, groups, val_size=0.15, test_size=0.15, seed=0)
+    for rows in rows_of(split).values():
+        assert np.bincount(labels[rows]).tolist() == [20, 20]
+
+
+def test_single_rows_go_where_rows_are_wanted() -> None:
+    groups = np.repeat(np.arange(8), [25, 25, 25, 25, 1, 1, 1, 1])
+    labels = np.zeros_like(groups)
+    split = stratified_split(labels, groups, val_size=0.15, test_size=0.15, seed=0)
+    assert [len(rows) for rows in rows_of(split).values()] == [75, 25, 4]
+
+
+def test_the_seed_decides_and_nothing_else() -> None:
+    labels, groups = random_case(7)
+    make = partial(stratified_split, labels, groups, val_size=0.2, test_size=0.2)
+    first, again, other = make(seed=0), make(seed=0), make(seed=1)
+    np.random.seed(5)
+    for part in ("train", "val", "test"):
+        np.testing.assert_array_equal(rows_of(first)[part], rows_of(again)[part])
+    assert set(first.val.tolist()) != set(other.val.tolist())
+
+
+def test_rows_come_in_no_order_of_class() -> None:
+    labels = np.repeat([0, 1, 2], 100)
+    split = stratified_split(labels, np.arange(300), val_size=0.2, test_size=0.2, seed=0)
+    for rows in rows_of(split).values():
+        assert (np.diff(labels[rows]) != 0).mean() > 0.4
+
+
+def test_too_few_distinct_rows() -> None:
+    with pytest.raises(ValueError, match="the val part is empty: 2 distinct rows of 2 classes"):
+        stratified_split(
+            np.repeat([0, 1], 50), np.repeat([0, 1], 50), val_size=0.2, test_size=0.2, seed=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 0.2), "val_size must be a share between 0 and 1, exclusive, got 0"),
+        ((0.2, 1.0), "test_size must be a share"),
+        ((0.2, -0.1), "test_size must be a share"),
+        ((0.2, float("nan")), "test_size must be a share"),
+        (("a", 0.1), "val_size must be a share"),
+        ((0.5, 0.5), r"val_size \+ test_size must be < 1"),
+        ((0.005, 0.2), "val_size must leave each part a row"),
+        ((0.49, 0.505), r"val_size \+ test_size must leave each part a row"),
+    ],
+)
+def test_sizes_that_leave_no_part(sizes: tuple[Any, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_sizes(*sizes, rows=100)

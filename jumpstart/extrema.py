@@ -156,7 +156,8 @@ def extrema_of(
         tensor([[1., 0.]])
     """
     rule = rule or Rule()
-    unit, point = _Reduce.apply(rule, unit_dim, *tensors)
+    # Stacking outside of the function leaves the many small gradients to compiled code.
+    unit, point = _Reduce.apply(torch.stack(tensors), rule, unit_dim)
     order = list(range(len(tensors))) if order is None else order
     return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0])
 
@@ -202,22 +203,23 @@ def record_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 class _Reduce(torch.autograd.Function):
-    """(N, C, *space) x L -> unit reach (2, L, C), point reach (2, L, P)."""
+    """(L, N, C, *space) -> unit reach (2, L, C), point reach (2, L, P)."""
 
     @staticmethod
-    def forward(ctx: Any, rule: Rule, unit_dim: int, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        first = tensors[0]
-        stacked = torch.stack(tensors).to(record_dtype(first.dtype))
+    def forward(ctx: Any, stacked: Tensor, rule: Rule, unit_dim: int) -> tuple[Tensor, Tensor]:
+        batch = stacked.shape[1]
+        by_unit = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
         # (L, C, N * S): both reductions run over long rows, whatever the width.
-        z = stacked.movedim(unit_dim + 1, 1).flatten(2).contiguous()
+        z = by_unit.flatten(2).contiguous()
         calls, units, places = z.shape
         unit, place = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
         for dim, reach in ((2, unit), (1, place)):
             torch.amax(z, dim, out=reach[0])
             torch.amin(z, dim, out=reach[1]).neg_()
-        spread = places != len(first) and rule.point is PointMode.SAMPLE
-        point = place.view(2, calls, len(first), -1).amax(3) if spread else place
-        ctx.rule, ctx.unit_dim, ctx.shape, ctx.dtype, ctx.spread = rule, unit_dim, first.shape, first.dtype, spread
+        spread = places != batch and rule.point is PointMode.SAMPLE
+        point = place.view(2, calls, batch, -1).amax(3) if spread else place
+        ctx.rule, ctx.unit_dim, ctx.spread = rule, unit_dim, spread
+        ctx.dtype, ctx.shape = stacked.dtype, by_unit.shape
         ctx.save_for_backward(z, unit, point)
         ctx.set_materialize_grads(False)
         return unit, point
@@ -227,8 +229,7 @@ class _Reduce(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         z, unit, point = ctx.saved_tensors
         unit_grad, point_grad = grads
-        calls, units, _ = z.shape
-        batch, *rest = ctx.shape
+        calls, units, batch, *_ = ctx.shape
         grad = torch.zeros_like(z)
         if unit_grad is not None:
             _route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
@@ -239,23 +240,22 @@ class _Reduce(torch.autograd.Function):
             rows = z.view(calls, units, batch, -1).transpose(1, 2).flatten(2)
             row_grad = torch.zeros_like(rows)
             _route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
-            grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
-        space = [size for dim, size in enumerate(rest, 1) if dim != ctx.unit_dim]
-        parts = grad.view(calls, units, batch, *space).movedim(1, ctx.unit_dim + 1).to(ctx.dtype).contiguous()
-        needed = ctx.needs_input_grad[2:]
-        return None, None, *(part if need else None for part, need in zip(parts.unbind(0), needed, strict=True))
+            grad.view(calls, units, batch, -1).add_(
+                row_grad.view(calls, batch, units, -1).transpose(1, 2)
+            )
+        stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
+        return stacked.to(ctx.dtype).contiguous(), None, None
 
 
 def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int, ties: Ties) -> None:
     """Add to ``grad`` (L, A, B) what the extrema over ``dim`` send to the entries of ``z`` that attain them."""
     attained = torch.empty_like(z)
     for extremum, weight in ((reach[0], reach_grad[0]), (-reach[1], -reach_grad[1])):
-        if z.device.type == "cpu":
-            pays = weight.count_nonzero().item()
-            if pays == 0:
-                continue
-            if dim == 2 and ties is Ties.SINGLE and 4 * pays < weight.numel():
-                _route_few(grad.flatten(0, 1), z.flatten(0, 1), extremum.flatten(), weight.flatten())
+        if dim == 2 and ties is Ties.SINGLE and z.device.type == "cpu":
+            rows = weight.flatten().nonzero().squeeze(1)
+            if 4 * len(rows) < weight.numel():
+                # Few slices pay, as in a trained network: look at those alone.
+                _route_few(grad.flatten(0, 1), z.flatten(0, 1), rows, extremum.flatten(), weight.flatten())
                 continue
         # A comparison into floats is ten times as fast on a CPU as one into booleans.
         torch.eq(z, extremum.unsqueeze(dim), out=attained)
@@ -269,9 +269,10 @@ def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int,
             grad.addcmul_(attained, share.unsqueeze(dim))
 
 
-def _route_few(grad: Tensor, z: Tensor, extremum: Tensor, weight: Tensor) -> None:
-    """The same for rows (R, B) of which few pay: a trained network's. Looks at those alone."""
-    rows = weight.nonzero().squeeze(1)
+def _route_few(grad: Tensor, z: Tensor, rows: Tensor, extremum: Tensor, weight: Tensor) -> None:
+    """The same for some of the rows of (R, B)."""
+    if len(rows) == 0:
+        return
     at = (z[rows] == extremum[rows].unsqueeze(1)).int().argmax(1)
     grad[rows, at] += weight[rows]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -15,7 +14,7 @@ from jumpstart.capture import Capture, CaptureLike, find_targets
 from jumpstart.extrema import Extrema, PointMode, Rule, Ties
 from jumpstart.options import choose
 from jumpstart.penalty import Aggregate, Penalty, Terms
-from jumpstart.recorder import Recorder, attached
+from jumpstart.recorder import Recorder, attached, in_graph
 
 
 class JumpstartRegularization:
@@ -126,7 +125,7 @@ class JumpstartRegularization:
         recorder = self._live()
         if self._loss is None or self._loss_of != (recorder.runs, recorder.calls):
             records = self._records()
-            with torch.inference_mode(False), torch.enable_grad(), _no_autocast(records):
+            with in_graph(records[0].unit.device.type):
                 self._loss = self.penalty(records)
             self._loss_of = (recorder.runs, recorder.calls)
         return self._loss
@@ -243,8 +242,3 @@ def _restore(state: dict[str, Any]) -> JumpstartRegularization:
     handle._finalizer = weakref.finalize(handle, _remove, [])
     handle._finalizer.atexit = False
     return handle
-
-
-def _no_autocast(records: list[Extrema]) -> torch.autocast:
-    """Sums of a float32 record stay in float32, whatever surrounds them."""
-    return torch.autocast(records[0].unit.device.type, enabled=False)

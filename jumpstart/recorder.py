@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -132,7 +132,8 @@ class Recorder:
         self._calls: list[Read] = []
         self._waiting: list[tuple[int, Tensor, int]] = []  # position in call order, tensor, its version
         self._records: list[Extrema] = []
-        self._names: list[str] | None = None
+        self._names: list[str] = []
+        self._named: list[Read] = []  # the calls that _names belongs to
         self._feeds: list[RemovableHandle] = []
         self._unresolved: list[Read] = []
 
@@ -251,7 +252,7 @@ class Recorder:
 
     def forget(self) -> None:
         """Let go of every tensor."""
-        self._calls, self._waiting, self._records, self._names = [], [], [], None
+        self._calls, self._waiting, self._records = [], [], []
 
     @property
     def calls(self) -> int:
@@ -261,12 +262,15 @@ class Recorder:
     @property
     def names(self) -> list[str]:
         """The calls of the latest pass in their order: ``layer``, then ``layer#2`` for the second call of a module."""
-        if self._names is None or len(self._names) != len(self._calls):
+        if self._calls != self._named:  # the same modules in the same order are the rule
             seen: Counter[str] = Counter()
             self._names = []
             for read in self._calls:
                 seen[read.name] += 1
-                self._names.append(read.name if seen[read.name] == 1 else f"{read.name}#{seen[read.name]}")
+                self._names.append(
+                    read.name if seen[read.name] == 1 else f"{read.name}#{seen[read.name]}"
+                )
+            self._named = list(self._calls)
         return self._names[:-1] if self.drop_last else self._names
 
     def read(self) -> list[Extrema]:
@@ -275,8 +279,7 @@ class Recorder:
         if self._waiting:
             groups = self._group(names)
             self._waiting = []
-            # A record must not depend on where it is read: the graph is kept if there is one.
-            with torch.inference_mode(False), torch.enable_grad():
+            with in_graph("cpu"):
                 for (*_, unit_dim), group in groups.items():
                     _check(names[group[0][0]], group[0][1])
                     size = max(1, SMALL // group[0][1].numel())
@@ -292,6 +295,7 @@ class Recorder:
     def _group(self, names: list[str]) -> dict[tuple[Any, ...], list[tuple[int, Tensor]]]:
         """The waiting tensors that can be reduced together, by shape, dtype, device and dimension of the units."""
         groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
+        shape, group = None, []  # those of the tensor before: in a deep network mostly the same
         for position, z, version in self._waiting:
             if position >= len(names):
                 continue
@@ -300,14 +304,31 @@ class Recorder:
                     f"the preactivation of {names[position]!r} was written into after it was captured, so its extrema "
                     "are lost. Work on a copy after the activation (x = x + y instead of x += y)."
                 )
-            unit_dim = 1 if z.dim() == 2 else self._unit_dim(self._calls[position], z)
-            groups.setdefault((z.shape, z.dtype, z.device, unit_dim), []).append((position, z))
+            like = group[0][1] if group else z
+            if z.shape != shape or len(shape) > 2 or z.dtype != like.dtype or z.device != like.device:
+                shape = z.shape
+                unit_dim = 1 if len(shape) == 2 else self._unit_dim(self._calls[position], z)
+                group = groups.setdefault((shape, z.dtype, z.device, unit_dim), [])
+            group.append((position, z))
         return groups
 
     def _reduce(self, group: list[tuple[int, Tensor]], names: list[str], unit_dim: int) -> Extrema:
         order = [position for position, _ in group]
         tensors = [z for _, z in group]
         return extrema_of(tensors, [names[i] for i in order], order, unit_dim=unit_dim, rule=self.rule)
+
+
+@contextmanager
+def in_graph(device: str) -> Iterator[None]:
+    """A record must not depend on where it is read: keep the graph if there is one, and the precision."""
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():
+            stack.enter_context(torch.enable_grad())
+        if torch.is_autocast_enabled(device):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def attached(model: nn.Module) -> bool:

@@ -1,0 +1,287 @@
+"""The README's picture, drawn from two runs: ``python -m diagrams.draw``.
+
+Without arguments it makes the runs: the network of the README's command for ``--epochs`` epochs, once with
+``--lambda_=0`` and once with Jumpstart, all else equal. Or give two run directories, the plain one first. Units and
+points are those of the best weights over the training part; the map of the classes asks the same weights for every
+place of the plane. Written are ``graphical_abstract.png`` and ``.svg``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+
+from data.data import make_datamodule
+from data.datamodules import TabularDataModule
+from jumpstart.canvas import COLOURS, LABELS, style
+from jumpstart.metrics import NetworkStatus, point_status
+from jumpstart.plotting import point_order
+from jumpstart.status import Status
+from model.rectangular_config import RectangularConfig
+from model.rectangular_experiment import RectangularExperiment
+from sweep.metrics_csv import MetricsCsv
+from sweep.run_directory import RunDirectory
+
+FOLDER = Path(__file__).resolve().parent
+NAME = "graphical_abstract"
+DPI = 110
+CURVES = {"train": "#009E73", "val": "#CC79A7"}
+CLASSES = ("#D55E00", "#56B4E9")
+STATUS = ListedColormap([COLOURS[code] for code in Status])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the picture shows of one run.
+
+    Attributes:
+        config: Its options.
+        summary: Its ``summary.json``.
+        curves: Its ``metrics.csv``, one array per column.
+        units: (units, layers) codes of :class:`Status` over the training part.
+        points: (points, layers) codes, in the order of the picture.
+        starts: The first row of each class in ``points``.
+        plane: (rows, columns) the probability of class 1, from below.
+        extent: Left, right, bottom and top of ``plane``.
+        x: (rows, 2) test points.
+        y: (rows,) their classes.
+    """
+
+    config: RectangularConfig
+    summary: dict[str, Any]
+    curves: dict[str, np.ndarray]
+    units: np.ndarray
+    points: np.ndarray
+    starts: np.ndarray
+    plane: np.ndarray
+    extent: tuple[float, float, float, float]
+    x: np.ndarray
+    y: np.ndarray
+
+
+def train(folder: Path, name: str, epochs: int, lambda_: float) -> Path:
+    """A run of the command line, and its directory."""
+    command = [sys.executable, "run_rectangular_sweep.py", "--dataset=moons", "--depth=50", "--width=4"]
+    command += [f"--epochs={epochs}", f"--lambda_={lambda_}", "--plot_status=False", "--wandb=False", "--gpus=0"]
+    subprocess.run([*command, f"--output_dir={folder}", f"--name={name}"], cwd=FOLDER.parent, check=True)
+    return folder / name
+
+
+def read(path: Path) -> Drawn:
+    """What is in a run directory, and what its best weights do.
+
+    Args:
+        path: A finished run on a data set of two features and two classes.
+
+    Raises:
+        RunDirectoryError: If there is no run.
+        ValueError: If its data are not points of two classes in the plane.
+    """
+    run = RunDirectory.open(path)
+    config = RectangularConfig.from_dict(run.read_config())
+    data = make_datamodule(
+        config.dataset,
+        seed=config.seed,
+        val_size=config.val_size,
+        test_size=config.test_size,
+        num_points=config.num_points,
+        noise=config.noise,
+        data_dir=config.data_dir,
+    )
+    data.setup()
+    if data.input_shape != (2,) or data.num_classes != 2:
+        raise ValueError(f"{path} must be a run on points of two classes in the plane, got {config.dataset}.")
+    experiment = RectangularExperiment.load_from_checkpoint(run.best_checkpoint, map_location="cpu").eval()
+    table = MetricsCsv(run.metrics).read()
+    status = NetworkStatus(config.margin)
+    with torch.no_grad():
+        experiment(data.x_train)
+        records = experiment.jumpstart.extrema
+        status.update(records)
+        plane, extent = classify(experiment, data)
+    points, labels = point_status(records).numpy(), data.y_train.numpy()
+    return Drawn(
+        config=config,
+        summary=json.loads(run.summary.read_text(encoding="utf-8")),
+        curves={str(name): table[name].to_numpy() for name in table},
+        units=np.stack([codes.numpy() for codes in status.unit_status.values()], axis=1),
+        points=points[point_order(points, labels)],
+        starts=np.searchsorted(np.sort(labels), np.unique(labels)),
+        plane=plane,
+        extent=extent,
+        x=data.x_test.numpy(),
+        y=data.y_test.numpy(),
+    )
+
+
+def classify(
+    experiment: RectangularExperiment, data: TabularDataModule, side: int = 160
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """The probability of class 1 over the plane: (side, side), and its extent."""
+    low, high = data.x_train.amin(0) - 0.3, data.x_train.amax(0) + 0.3
+    axes = [torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True)]
+    rows, columns = torch.meshgrid(axes[1], axes[0], indexing="ij")
+    logits = experiment(torch.stack([columns.flatten(), rows.flatten()], 1))
+    plane = logits.softmax(1)[:, 1].view(side, side).numpy()
+    return plane, (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+
+
+def draw(runs: Sequence[Drawn]) -> Figure:
+    """The picture: one column per run."""
+    figure = Figure(figsize=(12.6, 6.3), dpi=DPI, facecolor="white")
+    handles = [Patch(color=COLOURS[code], label=LABELS[code]) for code in Status]
+    figure.legend(
+        handles=handles, loc="lower center", ncols=len(handles), frameon=False, bbox_to_anchor=(0.5, 0.0), fontsize=10
+    )
+    for part, run in zip(figure.subfigures(1, len(runs), wspace=0.0), runs, strict=True):
+        draw_run(part, run)
+    return figure
+
+
+def draw_run(figure: SubFigure, run: Drawn) -> None:
+    """One column: units, points, classes and curves of a run."""
+    config = run.config
+    name = f"with Jumpstart, lambda {config.lambda_:g}" if config.lambda_ else "plain"
+    title = f"{config.depth} layers of {config.width} units on {config.dataset}, {name}"
+    figure.text(0.075, 0.965, title, size=12, weight="bold", va="center", color="#222222")
+    figure.text(
+        0.075,
+        0.927,
+        f"{run.summary['epochs']} epochs, seed {config.seed}: test accuracy {run.summary['test/acc']:.1%}",
+        size=10.5,
+        va="center",
+        color="#222222",
+    )
+    units = figure.add_axes((0.075, 0.755, 0.9, 0.115))
+    draw_map(units, run.units)
+    units.set_title(f"units: {shares(run.units)}", loc="left", size=9.5)
+    units.set_yticks([])
+    units.set_ylabel("unit", labelpad=12)
+    points = figure.add_axes((0.075, 0.475, 0.9, 0.21))
+    draw_map(points, run.points)
+    dead = (run.points == Status.DEAD).any(1).mean()
+    points.set_title(f"points: {dead:.1%} die on the way through the layers", loc="left", size=9.5)
+    points.set_xlabel("layer", labelpad=1)
+    points.set_ylabel("class")
+    ends = np.append(run.starts[1:], len(run.points))
+    points.set_yticks((run.starts + ends) / 2 - 0.5, [str(label) for label in range(len(run.starts))])
+    points.hlines(run.starts[1:] - 0.5, *points.get_xlim(), colors="white", linewidths=1.2)
+    draw_plane(figure.add_axes((0.075, 0.095, 0.25, 0.265)), run)
+    draw_accuracy(figure.add_axes((0.41, 0.12, 0.245, 0.24)), run)
+    draw_shares(figure.add_axes((0.73, 0.12, 0.245, 0.24)), run)
+
+
+def shares(codes: np.ndarray) -> str:
+    """The shares of each status in words."""
+    return ", ".join(f"{(codes == code).mean():.1%} {LABELS[code]}" for code in Status)
+
+
+def draw_map(axes: Axes, codes: np.ndarray) -> None:
+    """Codes as cells, one column per layer."""
+    rows, layers = codes.shape
+    axes.imshow(
+        codes, cmap=STATUS, vmin=-0.5, vmax=2.5, aspect="auto", interpolation="nearest",
+        extent=(0.5, layers + 0.5, rows - 0.5, -0.5),
+    )  # fmt: skip
+    if rows < 10:
+        axes.vlines(np.arange(1, layers) + 0.5, -0.5, rows - 0.5, colors="white", linewidths=0.8)
+        axes.hlines(np.arange(1, rows) - 0.5, 0.5, layers + 0.5, colors="white", linewidths=0.8)
+    axes.set_xticks([1, *range(10, layers + 1, 10)])
+    axes.tick_params(length=2.5)
+    axes.spines[:].set_visible(False)
+
+
+def draw_plane(axes: Axes, run: Drawn) -> None:
+    """What the network makes of the plane, and the test points."""
+    shades = ListedColormap([blend(CLASSES[0], CLASSES[1], share) for share in np.linspace(0, 1, 33)])
+    axes.imshow(
+        run.plane, cmap=shades, vmin=0, vmax=1, origin="lower", aspect="auto", extent=run.extent, alpha=0.45,
+        interpolation="bilinear",
+    )  # fmt: skip
+    for label, colour in enumerate(CLASSES):
+        x, y = run.x[run.y == label].T
+        axes.plot(x, y, ".", color=colour, markersize=4, markeredgecolor="#333333", markeredgewidth=0.3)
+    axes.set(xlim=run.extent[:2], ylim=run.extent[2:], xticks=[], yticks=[])
+    axes.set_title("prediction, test points", loc="left", size=9.5)
+
+
+def blend(first: str, second: str, share: float) -> tuple[float, ...]:
+    """A colour on the way from one to another, through white."""
+    nearest, way = (first, 1 - 2 * share) if share < 0.5 else (second, 2 * share - 1)
+    return tuple(1 - way * (1 - int(nearest[i : i + 2], 16) / 255) for i in (1, 3, 5))
+
+
+def draw_accuracy(axes: Axes, run: Drawn) -> None:
+    """Accuracy over the epochs."""
+    for stage, colour in CURVES.items():
+        axes.plot(run.curves["epoch"], run.curves[f"{stage}/acc"], color=colour, linewidth=1, label=stage)
+    axes.set(ylim=(0.38, 1.02), xlabel="epoch", xlim=(0, run.curves["epoch"][-1]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, borderpad=0.1, bbox_to_anchor=(1.0, 0.14))
+    axes.set_title("accuracy", loc="left", size=9.5)
+
+
+def draw_shares(axes: Axes, run: Drawn) -> None:
+    """Shares of dead, linear and non-linear units over the epochs."""
+    names = ("dead", "linear", "nonlinear")
+    axes.stackplot(
+        run.curves["epoch"],
+        [run.curves[f"train/unit_{name}_ratio"] for name in names],
+        colors=[COLOURS[code] for code in Status],
+        linewidth=0,
+    )
+    axes.set(xlim=(0, run.curves["epoch"][-1]), ylim=(0, 1), xlabel="epoch")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_title("units over training", loc="left", size=9.5)
+
+
+def save(figure: Figure, folder: Path) -> list[Path]:
+    """Write both files; the same figure gives the same bytes."""
+    paths = [folder / f"{NAME}.png", folder / f"{NAME}.svg"]
+    figure.savefig(paths[0], dpi=DPI, metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    return paths
+
+
+@style()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train or read, then draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN_DIRECTORY", help="the plain run, then the other")
+    parser.add_argument("--epochs", type=int, default=500, help="of the runs that are made (default 500)")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the picture (default: beside this file)")
+    options = parser.parse_args(arguments)
+    if len(options.runs) not in (0, 2):
+        parser.error(f"give two run directories or none, got {len(options.runs)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = options.runs or [
+            train(Path(folder), "plain", options.epochs, 0.0),
+            train(Path(folder), "jumpstart", options.epochs, RectangularConfig().lambda_),
+        ]
+        runs = [read(path) for path in paths]
+    import matplotlib
+
+    matplotlib.rcParams["svg.hashsalt"] = NAME
+    for path in save(draw(runs), options.output):
+        sys.stdout.write(f"{path} ({path.stat().st_size / 1000:.0f} kB)\n")
+
+
+if __name__ == "__main__":
+    main()

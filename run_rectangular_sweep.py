@@ -14,20 +14,36 @@ if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
     from model.rectangular_experiment import RectangularExperiment
 
-DESCRIPTION = "Train a deep network of constant width on a toy, scikit-learn or UCI data set, with Jumpstart or without."
+DESCRIPTION = "Train a deep network of constant width on toy, scikit-learn or UCI data, with Jumpstart or without."
 EXAMPLES = ("--dataset=moons --depth=50 --width=4", "--dataset=abalone --lambda_=0", "--resume=runs/NAME")
 
 
 def start(parsed: Parsed[RectangularConfig]) -> None:
     """Run what the command line asks for, and show the result."""
     # Imported here so that a mistake on the command line is told at once.
-    from data.data import make_datamodule
     from jumpstart.table import summary_table
     from sweep.run import headline, run
 
-    config = parsed.config
+    def remember(path: Path) -> None:
+        parsed.run_directory = path
+
+    data = make_data(parsed.config)
+    directory, summary = run(parsed.config, data, build, resume=parsed.resume, on_directory=remember)
+    sys.stdout.write(f"{summary_table(headline(summary))}\n\nrun directory: {directory.path}\n")
+
+
+def make_data(config: RectangularConfig) -> TabularDataModule:
+    """The data of a run."""
+    from data.data import make_datamodule
+    from data.datasets import DATASETS, IMAGES
+
+    if config.layer == "conv" and config.dataset in DATASETS and config.dataset not in IMAGES:
+        raise ConfigError(
+            f'layer="conv" needs a data set of images ({", ".join(IMAGES)}), got '
+            f'dataset="{config.dataset}". Use layer="dense".'
+        )
     try:
-        datamodule = make_datamodule(
+        return make_datamodule(
             config.dataset,
             batch_size=config.batch_size,
             seed=config.seed,
@@ -41,31 +57,16 @@ def start(parsed: Parsed[RectangularConfig]) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
-    def remember(path: Path) -> None:
-        parsed.run_directory = path
-
-    directory, summary = run(
-        config, datamodule, build, resume=parsed.resume, on_directory=remember
-    )
-    sys.stdout.write(f"{summary_table(headline(summary))}\n\nrun directory: {directory.path}\n")
-
 
 def build(config: RectangularConfig, data: TabularDataModule) -> RectangularExperiment:
     """The experiment for a data set."""
-    from model.rectangular_experiment import RectangularExperiment
+    from model.rectangular_experiment import RectangularExperiment, check_batches
 
+    check_batches(config, len(data.x_train), data.input_shape)
     return RectangularExperiment(config, data.input_shape, data.num_classes)
 
 
 if __name__ == "__main__":
     from data.download import DataError
 
-    sys.exit(
-        main(
-            start,
-            RectangularConfig,
-            description=DESCRIPTION,
-            examples=EXAMPLES,
-            user_errors=(DataError,),
-        )
-    )
+    sys.exit(main(start, RectangularConfig, description=DESCRIPTION, examples=EXAMPLES, user_errors=(DataError,)))

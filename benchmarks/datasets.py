@@ -31,8 +31,18 @@ def main() -> None:
     sys.stdout.write("|---|---|---|---|---|---|---|\n")
     for name in arguments.names.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "run_rectangular_sweep.py", f"--dataset={name}", "--name=run"]
-            command += [f"--epochs={arguments.epochs}", "--wandb=False", "--plot_status=False", "--progress=False"]
+            command = [
+                sys.executable,
+                "run_rectangular_sweep.py",
+                f"--dataset={name}",
+                "--name=run",
+            ]
+            command += [
+                f"--epochs={arguments.epochs}",
+                "--wandb=False",
+                "--plot_status=False",
+                "--progress=False",
+            ]
             command += [f"--output_dir={folder}", *arguments.flags]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             if done.returncode:

@@ -20,7 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def accuracy(flags: list[str], seed: int) -> float:
     """The test accuracy of one run of the command."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "run_rectangular_sweep.py", f"--seed={seed}", "--name=run", "--wandb=False"]
+        command = [
+            sys.executable,
+            "run_rectangular_sweep.py",
+            f"--seed={seed}",
+            "--name=run",
+            "--wandb=False",
+        ]
         command += ["--plot_status=False", "--progress=False", f"--output_dir={folder}", *flags]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         summary = json.loads((Path(folder) / "run" / "summary.json").read_text())

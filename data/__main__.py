@@ -82,9 +82,7 @@ def _table(rows: Sequence[dict[str, Any]], data_dir: str | None) -> str:
         for row in cells
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(
-        [*lines, "", f"cache: {cache_folder(data_dir)}", "rows of generated sets: num_points"]
-    )
+    return "\n".join([*lines, "", f"cache: {cache_folder(data_dir)}", "rows of generated sets: num_points"])
 
 
 def _paragraphs(details: dict[str, Any]) -> str:

@@ -65,9 +65,7 @@ class TensorBatches:
         world_size: int = 1,
     ) -> None:
         if len(x) != len(y) or not len(x):
-            raise ValueError(
-                f"x and y must have as many rows, at least 1, got {len(x)} and {len(y)}."
-            )
+            raise ValueError(f"x and y must have as many rows, at least 1, got {len(x)} and {len(y)}.")
         check_batch_size(batch_size)
         for name, value, least in (
             ("seed", seed, 0),
@@ -84,10 +82,7 @@ class TensorBatches:
         self.x, self.y = x, y
         self.batch_size, self.shuffle, self.drop_last = size, shuffle and size < rows, drop_last
         self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
-        self._slices = [
-            _share(start, min(start + size, last), rank, world_size)
-            for start in range(0, last, size)
-        ]
+        self._slices = [_share(start, min(start + size, last), rank, world_size) for start in range(0, last, size)]
         self._epoch = 0
         self._fixed = None if self.shuffle else self._cut(x, y)
 
@@ -168,10 +163,7 @@ def check_batch_size(batch_size: int | None) -> None:
         ValueError: With what was found.
     """
     if batch_size is not None and (not _is_integer(batch_size) or batch_size < 1):
-        raise ValueError(
-            "batch_size must be an integer >= 1, or None for one batch of all rows, "
-            f"got {batch_size!r}."
-        )
+        raise ValueError(f"batch_size must be an integer >= 1, or None for one batch of all rows, got {batch_size!r}.")
 
 
 def _is_integer(value: object) -> bool:

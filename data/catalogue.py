@@ -30,9 +30,7 @@ RINGS = (
 UCI: dict[str, UciSource] = {
     "abalone": UciSource(
         columns=category("sex")
-        + number(
-            "length, diameter, height, whole weight, shucked weight, viscera weight, shell weight"
-        )
+        + number("length, diameter, height, whole weight, shucked weight, viscera weight, shell weight")
         + target("rings"),
         classes={str(rings): f"{rings} rings" for rings in range(1, 30) if rings != 28},
         counts=RINGS,
@@ -70,14 +68,10 @@ UCI: dict[str, UciSource] = {
     ),
     "cylinder_bands": UciSource(
         columns=dropped("timestamp, cylinder number, customer, job number")
-        + category(
-            "grain screened, ink color, proof on ctd ink, blade mfg, cylinder division, paper type"
-        )
+        + category("grain screened, ink color, proof on ctd ink, blade mfg, cylinder division, paper type")
         + category("ink type, direct steam, solvent type, type on cylinder, press type, press")
         + category("unit number, cylinder size, paper mill location, plating tank")
-        + number(
-            "proof cut, viscosity, caliper, ink temperature, humidity, roughness, blade pressure"
-        )
+        + number("proof cut, viscosity, caliper, ink temperature, humidity, roughness, blade pressure")
         + number("varnish pct, press speed, ink pct, solvent pct, ESA voltage, ESA amperage, wax")
         + number("hardener, roller durometer, current density, anode space ratio, chrome content")
         + target("band type"),
@@ -177,9 +171,7 @@ UCI: dict[str, UciSource] = {
         read=read_arff,
     ),
     "dishonest_users": UciSource(
-        columns=number("counting trust, counting untrust, last time")
-        + category("context")
-        + target("score"),
+        columns=number("counting trust, counting untrust, last time") + category("context") + target("score"),
         classes={"untrustworthy": "untrustworthy", "trustworthy": "trustworthy"},
         counts=(97, 225),
         number=453,
@@ -256,9 +248,7 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "hayes_roth": UciSource(
-        columns=dropped("name")
-        + category("hobby, age, educational level, marital status")
-        + target("class"),
+        columns=dropped("name") + category("hobby, age, educational level, marital status") + target("class"),
         classes={"1": "1", "2": "2", "3": "neither"},
         counts=(65, 64, 31),
         number=44,

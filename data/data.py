@@ -91,7 +91,4 @@ def make_datamodule(
 def _check_points(num_points: int, share: float, classes: int) -> None:
     least = math.ceil(classes / share - 1e-9)
     if num_points < least:
-        raise ValueError(
-            f"num_points must be >= {least} to give each part a point of each class, "
-            f"got {num_points}."
-        )
+        raise ValueError(f"num_points must be >= {least} to give each part a point of each class, got {num_points}.")

@@ -117,9 +117,7 @@ class TabularDataModule(pl.LightningDataModule):
                 names,
             )
         if self.num_duplicates:
-            logger.info(
-                "%s: %d of %d rows are duplicates.", self.name, self.num_duplicates, len(table)
-            )
+            logger.info("%s: %d of %d rows are duplicates.", self.name, self.num_duplicates, len(table))
 
     @property
     def input_shape(self) -> tuple[int, ...]:

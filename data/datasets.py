@@ -114,9 +114,7 @@ DATASETS: dict[str, DatasetInfo] = {
             2,
             "noise: standard deviation added to both coordinates.",
         ),
-        _generated(
-            "circles", "Two circles, one inside the other", 2, "Radii 1 and 0.5; noise as in moons."
-        ),
+        _generated("circles", "Two circles, one inside the other", 2, "Radii 1 and 0.5; noise as in moons."),
         _generated(
             "blobs",
             "Three Gaussian clouds",
@@ -124,9 +122,7 @@ DATASETS: dict[str, DatasetInfo] = {
             "Centres on the unit circle; noise: standard deviation, > 0.",
         ),
         _bundled("iris", "Iris plants", 150, 4, 3, "R. A. Fisher", "53/iris", "1 duplicate row."),
-        _bundled(
-            "wine", "Wine recognition", 178, 13, 3, "M. Forina; donor S. Aeberhard", "109/wine"
-        ),
+        _bundled("wine", "Wine recognition", 178, 13, 3, "M. Forina; donor S. Aeberhard", "109/wine"),
         _bundled(
             "breast_cancer",
             "Breast cancer Wisconsin (diagnostic)",
@@ -144,8 +140,7 @@ DATASETS: dict[str, DatasetInfo] = {
             10,
             "E. Alpaydin, C. Kaynak",
             "80/optical+recognition+of+handwritten+digits",
-            "UCI's test part, as in scikit-learn. All pixels are scaled together. as_images gives "
-            "(1, 8, 8).",
+            "UCI's test part, as in scikit-learn. All pixels are scaled together. as_images gives (1, 8, 8).",
         ),
         _uci(
             "abalone",
@@ -169,12 +164,9 @@ DATASETS: dict[str, DatasetInfo] = {
             "heart_disease",
             "Heart disease (Cleveland)",
             "A. Janosi, W. Steinbrunn, M. Pfisterer, R. Detrano",
-            "Five classes as in the file: no disease and four stages. Often reduced to two "
-            "elsewhere.",
+            "Five classes as in the file: no disease and four stages. Often reduced to two elsewhere.",
         ),
-        _uci(
-            "diabetic", "Diabetic retinopathy Debrecen", "B. Antal, A. Hajdu", "5 duplicate rows."
-        ),
+        _uci("diabetic", "Diabetic retinopathy Debrecen", "B. Antal, A. Hajdu", "5 duplicate rows."),
         _uci(
             "dishonest_users",
             "Dishonest Internet users",
@@ -277,29 +269,25 @@ def load_table(
         raise DataError(f"{name} cannot be read: {error}.") from None
 
 
+IMAGES = ("digits",)
+"""Data sets that can be served as images."""
+
+
 def check_options(name: str, *, num_points: int, noise: float, as_images: bool) -> None:
     """Refuse what :func:`load_table` cannot do.
 
     Raises:
         ValueError: With the parameter, what was found and what would do.
     """
-    if (
-        isinstance(num_points, bool)
-        or not isinstance(num_points, (int, np.integer))
-        or num_points < 1
-    ):
+    if isinstance(num_points, bool) or not isinstance(num_points, (int, np.integer)) or num_points < 1:
         raise ValueError(f"num_points must be an integer >= 1, got {num_points!r}.")
-    if (
-        isinstance(noise, bool)
-        or not isinstance(noise, (int, float, np.floating))
-        or not 0 <= noise < math.inf
-    ):
+    if isinstance(noise, bool) or not isinstance(noise, (int, float, np.floating)) or not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a number >= 0, got {noise!r}.")
     if name == "blobs" and noise == 0:
         raise ValueError("noise must be > 0 for blobs, got 0: every cloud would be one point.")
-    if as_images and name != "digits":
+    if as_images and name not in IMAGES:
         raise ValueError(
-            f"as_images needs a data set of images, got {name!r}: use 'digits', or as_images=False."
+            f"as_images needs a data set of images ({', '.join(IMAGES)}), got {name!r}: choose one, or as_images=False."
         )
 
 
@@ -345,9 +333,7 @@ def _generate(name: str, num_points: int, noise: float, seed: int) -> Table:
     else:
         angles = np.deg2rad([90.0, 210.0, 330.0])
         centres = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        x, y = datasets.make_blobs(
-            num_points, centers=centres, cluster_std=noise, random_state=seed
-        )
+        x, y = datasets.make_blobs(num_points, centers=centres, cluster_std=noise, random_state=seed)
     return _numeric(x, y, tuple(str(i) for i in range(DATASETS[name].classes)), ("x", "y"))
 
 

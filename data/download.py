@@ -115,9 +115,7 @@ def archive_url(remote: Remote, base_url: str | None = None) -> str:
     return f"{base.rstrip('/')}/{remote.archive}"
 
 
-def find_cached(
-    remote: Remote, file: DataFile, data_dir: str | os.PathLike[str] | None = None
-) -> Path | None:
+def find_cached(remote: Remote, file: DataFile, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
     """The cached copy, in its own place or in an accepted other one; ``None`` if there is none."""
     uci = cache_folder(data_dir) / "uci"
     places = (uci / remote.folder / file.name, *(uci / other for other in file.also))
@@ -196,9 +194,7 @@ def _fault(
     except ValueError as error:
         return f"{fault}, and {error}"
     if file.content and inside.digest == file.content:
-        logger.info(
-            "%s has an unknown checksum (%s), but every value in it is as expected.", where, found
-        )
+        logger.info("%s has an unknown checksum (%s), but every value in it is as expected.", where, found)
         return ""
     if not file.unseen or inside.known_layout:
         return fault
@@ -243,14 +239,11 @@ def _download(
             content = members[file.name]
             found = hashlib.sha256(content).hexdigest()
             if found not in file.sha256:
-                write_atomically(
-                    _record_of(folder / file.name), f"{found}  {file.name}\n".encode("ascii")
-                )
+                write_atomically(_record_of(folder / file.name), f"{found}  {file.name}\n".encode("ascii"))
             write_atomically(folder / file.name, content)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be written ({_reason(error)}): set {FOLDER_VARIABLE} to a folder "
-            "that can be."
+            f"{folder} cannot be written ({_reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."
         ) from None
     logger.info("Downloaded %s to %s.", remote.folder, folder)
     return members
@@ -350,10 +343,7 @@ def _may_pass(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    text = (
-        str(cause.args[0] if isinstance(cause, KeyError) and cause.args else cause)
-        or type(cause).__name__
-    )
+    text = str(cause.args[0] if isinstance(cause, KeyError) and cause.args else cause) or type(cause).__name__
     if isinstance(error, urllib.error.HTTPError):
         text = f"HTTP {error.code} {error.reason}"
     return " ".join(text.split())

@@ -78,9 +78,7 @@ class Encoder:
         return inputs if self._shape is None else inputs.reshape(-1, *self._shape)
 
     def _log_unknown(self, table: Table, rows: Integers) -> None:
-        for name, column, known in zip(
-            table.category_names, table.categories[rows].T, self._known, strict=True
-        ):
+        for name, column, known in zip(table.category_names, table.categories[rows].T, self._known, strict=True):
             unknown = {value for value in column if value == value} - set(known)
             if unknown:
                 logger.info(

@@ -39,18 +39,11 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
         ValueError: val_size + test_size must be < 1 to leave a training part, got 0.5 + 0.5.
     """
     for name, size in (("val_size", val_size), ("test_size", test_size)):
-        if (
-            isinstance(size, bool)
-            or not isinstance(size, (int, float, np.floating))
-            or not 0 < size < 1
-        ):
+        if isinstance(size, bool) or not isinstance(size, (int, float, np.floating)) or not 0 < size < 1:
             raise ValueError(f"{name} must be a share between 0 and 1, exclusive, got {size!r}.")
     train_size = 1 - val_size - test_size
     if train_size <= 1e-9:
-        raise ValueError(
-            "val_size + test_size must be < 1 to leave a training part, "
-            f"got {val_size} + {test_size}."
-        )
+        raise ValueError(f"val_size + test_size must be < 1 to leave a training part, got {val_size} + {test_size}.")
     if rows is None:
         return
     for name, size in (
@@ -65,9 +58,7 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
             )
 
 
-def stratified_split(
-    labels: Integers, groups: Integers, *, val_size: float, test_size: float, seed: int
-) -> Split:
+def stratified_split(labels: Integers, groups: Integers, *, val_size: float, test_size: float, seed: int) -> Split:
     """Split rows so that groups stay whole and every class is shared out in proportion.
 
     Groups of several rows are placed first, the largest first, each where most rows of its classes
@@ -93,9 +84,7 @@ def stratified_split(
     """
     check_sizes(val_size, test_size)
     rng = np.random.default_rng(seed)
-    counts = np.zeros(
-        (int(groups.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1), dtype=np.int64
-    )
+    counts = np.zeros((int(groups.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1), dtype=np.int64)
     np.add.at(counts, (groups, labels), 1)
     holders = (counts > 0).sum(axis=0)
     kept = np.flatnonzero((holders > 0) & (holders < len(PARTS)))
@@ -135,9 +124,7 @@ def _wanted(totals: Integers, shares: Floats, kept: set[int]) -> Integers:
     return wanted
 
 
-def _place_multiples(
-    counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator
-) -> None:
+def _place_multiples(counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator) -> None:
     multiples = rng.permutation(np.flatnonzero((part_of < 0) & (counts.sum(axis=1) > 1)))
     for group in multiples[np.argsort(-counts[multiples].sum(axis=1), kind="stable")]:
         part = int(np.argmax(wanted @ counts[group]))
@@ -145,9 +132,7 @@ def _place_multiples(
         wanted[part] -= counts[group]
 
 
-def _place_singles(
-    counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator
-) -> None:
+def _place_singles(counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator) -> None:
     for c in range(counts.shape[1]):
         singles = rng.permutation(np.flatnonzero((part_of < 0) & (counts[:, c] > 0)))
         share = np.maximum(wanted[:, c], 0)

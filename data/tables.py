@@ -65,9 +65,7 @@ class Table:
                 f"{self.labels.min()}..{self.labels.max()}."
             )
         if self.image_shape is not None and np.prod(self.image_shape) != self.num_features:
-            raise ValueError(
-                f"image_shape {self.image_shape} does not hold {self.num_features} features."
-            )
+            raise ValueError(f"image_shape {self.image_shape} does not hold {self.num_features} features.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -95,15 +93,8 @@ class Table:
         """
         columns = [np.where(np.isnan(self.numbers), np.inf, self.numbers)]
         for column in self.categories.T:
-            known = np.array(
-                [
-                    "" if gap else f"={value}"
-                    for value, gap in zip(column, _missing(column), strict=True)
-                ]
-            )
-            columns.append(
-                np.unique(known, return_inverse=True)[1].reshape(-1, 1).astype(np.float64)
-            )
+            known = np.array(["" if gap else f"={value}" for value, gap in zip(column, _missing(column), strict=True)])
+            columns.append(np.unique(known, return_inverse=True)[1].reshape(-1, 1).astype(np.float64))
         _, groups = np.unique(np.concatenate(columns, axis=1), axis=0, return_inverse=True)
         return groups.reshape(-1).astype(np.int64)
 

@@ -62,9 +62,7 @@ def _columns(names: str, kind: Kind) -> tuple[Column, ...]:
 
 def read_commas(text: str) -> Records:
     """One record a line, fields between commas, quoted or not; empty lines are skipped."""
-    return [
-        [field.strip() for field in record] for record in csv.reader(text.splitlines()) if record
-    ]
+    return [[field.strip() for field in record] for record in csv.reader(text.splitlines()) if record]
 
 
 def read_commas_with_header(text: str) -> Records:
@@ -113,10 +111,7 @@ def read_levels(text: str) -> Records:
     records = [re.split(r"[,;\s]+", line.strip()) for line in text.splitlines() if line.strip()]
     if records and not any(_LEVEL.fullmatch(field) for field in records[0]):
         records = records[1:]
-    return [
-        [level[1] if (level := _LEVEL.fullmatch(field)) else field for field in record]
-        for record in records
-    ]
+    return [[level[1] if (level := _LEVEL.fullmatch(field)) else field for field in record] for record in records]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +167,8 @@ class UciSource:
         Raises:
             ValueError: If a record does not fit the columns.
         """
-        parts = [
-            self._columns(file, content) for file, content in zip(self.files, contents, strict=True)
-        ]
-        joined = {
-            name: [value for part in parts for value in part.get(name, [])] for name in parts[0]
-        }
+        parts = [self._columns(file, content) for file, content in zip(self.files, contents, strict=True)]
+        joined = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
         return self._table(joined)
 
     def inspect(self, file: DataFile, content: bytes) -> Content:
@@ -185,11 +176,7 @@ class UciSource:
         columns = self._columns(file, content)
         table = self._table(columns)
         counts = tuple(np.bincount(table.labels, minlength=len(self.classes)).tolist())
-        fault = (
-            ""
-            if counts == self.counts
-            else f"it has {counts} rows by class, expected {self.counts}"
-        )
+        fault = "" if counts == self.counts else f"it has {counts} rows by class, expected {self.counts}"
         fields = "\n".join(",".join(record) for record in zip(*columns.values(), strict=True))
         first = _decode(content).split("\n", 1)[0].strip()
         return Content(
@@ -206,9 +193,7 @@ class UciSource:
             raise ValueError(f"{file.name} is not a table ({error})") from None
         for row, record in enumerate(records, start=1):
             if len(record) != len(names):
-                raise ValueError(
-                    f"record {row} of {file.name} has {len(record)} fields, expected {len(names)}"
-                )
+                raise ValueError(f"record {row} of {file.name} has {len(record)} fields, expected {len(names)}")
         if not records:
             raise ValueError(f"{file.name} has no records")
         return {name: [record[i] for record in records] for i, name in enumerate(names)}
@@ -222,9 +207,7 @@ class UciSource:
                 rows,
                 np.float64,
             ),
-            categories=_stack(
-                [self._nominal(columns[name]) for name in names[Kind.CATEGORY]], rows, object
-            ),
+            categories=_stack([self._nominal(columns[name]) for name in names[Kind.CATEGORY]], rows, object),
             labels=self._labels(columns[names[Kind.TARGET][0]]),
             class_names=tuple(self.classes.values()),
             number_names=names[Kind.NUMBER],
@@ -239,9 +222,7 @@ class UciSource:
 
     def _nominal(self, values: list[str]) -> Objects:
         fold = str.casefold if self.fold_case else str
-        return np.array(
-            [np.nan if value == self.missing else fold(value) for value in values], dtype=object
-        )
+        return np.array([np.nan if value == self.missing else fold(value) for value in values], dtype=object)
 
     def _labels(self, values: list[str]) -> Integers:
         order = {label: i for i, label in enumerate(self.classes)}

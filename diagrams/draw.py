@@ -1,9 +1,10 @@
 """The README's picture, drawn from two runs: ``python -m diagrams.draw``.
 
-Without arguments it makes the runs: the network of the README's command for ``--epochs`` epochs, once with
-``--lambda_=0`` and once with Jumpstart, all else equal. Or give two run directories, the plain one first. Units and
-points are those of the best weights over the training part; the map of the classes asks the same weights for every
-place of the plane. Written are ``graphical_abstract.png`` and ``.svg``.
+Without arguments it makes the runs: the network of the README's command for ``--epochs`` epochs,
+once with ``--lambda_=0`` and once with Jumpstart, all else equal. Or give two run directories, the
+plain one first. Units and points are those of the best weights over the training part; the map of
+the classes asks the same weights for every place of the plane. Written are
+``graphical_abstract.png`` and ``.svg``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -76,9 +78,11 @@ class Drawn:
 
 def train(folder: Path, name: str, epochs: int, lambda_: float) -> Path:
     """A run of the command line, and its directory."""
-    command = [sys.executable, "run_rectangular_sweep.py", "--dataset=moons", "--depth=50", "--width=4"]
-    command += [f"--epochs={epochs}", f"--lambda_={lambda_}", "--plot_status=False", "--wandb=False", "--gpus=0"]
-    subprocess.run([*command, f"--output_dir={folder}", f"--name={name}"], cwd=FOLDER.parent, check=True)
+    flags = ["--dataset=moons", "--depth=50", "--width=4", f"--epochs={epochs}"]
+    flags += [f"--lambda_={lambda_}", "--plot_status=False", "--wandb=False", "--gpus=0"]
+    flags += [f"--output_dir={folder}", f"--name={name}"]
+    command = [sys.executable, "run_rectangular_sweep.py", *flags]
+    subprocess.run(command, cwd=FOLDER.parent, check=True)
     return folder / name
 
 
@@ -106,7 +110,8 @@ def read(path: Path) -> Drawn:
     data.setup()
     if data.input_shape != (2,) or data.num_classes != 2:
         raise ValueError(f"{path} must be a run on points of two classes in the plane, got {config.dataset}.")
-    experiment = RectangularExperiment.load_from_checkpoint(run.best_checkpoint, map_location="cpu").eval()
+    experiment = RectangularExperiment.load_from_checkpoint(run.best_checkpoint, map_location="cpu")
+    experiment.eval()
     table = MetricsCsv(run.metrics).read()
     status = NetworkStatus(config.margin)
     with torch.no_grad():
@@ -145,9 +150,7 @@ def draw(runs: Sequence[Drawn]) -> Figure:
     """The picture: one column per run."""
     figure = Figure(figsize=(12.6, 6.3), dpi=DPI, facecolor="white")
     handles = [Patch(color=COLOURS[code], label=LABELS[code]) for code in Status]
-    figure.legend(
-        handles=handles, loc="lower center", ncols=len(handles), frameon=False, bbox_to_anchor=(0.5, 0.0), fontsize=10
-    )
+    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=10)
     for part, run in zip(figure.subfigures(1, len(runs), wspace=0.0), runs, strict=True):
         draw_run(part, run)
     return figure
@@ -156,17 +159,12 @@ def draw(runs: Sequence[Drawn]) -> Figure:
 def draw_run(figure: SubFigure, run: Drawn) -> None:
     """One column: units, points, classes and curves of a run."""
     config = run.config
-    name = f"with Jumpstart, lambda {config.lambda_:g}" if config.lambda_ else "plain"
+    name = f"with Jumpstart, lambda {config.lambda_:g}" if config.lambda_ else "plain, lambda 0"
     title = f"{config.depth} layers of {config.width} units on {config.dataset}, {name}"
     figure.text(0.075, 0.965, title, size=12, weight="bold", va="center", color="#222222")
-    figure.text(
-        0.075,
-        0.927,
-        f"{run.summary['epochs']} epochs, seed {config.seed}: test accuracy {run.summary['test/acc']:.1%}",
-        size=10.5,
-        va="center",
-        color="#222222",
-    )
+    result = f"test accuracy {run.summary['test/acc']:.1%}"
+    result = f"{run.summary['epochs']} epochs, seed {config.seed}: {result}"
+    figure.text(0.075, 0.927, result, size=10.5, va="center", color="#222222")
     units = figure.add_axes((0.075, 0.755, 0.9, 0.115))
     draw_map(units, run.units)
     units.set_title(f"units: {shares(run.units)}", loc="left", size=9.5)
@@ -179,7 +177,7 @@ def draw_run(figure: SubFigure, run: Drawn) -> None:
     points.set_xlabel("layer", labelpad=1)
     points.set_ylabel("class")
     ends = np.append(run.starts[1:], len(run.points))
-    points.set_yticks((run.starts + ends) / 2 - 0.5, [str(label) for label in range(len(run.starts))])
+    points.set_yticks((run.starts + ends) / 2 - 0.5, [str(n) for n in range(len(ends))])
     points.hlines(run.starts[1:] - 0.5, *points.get_xlim(), colors="white", linewidths=1.2)
     draw_plane(figure.add_axes((0.075, 0.095, 0.25, 0.265)), run)
     draw_accuracy(figure.add_axes((0.41, 0.12, 0.245, 0.24)), run)
@@ -208,14 +206,17 @@ def draw_map(axes: Axes, codes: np.ndarray) -> None:
 
 def draw_plane(axes: Axes, run: Drawn) -> None:
     """What the network makes of the plane, and the test points."""
-    shades = ListedColormap([blend(CLASSES[0], CLASSES[1], share) for share in np.linspace(0, 1, 33)])
+    shades = ListedColormap([blend(*CLASSES, share) for share in np.linspace(0, 1, 33)])
     axes.imshow(
-        run.plane, cmap=shades, vmin=0, vmax=1, origin="lower", aspect="auto", extent=run.extent, alpha=0.45,
-        interpolation="bilinear",
+        run.plane, cmap=shades, vmin=0, vmax=1, alpha=0.45, interpolation="none", origin="lower",
+        aspect="auto", extent=run.extent,
     )  # fmt: skip
     for label, colour in enumerate(CLASSES):
         x, y = run.x[run.y == label].T
-        axes.plot(x, y, ".", color=colour, markersize=4, markeredgecolor="#333333", markeredgewidth=0.3)
+        axes.plot(
+            x, y, ".", color=colour, markersize=4, markeredgecolor="#333333", markeredgewidth=0.3,
+            rasterized=True,
+        )  # fmt: skip
     axes.set(xlim=run.extent[:2], ylim=run.extent[2:], xticks=[], yticks=[])
     axes.set_title("prediction, test points", loc="left", size=9.5)
 
@@ -228,45 +229,55 @@ def blend(first: str, second: str, share: float) -> tuple[float, ...]:
 
 def draw_accuracy(axes: Axes, run: Drawn) -> None:
     """Accuracy over the epochs."""
+    epochs = run.curves["epoch"]
     for stage, colour in CURVES.items():
-        axes.plot(run.curves["epoch"], run.curves[f"{stage}/acc"], color=colour, linewidth=1, label=stage)
-    axes.set(ylim=(0.38, 1.02), xlabel="epoch", xlim=(0, run.curves["epoch"][-1]))
+        axes.plot(epochs, run.curves[f"{stage}/acc"], color=colour, linewidth=1, label=stage)
+    axes.set(ylim=(0.38, 1.02), xlabel="epoch", xlim=(0, epochs[-1]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, borderpad=0.1, bbox_to_anchor=(1.0, 0.14))
+    axes.legend(loc="center right", frameon=False, borderpad=0.1)
     axes.set_title("accuracy", loc="left", size=9.5)
 
 
 def draw_shares(axes: Axes, run: Drawn) -> None:
     """Shares of dead, linear and non-linear units over the epochs."""
-    names = ("dead", "linear", "nonlinear")
+    epochs = run.curves["epoch"]
+    # matplotlib does not simplify filled areas: every epoch would make a large SVG.
+    some = np.unique(np.linspace(0, len(epochs) - 1, 250).astype(int))
+    columns = [f"train/unit_{status}_ratio" for status in ("dead", "linear", "nonlinear")]
     axes.stackplot(
-        run.curves["epoch"],
-        [run.curves[f"train/unit_{name}_ratio"] for name in names],
+        epochs[some],
+        [run.curves[column][some] for column in columns],
         colors=[COLOURS[code] for code in Status],
         linewidth=0,
     )
-    axes.set(xlim=(0, run.curves["epoch"][-1]), ylim=(0, 1), xlabel="epoch")
+    axes.set(xlim=(0, epochs[-1]), ylim=(0, 1), xlabel="epoch")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_title("units over training", loc="left", size=9.5)
 
 
 def save(figure: Figure, folder: Path) -> list[Path]:
     """Write both files; the same figure gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{NAME}.png", folder / f"{NAME}.svg"]
     figure.savefig(paths[0], dpi=DPI, metadata={"Software": None})
-    figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    figure.savefig(paths[1], dpi=2 * DPI, metadata={"Date": None, "Creator": None})
     return paths
 
 
 @style()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train or read, then draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN_DIRECTORY", help="the plain run, then the other")
-    parser.add_argument("--epochs", type=int, default=500, help="of the runs that are made (default 500)")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the picture (default: beside this file)")
+    parser = argparse.ArgumentParser(
+        prog="python -m diagrams.draw",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("runs", nargs="*", type=Path, metavar="RUN_DIRECTORY", help="the plain run, the other")
+    add("--epochs", type=int, default=500, help="of the runs that are made (default 500)")
+    add("--output", type=Path, default=FOLDER, help="folder of the picture (default: this one)")
     options = parser.parse_args(arguments)
     if len(options.runs) not in (0, 2):
         parser.error(f"give two run directories or none, got {len(options.runs)}.")
@@ -276,8 +287,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             train(Path(folder), "jumpstart", options.epochs, RectangularConfig().lambda_),
         ]
         runs = [read(path) for path in paths]
-    import matplotlib
-
     matplotlib.rcParams["svg.hashsalt"] = NAME
     for path in save(draw(runs), options.output):
         sys.stdout.write(f"{path} ({path.stat().st_size / 1000:.0f} kB)\n")

@@ -13,8 +13,9 @@ the same names.
 """
 
 from jumpstart.capture import Capture, register_activation
-from jumpstart.extrema import Extrema, PointMode, Ties
+from jumpstart.extrema import Extrema
 from jumpstart.jumpstart import JumpstartRegularization
+from jumpstart.options import PointMode, Ties
 from jumpstart.penalty import Aggregate, Penalty, Terms
 from jumpstart.status import Status, status_of
 

@@ -86,7 +86,10 @@ class NetworkStatusPlot(pl.Callback):
         figures = {
             "unit_status": plot_unit_status(units, self._names, f"Units, epoch {epoch}"),
             "point_status": plot_point_status(
-                points.numpy(), None if labels is None else labels.numpy(), self._names, f"Points, epoch {epoch}"
+                points.numpy(),
+                None if labels is None else labels.numpy(),
+                self._names,
+                f"Points, epoch {epoch}",
             ),
         }
         folder = Path(self.directory or Path(trainer.default_root_dir) / "plots")
@@ -122,7 +125,7 @@ def _handle(module: pl.LightningModule) -> JumpstartRegularization:
     handle = getattr(module, "jumpstart", None)
     if not isinstance(handle, JumpstartRegularization):
         raise TypeError(
-            f"{type(module).__name__} has no regulariser to read: set self.jumpstart = JumpstartRegularization(self.model) "
-            "in its __init__."
+            f"{type(module).__name__} has no regulariser to read: set self.jumpstart = "
+            "JumpstartRegularization(self.model) in its __init__."
         )
     return handle

@@ -72,9 +72,7 @@ def status_table(status: Any) -> Codes:
     """Checked codes of two dimensions."""
     codes = array(status)
     if codes.ndim != 2 or codes.size == 0:
-        raise ValueError(
-            f"status must be (rows, layers) with at least one code, got {codes.shape}."
-        )
+        raise ValueError(f"status must be (rows, layers) with at least one code, got {codes.shape}.")
     return _checked(codes)
 
 
@@ -88,8 +86,7 @@ def status_per_layer(status: Any) -> list[Codes]:
     for number, codes in enumerate(layers, 1):
         if codes.ndim != 1 or codes.size == 0:
             raise ValueError(
-                f"status must hold a row of at least one code per layer, got {codes.shape} for "
-                f"layer {number}."
+                f"status must hold a row of at least one code per layer, got {codes.shape} for layer {number}."
             )
     return [_checked(codes) for codes in layers]
 
@@ -256,9 +253,7 @@ def draw_map(
     return figure, axes
 
 
-def _layer_ticks(
-    names: Sequence[str] | None, layers: int, across: float
-) -> tuple[list[int], list[str], str, float]:
+def _layer_ticks(names: Sequence[str] | None, layers: int, across: float) -> tuple[list[int], list[str], str, float]:
     """Positions, texts, axis label, and the depth that upright names need below the axes."""
     if names is None:
         ticks = round_ticks(1, layers, layers * across / 0.35)

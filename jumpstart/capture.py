@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from jumpstart.extrema import After
-from jumpstart.options import choose, nearest
+from jumpstart.options import After, choose, nearest
 
 
-class Capture(str, Enum):
+class Capture(StrEnum):
     """Which tensors are read."""
 
     ACTIVATIONS = "activations"
@@ -40,9 +39,11 @@ _BATCH_NORMS: tuple[type[nn.Module], ...] = (
 )  # fmt: skip
 _registered: set[type[nn.Module]] = set()
 
-FEEDERS: dict[type[nn.Module], int] = {nn.Linear: -1, nn.Bilinear: -1, nn.LayerNorm: -1} | dict.fromkeys(
-    (*_CONVOLUTIONS, *_BATCH_NORMS), 1
-)
+FEEDERS: dict[type[nn.Module], int] = {
+    nn.Linear: -1,
+    nn.Bilinear: -1,
+    nn.LayerNorm: -1,
+} | dict.fromkeys((*_CONVOLUTIONS, *_BATCH_NORMS), 1)
 """Modules that tell where the units of their output are: Linear puts them last, Conv and BatchNorm second."""
 
 
@@ -77,7 +78,7 @@ def register_activation(kind: type[nn.Module]) -> type[nn.Module]:
 
 def is_activation(module: nn.Module) -> bool:
     """Whether a module is an activation: one of ``torch.nn``'s element-wise ones, or a registered one."""
-    return isinstance(module, _ACTIVATIONS) or isinstance(module, tuple(_registered))
+    return isinstance(module, (*_ACTIVATIONS, *_registered))
 
 
 def feeder_dim(module: nn.Module) -> int | None:

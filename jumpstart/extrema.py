@@ -15,61 +15,17 @@ This is the only file with autograd code.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from jumpstart.options import After, PointMode, Rule, Ties
+from jumpstart.ownership import alone, holders
+
 SMALL = 128 * 1024
 """Elements up to which a preactivation waits, and beyond which a group is cut: larger buffers page-fault."""
-
-
-class Ties(str, Enum):
-    """Who receives the gradient when several entries attain an extremum."""
-
-    SINGLE = "single"
-    """The first of them."""
-    AVERAGE = "average"
-    """All of them, in equal shares."""
-    RANDOM = "random"
-    """One of them, drawn anew every time from torch's global generator."""
-
-
-class PointMode(str, Enum):
-    """What counts as one point of a tensor that has positions in space or time."""
-
-    SAMPLE = "sample"
-    """The sample, with all its positions."""
-    LOCATION = "location"
-    """Every position of every sample."""
-
-
-class After(Enum):
-    """What the operation after a tap does with the tensor that it gets."""
-
-    READS = "reads"
-    """It never writes into it: a view will do."""
-    WRITES = "writes"
-    """It works in place: it must get the tensor itself."""
-    UNKNOWN = "unknown"
-    """Either: it gets a copy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How extrema are taken: everything that the reduction must know beyond the tensor.
-
-    Attributes:
-        ties: Who receives the gradient of a tied extremum.
-        point: What a point is.
-        margin: Slices that reach at least this far on a side get no gradient from that side.
-    """
-
-    ties: Ties = Ties.SINGLE
-    point: PointMode = PointMode.SAMPLE
-    margin: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +119,13 @@ def extrema_of(
 
 
 def tap(
-    z: Tensor, name: str, order: int = 0, *, unit_dim: int = 1, rule: Rule | None = None, after: After | None = None
+    z: Tensor,
+    name: str,
+    order: int = 0,
+    *,
+    unit_dim: int = 1,
+    rule: Rule | None = None,
+    after: After | None = None,
 ) -> tuple[Tensor, Extrema]:
     """Reduce one large preactivation as it passes.
 
@@ -240,9 +202,7 @@ class _Reduce(torch.autograd.Function):
             rows = z.view(calls, units, batch, -1).transpose(1, 2).flatten(2)
             row_grad = torch.zeros_like(rows)
             _route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
-            grad.view(calls, units, batch, -1).add_(
-                row_grad.view(calls, batch, units, -1).transpose(1, 2)
-            )
+            grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
         stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
         return stacked.to(ctx.dtype).contiguous(), None, None
 
@@ -313,11 +273,14 @@ class _Entries:
 
 
 class _Tap(torch.autograd.Function):
-    """z -> z, unit reach (2, C), point reach (2, P). Keeps indices only, and not as saved tensors: a checkpointed
-    region that is run again without the tap would miss those."""
+    """z -> z, unit reach (2, C), point reach (2, P).
+
+    Keeps indices only, and not as saved tensors: a checkpointed region that is run again without it would miss them.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, rule: Rule, unit_dim: int, after: After) -> tuple[Tensor, Tensor, Tensor]:
+        alone()  # asked here, since a backward pass is no place to run another
         unit, point, ctx.entries = _scan(z, rule, unit_dim)
         ctx.unit_dim, ctx.like = unit_dim, (z.shape, z.dtype, z.device)
         ctx.set_materialize_grads(False)
@@ -331,8 +294,11 @@ class _Tap(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         through, *reach_grads = grads
         shape, dtype, device = ctx.like
-        # Somebody else may hold the incoming gradient (a residual sum hands the same one to both its terms).
-        grad = torch.zeros(shape, dtype=dtype, device=device) if through is None else through.clone()
+        if through is None:
+            grad = torch.zeros(shape, dtype=dtype, device=device)
+        else:
+            # Somebody else may hold it: a residual sum hands the same gradient to both its terms.
+            grad = through if holders(through) == alone() else through.clone()
         by_unit = grad.movedim(ctx.unit_dim, 1)
         for entries in ctx.entries:
             reach_grad = reach_grads[entries.kind]
@@ -369,8 +335,10 @@ def _scan(z: Tensor, rule: Rule, unit_dim: int, *, locate: bool = True) -> tuple
 
 
 def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule: Rule) -> list[_Entries]:
-    """The entries of ``z`` (N, C, *space) that attain ``value`` (C,) or (P,): of the slices that pay, on a CPU; of
-    all of them on an accelerator, where asking which ones pay would wait for the device."""
+    """The entries of ``z`` (N, C, *space) that attain ``value`` (C,) or (P,).
+
+    Of the slices that pay, on a CPU; of all on an accelerator, where asking which ones pay would wait for the device.
+    """
     pays = (value if side == 0 else -value) < rule.margin
     index = pays.nonzero().squeeze(1) if z.device.type == "cpu" else torch.arange(len(value), device=z.device)
     if index.numel() == 0:
@@ -380,15 +348,12 @@ def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule:
         along = (block.transpose(0, 1) if kind == 0 else block)[index]
         other = along.argmax(1) if side == 0 else along.argmin(1)
         sample, unit = (other, index) if kind == 0 else (index, other)
-        inside = z[sample, unit].flatten(1) if z.dim() > 2 else None
-        if inside is None:
-            position = torch.zeros_like(index)
-        else:
-            position = inside.argmax(1) if side == 0 else inside.argmin(1)
+        inside = z[sample, unit].reshape(len(index), -1)
+        position = inside.argmax(1) if side == 0 else inside.argmin(1)
         return [_Entries(kind, side, index, (sample, unit, position))]
     # One row per slice, (E, entries): rare options pay for simplicity.
-    positions = z.flatten(2) if z.dim() > 2 else z.unsqueeze(2)
-    _, units, places = positions.shape
+    positions = z.reshape(*z.shape[:2], -1)
+    places = positions.shape[2]
     if kind == 0:
         rows = positions[:, index].transpose(0, 1).flatten(1)
     elif by_location:
@@ -404,10 +369,9 @@ def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule:
         row = torch.arange(len(index), device=z.device)
         column = attained.argmax(1) if rule.ties is Ties.SINGLE else _any(attained, 1)
     index = index[row]
-    if kind == 0:
-        at = (column // places, index, column % places)
-    elif by_location:
+    if by_location:
         at = (index // places, column, index % places)
     else:
-        at = (index, column // places, column % places)
+        other = column // places
+        at = (*((other, index) if kind == 0 else (index, other)), column % places)
     return [_Entries(kind, side, index, at, share)]

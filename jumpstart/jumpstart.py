@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart.capture import Capture, CaptureLike, find_targets
-from jumpstart.extrema import Extrema, PointMode, Rule, Ties
-from jumpstart.options import choose
+from jumpstart.extrema import Extrema
+from jumpstart.options import PointMode, Rule, Ties, choose
 from jumpstart.penalty import Aggregate, Penalty, Terms
 from jumpstart.recorder import Recorder, attached, in_graph
 
@@ -55,6 +55,7 @@ class JumpstartRegularization:
         Riera, Puertas, Pujol, *Unit-Centric Regularization for Efficient Deep Neural Networks*, IEEE Access 2025.
 
     Example:
+        >>> import torch
         >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
         >>> jumpstart = JumpstartRegularization(model)
         >>> loss = model(torch.randn(8, 2)).square().mean() + 0.01 * jumpstart.loss
@@ -159,6 +160,7 @@ class JumpstartRegularization:
         For models that are not called as a whole (``model.features(x)``), and for losses over several calls.
 
         Example:
+            >>> import torch
             >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU())
             >>> with JumpstartRegularization(model) as jumpstart:
             ...     with jumpstart.recording():
@@ -200,7 +202,12 @@ class JumpstartRegularization:
 
     def _state(self) -> dict[str, Any]:
         capture = self.capture if isinstance(self.capture, str) else "custom"
-        return {"penalty": self.penalty, "capture": capture, "_kind": self._kind, "_registered": self._registered}
+        return {
+            "penalty": self.penalty,
+            "capture": capture,
+            "_kind": self._kind,
+            "_registered": self._registered,
+        }
 
     def _detached(self) -> JumpstartRegularization:
         return _restore(self._state())
@@ -217,8 +224,8 @@ class JumpstartRegularization:
         recorder = self._live()
         if recorder.runs == 0:
             raise RuntimeError(
-                "there is no Jumpstart loss yet: run the model first (call the model itself, or wrap calls of its parts in "
-                "`with jumpstart.recording():`)."
+                "there is no Jumpstart loss yet: run the model first (call the model itself, or wrap calls of its "
+                "parts in `with jumpstart.recording():`)."
             )
         records = recorder.read()
         if not records:

@@ -109,8 +109,8 @@ class NetworkStatus(Metric):
         if self.layout and self.update_count > 1:
             changed = sorted({name for _, name, _ in set(self.layout) ^ set(layout)}) or ["their grouping"]
             raise ValueError(
-                f"the captured layers changed within an epoch: {', '.join(changed[:4])}. Use one NetworkStatus for every "
-                "way in which the model is run, or reset() in between."
+                f"the captured layers changed within an epoch: {', '.join(changed[:4])}. Use one NetworkStatus for "
+                "every way in which the model is run, or reset() in between."
             )
         self.layout = layout
         unit = records[0].unit
@@ -208,8 +208,8 @@ def _points_by_layer(records: Sequence[Extrema]) -> Tensor:
     if len(samples) > 1:
         sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
         raise ValueError(
-            f"layers have unequal numbers of samples ({sizes}), so a point has no status in each of them. Capture layers "
-            "whose dimension 0 is the batch: capture=[module names]."
+            f"layers have unequal numbers of samples ({sizes}), so a point has no status in each of them. Capture "
+            "layers whose dimension 0 is the batch: capture=[module names]."
         )
     parts = [
         record.point

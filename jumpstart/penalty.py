@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from enum import Enum, Flag
+from enum import Flag, StrEnum
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class Terms(Flag):
         return union
 
 
-class Aggregate(str, Enum):
+class Aggregate(StrEnum):
     """How the losses of units (U) and points (P) become one number."""
 
     BALANCED = "balanced"
@@ -115,10 +115,17 @@ class Penalty:
         self.aggregate = choose(Aggregate, aggregate, "aggregate")
         if not (math.isfinite(margin) and margin > 0):
             raise ValueError(f"margin must be a finite number > 0, got {margin}. The published value is 1.")
-        for name, weight in (("positive_weight", positive_weight), ("negative_weight", negative_weight)):
+        for name, weight in (
+            ("positive_weight", positive_weight),
+            ("negative_weight", negative_weight),
+        ):
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"{name} must be a finite number >= 0, got {weight}. The published value is 1.")
-        self.margin, self.positive_weight, self.negative_weight = margin, positive_weight, negative_weight
+        self.margin, self.positive_weight, self.negative_weight = (
+            margin,
+            positive_weight,
+            negative_weight,
+        )
         self._unit_weights = self._weights(Terms.UNIT_POSITIVE, Terms.UNIT_NEGATIVE)
         self._point_weights = self._weights(Terms.POINT_POSITIVE, Terms.POINT_NEGATIVE)
         self._cached: tuple[object, Tensor] = (None, torch.empty(0))

@@ -113,8 +113,7 @@ def plot_point_status(
     shown, starts = _rows_shown(np.bincount(of_class))
     dead = int((codes == Status.DEAD).any(axis=1).sum())
     title = title or (
-        f"{canvas.number(points, 'point')} in {canvas.number(layers, 'layer')}, "
-        f"{dead:,} dead in at least one"
+        f"{canvas.number(points, 'point')} in {canvas.number(layers, 'layer')}, {dead:,} dead in at least one"
     )
     legend = canvas.count_labels(canvas.count_status(codes.T))
     cell = min(0.2, canvas.MAP_HEIGHT / len(shown))
@@ -218,9 +217,7 @@ def plot_curves(
         )
         lines.append(line)
     longest = max(len(str(line.get_label())) for line in lines)
-    figure, axes = canvas.new_axes(
-        6.5, max(2.6, 0.19 * len(lines)), right=0.6 + longest * canvas.CHARACTER, top=0.4
-    )
+    figure, axes = canvas.new_axes(6.5, max(2.6, 0.19 * len(lines)), right=0.6 + longest * canvas.CHARACTER, top=0.4)
     for line in lines:
         axes.add_line(line)
     if logy:
@@ -309,10 +306,7 @@ def _rows_shown(sizes: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.
     least = max(1, min(4 * room // _MAP_LINES, room // len(sizes)))
     lines = np.maximum(np.round(sizes * room / points).astype(int), least)
     firsts = np.cumsum(sizes) - sizes
-    rows = [
-        first + np.arange(line) * size // line
-        for first, size, line in zip(firsts, sizes, lines, strict=True)
-    ]
+    rows = [first + np.arange(line) * size // line for first, size, line in zip(firsts, sizes, lines, strict=True)]
     return np.concatenate(rows), np.cumsum(lines) - lines
 
 

@@ -19,7 +19,8 @@ from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart.capture import Target, feeder_dim, first_tensor
-from jumpstart.extrema import SMALL, After, Extrema, Rule, extrema_of, tap
+from jumpstart.extrema import SMALL, Extrema, extrema_of, tap
+from jumpstart.options import After, Rule
 
 
 class Hook:
@@ -40,7 +41,7 @@ class Hook:
         return Hook()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return None
+        """Do nothing: this one is dead."""
 
 
 class _Begin(Hook):
@@ -218,7 +219,12 @@ class Recorder:
             return None
         _check(read.name, z)
         new, record = tap(
-            z, read.name, position, unit_dim=self._unit_dim(read, z), rule=self.rule, after=read.after
+            z,
+            read.name,
+            position,
+            unit_dim=self._unit_dim(read, z),
+            rule=self.rule,
+            after=read.after,
         )
         self._records.append(record)
         return None if new is z else new
@@ -238,8 +244,8 @@ class Recorder:
                     "of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
                 )
             raise ValueError(
-                f"the preactivation of {read.name!r} has shape ({shape}) and nothing known feeds it. Say where its units "
-                "are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
+                f"the preactivation of {read.name!r} has shape ({shape}) and nothing known feeds it. Say where its "
+                "units are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
             )
         if not -dims < dim < dims or dim % dims == 0:
             raise ValueError(
@@ -267,9 +273,7 @@ class Recorder:
             self._names = []
             for read in self._calls:
                 seen[read.name] += 1
-                self._names.append(
-                    read.name if seen[read.name] == 1 else f"{read.name}#{seen[read.name]}"
-                )
+                self._names.append(read.name if seen[read.name] == 1 else f"{read.name}#{seen[read.name]}")
             self._named = list(self._calls)
         return self._names[:-1] if self.drop_last else self._names
 
@@ -288,14 +292,14 @@ class Recorder:
         if self.drop_last:
             self._records = [record for record in self._records if record.order[0] < len(names)]
         # A tapped call does not know yet that its module is called again.
-        return [
-            record if len(record.order) > 1 else record.named(names[record.order[0]]) for record in self._records
-        ]
+        return [record if len(record.order) > 1 else record.named(names[record.order[0]]) for record in self._records]
 
     def _group(self, names: list[str]) -> dict[tuple[Any, ...], list[tuple[int, Tensor]]]:
         """The waiting tensors that can be reduced together, by shape, dtype, device and dimension of the units."""
         groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
-        shape, group = None, []  # those of the tensor before: in a deep network mostly the same
+        # Those of the tensor before: in a deep network mostly the same.
+        shape: torch.Size | None = None
+        group: list[tuple[int, Tensor]] = []
         for position, z, version in self._waiting:
             if position >= len(names):
                 continue

@@ -43,8 +43,7 @@ def status_of(maximum: Tensor, minimum: Tensor, *, check: bool = True) -> Tensor
     """
     if maximum.shape != minimum.shape:
         raise ValueError(
-            "maximum and minimum must have one shape, "
-            f"got {tuple(maximum.shape)} and {tuple(minimum.shape)}."
+            f"maximum and minimum must have one shape, got {tuple(maximum.shape)} and {tuple(minimum.shape)}."
         )
     if check:
         undefined = int((~(minimum <= maximum)).sum())

@@ -311,9 +311,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def _records(rows: Rows) -> list[Mapping[str, Any]]:
-    records: list[Any] = (
-        _flat(rows).to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
-    )
+    records: list[Any] = _flat(rows).to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
     if not records:
         raise ValueError("rows must hold at least one run, got none.")
     return records

@@ -46,9 +46,7 @@ def activation_classes() -> Mapping[str, type[nn.Module]]:
     from torch.nn.modules import activation
 
     left_out = {"GLU", "MultiheadAttention", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"}
-    classes = {
-        name: getattr(activation, name) for name in activation.__all__ if name not in left_out
-    }
+    classes = {name: getattr(activation, name) for name in activation.__all__ if name not in left_out}
     return types.MappingProxyType(
         {name.lower(): found for name, found in classes.items() if not _needs_arguments(found)}
     )
@@ -85,9 +83,7 @@ def check_terms(name: str, value: str) -> str:
         return "all"
     for word in words:
         if word not in TERMS:
-            raise unknown_value(
-                name, f"all or a comma-separated list of {', '.join(TERMS)}", word, ("all", *TERMS)
-            )
+            raise unknown_value(name, f"all or a comma-separated list of {', '.join(TERMS)}", word, ("all", *TERMS))
     return ",".join(words)
 
 
@@ -107,14 +103,8 @@ def check_gpus(name: str, value: int | str) -> int | str:
 
 def check_name(name: str, value: str) -> str:
     """A name that can be that of one folder."""
-    if (
-        value in (".", "..")
-        or any(mark in "/\\" or not mark.isprintable() for mark in value)
-        or len(value) > 150
-    ):
-        raise ConfigError(
-            f"{name} must be a plain folder name of at most 150 characters, got {show(value)}."
-        )
+    if value in (".", "..") or any(mark in "/\\" or not mark.isprintable() for mark in value) or len(value) > 150:
+        raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {show(value)}.")
     return value
 
 
@@ -139,9 +129,7 @@ class ExperimentConfig(Config):
     batch_size: int | None = _optimisation(
         dataclasses.MISSING, "Rows in a training batch; None: all of them.", minimum=1
     )
-    epochs: int = _optimisation(
-        dataclasses.MISSING, "Passes over the training data.", minimum=1, resumable=True
-    )
+    epochs: int = _optimisation(dataclasses.MISSING, "Passes over the training data.", minimum=1, resumable=True)
     optimizer: str = _optimisation("adam", "Optimiser.", choices=("adam", "adamw", "sgd"))
     momentum: float = _optimisation(0.9, "Momentum of sgd.", minimum=0, below=1)
     weight_decay: float = _optimisation(0.0, "Weight decay of the optimiser.", minimum=0)
@@ -161,25 +149,17 @@ class ExperimentConfig(Config):
         minimum=1,
     )
     patience: int = _optimisation(10, "Epochs without progress that plateau waits.", minimum=0)
-    warmup_epochs: int = _optimisation(
-        0, "Epochs over which the learning rate first grows from 0.", minimum=0
-    )
-    gradient_clip: float | None = _optimisation(
-        0.0, "Largest norm of the gradient; 0 or None: not clipped.", minimum=0
-    )
+    warmup_epochs: int = _optimisation(0, "Epochs over which the learning rate first grows from 0.", minimum=0)
+    gradient_clip: float | None = _optimisation(0.0, "Largest norm of the gradient; 0 or None: not clipped.", minimum=0)
 
-    lambda_: float = _jumpstart(
-        dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0
-    )
+    lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
     lambda_schedule: str = _jumpstart(
         "constant",
         "How lambda_ changes over the run, down to lambda_min.",
         choices=("constant", "cosine", "linear"),
     )
     lambda_min: float = _jumpstart(0.0, "Where the schedule of lambda_ ends.", minimum=0)
-    use_loss: bool = _jumpstart(
-        True, "Whether the task loss is trained on; False: Jumpstart alone."
-    )
+    use_loss: bool = _jumpstart(True, "Whether the task loss is trained on; False: Jumpstart alone.")
     capture: str = _jumpstart(
         "activations",
         "What is read: inputs of activations, or outputs of weighted layers.",
@@ -196,9 +176,7 @@ class ExperimentConfig(Config):
         "How the penalties of units and points become one number.",
         choices=("balanced", "mean", "norm", "sum_of_squares"),
     )
-    margin: float = _jumpstart(
-        1.0, "How far either side of 0 each unit and point must reach.", above=0
-    )
+    margin: float = _jumpstart(1.0, "How far either side of 0 each unit and point must reach.", above=0)
     positive_weight: float = _jumpstart(1.0, "Weight of the positive hinges.", minimum=0)
     negative_weight: float = _jumpstart(1.0, "Weight of the negative hinges.", minimum=0)
     ties: str = _jumpstart(
@@ -206,9 +184,7 @@ class ExperimentConfig(Config):
         "Which of several equal extrema gets the gradient.",
         choices=("single", "average", "random"),
     )
-    unit_dim: int | None = _jumpstart(
-        None, "Dimension of the units in 3-D activations; None: found out."
-    )
+    unit_dim: int | None = _jumpstart(None, "Dimension of the units in 3-D activations; None: found out.")
     point: str = _jumpstart(
         "sample",
         "What a point is: a sample, or each position of it.",
@@ -218,13 +194,9 @@ class ExperimentConfig(Config):
     dataset: str = _data(dataclasses.MISSING, "Name of the data set.")
     val_size: float = _data(0.15, "Share of the rows for validation.", above=0, below=1)
     test_size: float = _data(0.15, "Share of the rows for the test.", above=0, below=1)
-    data_dir: str | None = _data(
-        None, "Folder of the data files; None: JUMPSTART_DATA_DIR or the user's cache."
-    )
+    data_dir: str | None = _data(None, "Folder of the data files; None: JUMPSTART_DATA_DIR or the user's cache.")
 
-    seed: int = _run(
-        42, "Seed of the split, the weights and the order of batches.", minimum=0, maximum=2**32 - 1
-    )
+    seed: int = _run(42, "Seed of the split, the weights and the order of batches.", minimum=0, maximum=2**32 - 1)
     gpus: int | str = _run(
         "auto",
         "GPUs to use; 0: the CPU.",
@@ -235,24 +207,14 @@ class ExperimentConfig(Config):
     )
     early_stopping: bool = _run(False, "Whether to stop when validation accuracy is perfect.")
     plot_status: bool = _run(True, "Whether to plot the status of units and points.")
-    plot_every: int | None = _run(
-        None, "Epochs between two plots; None: chosen from the epochs.", minimum=1
-    )
-    curve_points: int = _run(
-        400, "Least number of epochs written to each curve, if there are so many.", minimum=1
-    )
-    checkpoint_seconds: float = _run(
-        30.0, "Least time between two checkpoints, in seconds.", minimum=0
-    )
-    wandb: bool = _run(
-        True, "Whether to log to Weights & Biases, offline without a key.", resumable=True
-    )
+    plot_every: int | None = _run(None, "Epochs between two plots; None: chosen from the epochs.", minimum=1)
+    curve_points: int = _run(400, "Least number of epochs written to each curve, if there are so many.", minimum=1)
+    checkpoint_seconds: float = _run(30.0, "Least time between two checkpoints, in seconds.", minimum=0)
+    wandb: bool = _run(True, "Whether to log to Weights & Biases, offline without a key.", resumable=True)
     wandb_project: str = _run("jumpstart", "Weights & Biases project.")
     progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
     output_dir: str = _run("runs", "Folder of the run directories.")
-    name: str | None = _run(
-        None, "Name of the run directory; None: made from the options.", check=check_name
-    )
+    name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
 
     def check_together(self) -> None:
         """Refuse options that contradict each other."""
@@ -267,26 +229,20 @@ class ExperimentConfig(Config):
                 'scheduler "multistep" and milestones need each other, got '
                 f"scheduler={show(self.scheduler)} and milestones={list(self.milestones)}."
             )
+        if self.scheduler == "plateau" and self.gamma == 1:
+            raise ConfigError('gamma must be < 1 with scheduler="plateau", got 1.0.')
         if self.scheduler != "none" and self.min_lr > self.lr:
             raise ConfigError(f"min_lr must be <= lr = {self.lr}, got {self.min_lr}.")
         if self.warmup_epochs > self.epochs:
-            raise ConfigError(
-                f"warmup_epochs must be <= epochs = {self.epochs}, got {self.warmup_epochs}."
-            )
+            raise ConfigError(f"warmup_epochs must be <= epochs = {self.epochs}, got {self.warmup_epochs}.")
         if not self.use_loss and self.lambda_ == 0:
-            raise ConfigError(
-                "use_loss=False trains on the Jumpstart loss alone: lambda_ must be > 0, got 0.0."
-            )
+            raise ConfigError("use_loss=False trains on the Jumpstart loss alone: lambda_ must be > 0, got 0.0.")
         if self.lambda_schedule != "constant" and self.lambda_min > self.lambda_:
-            raise ConfigError(
-                f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}."
-            )
+            raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
         if self.positive_weight == 0 and self.negative_weight == 0:
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
         if self.unit_dim == 0:
-            raise ConfigError(
-                "unit_dim must not be 0, the dimension of the points; 1 and -1 are usual."
-            )
+            raise ConfigError("unit_dim must not be 0, the dimension of the points; 1 and -1 are usual.")
 
     @property
     def cycle_length(self) -> int:

@@ -56,14 +56,6 @@ class ClassificationFigures(Metric):
         return {"acc": correct / points, "loss": loss / points, "jumpstart_loss": jumpstart_loss / batches}
 
 
-class StageMeters(nn.Module):
-    """The metrics of one part of the data."""
-
-    def __init__(self, margin: float) -> None:
-        super().__init__()
-        self.figures, self.status = ClassificationFigures(), NetworkStatus(margin)
-
-
 class DivergenceWatch:
     """Remembers, without waiting for the device, which layer was the first that was not finite."""
 
@@ -72,15 +64,21 @@ class DivergenceWatch:
         self._kept: Tensor | None = None
 
     def update(self, jumpstart: JumpstartRegularization, loss: Tensor) -> None:
-        """Look at one batch: keep its layers' sums until one is not finite, and those for good."""
+        """Look at one batch: keep its layers' sums until one is not finite, and those for good.
+
+        Args:
+            jumpstart: Has the layers of the batch's forward pass.
+            loss: The task's loss of the batch.
+        """
         records = jumpstart.extrema
-        sums = torch.cat([record.unit.sum((0, 2)) for record in records] + [loss.detach().view(1).float()])
-        if self._kept is None or self._kept.shape != sums.shape:
-            order = [position for record in records for position in record.order]
-            names = [name for record in records for name in record.names]
-            self._names = [*names, "the output"]
-            self._order = sorted(range(len(order)), key=order.__getitem__)
-            self._kept = sums
+        losses = torch.stack([loss.detach(), jumpstart.loss.detach()]).float()
+        sums = torch.cat([record.unit.sum((0, 2)) for record in records] + [losses])
+        order = [position for record in records for position in record.order]
+        places = sorted(range(len(order)), key=order.__getitem__)
+        if places != list(range(len(order))):
+            sums = sums[[*places, -2, -1]]
+        if self._kept is None:
+            self._names, self._kept = [*jumpstart.layers, "the output", "the Jumpstart loss"], sums
         else:
             self._kept = torch.where(self._kept.sum().isfinite(), sums, self._kept)
 
@@ -89,7 +87,25 @@ class DivergenceWatch:
         if self._kept is None or bool(self._kept.sum().isfinite()):
             return None
         finite = self._kept.isfinite().tolist()
-        return next((self._names[i] for i in [*self._order, len(finite) - 1] if not finite[i]), "a sum of layers")
+        return next(
+            (name for name, good in zip(self._names, finite, strict=True) if not good),
+            "a sum of layers",
+        )
+
+
+class StageMeters(nn.Module):
+    """What is measured on one part of the data."""
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self.figures, self.status = ClassificationFigures(), NetworkStatus(margin)
+        self.watch = DivergenceWatch()
+
+    def reset(self) -> None:
+        """A new epoch."""
+        self.figures.reset()
+        self.status.reset()
+        self.watch = DivergenceWatch()
 
 
 class Experiment(pl.LightningModule):
@@ -127,10 +143,18 @@ class Experiment(pl.LightningModule):
         self.row: dict[str, float] = {}
         self.evaluation: dict[str, float] = {}
         self.lambda_ = lambda_at(config, 0)
-        self._watch = DivergenceWatch()
         self._val_row: dict[str, float] = {}
         self._learning_rate: LearningRate | None = None
         self._rate_state: dict[str, Any] | None = None
+        self._random_state: dict[str, Any] | None = None
+
+    @torch.no_grad()
+    def _rehearse(self, x: Tensor) -> None:
+        """Run one batch, so that layers that can't be read are told when the experiment is built."""
+        self.network.eval()
+        self(x)
+        _ = self.jumpstart.loss
+        self.network.train()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes) logits."""
@@ -148,9 +172,7 @@ class Experiment(pl.LightningModule):
         """The loss that is minimised: the task's, plus lambda times Jumpstart's."""
         loss, jumpstart_loss = self._measure(batch, "train")
         total = self.lambda_ * jumpstart_loss
-        total = loss + total if self.config.use_loss else total
-        self._watch.update(self.jumpstart, total)
-        return total
+        return loss + total if self.config.use_loss else total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures one batch."""
@@ -169,6 +191,7 @@ class Experiment(pl.LightningModule):
         meters = self.meters(stage)
         meters.figures.update(logits, labels, loss, jumpstart_loss)
         meters.status.update(self.jumpstart.extrema)
+        meters.watch.update(self.jumpstart, loss)
         return loss, jumpstart_loss
 
     def _read(self, stage: str) -> dict[str, float]:
@@ -180,15 +203,13 @@ class Experiment(pl.LightningModule):
 
     def _reset(self, *stages: str) -> None:
         for stage in stages:
-            self.meters(stage).figures.reset()
-            self.meters(stage).status.reset()
+            self.meters(stage).reset()
 
     # Epochs ------------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
         """A new epoch."""
         self._reset("train")
-        self._watch = DivergenceWatch()
         self.lambda_ = lambda_at(self.config, self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
@@ -205,14 +226,24 @@ class Experiment(pl.LightningModule):
         assert self._learning_rate is not None
         found = {"epoch": self.current_epoch, "lr": self._learning_rate.value, "lambda": self.lambda_}
         self.row = found | self._read("train") | self._val_row
-        layer = self._watch.first()
+        self._refuse_divergence()
+        self._learning_rate.step(self.current_epoch, self._val_row.get("val/loss", self.row["train/loss"]))
+        self._stop_if_perfect()
+
+    def _refuse_divergence(self) -> None:
+        # The last step of an epoch may be the one that diverges: only the validation sees it before
+        # the weights are kept.
+        found = [self.meters(stage).watch.first() for stage in ("train", "val")]
+        layer = next((name for name in found if name is not None), None)
         if layer is not None:
             raise NonFiniteLossError(
-                f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not finite is {layer}. Try a "
-                "lower lr, gradient_clip=1.0 or warmup_epochs; the last good checkpoint is kept."
+                f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not "
+                f"finite is {layer}. Try a lower lr, gradient_clip=1.0 or warmup_epochs; the last "
+                "good checkpoint is kept."
             )
-        self._learning_rate.step(self.current_epoch, self._val_row.get("val/loss", self.row["train/loss"]))
-        if self.config.early_stopping and self._val_row.get("val/acc") == 1.0:
+
+    def _stop_if_perfect(self) -> None:
+        if self.config.early_stopping and self.row.get("val/acc") == 1.0:
             self.trainer.should_stop = True
 
     def on_test_epoch_start(self) -> None:
@@ -281,14 +312,19 @@ class Experiment(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them back when training resumes."""
+        """Take them back when training resumes; weights that are loaded alone begin anew."""
+        if self._trainer is None:
+            return
         self._rate_state = checkpoint.get("learning_rate")
         self._random_state = checkpoint.get("random")
         self.row = checkpoint.get("row", {})
 
     def on_train_start(self) -> None:
-        """Resumed training draws what the interrupted one would have drawn."""
-        state = getattr(self, "_random_state", None)
+        """Resumed training goes on, or stays stopped, as the interrupted one would have."""
+        assert self._learning_rate is not None
+        self._learning_rate.begin(self.current_epoch)
+        self._stop_if_perfect()
+        state = self._random_state
         if state is not None:
             torch.set_rng_state(state["cpu"])
             if state["cuda"]:

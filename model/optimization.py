@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from model.config import ExperimentConfig
 
@@ -57,7 +57,7 @@ def lr_factor(config: ExperimentConfig, epoch: int) -> float:
         return _cosine(done % config.cycle_length / config.cycle_length, least)
     if config.scheduler == "cyclic":
         # A triangle: up for half a cycle, down for the other half.
-        phase = (done + 1) % (config.cycle_length + 1) / (config.cycle_length + 1)
+        phase = (done % config.cycle_length + 1) / (config.cycle_length + 1)
         return least + (1 - least) * (1 - abs(2 * phase - 1))
     return 1.0
 
@@ -88,37 +88,43 @@ class LearningRate:
 
     def __init__(self, config: ExperimentConfig, optimizer: torch.optim.Optimizer) -> None:
         self.config = config
-        self._formula = LambdaLR(optimizer, lambda epoch: lr_factor(config, epoch))
-        self._plateau = None
+        self._optimizer = optimizer
+        self._plateau: ReduceLROnPlateau | None = None
         if config.scheduler == "plateau":
             self._plateau = ReduceLROnPlateau(
                 optimizer, factor=config.gamma, patience=config.patience, min_lr=config.min_lr
             )
+        self.begin(0)
 
     @property
     def value(self) -> float:
         """The learning rate in force."""
-        return float(self._formula.optimizer.param_groups[0]["lr"])
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def begin(self, epoch: int) -> None:
+        """Set the rate of an epoch (counted from 0), unless it has no formula.
+
+        Also called where training goes on: a run that is given more epochs than it had follows its
+        new schedule from the first of them.
+        """
+        if self._plateau is None or epoch <= self.config.warmup_epochs:
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.config.lr * lr_factor(self.config, epoch)
 
     def step(self, epoch: int, val_loss: float) -> None:
         """The epoch (counted from 0) is over: set the rate of the next one."""
-        if self._plateau is None or epoch + 1 <= self.config.warmup_epochs:
-            self._formula.step()
-        else:
+        self.begin(epoch + 1)
+        if self._plateau is not None and epoch >= self.config.warmup_epochs:
             self._plateau.step(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
-        return {
-            "formula": {key: value for key, value in self._formula.state_dict().items() if key != "lr_lambdas"},
-            "plateau": self._plateau.state_dict() if self._plateau is not None else None,
-        }
+        """What a checkpoint must hold; the rate itself is in the optimiser's state."""
+        return self._plateau.state_dict() if self._plateau is not None else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self._formula.load_state_dict({**state["formula"], "lr_lambdas": [None] * len(self._formula.lr_lambdas)})
-        if self._plateau is not None and state["plateau"] is not None:
-            self._plateau.load_state_dict(state["plateau"])
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state)
 
 
 def _cosine(share: float, least: float) -> float:

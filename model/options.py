@@ -54,9 +54,7 @@ def show(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def unknown_value(
-    name: str, expected: str, value: object, candidates: Iterable[str]
-) -> ConfigError:
+def unknown_value(name: str, expected: str, value: object, candidates: Iterable[str]) -> ConfigError:
     """The error for a word that is none of those allowed, with the nearest that is."""
     guess = nearest(str(value), candidates)
     hint = f' Did you mean "{guess}"?' if guess else ""
@@ -113,9 +111,7 @@ class Option:
         elif self.choices:
             what = "one of " + ", ".join(map(str, self.choices))
         else:
-            what = " or ".join(_NOUNS[kind] for kind in self.kinds) + (
-                f" {self.range}" if self.range else ""
-            )
+            what = " or ".join(_NOUNS[kind] for kind in self.kinds) + (f" {self.range}" if self.range else "")
         return f"{what} or None" if self.optional else what
 
     def parse(self, text: str) -> Any:
@@ -168,9 +164,7 @@ class Option:
         if isinstance(value, str) and str in self.kinds:
             return value
         is_row = isinstance(value, list | tuple) and tuple in self.kinds
-        if is_row and all(
-            isinstance(item, numbers.Integral) and not isinstance(item, bool) for item in value
-        ):
+        if is_row and all(isinstance(item, numbers.Integral) and not isinstance(item, bool) for item in value):
             return tuple(int(item) for item in value)
         raise self._wrong(value)
 
@@ -256,9 +250,7 @@ def options(config_class: type[Config]) -> Mapping[str, Option]:
     for field in dataclasses.fields(config_class):
         hint = hints[field.name]
         union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        kinds = tuple(
-            typing.get_origin(kind) or kind for kind in union if kind is not types.NoneType
-        )
+        kinds = tuple(typing.get_origin(kind) or kind for kind in union if kind is not types.NoneType)
         found.append(
             Option(
                 name=field.name,
@@ -308,10 +300,7 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Every value by name, group by group, as YAML and JSON can hold it."""
         values = {name: getattr(self, name) for name in options(type(self))}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls: type[C], mapping: Mapping[str, Any]) -> C:
@@ -325,9 +314,7 @@ class Config:
         table = options(cls)
         refuse_unknown(cls, mapping)
         values = {
-            name: table[name].parse(value)
-            if isinstance(value, str) and str not in table[name].kinds
-            else value
+            name: table[name].parse(value) if isinstance(value, str) and str not in table[name].kinds else value
             for name, value in mapping.items()
         }
         for name, item in table.items():

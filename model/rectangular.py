@@ -315,13 +315,9 @@ def _checked_shape(input_shape: Sequence[int], layer: str) -> tuple[int, ...]:
     return shape
 
 
-def _checked_pools(
-    pool_at: Sequence[int], depth: int, shape: tuple[int, ...], layer: str
-) -> frozenset[int]:
+def _checked_pools(pool_at: Sequence[int], depth: int, shape: tuple[int, ...], layer: str) -> frozenset[int]:
     if isinstance(pool_at, str) or not isinstance(pool_at, Sequence):
-        raise TypeError(
-            f"pool_at must be a tuple of layer numbers such as (2, 4), got {pool_at!r}."
-        )
+        raise TypeError(f"pool_at must be a tuple of layer numbers such as (2, 4), got {pool_at!r}.")
     numbers = tuple(pool_at)
     if numbers and layer == "dense":
         raise ValueError(f"pool_at={numbers} needs layer='conv': dense layers have no image.")

@@ -36,28 +36,18 @@ class RectangularConfig(ExperimentConfig):
         check=check_activation,
     )
     use_batchnorm: bool = _network(False, "Whether batch normalisation precedes each activation.")
-    dropout: float = _network(
-        0.0, "Share of the units dropped after each activation.", minimum=0, below=1
-    )
-    skip_connections: int | None = _network(
-        None, "Layers that a skip connection spans; None: no skips.", minimum=1
-    )
-    init: str = _network(
-        "torch", "How weights begin.", choices=("torch", "kaiming", "glorot", "zero", "constant")
-    )
+    dropout: float = _network(0.0, "Share of the units dropped after each activation.", minimum=0, below=1)
+    skip_connections: int | None = _network(None, "Layers that a skip connection spans; None: no skips.", minimum=1)
+    init: str = _network("torch", "How weights begin.", choices=("torch", "kaiming", "glorot", "zero", "constant"))
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
-    layer: str = _network(
-        "auto", "Kind of layer; auto: dense; conv needs images.", choices=("auto", "dense", "conv")
-    )
+    layer: str = _network("auto", "Kind of layer; auto: dense; conv needs images.", choices=("auto", "dense", "conv"))
     kernel_size: int = _network(3, "Side of the kernels of conv layers.", minimum=1)
     pool_at: tuple[int, ...] = _network(
         (),
         "Numbers, from 1, of the conv layers that are followed by pooling, such as 2,4.",
         minimum=1,
     )
-    head: str = _network(
-        "flatten", "What the last layer of a conv network sees.", choices=("flatten", "global")
-    )
+    head: str = _network("flatten", "What the last layer of a conv network sees.", choices=("flatten", "global"))
 
     lr: float = redefine(ExperimentConfig, "lr", 0.01)
     batch_size: int | None = redefine(ExperimentConfig, "batch_size", 256)
@@ -73,9 +63,7 @@ class RectangularConfig(ExperimentConfig):
         """Refuse options that contradict each other."""
         super().check_together()
         if self.skip_connections is not None and self.skip_connections > self.depth:
-            raise ConfigError(
-                f"skip_connections must be <= depth = {self.depth}, got {self.skip_connections}."
-            )
+            raise ConfigError(f"skip_connections must be <= depth = {self.depth}, got {self.skip_connections}.")
         check_increasing("pool_at", self.pool_at)
         if self.pool_at and self.pool_at[-1] > self.depth:
             raise ConfigError(f"pool_at must stay <= depth = {self.depth}, got {self.pool_at[-1]}.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from model.config import ConfigError
 from model.experiment import Experiment
-from model.rectangular import RectangularNetwork
+from model.rectangular import Head, Init, RectangularNetwork
 from model.rectangular_config import RectangularConfig
 
 
@@ -34,8 +36,29 @@ class RectangularExperiment(Experiment):
         if not isinstance(config, RectangularConfig):
             config = RectangularConfig.from_dict(config)
         super().__init__(config, make_network(config, input_shape, num_classes))
+        self._rehearse(torch.zeros(1, *input_shape))
         self.save_hyperparameters(
             {"config": config.to_dict(), "input_shape": list(input_shape), "num_classes": num_classes}, logger=False
+        )
+
+
+def check_batches(config: RectangularConfig, rows: int, input_shape: Sequence[int]) -> None:
+    """Refuse batches of a single row where batch normalisation would have a single value to normalise.
+
+    Args:
+        config: The run.
+        rows: In the training part.
+        input_shape: Shape of one sample.
+
+    Raises:
+        ConfigError: If there is such a batch: the last one counts too.
+    """
+    size = min(config.batch_size or rows, rows)
+    pixels = math.prod(side >> len(config.pool_at) for side in input_shape[1:]) if config.layer == "conv" else 1
+    if config.use_batchnorm and pixels == 1 and (size == 1 or rows % size == 1):
+        raise ConfigError(
+            f"batch_size must leave no batch of a single row to batch normalisation, got {size} for {rows} rows. "
+            "Choose another, or use_batchnorm=False."
         )
 
 
@@ -56,10 +79,10 @@ def make_network(config: RectangularConfig, input_shape: Sequence[int], num_clas
         use_batchnorm=config.use_batchnorm,
         dropout=config.dropout,
         skip_connections=config.skip_connections,
-        init=config.init,
+        init=cast(Init, config.init),
         init_value=config.init_value,
         layer="conv" if config.layer == "conv" else "dense",
         kernel_size=config.kernel_size,
         pool_at=config.pool_at,
-        head=config.head,
+        head=cast(Head, config.head),
     )

@@ -40,7 +40,9 @@ class EpochLog(Checkpoint):
         """Write the row, or keep it in case it is the last."""
         assert isinstance(pl_module, Experiment)
         self._pending = pl_module.row
-        if trainer.current_epoch % self.every == 0:
+        # The last row goes out before the last checkpoint: a resumed run has no last epoch to write.
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if last or trainer.current_epoch % self.every == 0:
             self._write(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,9 +50,7 @@ class EpochLog(Checkpoint):
         self._write(trainer)
         self.metrics.flush()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Nothing that was measured is lost."""
         self._write(trainer)
         self.metrics.flush()
@@ -112,9 +112,7 @@ class BestAndLast(Checkpoint):
         assert isinstance(pl_module, Experiment)
         self._write(trainer, pl_module)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """The best weights are saved; the last state on the disk is the end of an epoch, and stays."""
         if isinstance(pl_module, Experiment):
             self._write_best(trainer, pl_module)
@@ -231,9 +229,7 @@ class ProgressLine(pl.Callback):
         """Close the bar."""
         self._close()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the bar."""
         self._close()
 

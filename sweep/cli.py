@@ -155,7 +155,7 @@ def _canonical(names: Mapping[str, object], flag: str) -> str:
 def _plain(config_class: type[Config], argv: Sequence[str]) -> Iterator[str]:
     """The arguments as ``--name=value``, checked, as argparse alone would not."""
     table = options(config_class)
-    known = {name: None for name in (*table, *_OWN_FLAGS)}
+    known = dict.fromkeys((*table, *_OWN_FLAGS))
     if any(word in ("-h", "--help") for word in argv):
         yield "--help"
         return
@@ -206,9 +206,7 @@ def _read_yaml(config_class: type[Config], path: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"config file {path} can't be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(
-            f"config file {path} is not YAML: {' '.join(str(error).split())}"
-        ) from None
+        raise ConfigError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -246,9 +244,7 @@ def _resumed(config_class: type[C], run: RunDirectory, values: Mapping[str, Any]
                 f"got {show(after)}. Leave it out, or start a new run."
             )
         if name == "epochs" and after < before:
-            raise ConfigError(
-                f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}."
-            )
+            raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")
     return wanted
 
 
@@ -284,9 +280,7 @@ def _make_parser(
         for item in members:
             section.add_argument(f"--{item.name}", metavar=_metavar(item), help=_help(item))
     own = parser.add_argument_group("command line")
-    own.add_argument(
-        "--config", metavar="FILE", help="YAML file of options; flags count before it."
-    )
+    own.add_argument("--config", metavar="FILE", help="YAML file of options; flags count before it.")
     own.add_argument(
         "--resume",
         metavar="RUN_DIRECTORY",

@@ -104,9 +104,7 @@ class MetricsCsv:
         if not self._rows:
             return
         names = list(self._columns)
-        lines = [
-            ",".join([row.get(name, "") for name in names]) + "\n" for row in self._rows.values()
-        ]
+        lines = [",".join([row.get(name, "") for name in names]) + "\n" for row in self._rows.values()]
         block = "".join(lines).encode()
         if len(names) != self._written_columns:
             self._widen(names)
@@ -174,9 +172,7 @@ class MetricsCsv:
             return
         names = lines[0].rstrip("\n").split(",")
         if names[0] != "epoch":
-            raise RunDirectoryError(
-                f"{self.path} is no table of epochs: it begins with {names[0]!r}."
-            )
+            raise RunDirectoryError(f"{self.path} is no table of epochs: it begins with {names[0]!r}.")
         self._columns = dict.fromkeys(names)
         self._written_columns = len(names)
         self._size = len(lines[0].encode())

@@ -20,14 +20,14 @@ from sweep.callbacks import BestAndLast, EpochLog, ProgressLine
 from sweep.files import write_json
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
-from sweep.weights_and_biases import close_wandb, make_wandb_logger
+from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
 
 logger = logging.getLogger(__name__)
 
 PICTURES = 20
 """Epochs that are drawn when ``plot_every`` is not given."""
 
-Build = Callable[[Any, pl.LightningDataModule], Experiment]
+Build = Callable[..., Experiment]
 
 
 def run(
@@ -56,27 +56,23 @@ def run(
     """
     _quiet()
     devices = _devices(config.gpus)
+    if config.wandb:
+        check_wandb(config)
     # Before the model is built: weights, split and order all follow from it.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule.prepare_data()
-    datamodule.setup("fit")
     try:
+        datamodule.setup("fit")
         experiment = build(config, datamodule)
-    except ValueError as error:  # the network refuses these data
+    except ValueError as error:  # the data can't be split so, or the network refuses them
         raise ConfigError(str(error)) from error
-    directory = (
-        RunDirectory.open(resume)
-        if resume
-        else RunDirectory.create(config.output_dir, config.name, config)
-    )
+    directory = RunDirectory.open(resume) if resume else RunDirectory.create(config.output_dir, config.name, config)
     on_directory(directory.path)
     if resume:
         directory.record_resume(config)
     checkpoint = directory.last_checkpoint if directory.last_checkpoint.is_file() else None
     metrics = MetricsCsv(directory.metrics)
-    keeper = BestAndLast(
-        directory.last_checkpoint, directory.best_checkpoint, config.checkpoint_seconds, metrics
-    )
+    keeper = BestAndLast(directory.last_checkpoint, directory.best_checkpoint, config.checkpoint_seconds, metrics)
     every = max(1, config.epochs // config.curve_points)
     callbacks: list[pl.Callback] = [EpochLog(metrics, every), keeper]
     if config.progress:
@@ -118,9 +114,7 @@ def run(
     return directory, summary
 
 
-def summarise(
-    experiment: Experiment, keeper: BestAndLast, datamodule: pl.LightningDataModule
-) -> dict[str, Any]:
+def summarise(experiment: Experiment, keeper: BestAndLast, datamodule: pl.LightningDataModule) -> dict[str, Any]:
     """The result of a run: all figures of the best weights on the three parts, and what it took."""
     describe = getattr(datamodule, "describe", dict)
     return {
@@ -154,23 +148,18 @@ def draw_curves(metrics: MetricsCsv, folder: Path) -> None:
         ("jumpstart_loss", "jumpstart_loss", True),
     ):
         curves = {
-            stage: table[f"{stage}/{key}"].to_numpy()
-            for stage in ("train", "val")
-            if f"{stage}/{key}" in table.columns
+            stage: table[f"{stage}/{key}"].to_numpy() for stage in ("train", "val") if f"{stage}/{key}" in table.columns
         }
         save_figure(
             plot_curves(epochs, curves, logy=logy, title=name.replace("_", " ")),
             folder / f"{name}.png",
         )
     stage = "val" if "val/unit_dead_ratio" in table.columns else "train"
-    shares = [
-        table[f"{stage}/unit_{status}_ratio"].to_numpy()
-        for status in ("dead", "linear", "nonlinear")
-    ]
-    save_figure(
-        plot_status_shares(epochs, *shares, title=f"Units over training ({stage})"),
-        folder / "unit_shares.png",
+    dead, linear, nonlinear = (
+        table[f"{stage}/unit_{status}_ratio"].to_numpy() for status in ("dead", "linear", "nonlinear")
     )
+    figure = plot_status_shares(epochs, dead, linear, nonlinear, title=f"Units over training ({stage})")
+    save_figure(figure, folder / "unit_shares.png")
 
 
 def _devices(gpus: int | str) -> dict[str, Any]:
@@ -180,9 +169,7 @@ def _devices(gpus: int | str) -> dict[str, Any]:
         return {"accelerator": "cpu", "devices": 1}
     if gpus == "auto":
         return {"accelerator": "gpu", "devices": "auto"}
-    wanted: int | list[int] = (
-        gpus if isinstance(gpus, int) else [int(i) for i in gpus.split(",") if i]
-    )
+    wanted: int | list[int] = gpus if isinstance(gpus, int) else [int(i) for i in gpus.split(",") if i]
     highest = wanted if isinstance(wanted, int) else max(wanted) + 1
     if highest > available:
         raise ConfigError(
@@ -193,9 +180,7 @@ def _devices(gpus: int | str) -> dict[str, Any]:
 
 def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        f"best/{name}" if "/" in name else name: value
-        for name, value in summary.items()
-        if not isinstance(value, dict)
+        f"best/{name}" if "/" in name else name: value for name, value in summary.items() if not isinstance(value, dict)
     }
 
 

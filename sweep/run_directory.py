@@ -211,9 +211,7 @@ def _git_state(root: Path) -> dict[str, Any] | None:
         return None
 
     def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True
-        )
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True)
         return done.stdout.strip()
 
     try:
@@ -238,9 +236,7 @@ def _refuse_taken(path: Path) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists():
-        remedy = (
-            f", or continue it with --resume={path}" if RunDirectory(path).config.is_file() else ""
-        )
+        remedy = f", or continue it with --resume={path}" if RunDirectory(path).config.is_file() else ""
         raise RunDirectoryError(f"{path} exists already. Choose another --name{remedy}.")
 
 

@@ -24,7 +24,11 @@ def dense(depth: int = 5, width: int = 4, **activation: bool) -> nn.Sequential:
 def conv(dims: int, inplace: bool = False) -> nn.Sequential:
     layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
     return nn.Sequential(
-        layer(2, 3, 3, padding=1), nn.ReLU(inplace), layer(3, 4, 3, padding=1, stride=2), nn.GELU(), nn.Flatten()
+        layer(2, 3, 3, padding=1),
+        nn.ReLU(inplace),
+        layer(3, 4, 3, padding=1, stride=2),
+        nn.GELU(),
+        nn.Flatten(),
     )
 
 
@@ -100,7 +104,12 @@ class Checkpointed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.act, self.b, self.out = nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.a, self.act, self.b, self.out = (
+            nn.Linear(3, 4),
+            nn.ReLU(),
+            nn.Linear(4, 4),
+            nn.Linear(4, 2),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.a(x))
@@ -113,7 +122,12 @@ class Tokens(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm, self.up, self.act, self.down = nn.LayerNorm(6), nn.Linear(6, 10), nn.GELU(), nn.Linear(10, 6)
+        self.norm, self.up, self.act, self.down = (
+            nn.LayerNorm(6),
+            nn.Linear(6, 10),
+            nn.GELU(),
+            nn.Linear(10, 6),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.down(self.act(self.up(self.norm(x))))
@@ -128,7 +142,11 @@ def transformer() -> nn.Module:
 def batchnorm() -> nn.Module:
     return nn.Sequential(
         OrderedDict(
-            a=nn.Linear(3, 5), norm=nn.BatchNorm1d(5), act=nn.ReLU(inplace=True), drop=nn.Dropout(0.0), b=nn.Linear(5, 2)
+            a=nn.Linear(3, 5),
+            norm=nn.BatchNorm1d(5),
+            act=nn.ReLU(inplace=True),
+            drop=nn.Dropout(0.0),
+            b=nn.Linear(5, 2),
         )
     )
 
@@ -169,7 +187,10 @@ ZOO: dict[str, Callable[[], Case]] = {
     "zeros": lambda: (dead(), torch.randn(8, 3)),
     "frozen-start": lambda: (_freeze_first(dense()), torch.randn(8, 3)),
     "resnet18": lambda: (torchvision.models.resnet18(num_classes=3), torch.randn(2, 3, 32, 32)),
-    "vgg11": lambda: (torchvision.models.vgg11(num_classes=3, dropout=0.0).features, torch.randn(2, 3, 32, 32)),
+    "vgg11": lambda: (
+        torchvision.models.vgg11(num_classes=3, dropout=0.0).features,
+        torch.randn(2, 3, 32, 32),
+    ),
 }
 
 

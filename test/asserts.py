@@ -25,7 +25,9 @@ class Recorded(nn.Module):
         return self.activation(z)
 
 
-def preactivations(model: nn.Module, x: Tensor, run: Callable[[nn.Module, Tensor], object] | None = None):
+def preactivations(
+    model: nn.Module, x: Tensor, run: Callable[[nn.Module, Tensor], object] | None = None
+) -> tuple[nn.Module, object, list[Tensor]]:
     """(the model's copy, its output, the inputs of all its activations in call order)."""
     model = copy.deepcopy(model)
     log: list[Tensor] = []
@@ -91,10 +93,12 @@ def _members(shape: tuple[int, ...], kind: str, point: str) -> list[np.ndarray]:
         return [index[:, unit].ravel() for unit in range(shape[1])]
     if point == "sample":
         return [index[sample].ravel() for sample in range(shape[0])]
-    return [units for units in np.moveaxis(index, 1, -1).reshape(-1, shape[1])]
+    return list(np.moveaxis(index, 1, -1).reshape(-1, shape[1]))
 
 
-def _slice(z: np.ndarray, layer: int, members: np.ndarray, kind: str, options: Options):
+def _slice(
+    z: np.ndarray, layer: int, members: np.ndarray, kind: str, options: Options
+) -> tuple[float, list[tuple[int, int, float]]]:
     values = z.ravel()[members]
     loss, entries = 0.0, []
     for side, sign, weight in (

@@ -33,9 +33,7 @@ def pass_through(batches: TensorBatches) -> list[list[int]]:
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 5, 7, 10, 99])
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_batches_are_the_rows(
-    rows: int, batch_size: int | None, drop_last: bool, shuffle: bool
-) -> None:
+def test_batches_are_the_rows(rows: int, batch_size: int | None, drop_last: bool, shuffle: bool) -> None:
     size = min(batch_size or rows, rows)
     expected = [list(range(rows))[i : i + size] for i in range(0, rows, size)]
     if drop_last:
@@ -59,9 +57,7 @@ def test_one_full_batch_is_the_tensors_themselves(shuffle: bool, batch_size: int
 
 def test_a_pass_gathers_once_and_then_slices() -> None:
     fixed = numbered(batch_size=3)
-    assert {x.untyped_storage().data_ptr() for x, _ in fixed} == {
-        fixed.x.untyped_storage().data_ptr()
-    }
+    assert {x.untyped_storage().data_ptr() for x, _ in fixed} == {fixed.x.untyped_storage().data_ptr()}
     shuffled = list(numbered(batch_size=3, shuffle=True))
     assert len({x.untyped_storage().data_ptr() for x, _ in shuffled}) == 1
 
@@ -86,9 +82,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 @pytest.mark.parametrize("batch_size", [None, 4, 7])
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("drop_last", [False, True])
-def test_ranks_share_each_batch(
-    world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool
-) -> None:
+def test_ranks_share_each_batch(world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool) -> None:
     options = {"batch_size": batch_size, "shuffle": shuffle, "drop_last": drop_last}
     for epoch in range(2):
         whole = numbered(22, **options)
@@ -186,9 +180,7 @@ def train(tmp_path: Path) -> Callable[..., Recorder]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-def test_lightning_sets_the_epoch_and_a_resumed_run_goes_on(
-    train: Callable[..., Recorder], tmp_path: Path
-) -> None:
+def test_lightning_sets_the_epoch_and_a_resumed_run_goes_on(train: Callable[..., Recorder], tmp_path: Path) -> None:
     whole, _ = train(5).seen, train(2)
     rest = train(5, tmp_path / "2.ckpt").seen
     assert len({str(order) for order in whole.values()}) == 5

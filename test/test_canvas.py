@@ -65,9 +65,7 @@ def test_words() -> None:
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("count", [1, 2, 3, 12, 50, 200, 25_000])
 @pytest.mark.parametrize("room", [0.5, 4, 12])
-def test_ticks_are_few_in_range_and_begin_with_the_first(
-    first: int, count: int, room: float
-) -> None:
+def test_ticks_are_few_in_range_and_begin_with_the_first(first: int, count: int, room: float) -> None:
     ticks = round_ticks(first, count, room)
     assert ticks[0] == first
     assert ticks == sorted(set(ticks))

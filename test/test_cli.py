@@ -119,12 +119,8 @@ def test_the_users_command_for_moons_is_read_as_written() -> None:
 
 
 def test_the_users_command_for_resnets_is_read_and_the_last_lambda_counts() -> None:
-    given = [
-        word for word in in_shell(RESNET_COMMAND) if word[2:].partition("=")[0] in options(Tiny)
-    ]
-    assert tiny(*given) == Tiny(
-        lambda_=0.00001, depth=50, use_skip_connections=False, batch_size=128, epochs=90
-    )
+    given = [word for word in in_shell(RESNET_COMMAND) if word[2:].partition("=")[0] in options(Tiny)]
+    assert tiny(*given) == Tiny(lambda_=0.00001, depth=50, use_skip_connections=False, batch_size=128, epochs=90)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +174,7 @@ def test_a_bad_command_line_is_refused(argv: list[str], message: str) -> None:
 def test_a_file_counts_after_the_flags_and_reads_like_them(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(
-        "lambda: 1e-3\nbatch-size: null\nepochs: 20\nuse_skip_connections: no\n"
-        "sizes: [1, 2]\nname: 2024-01-01\n"
+        "lambda: 1e-3\nbatch-size: null\nepochs: 20\nuse_skip_connections: no\nsizes: [1, 2]\nname: 2024-01-01\n"
     )
     assert tiny(f"--config={path}", "--epochs=30") == Tiny(
         lambda_=0.001,
@@ -367,9 +362,7 @@ def launch(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
         ),
     ],
 )
-def test_a_bad_command_leaves_one_line_and_no_trace(
-    tmp_path: Path, argv: list[str], line: str
-) -> None:
+def test_a_bad_command_leaves_one_line_and_no_trace(tmp_path: Path, argv: list[str], line: str) -> None:
     process = launch(tmp_path, *argv)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")

@@ -61,15 +61,11 @@ def error_of(**values: Any) -> str:
         ({"gpus": "1,1"}, 'gpus must be auto, a number >= 0, or indices such as "0,1", got "1,1".'),
     ],
 )
-def test_a_bad_value_is_refused_with_name_range_and_what_was_found(
-    values: dict[str, Any], message: str
-) -> None:
+def test_a_bad_value_is_refused_with_name_range_and_what_was_found(values: dict[str, Any], message: str) -> None:
     assert error_of(**values) == message
 
 
-@pytest.mark.parametrize(
-    "bad", ["rleu", "GLU", "MultiheadAttention", "softmax", "Linear", "threshold"]
-)
+@pytest.mark.parametrize("bad", ["rleu", "GLU", "MultiheadAttention", "softmax", "Linear", "threshold"])
 def test_an_unknown_activation_is_refused(bad: str) -> None:
     assert error_of(activation=bad).startswith("activation must be one of celu, elu, gelu, ")
     assert error_of(activation="rleu").endswith('got "rleu". Did you mean "relu"?')

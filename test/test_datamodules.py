@@ -40,9 +40,7 @@ def mixed_table(seed: int = 0, rows: int = 120) -> Table:
         ],
         axis=1,
     )
-    return Table(
-        numbers, categories, rng.integers(0, 2, rows), ("0", "1"), ("a", "b", "c"), ("d", "e", "f")
-    )
+    return Table(numbers, categories, rng.integers(0, 2, rows), ("0", "1"), ("a", "b", "c"), ("d", "e", "f"))
 
 
 def reference_encoding(table: Table, train: Any, rows: Any) -> list[list[float]]:
@@ -76,9 +74,7 @@ def test_encoding_is_the_reference(seed: int) -> None:
     for rows in (train, held):
         encoded = encoder.encode(table, rows)
         assert encoded.dtype == np.float32
-        np.testing.assert_allclose(
-            encoded, reference_encoding(table, train, rows), rtol=1e-5, atol=1e-5
-        )
+        np.testing.assert_allclose(encoded, reference_encoding(table, train, rows), rtol=1e-5, atol=1e-5)
     assert encoder.names == ("a", "b", "c", "d_blue", "d_green", "d_red", "e_right", "f_same")
 
 

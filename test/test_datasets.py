@@ -184,9 +184,7 @@ def test_digits_are_images_on_request() -> None:
 # Files in each format ----------------------------------------------------------------------------
 
 
-def write_file(
-    source: UciSource, absent: tuple[str, ...], seed: int
-) -> tuple[str, dict[str, list]]:  # type: ignore[type-arg]
+def write_file(source: UciSource, absent: tuple[str, ...], seed: int) -> tuple[str, dict[str, list]]:  # type: ignore[type-arg]
     """A small file in the format of ``source``, and the values in it by column."""
     rng = np.random.default_rng(seed)
     labels = [label for label in source.classes for _ in range(4)]
@@ -257,9 +255,7 @@ def test_a_file_is_read_back_as_written(
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_damaged_file_is_refused(
-    name: str, written: Callable[[str], dict[str, list[str]]], tmp_path: Path
-) -> None:
+def test_a_damaged_file_is_refused(name: str, written: Callable[[str], dict[str, list[str]]], tmp_path: Path) -> None:
     written(name)
     path = tmp_path / "cache" / "uci" / name / UCI[name].files[0].name
     content = path.read_bytes()

@@ -152,9 +152,7 @@ def test_the_base_address_can_come_from_the_environment(
     [fail(500), fail(503), fail(429), cut(zipped(a__data=GOOD)), send(zipped(a__data=GOOD)[:-9])],
     ids=["500", "503", "429", "cut short", "half an archive"],
 )
-def test_a_failure_that_passes_is_tried_again(
-    server: Server, tmp_path: Path, first: Answer
-) -> None:
+def test_a_failure_that_passes_is_tried_again(server: Server, tmp_path: Path, first: Answer) -> None:
     server.answers = [first, send(zipped(a__data=GOOD))]
     assert obtain(REMOTE, tmp_path, server.url) == [GOOD]
     assert len(server.paths) == 2
@@ -188,9 +186,7 @@ def test_a_damaged_member_is_noticed(server: Server, tmp_path: Path) -> None:
     assert "damaged in the archive" in refused(REMOTE, tmp_path, server.url)
 
 
-def test_a_server_that_hangs_is_given_up(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_hangs_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.1)
     given_up = threading.Event()
 
@@ -285,9 +281,7 @@ def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
     assert download.FOLDER_VARIABLE in message
 
 
-def test_an_interrupted_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.data"
     path.write_bytes(b"old")
 
@@ -332,9 +326,7 @@ class TestUnknownChecksum:
 
     FILE = DataFile("a.data", ("0" * 64,), 8, content="known", unseen=True)
 
-    def remote(
-        self, digest: str = "other", layout: bool = False, fault: str = "", **changes: object
-    ) -> Remote:
+    def remote(self, digest: str = "other", layout: bool = False, fault: str = "", **changes: object) -> Remote:
         def inspect(file: DataFile, content: bytes) -> Content:
             if b"?" in content:
                 raise ValueError("record 1 is short")
@@ -343,17 +335,13 @@ class TestUnknownChecksum:
         file = DataFile(**{**self.FILE.__dict__, **changes})
         return Remote("letters", "7/x.zip", (file,), inspect)
 
-    def test_every_value_as_expected(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_every_value_as_expected(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         put(tmp_path, "letters/a.data", GOOD)
         with caplog.at_level(logging.INFO, logger="data.download"):
             assert obtain(self.remote("known", layout=True), tmp_path) == [GOOD]
         assert sha256(GOOD) in caplog.text
 
-    def test_right_structure_is_accepted_and_said(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_right_structure_is_accepted_and_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         put(tmp_path, "letters/a.data", GOOD)
         assert obtain(self.remote(), tmp_path) == [GOOD]
         assert "unknown checksum" in caplog.text
@@ -368,9 +356,7 @@ class TestUnknownChecksum:
         ],
         ids=["wrong structure", "known layout", "byte form is settled", "not a table"],
     )
-    def test_all_else_is_refused(
-        self, tmp_path: Path, changes: dict[str, object], content: bytes
-    ) -> None:
+    def test_all_else_is_refused(self, tmp_path: Path, changes: dict[str, object], content: bytes) -> None:
         put(tmp_path, "letters/a.data", content)
         message = refused(self.remote(**changes), tmp_path, "http://127.0.0.1:1")  # type: ignore[arg-type]
         assert sha256(content) in message

@@ -6,15 +6,17 @@ import copy
 import gc
 import pickle
 import weakref
+from typing import Any
 
 import architectures
 import pytest
 import torch
 from architectures import dense, every_architecture, make
-from asserts import Options, assert_same_grads, preactivations, reference_loss_and_grads
+from asserts import Options, assert_same_grads, preactivations, reference, reference_loss_and_grads
 from torch import nn
 
-from jumpstart import JumpstartRegularization, Terms, extrema, register_activation
+from jumpstart import JumpstartRegularization, PointMode, Terms, Ties, extrema, register_activation
+from jumpstart.options import Rule
 
 LAST = {"tokens": 2, "transformer": 2}  # the dimension of the units where it is not 1
 
@@ -45,7 +47,7 @@ def test_loss_and_gradient_are_the_reference(name: str, path: str) -> None:
     assert_same_grads(grads, expected_grads)
 
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "margin": {"margin": 0.3},
     "weights": {"positive_weight": 0.5, "negative_weight": 2.0},
     "one-weight-zero": {"positive_weight": 0.0},
@@ -78,7 +80,7 @@ def test_every_option_is_the_reference(name: str, option: str, path: str) -> Non
 def test_random_ties_give_the_whole_gradient_to_one_tied_entry(name: str, point: str, path: str) -> None:
     model, x = make(name)
     z = torch.zeros(3, 4, 5, dtype=torch.float64, requires_grad=True)
-    rule = extrema.Rule(extrema.Ties.RANDOM, extrema.PointMode(point))
+    rule = Rule(Ties.RANDOM, PointMode(point))
     seen = set()
     for _ in range(60):
         if path == "waiting":
@@ -139,7 +141,7 @@ def test_both_losses_add_up_in_one_backward(path: str) -> None:
     assert_same_grads(
         found,
         [
-            parameter.grad + (0 if grad is None else 0.5 * grad)
+            parameter.grad if grad is None else parameter.grad + 0.5 * grad
             for parameter, grad in zip(other.parameters(), penalty[:-1], strict=True)
         ],
     )
@@ -160,7 +162,12 @@ def test_tapped_calls_are_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = make("shared")
     with JumpstartRegularization(model) as jumpstart:
         model(x)
-        assert [record.names[0] for record in jumpstart.extrema] == ["act", "act#2", "act#3", "act#4"]
+        assert [record.names[0] for record in jumpstart.extrema] == [
+            "act",
+            "act#2",
+            "act#3",
+            "act#4",
+        ]
 
 
 def test_weights_leave_out_the_layer_that_is_called_last(path: str) -> None:
@@ -199,7 +206,10 @@ def test_capture_by_names_and_by_predicate() -> None:
     model, x = make("dense")
     with JumpstartRegularization(model, capture=["3", "4"]) as jumpstart:
         model(x)
-        assert jumpstart.layers == ["3", "4"]  # the input of an activation, the output of a linear layer
+        assert jumpstart.layers == [
+            "3",
+            "4",
+        ]  # the input of an activation, the output of a linear layer
         z = model[:3](x)
         assert torch.equal(jumpstart.extrema[0].unit_max[0], z.amax(0))
         assert torch.equal(jumpstart.extrema[0].unit_max[1], model[4](z.relu()).amax(0))
@@ -214,7 +224,10 @@ def test_outputs_in_tuples_and_dicts_are_read_and_passed_on(path: str) -> None:
         x = torch.randn(5, 3).double()
         expected = model(x)
         if kind is dict:
-            with JumpstartRegularization(model, capture=["0"]), pytest.raises(TypeError, match="tensor"):
+            with (
+                JumpstartRegularization(model, capture=["0"]),
+                pytest.raises(TypeError, match="tensor"),
+            ):
                 model(x)
             continue
         with JumpstartRegularization(model, capture=["0"]) as jumpstart:
@@ -298,15 +311,13 @@ def test_under_autocast_the_loss_is_float32(dtype: torch.dtype, path: str) -> No
         with torch.autocast("cpu", dtype=dtype):
             return model(x)
 
-    from asserts import reference
-
     expected, _ = reference(preactivations(model, x, run)[2], Options())
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     loss.backward()
     assert model[0].weight.grad.dtype == torch.float32
 
 
-def test_copies_and_pickles_are_not_regularised(tmp_path) -> None:
+def test_copies_and_pickles_are_not_regularised() -> None:
     model, x = make("dense")
     jumpstart = JumpstartRegularization(model)
     model(x)  # a step is pending
@@ -358,9 +369,7 @@ def test_no_graph_outlives_its_step() -> None:
     gc.collect()
     model.zero_grad()
     known = {id(parameter) for parameter in model.parameters()} | {id(x)}
-    tensors = [
-        o for o in gc.get_objects() if type(o) is torch.Tensor and id(o) not in known and o.numel() == 7 * 4
-    ]
+    tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor and id(o) not in known and o.numel() == 7 * 4]
     assert tensors == []
     jumpstart.remove()
 
@@ -420,11 +429,12 @@ def test_reentrant_checkpoints_are_refused_and_frozen_parts_are_not() -> None:
                 x = self.act(self.a(x))
             return self.act(self.b(x))
 
-    model = Frozen()
-    with JumpstartRegularization(model) as jumpstart:
-        model(torch.randn(2, 3))
+    frozen = Frozen()
+    with JumpstartRegularization(frozen) as jumpstart:
+        frozen(torch.randn(2, 3))
         jumpstart.loss.backward()
-    assert model.a.weight.grad is None and model.b.weight.grad is not None
+    assert frozen.a.weight.grad is None
+    assert frozen.b.weight.grad is not None
 
 
 def test_units_are_where_the_feeder_puts_them() -> None:
@@ -440,7 +450,10 @@ def test_units_are_where_the_feeder_puts_them() -> None:
                 model(x)
                 assert jumpstart.extrema[0].unit.shape == (2, 1, units)
     model = nn.Sequential(nn.ReLU())
-    with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="unit_dim=-1"):
+    with (
+        JumpstartRegularization(model) as jumpstart,
+        pytest.raises(ValueError, match="unit_dim=-1"),
+    ):
         model(torch.randn(2, 3, 4))
         _ = jumpstart.loss
     with JumpstartRegularization(model := nn.Sequential(nn.ReLU()), unit_dim=-1) as jumpstart:
@@ -465,14 +478,18 @@ def test_bad_input_is_refused_with_a_remedy() -> None:
         ((model, {"margin": 0.0}), ValueError, "margin must be a finite number > 0, got 0"),
         ((model, {"margin": float("nan")}), ValueError, "got nan"),
         ((model, {"positive_weight": -1.0}), ValueError, "positive_weight must be"),
-        ((model, {"positive_weight": 0.0, "negative_weight": 0.0}), ValueError, "would always be 0"),
+        (
+            (model, {"positive_weight": 0.0, "negative_weight": 0.0}),
+            ValueError,
+            "would always be 0",
+        ),
         ((model, {"aggregate": "sum"}), ValueError, "aggregate must be one of balanced"),
         ((model, {"ties": "first"}), ValueError, "ties must be one of"),
         ((model, {"point": "samples"}), ValueError, "Did you mean 'sample'"),
         ((model, {"unit_dim": 0}), ValueError, "unit_dim must be"),
         ((functional, {"capture": "weights"}), ValueError, "skip_last=False"),
     ):
-        options = arguments[1] if len(arguments) > 1 else {}
+        options: dict[str, Any] = arguments[1] if len(arguments) > 1 else {}
         with pytest.raises(error, match=message):
             JumpstartRegularization(arguments[0], **options)
         if isinstance(arguments[0], nn.Module):
@@ -501,3 +518,40 @@ def test_the_repr_says_what_is_read() -> None:
     with JumpstartRegularization(model, aggregate="norm") as jumpstart:
         assert repr(jumpstart).startswith("JumpstartRegularization(Sequential, 5 layers, capture='activations'")
         assert "aggregate=norm" in repr(jumpstart)
+
+
+@pytest.mark.parametrize("held", ["nobody", "residual", "hook", "user", "retain"])
+def test_a_gradient_that_somebody_else_holds_is_not_written_into(held: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jumpstart.recorder.SMALL", 0)
+    kept: list[torch.Tensor] = []
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.act = nn.Linear(3, 4), nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z = self.a(x)
+            y = self.act(z)
+            if held == "hook":
+                y.register_hook(kept.append)
+            if held == "retain":
+                y.retain_grad()
+                kept.append(y)
+            return y + z if held == "residual" else y if held == "user" else y * 2
+
+    torch.manual_seed(0)
+    model, x = Model().double(), torch.randn(5, 3).double()
+    with JumpstartRegularization(model, capture=["act"]) as jumpstart:
+        out = model(x)
+        seed = torch.ones_like(out)
+        torch.autograd.backward([out, jumpstart.loss], [seed, None])
+    assert torch.equal(seed, torch.ones_like(seed))
+    if held == "hook":
+        assert torch.equal(kept[0], torch.full_like(kept[0], 2.0))
+    if held == "retain":
+        assert torch.equal(kept[0].grad, torch.full_like(seed, 2.0))
+    z = model.a(x).detach().requires_grad_()
+    _, (penalty,) = reference([z], Options())
+    through = torch.full_like(z, 1.0 if held == "user" else 2.0) + torch.from_numpy(penalty)
+    assert_same_grads([model.a.weight.grad], [through.T @ x])

@@ -35,7 +35,9 @@ def reference(batches: list[list[np.ndarray]], margin: float = 1.0) -> dict[str,
 
     unit = np.array([status(pair) for pair in units])
     point = np.array([[status(pair) for pair in layer] for layer in points])  # (L, N)
-    efficient = np.array([[(point[layer:, n] != 0).all() for n in range(point.shape[1])] for layer in range(len(point))])
+    efficient = np.array(
+        [[(point[layer:, n] != 0).all() for n in range(point.shape[1])] for layer in range(len(point))]
+    )
     unit_loss, point_loss = loss(units), loss([pair for layer in points for pair in layer])
     return {
         "unit_dead_ratio": (unit == 0).mean(),
@@ -61,7 +63,14 @@ def mixed(seed: int) -> nn.Module:
     """Layers of unequal width, with units and points of every status."""
     torch.manual_seed(seed)
     model = nn.Sequential(
-        nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2), nn.ReLU()
+        nn.Linear(3, 6),
+        nn.ReLU(),
+        nn.Linear(6, 4),
+        nn.ReLU(),
+        nn.Linear(4, 6),
+        nn.ReLU(),
+        nn.Linear(6, 2),
+        nn.ReLU(),
     ).double()
     with torch.no_grad():
         model[0].bias += torch.tensor([-9.0, 9.0, 0.0, 0.0, 0.0, 0.0])
@@ -129,9 +138,8 @@ def test_memory_does_not_grow_with_the_points() -> None:
     metric = NetworkStatus()
 
     def size() -> int:
-        return sum(v.numel() for v in vars(metric).values() if isinstance(v, torch.Tensor)) + sum(
-            state.numel() for state in metric.metric_state.values()
-        )
+        tensors = [*vars(metric).values(), *metric.metric_state.values()]
+        return sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
 
     with JumpstartRegularization(model) as jumpstart:
         sizes = []

@@ -50,9 +50,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "long names": lambda: plot_unit_status(RNG.integers(0, 3, (3, 30)), LONG),
     "points": lambda: plot_point_status(RNG.integers(0, 3, (1000, 50)), RNG.integers(0, 3, 1000)),
     "one point": lambda: plot_point_status([[0]]),
-    "named classes": lambda: plot_point_status(
-        RNG.integers(0, 3, (9, 4)), ["malignant tumour"] * 4 + ["benign"] * 5
-    ),
+    "named classes": lambda: plot_point_status(RNG.integers(0, 3, (9, 4)), ["malignant tumour"] * 4 + ["benign"] * 5),
     "29 classes": lambda: plot_point_status(RNG.integers(0, 3, (999, 8)), np.arange(999) % 29),
     "rare classes": lambda: plot_point_status(np.full((999, 8), 2), [0] * 996 + [1, 2, 3]),
     "shares": lambda: plot_status_shares(EPOCHS, EPOCHS / 8000, EPOCHS / 8000, 1 - EPOCHS / 4000),

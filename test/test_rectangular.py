@@ -118,9 +118,7 @@ def test_a_skip_is_seen_by_a_hook_on_the_activation() -> None:
     net = live_relu_net(depth=4, skip_connections=2)
     seen: dict[str, Tensor] = {}
     for i, layer in enumerate(net.layers):
-        layer.activation.register_forward_hook(
-            lambda _, args, out, i=i: seen.update({f"z{i}": args[0], f"h{i}": out})
-        )
+        layer.activation.register_forward_hook(lambda _, args, out, i=i: seen.update({f"z{i}": args[0], f"h{i}": out}))
     net(torch.randn(6, 5))
     expected = net.layers[2].linear(seen["h1"]) + seen["h0"]
     torch.testing.assert_close(seen["z2"], expected)
@@ -157,9 +155,7 @@ def test_parameters_of_dense_networks(depth: int, batchnorm: bool) -> None:
 @pytest.mark.parametrize(("head", "places"), [("flatten", 4 * 2), ("global", 1)])
 def test_parameters_of_conv_networks(kernel: int, head: Any, places: int) -> None:
     w, c, depth = 4, 3, 5
-    net = RectangularNetwork(
-        IMAGE, c, depth=depth, width=w, layer="conv", kernel_size=kernel, pool_at=(5,), head=head
-    )
+    net = RectangularNetwork(IMAGE, c, depth=depth, width=w, layer="conv", kernel_size=kernel, pool_at=(5,), head=head)
     places = 1 if head == "global" else (9 // 2) * (8 // 2)
     area = kernel * kernel
     expected = (3 * area * w + w) + (depth - 1) * (w * area * w + w) + (w * places * c + c)
@@ -175,12 +171,12 @@ def test_every_activation_is_its_own_and_not_in_place(name: str) -> None:
     assert list(named) == [f"layers.{i}.activation" for i in range(depth)]
     calls: list[Tensor] = []
     copies: list[Tensor] = []
+    def keep(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        calls.append(args[0])
+        copies.append(args[0].detach().clone())
+
     for module in named.values():
-        module.register_forward_pre_hook(
-            lambda _, args: (
-                (calls.append(args[0]), copies.append(args[0].detach().clone()))[:0] or None
-            )
-        )
+        module.register_forward_pre_hook(keep)
     net(x)
     assert len(calls) == depth
     assert all(torch.equal(now, then) for now, then in zip(calls, copies, strict=True))
@@ -189,9 +185,7 @@ def test_every_activation_is_its_own_and_not_in_place(name: str) -> None:
 def test_order_of_the_parts() -> None:
     options: dict[str, Any] = {"use_batchnorm": True, "dropout": 0.1}
     dense = RectangularNetwork((2,), 2, depth=2, **options)
-    conv = RectangularNetwork(
-        IMAGE, 2, depth=2, layer="conv", pool_at=[1], kernel_size=2, **options
-    )
+    conv = RectangularNetwork(IMAGE, 2, depth=2, layer="conv", pool_at=[1], kernel_size=2, **options)
     assert list(dict(dense.layers[0].named_children())) == [
         "linear", "norm", "activation", "dropout",
     ]  # fmt: skip

@@ -75,9 +75,7 @@ def test_names_that_are_made_are_readable_and_never_the_same(tmp_path: Path) -> 
 def test_a_taken_name_is_refused_and_what_is_there_is_kept(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, "a", Tiny())
     before = run.environment.read_bytes()
-    with pytest.raises(
-        RunDirectoryError, match=r"exists already\..*--name, or continue it with --resume="
-    ):
+    with pytest.raises(RunDirectoryError, match=r"exists already\..*--name, or continue it with --resume="):
         RunDirectory.create(tmp_path, "a", Tiny(lr=1))
     assert run.environment.read_bytes() == before
     (tmp_path / "empty").mkdir()
@@ -91,9 +89,7 @@ def test_a_taken_name_is_refused_and_what_is_there_is_kept(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c", "empty"]
 
 
-def test_a_name_taken_at_the_last_moment_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_taken_at_the_last_moment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow() -> dict[str, Any]:
         RunDirectory(tmp_path / "a").plots.mkdir(parents=True)
         return {}
@@ -108,9 +104,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(
-        RunDirectoryError, match=r"output_dir .*/file/runs can't be written: .* is a file"
-    ):
+    with pytest.raises(RunDirectoryError, match=r"output_dir .*/file/runs can't be written: .* is a file"):
         RunDirectory.create(tmp_path / "file" / "runs", None, Tiny())
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(RunDirectoryError, match="no permission to write in"):
@@ -191,9 +185,7 @@ def test_the_commit_is_that_of_the_checkout_and_dirt_is_seen(tmp_path: Path) -> 
     assert run_directory._git_state(tmp_path) == clean | {"dirty": True}
 
 
-def test_writers_replace_whole_files_and_leave_no_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writers_replace_whole_files_and_leave_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     write_text(path, "new\n")
@@ -274,15 +266,11 @@ def test_any_history_reads_back_exactly(tmp_path: Path, seed: int) -> None:
         else:
             table.flush()
             with path.open("ab") as file:
-                file.write(
-                    rng.choice([b"", b"7", f"{epoch + 1},0.1".encode(), b"\0\0\n", b"1,2\n"])
-                )
+                file.write(rng.choice([b"", b"7", f"{epoch + 1},0.1".encode(), b"\0\0\n", b"1,2\n"]))
             table = MetricsCsv(path, buffer_rows=3)
     found = table.read()
     assert set(columns) == set(found.columns) - {"epoch"}
-    pd.testing.assert_frame_equal(
-        found.astype(float), frame_of(expected, list(found.columns)[1:]), check_exact=True
-    )
+    pd.testing.assert_frame_equal(found.astype(float), frame_of(expected, list(found.columns)[1:]), check_exact=True)
 
 
 def test_rows_wait_in_blocks_and_come_when_asked(tmp_path: Path) -> None:

@@ -50,9 +50,7 @@ def test_parts_are_disjoint_complete_and_whole(seed: int, sizes: tuple[float, fl
 @pytest.mark.parametrize("sizes", [(0.15, 0.15), (0.1, 0.3), (0.4, 0.4)])
 def test_shares_are_exact_without_duplicates(seed: int, sizes: tuple[float, float]) -> None:
     labels, _ = random_case(seed)
-    split = stratified_split(
-        labels, np.arange(len(labels)), val_size=sizes[0], test_size=sizes[1], seed=seed
-    )
+    split = stratified_split(labels, np.arange(len(labels)), val_size=sizes[0], test_size=sizes[1], seed=seed)
     free = [c for c in range(labels.max() + 1) if c not in split.kept_in_train]
     for rows, size in ((split.val, sizes[0]), (split.test, sizes[1])):
         for c in free:
@@ -119,9 +117,7 @@ def test_rows_come_in_no_order_of_class() -> None:
 
 def test_too_few_distinct_rows() -> None:
     with pytest.raises(ValueError, match="the val part is empty: 2 distinct rows of 2 classes"):
-        stratified_split(
-            np.repeat([0, 1], 50), np.repeat([0, 1], 50), val_size=0.2, test_size=0.2, seed=0
-        )
+        stratified_split(np.repeat([0, 1], 50), np.repeat([0, 1], 50), val_size=0.2, test_size=0.2, seed=0)
 
 
 @pytest.mark.parametrize(

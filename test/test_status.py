@@ -26,9 +26,7 @@ from jumpstart.status import Status, status_of
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_the_three_cases(
-    maximum: float, minimum: float, expected: Status, dtype: torch.dtype
-) -> None:
+def test_the_three_cases(maximum: float, minimum: float, expected: Status, dtype: torch.dtype) -> None:
     high, low = (torch.tensor(value, dtype=dtype) for value in (maximum, minimum))
     for check in (True, False):
         status = status_of(high, low, check=check)

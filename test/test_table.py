@@ -164,9 +164,7 @@ def test_csv_keeps_every_digit() -> None:
     assert to_csv(pd.DataFrame({"a,b": ['x"y']})) == '"a,b"\n"x""y"\n'
 
 
-def model(
-    dataset: str, technique: str, accuracy: float, dead: float = 0.0, linear: float = 0.0
-) -> dict[str, Any]:
+def model(dataset: str, technique: str, accuracy: float, dead: float = 0.0, linear: float = 0.0) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "technique": technique,

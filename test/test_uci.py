@@ -52,21 +52,12 @@ FORMATS: dict[str, tuple[list[str], list[float], list[str]]] = {
         [],
     ),
     "dishonest_users": (
-        [
-            "ctrust,cuntrust,last,context,score\r\n1,2,3,game,trustworthy\r\n4,1,2,sport,untrustworthy"
-        ],
+        ["ctrust,cuntrust,last,context,score\r\n1,2,3,game,trustworthy\r\n4,1,2,sport,untrustworthy"],
         [4, 1, 2],
         ["sport"],
     ),
     "early_stage_diabetes_risk": (
-        [
-            "Age," * 16
-            + "class\r\n40,"
-            + "No," * 15
-            + "Positive\r\n41,"
-            + "Yes," * 15
-            + "Negative\r\n"
-        ],
+        ["Age," * 16 + "class\r\n40," + "No," * 15 + "Positive\r\n41," + "Yes," * 15 + "Negative\r\n"],
         [41],
         ["Yes"] * 15,
     ),
@@ -112,9 +103,7 @@ def test_abalone_labels_have_no_gap() -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("position", [0, 1, 5, 40, 77])
 @pytest.mark.parametrize("replaces_comma", [False, True])
-def test_a_record_broken_anywhere_is_joined(
-    position: int, newline: str, replaces_comma: bool
-) -> None:
+def test_a_record_broken_anywhere_is_joined(position: int, newline: str, replaces_comma: bool) -> None:
     whole = ",".join("abcdefghij" * 4)
     if replaces_comma:
         position += whole[position] != ","

@@ -1,0 +1,84 @@
+"""What every test can rely on: no network, no account, no settings of the user's, fixed seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+# Before torch is imported, and for child processes too: on tensors this small, threads only wait
+# for one another, and the tests may share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# What a developer's own settings would change in a test.
+UNSET = (
+    "JUMPSTART_DATA_DIR",
+    "JUMPSTART_UCI_URL",
+    "PL_GLOBAL_SEED",
+    "SLURM_JOB_ID",
+    "WANDB_API_KEY",
+    "WANDB_BASE_URL",
+    "WANDB_DIR",
+    "WANDB_MODE",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in UNSET:
+            patch.delenv(name, raising=False)
+        patch.setenv("NETRC", str(home / "netrc"))
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        for name in ("CACHE", "CONFIG", "DATA"):
+            patch.setenv(f"WANDB_{name}_DIR", str(_new(home / name.lower())))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    """Connections to this machine alone; anything else fails the test, whatever it catches."""
+    connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+    def refuse(host: object) -> NoReturn:
+        pytest.fail(f"A test tried to reach {host!r}: tests have no network.")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _local(address[0]):
+            refuse(address[0])
+        connect(self, address)
+
+    def guarded_lookup(host: Any, *args: Any, **kwargs: Any) -> Any:
+        return lookup(host, *args, **kwargs) if _local(host) else refuse(host)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket, "getaddrinfo", guarded_lookup)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+def _local(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    return name in ("localhost", "::1", "0.0.0.0") or name.startswith("127.")
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from jumpstart.internals import alone, holders, transformed
 from jumpstart.options import After, PointMode, Rule, Ties
-from jumpstart.ownership import alone, holders
 
 SMALL = 128 * 1024
 """Elements up to which a preactivation waits, and beyond which a group is cut: larger buffers page-fault."""
@@ -113,7 +113,8 @@ def extrema_of(
     """
     rule = rule or Rule()
     # Stacking outside of the function leaves the many small gradients to compiled code.
-    unit, point = _Reduce.apply(torch.stack(tensors), rule, unit_dim)
+    reduce = _reduce_plainly if transformed() else _Reduce.apply
+    unit, point = reduce(torch.stack(tensors), rule, unit_dim)
     order = list(range(len(tensors))) if order is None else order
     return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0])
 
@@ -256,6 +257,29 @@ def _first(attained: Tensor, dim: int) -> Tensor:
 def _any(attained: Tensor, dim: int) -> Tensor:
     """A random one along ``dim`` of a tensor of zeros and ones."""
     return ((torch.rand_like(attained) + 1) * attained).argmax(dim)
+
+
+def _reduce_plainly(stacked: Tensor, rule: Rule, unit_dim: int) -> tuple[Tensor, Tensor]:
+    """What :class:`_Reduce` does, in operations that torch.func and torch.compile see through."""
+    z = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
+    z = z.reshape(*z.shape[:3], -1)  # (L, C, N, S)
+    rows = z.transpose(1, 2).flatten(2)
+    if rule.point is PointMode.LOCATION:
+        rows = z.flatten(2).transpose(1, 2)
+    return _reach_of_rows(z.flatten(2), rule.ties), _reach_of_rows(rows, rule.ties)
+
+
+def _reach_of_rows(rows: Tensor, ties: Ties) -> Tensor:
+    """(L, K, B) -> (2, L, K)."""
+    if ties is Ties.AVERAGE:
+        return torch.stack([rows.amax(2), (-rows).amax(2)])
+    sides = []
+    for side in (rows, -rows):
+        values, at = side.max(2)
+        if ties is Ties.RANDOM:
+            at = _any((side == values.unsqueeze(2)).to(rows.dtype), 2)
+        sides.append(side.gather(2, at.unsqueeze(2)).squeeze(2))
+    return torch.stack(sides)
 
 
 # Large preactivations: an identity in the graph --------------------------------------------------------------------

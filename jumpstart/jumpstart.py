@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -124,6 +125,8 @@ class JumpstartRegularization:
             RuntimeError: Before any forward pass, after one in which nothing was captured, and after ``remove()``.
         """
         recorder = self._live()
+        if torch.compiler.is_compiling():  # a graph keeps no tensor of another step
+            return self.penalty(self._records())
         if self._loss is None or self._loss_of != (recorder.runs, recorder.calls):
             records = self._records()
             with in_graph(records[0].unit.device.type):

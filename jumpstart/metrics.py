@@ -130,32 +130,47 @@ class NetworkStatus(Metric):
         Raises:
             RuntimeError: Before any update.
         """
-        if self.reach.numel() == 0:
-            raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self._numbers().items()}
+
+    def numbers(self) -> dict[str, float]:
+        """What :meth:`compute` returns, as Python numbers: one transfer from the device instead of one for each."""
+        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            return self._numbers()
+
+    def _numbers(self) -> dict[str, float]:
+        self._require_update()
         status = status_of(self.reach[0], -self.reach[1], check=False)
+        hinges = torch.relu(self.margin - self.reach).sum(1, dtype=torch.float64)
+        by_status = torch.stack([(status == code).sum() for code in (Status.DEAD, Status.LINEAR)])
+        found = torch.cat([by_status.double(), hinges, self.counts]).tolist()
         units = status.numel()
-        unit_hinges = torch.relu(self.margin - self.reach).sum(1, dtype=torch.float64) / units
-        count = dict(zip(_COUNTS, self.counts, strict=True))
+        (dead_units, linear_units, positive_units, negative_units), count = (
+            found[:4],
+            dict(zip(_COUNTS, found[4:], strict=True)),
+        )
         pairs, points = count["pairs"], count["points"]
-        dead, linear = count["dead_pairs"] / pairs, count["linear_pairs"] / pairs
         return {
-            "unit_dead_ratio": (status == Status.DEAD).sum().double() / units,
-            "unit_linear_ratio": (status == Status.LINEAR).sum().double() / units,
-            "unit_nonlinear_ratio": (status == Status.NONLINEAR).sum().double() / units,
+            "unit_dead_ratio": dead_units / units,
+            "unit_linear_ratio": linear_units / units,
+            "unit_nonlinear_ratio": (units - dead_units - linear_units) / units,
             "point_dead_ratio": count["points_dead"] / points,
             "point_linear_ratio": count["points_linear"] / points,
             "point_nonlinear_ratio": count["points_nonlinear"] / points,
-            "deadness": dead,
-            "linearity": linear,
-            "nonlinearity": 1 - dead - linear,
+            "deadness": count["dead_pairs"] / pairs,
+            "linearity": count["linear_pairs"] / pairs,
+            "nonlinearity": (pairs - count["dead_pairs"] - count["linear_pairs"]) / pairs,
             "point_efficiency": count["efficient_pairs"] / pairs,
-            "unit_loss": unit_hinges.sum(),
-            "positive_unit_loss": unit_hinges[0],
-            "negative_unit_loss": unit_hinges[1],
+            "unit_loss": (positive_units + negative_units) / units,
+            "positive_unit_loss": positive_units / units,
+            "negative_unit_loss": negative_units / units,
             "point_loss": (count["positive_loss"] + count["negative_loss"]) / pairs,
             "positive_point_loss": count["positive_loss"] / pairs,
             "negative_point_loss": count["negative_loss"] / pairs,
         }
+
+    def _require_update(self) -> None:
+        if self.reach.numel() == 0:
+            raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
 
     @property
     def unit_status(self) -> dict[str, Tensor]:
@@ -164,8 +179,7 @@ class NetworkStatus(Metric):
         Raises:
             RuntimeError: Before any update.
         """
-        if self.reach.numel() == 0:
-            raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
+        self._require_update()
         status = status_of(self.reach[0], -self.reach[1], check=False)
         parts = status.split([units for *_, units in self.layout])
         return {name: part for (_, name, _), part in sorted(zip(self.layout, parts, strict=True), key=itemgetter(0))}

@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from jumpstart.capture import Target, feeder_dim, first_tensor
 from jumpstart.extrema import SMALL, Extrema, extrema_of, tap
+from jumpstart.internals import transformed
 from jumpstart.options import After, Rule
 
 
@@ -131,12 +132,13 @@ class Recorder:
         self._depth = 0
         self._grad = False
         self._calls: list[Read] = []
-        self._waiting: list[tuple[int, Tensor, int]] = []  # position in call order, tensor, its version
+        self._waiting: list[tuple[int, Tensor, int | None]] = []  # position in call order, tensor, its version
         self._records: list[Extrema] = []
         self._names: list[str] = []
         self._named: list[Read] = []  # the calls that _names belongs to
         self._feeds: list[RemovableHandle] = []
         self._unresolved: list[Read] = []
+        self._probing = False
 
     # Attaching ---------------------------------------------------------------------------------------------------
 
@@ -160,6 +162,7 @@ class Recorder:
                 dim = feeder_dim(module)
                 if dim is not None:
                     self._feeds.append(module.register_forward_hook(_Feed(self, dim)))
+            self._probing = bool(self._feeds)
         return handles + self._feeds
 
     # During the forward pass -------------------------------------------------------------------------------------
@@ -185,7 +188,8 @@ class Recorder:
             return
         self.active = False
         self.fed = None
-        if self._feeds and all(read.resolved for read in self._unresolved):
+        if not torch.compiler.is_compiling() and self._probing and all(read.resolved for read in self._unresolved):
+            self._probing = False
             for handle in self._feeds:
                 handle.remove()
             self._feeds, self._unresolved = [], []
@@ -203,19 +207,18 @@ class Recorder:
 
     def take(self, read: Read, z: Tensor) -> Tensor | None:
         """Note one preactivation; the result, if any, goes on in its place."""
-        if self._feeds and not read.resolved:
+        if self._probing and not read.resolved:
             read.fed, read.resolved = self.fed, True
         if self._grad and not torch.is_grad_enabled():
             _refuse_reentrant_checkpoint(read.name)
         position = len(self._calls)
         self._calls.append(read)
-        if z.numel() <= SMALL:
-            if z.is_inference():
-                self._waiting.append((position, z.clone(), 0))
-            elif read.after is After.READS:
-                self._waiting.append((position, z, z._version))
+        if z.numel() <= SMALL or transformed():
+            compiling = torch.compiler.is_compiling()
+            if read.after is not After.READS or (not compiling and z.is_inference()):
+                self._waiting.append((position, z.clone(), None))
             else:
-                self._waiting.append((position, z.clone(), 0))
+                self._waiting.append((position, z, None if compiling else z._version))
             return None
         _check(read.name, z)
         new, record = tap(
@@ -303,7 +306,7 @@ class Recorder:
         for position, z, version in self._waiting:
             if position >= len(names):
                 continue
-            if version != (0 if z.is_inference() else z._version):
+            if version is not None and version != z._version:
                 raise RuntimeError(
                     f"the preactivation of {names[position]!r} was written into after it was captured, so its extrema "
                     "are lost. Work on a copy after the activation (x = x + y instead of x += y)."
@@ -322,17 +325,18 @@ class Recorder:
         return extrema_of(tensors, [names[i] for i in order], order, unit_dim=unit_dim, rule=self.rule)
 
 
-@contextmanager
-def in_graph(device: str) -> Iterator[None]:
+def in_graph(device: str) -> ExitStack:
     """A record must not depend on where it is read: keep the graph if there is one, and the precision."""
-    with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(False))
-        if not torch.is_grad_enabled():
-            stack.enter_context(torch.enable_grad())
-        if torch.is_autocast_enabled(device):
-            stack.enter_context(torch.autocast(device, enabled=False))
-        yield
+    stack = ExitStack()
+    if torch.compiler.is_compiling():
+        return stack
+    if torch.is_inference_mode_enabled():
+        stack.enter_context(torch.inference_mode(False))
+    if not torch.is_grad_enabled():
+        stack.enter_context(torch.enable_grad())
+    if torch.is_autocast_enabled(device):
+        stack.enter_context(torch.autocast(device, enabled=False))
+    return stack
 
 
 def attached(model: nn.Module) -> bool:

@@ -205,6 +205,7 @@ class ExperimentConfig(Config):
         check=check_gpus,
         resumable=True,
     )
+    threads: int | None = _run(None, "Threads of the CPU that one operation may use; None: torch's choice.", minimum=1)
     early_stopping: bool = _run(False, "Whether to stop when validation accuracy is perfect.")
     plot_status: bool = _run(True, "Whether to plot the status of units and points.")
     plot_every: int | None = _run(None, "Epochs between two plots; None: chosen from the epochs.", minimum=1)

@@ -14,7 +14,7 @@ from jumpstart import JumpstartRegularization
 from jumpstart.metrics import NetworkStatus
 from model.config import ExperimentConfig
 from model.errors import NonFiniteLossError
-from model.optimization import LearningRate, lambda_at, make_optimizer
+from model.optimization import LearningRate, clip_gradient, lambda_at, make_optimizer
 
 STAGES = ("train", "val", "test")
 Batch = tuple[Tensor, Tensor]
@@ -52,7 +52,15 @@ class ClassificationFigures(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """``acc``, ``loss`` (means over points) and ``jumpstart_loss`` (mean over batches)."""
-        correct, loss, jumpstart_loss, points, batches = self.sums
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self._numbers().items()}
+
+    def numbers(self) -> dict[str, float]:
+        """What :meth:`compute` returns, as Python numbers."""
+        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            return self._numbers()
+
+    def _numbers(self) -> dict[str, float]:
+        correct, loss, jumpstart_loss, points, batches = self.sums.tolist()
         return {"acc": correct / points, "loss": loss / points, "jumpstart_loss": jumpstart_loss / batches}
 
 
@@ -144,6 +152,8 @@ class Experiment(pl.LightningModule):
         self.evaluation: dict[str, float] = {}
         self.lambda_ = lambda_at(config, 0)
         self._val_row: dict[str, float] = {}
+        self._modes: list[dict[str, Any]] = []
+        self._training_modes: list[bool] = []
         self._learning_rate: LearningRate | None = None
         self._rate_state: dict[str, Any] | None = None
         self._random_state: dict[str, Any] | None = None
@@ -155,6 +165,13 @@ class Experiment(pl.LightningModule):
         self(x)
         _ = self.jumpstart.loss
         self.network.train()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the name of every hook that it calls, some 200 in an epoch: spare that torch's checks."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes) logits."""
@@ -197,9 +214,8 @@ class Experiment(pl.LightningModule):
     def _read(self, stage: str) -> dict[str, float]:
         """All the figures of a stage, in one transfer from the device."""
         meters = self.meters(stage)
-        figures = {**meters.figures.compute(), **meters.status.compute()}
-        values = torch.stack(list(figures.values())).tolist()
-        return {f"{stage}/{name}": value for name, value in zip(figures, values, strict=True)}
+        found = meters.figures.numbers() | meters.status.numbers()
+        return {f"{stage}/{name}": value for name, value in found.items()}
 
     def _reset(self, *stages: str) -> None:
         for stage in stages:
@@ -219,7 +235,8 @@ class Experiment(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """The figures of the validation part."""
         self._val_row = self._read("val")
-        self.log_dict({name: self._val_row[name] for name in ("val/loss", "val/acc")}, logger=False)
+        if any(getattr(callback, "monitor", None) for callback in self.trainer.callbacks):
+            self.log_dict(self._val_row, logger=False)
 
     def on_train_epoch_end(self) -> None:
         """The figures of the epoch, and the learning rate of the next."""
@@ -254,7 +271,7 @@ class Experiment(pl.LightningModule):
         """The figures of every part that was evaluated, in ``evaluation``."""
         seen = [stage for stage in STAGES if self.meters(stage).figures.update_count]
         self.evaluation = {name: value for stage in seen for name, value in self._read(stage).items()}
-        self.log_dict({name: self.evaluation[name] for name in ("test/loss", "test/acc")}, logger=False)
+        self.log_dict({name: self.evaluation[name] for name in ("test/loss", "test/acc")})
 
     # A deep network has hundreds of modules, and walking through them takes as long as a validation of a small table:
     # the list is made once, and what Lightning would do by four walks an epoch is done along it.
@@ -262,6 +279,10 @@ class Experiment(pl.LightningModule):
     def on_fit_start(self) -> None:
         """The modules whose mode changes between training and validation."""
         self._modes = [module.__dict__ for module in self.modules()]
+
+    def on_fit_end(self) -> None:
+        """Forget them: with such a list an experiment can't be pickled."""
+        self._modes = []
 
     def on_validation_model_eval(self) -> None:
         """Into evaluation mode; the modes of training are kept."""
@@ -278,7 +299,7 @@ class Experiment(pl.LightningModule):
         """The optimiser clears the gradients before the next backward pass anyway."""
 
     def _modes_now(self) -> list[dict[str, Any]]:
-        return self._modes if self.trainer.state.fn == "fit" else [module.__dict__ for module in self.modules()]
+        return self._modes or [module.__dict__ for module in self.modules()]
 
     # Optimisation ------------------------------------------------------------------------------------------------
 
@@ -299,8 +320,7 @@ class Experiment(pl.LightningModule):
     ) -> None:
         """Scale the gradient down to ``gradient_clip`` if its norm is larger."""
         if self.config.gradient_clip:
-            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(trained, self.config.gradient_clip, foreach=True)
+            clip_gradient(optimizer, self.config.gradient_clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the learning rate's state and the random generators'."""

@@ -21,16 +21,37 @@ def make_optimizer(config: ExperimentConfig, parameters: Iterable[nn.Parameter])
         parameters: What is trained.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+    groups = [{"params": trained, "weight_decay": 0.0}]
+    if config.weight_decay:
+        groups = [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]
     groups = [group for group in groups if group["params"]]
     # One kernel for all the parameters: six times as fast as the default on a CPU for thin networks.
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr, fused=True)
+
+
+def clip_gradient(optimizer: torch.optim.Optimizer, largest: float) -> None:
+    """Scale the whole gradient down so that its L2 norm is at most ``largest``.
+
+    What ``torch.nn.utils.clip_grad_norm_`` does, in a third of its time for many small parameters, which it measures
+    one by one.
+
+    Args:
+        optimizer: All that it trains counts.
+        largest: The largest norm, above 0.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    small = [grad.reshape(-1) for grad in grads if grad.numel() <= 4096]
+    norms = [torch.cat(small).norm()] if small else []
+    norms += [grad.norm() for grad in grads if grad.numel() > 4096]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    torch._foreach_mul_(grads, (largest / (norm + 1e-6)).clamp(max=1.0))
 
 
 def lr_factor(config: ExperimentConfig, epoch: int) -> float:

@@ -55,6 +55,8 @@ class RectangularConfig(ExperimentConfig):
     scheduler: str = redefine(ExperimentConfig, "scheduler", "cosine")
     gradient_clip: float | None = redefine(ExperimentConfig, "gradient_clip", 1.0)
     lambda_: float = redefine(ExperimentConfig, "lambda_", 0.01)
+    # Operations on thin layers are too small to share: a second thread only waits.
+    threads: int | None = redefine(ExperimentConfig, "threads", 1)
     dataset: str = redefine(ExperimentConfig, "dataset", "moons")
     num_points: int = _data(1000, "Rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)

@@ -54,8 +54,10 @@ def run(
         ConfigError: If the config can't be run on this machine or these data; nothing has been written then.
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
-    _quiet()
+    quiet_lightning()
     devices = _devices(config.gpus)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     if config.wandb:
         check_wandb(config)
     # Before the model is built: weights, split and order all follow from it.
@@ -184,7 +186,7 @@ def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _quiet() -> None:
+def quiet_lightning() -> None:
     """Lightning's advice on loaders, devices and its own internals is for people who assemble a trainer themselves."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

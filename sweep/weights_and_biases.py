@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")
 """What Weights & Biases takes for WANDB_MODE."""
 
+PATIENCE = 30.0
+"""Seconds after which a server that does not answer is given up, and the run logged offline."""
+
 Mode = Literal["online", "offline", "disabled", "shared"]
 
 
@@ -84,7 +87,8 @@ def has_key() -> bool:
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        return found is not None and bool(found[2])
     except (OSError, ValueError, netrc.NetrcParseError):
         return False
 
@@ -115,7 +119,7 @@ def _logger(config: ExperimentConfig, directory: RunDirectory, mode: Mode) -> Wa
     return WandbLogger(
         name=directory.path.name,
         project=config.wandb_project,
-        save_dir=directory.path,
+        save_dir=directory.path.absolute(),  # its service may have been started elsewhere
         id=identity,
         config=config.to_dict(),
         # Its monitors of console, machine and repository would cost more than a small run, and the
@@ -123,7 +127,7 @@ def _logger(config: ExperimentConfig, directory: RunDirectory, mode: Mode) -> Wa
         # sets WANDB_MODE for good.
         settings=wandb.Settings(
             mode=mode,
-            init_timeout=30,
+            init_timeout=PATIENCE,
             console="off",
             x_disable_stats=True,
             x_disable_meta=True,

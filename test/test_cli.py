@@ -280,12 +280,11 @@ def test_resuming_refuses_what_would_make_another_run(stored: RunDirectory) -> N
     assert message == (f"epochs can only grow when a run is resumed: {stored.path} has 10, got 9.")
 
 
-def test_resuming_needs_a_run_with_a_checkpoint_and_a_sound_config(stored: RunDirectory) -> None:
+def test_resuming_needs_a_run_with_a_sound_config(stored: RunDirectory) -> None:
     flag = f"--resume={stored.path}"
     assert "is not a run directory: it has no config.yaml." in error_of(f"--resume={ROOT}")
     stored.last_checkpoint.unlink()
-    assert "can't be resumed: it has no checkpoints/last.ckpt" in error_of(flag)
-    stored.last_checkpoint.write_text("weights")
+    assert parse(Tiny, [flag], description="").resume == stored.path
     stored.config.write_text("dpeth: 3")
     assert error_of(flag).startswith(f"{stored.config}: unknown option")
     stored.config.write_text("[")
@@ -335,7 +334,7 @@ def test_main_says_how_to_go_on(stored: RunDirectory, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.endswith(f" --resume={stored.path}\n")
     stored.last_checkpoint.unlink()
     assert main(work, Tiny, [], description="") == 130
-    assert "interrupted before the first checkpoint" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f" --resume={stored.path}\n")
 
 
 def launch(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:

@@ -100,7 +100,8 @@ def test_imports_go_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_no_file_is_too_long(path: Path) -> None:
-    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= LINES
+    lines = (ROOT / path).read_text(encoding="utf-8").count("\n")
+    assert lines <= LINES
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] in PACKAGES], ids=str)
@@ -159,4 +160,5 @@ def test_the_picture_of_the_house_is_true() -> None:
     helpers = {path for path in FILES if path.parts[0] == "test"} - {
         path for path in FILES if path.name.startswith("test_")
     }
-    assert drawn == built | helpers
+    missing, gone = (built | helpers) - drawn, drawn - built - helpers
+    assert (sorted(map(str, missing)), sorted(map(str, gone))) == ([], [])

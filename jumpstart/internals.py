@@ -1,7 +1,4 @@
-"""Whether a gradient may be written into: the one place where torch's private reference counts are asked.
-
-Without them (another release of torch) the answer is always no, and gradients are copied.
-"""
+"""The only places where torch's private parts are touched: one function each, with what holds where they are missing."""
 
 from __future__ import annotations
 
@@ -15,7 +12,10 @@ from torch.autograd.function import once_differentiable
 
 
 def holders(grad: Tensor) -> tuple[int, ...] | None:
-    """Who holds a gradient: references to the tensor, its storage and its Python object. None if torch won't tell."""
+    """Who holds a gradient: references to the tensor, to its storage and to its Python object.
+
+    None if torch won't tell: the gradient is then copied before it is written into.
+    """
     try:
         storage = torch._C._storage_Use_Count(grad.untyped_storage()._cdata)
         tensor = grad._use_count()  # type: ignore[attr-defined]
@@ -45,3 +45,17 @@ def alone() -> tuple[int, ...]:
         z = torch.zeros(2, requires_grad=True)
         torch.autograd.backward(Probe.apply(z)[0].relu().sum(), inputs=[z])
     return found[0] or (-1,)
+
+
+def transformed() -> bool:
+    """Whether a transform of ``torch.func`` (grad, vmap, ...) is running, or ``torch.compile`` is tracing.
+
+    Both need plain differentiable operations. Where torch won't tell of the first, functions of ours raise an error of
+    torch's own inside a transform.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return bool(torch._C._are_functorch_transforms_active())
+    except AttributeError:
+        return False

@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from jumpstart.internals import alone, holders, transformed
 from jumpstart.options import After, PointMode, Rule, Ties
+from jumpstart.plain import any_of, record_dtype, reduce_plainly
 
 SMALL = 128 * 1024
 """Elements up to which a preactivation waits, and beyond which a group is cut: larger buffers page-fault."""
@@ -113,7 +114,7 @@ def extrema_of(
     """
     rule = rule or Rule()
     # Stacking outside of the function leaves the many small gradients to compiled code.
-    reduce = _reduce_plainly if transformed() else _Reduce.apply
+    reduce = reduce_plainly if transformed() else _Reduce.apply
     unit, point = reduce(torch.stack(tensors), rule, unit_dim)
     order = list(range(len(tensors))) if order is None else order
     return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0])
@@ -155,11 +156,6 @@ def tap(
         out = z
         unit, point, _ = _scan(z, rule, unit_dim, locate=False)
     return out, Extrema((name,), (order,), unit.unsqueeze(1), point.unsqueeze(1), z.shape[0])
-
-
-def record_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of a record: float64 stays, everything else is float32, under autocast too."""
-    return dtype if dtype == torch.float64 else torch.float32
 
 
 # Small preactivations: one function for all the calls of one shape ------------------------------------------------
@@ -224,7 +220,7 @@ def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int,
             at = _first(attained, dim)
             grad.scatter_add_(dim, at.unsqueeze(dim), weight.unsqueeze(dim))
         elif ties is Ties.RANDOM:
-            grad.scatter_add_(dim, _any(attained, dim).unsqueeze(dim), weight.unsqueeze(dim))
+            grad.scatter_add_(dim, any_of(attained, dim).unsqueeze(dim), weight.unsqueeze(dim))
         else:
             share = weight / attained.sum(dim).clamp_(min=1) if ties is Ties.AVERAGE else weight
             grad.addcmul_(attained, share.unsqueeze(dim))
@@ -252,34 +248,6 @@ def _first(attained: Tensor, dim: int) -> Tensor:
     ramp = torch.arange(size, 0, -1, dtype=attained.dtype, device=attained.device)
     falling = attained.mul_(ramp.view([-1 if i == dim else 1 for i in range(attained.dim())]))
     return size - falling.amax(dim).clamp_(min=1).long()  # nothing equals a NaN: point at the last entry
-
-
-def _any(attained: Tensor, dim: int) -> Tensor:
-    """A random one along ``dim`` of a tensor of zeros and ones."""
-    return ((torch.rand_like(attained) + 1) * attained).argmax(dim)
-
-
-def _reduce_plainly(stacked: Tensor, rule: Rule, unit_dim: int) -> tuple[Tensor, Tensor]:
-    """What :class:`_Reduce` does, in operations that torch.func and torch.compile see through."""
-    z = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
-    z = z.reshape(*z.shape[:3], -1)  # (L, C, N, S)
-    rows = z.transpose(1, 2).flatten(2)
-    if rule.point is PointMode.LOCATION:
-        rows = z.flatten(2).transpose(1, 2)
-    return _reach_of_rows(z.flatten(2), rule.ties), _reach_of_rows(rows, rule.ties)
-
-
-def _reach_of_rows(rows: Tensor, ties: Ties) -> Tensor:
-    """(L, K, B) -> (2, L, K)."""
-    if ties is Ties.AVERAGE:
-        return torch.stack([rows.amax(2), (-rows).amax(2)])
-    sides = []
-    for side in (rows, -rows):
-        values, at = side.max(2)
-        if ties is Ties.RANDOM:
-            at = _any((side == values.unsqueeze(2)).to(rows.dtype), 2)
-        sides.append(side.gather(2, at.unsqueeze(2)).squeeze(2))
-    return torch.stack(sides)
 
 
 # Large preactivations: an identity in the graph --------------------------------------------------------------------
@@ -391,7 +359,7 @@ def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule:
         share = 1 / attained.sum(1)[row]
     else:
         row = torch.arange(len(index), device=z.device)
-        column = attained.argmax(1) if rule.ties is Ties.SINGLE else _any(attained, 1)
+        column = attained.argmax(1) if rule.ties is Ties.SINGLE else any_of(attained, 1)
     index = index[row]
     if by_location:
         at = (index // places, column, index % places)

@@ -1,4 +1,4 @@
-"""The only places where torch's private parts are touched: one function each, with what holds where they are missing."""
+"""The only places where torch's private parts are touched: one function each, and what holds where they are missing."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ class Experiment(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """The figures of the validation part."""
         self._val_row = self._read("val")
-        if any(getattr(callback, "monitor", None) for callback in self.trainer.callbacks):
+        if any(getattr(callback, "monitor", None) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
             self.log_dict(self._val_row, logger=False)
 
     def on_train_epoch_end(self) -> None:

@@ -15,7 +15,7 @@ from architectures import dense, every_architecture, make
 from asserts import Options, assert_same_grads, preactivations, reference, reference_loss_and_grads
 from torch import nn
 
-from jumpstart import JumpstartRegularization, PointMode, Terms, Ties, extrema, register_activation
+from jumpstart import JumpstartRegularization, PointMode, Terms, Ties, extrema
 from jumpstart.options import Rule
 
 LAST = {"tokens": 2, "transformer": 2}  # the dimension of the units where it is not 1
@@ -145,108 +145,6 @@ def test_both_losses_add_up_in_one_backward(path: str) -> None:
             for parameter, grad in zip(other.parameters(), penalty[:-1], strict=True)
         ],
     )
-
-
-def test_layers_are_named_by_call() -> None:
-    model, x = make("shared")
-    with JumpstartRegularization(model) as jumpstart:
-        assert jumpstart.layers == ["act"]
-        model(x)
-        assert jumpstart.layers == ["act", "act#2", "act#3", "act#4"]
-        names = [name for record in jumpstart.extrema for name in record.names]
-        assert sorted(names) == sorted(jumpstart.layers)
-
-
-def test_tapped_calls_are_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jumpstart.recorder.SMALL", 0)
-    model, x = make("shared")
-    with JumpstartRegularization(model) as jumpstart:
-        model(x)
-        assert [record.names[0] for record in jumpstart.extrema] == [
-            "act",
-            "act#2",
-            "act#3",
-            "act#4",
-        ]
-
-
-def test_weights_leave_out_the_layer_that_is_called_last(path: str) -> None:
-    class Backwards(nn.Module):
-        """Registered in the opposite order of the calls."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.last, self.norm, self.first = nn.Linear(4, 2), nn.BatchNorm1d(4), nn.Linear(3, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.last(self.norm(self.first(x)).relu())
-
-    model, x = Backwards().double(), torch.randn(6, 3).double()
-    with JumpstartRegularization(model, capture="weights") as jumpstart:
-        model(x)
-        assert jumpstart.layers == ["first"]
-        z = model.first(x)
-        assert jumpstart.extrema[0].unit_max.tolist() == [z.amax(0).tolist()]
-    with JumpstartRegularization(model, capture="weights", skip_last=False) as jumpstart:
-        model(x)
-        assert jumpstart.layers == ["first", "last"]
-
-
-def test_weights_are_read_before_what_follows_writes_into_them(path: str) -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)).double()
-    x = torch.randn(6, 3).double()
-    with JumpstartRegularization(model, capture="weights") as jumpstart:
-        model(x)
-        assert torch.equal(jumpstart.extrema[0].unit_min[0], model[0](x).amin(0))
-        jumpstart.loss.backward()
-    assert model[0].weight.grad is not None
-
-
-def test_capture_by_names_and_by_predicate() -> None:
-    model, x = make("dense")
-    with JumpstartRegularization(model, capture=["3", "4"]) as jumpstart:
-        model(x)
-        assert jumpstart.layers == [
-            "3",
-            "4",
-        ]  # the input of an activation, the output of a linear layer
-        z = model[:3](x)
-        assert torch.equal(jumpstart.extrema[0].unit_max[0], z.amax(0))
-        assert torch.equal(jumpstart.extrema[0].unit_max[1], model[4](z.relu()).amax(0))
-    with JumpstartRegularization(model, capture=lambda name, module: name == "1") as jumpstart:
-        model(x)
-        assert jumpstart.layers == ["1"]
-
-
-def test_outputs_in_tuples_and_dicts_are_read_and_passed_on(path: str) -> None:
-    for kind in (dict, tuple):
-        model = nn.Sequential(architectures.Outputs(kind)).double()
-        x = torch.randn(5, 3).double()
-        expected = model(x)
-        if kind is dict:
-            with (
-                JumpstartRegularization(model, capture=["0"]),
-                pytest.raises(TypeError, match="tensor"),
-            ):
-                model(x)
-            continue
-        with JumpstartRegularization(model, capture=["0"]) as jumpstart:
-            found = model(x)
-            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-            assert torch.equal(jumpstart.extrema[0].unit_max[0], expected[0].amax(0))
-
-
-def test_a_registered_activation_is_read_at_its_input() -> None:
-    @register_activation
-    class Twice(nn.Module):
-        def forward(self, z: torch.Tensor) -> torch.Tensor:
-            return z.mul_(2).relu_()
-
-    model = nn.Sequential(nn.Linear(3, 4), Twice()).double()
-    x = torch.randn(6, 3).double()
-    with JumpstartRegularization(model) as jumpstart:
-        model(x)
-        assert torch.equal(jumpstart.extrema[0].unit_min[0], model[0](x).amin(0))
 
 
 def test_the_latest_forward_counts_and_a_loss_read_twice_is_one() -> None:
@@ -435,77 +333,6 @@ def test_reentrant_checkpoints_are_refused_and_frozen_parts_are_not() -> None:
         jumpstart.loss.backward()
     assert frozen.a.weight.grad is None
     assert frozen.b.weight.grad is not None
-
-
-def test_units_are_where_the_feeder_puts_them() -> None:
-    for model, x, units in (
-        (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), torch.randn(2, 5, 6), 3),
-        (nn.Sequential(nn.Conv1d(6, 3, 1), nn.ReLU()), torch.randn(2, 6, 5), 3),
-        (nn.Sequential(nn.Conv1d(6, 3, 1), nn.Dropout(0.0), nn.ReLU()), torch.randn(2, 6, 5), 3),
-        (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), torch.randn(2, 5, 4, 6), 3),
-        (nn.Sequential(nn.ReLU()), torch.randn(2, 7, 4, 6), 7),
-    ):
-        with JumpstartRegularization(model) as jumpstart:
-            for _ in range(2):  # the second pass has forgotten the feeders and knows the answer
-                model(x)
-                assert jumpstart.extrema[0].unit.shape == (2, 1, units)
-    model = nn.Sequential(nn.ReLU())
-    with (
-        JumpstartRegularization(model) as jumpstart,
-        pytest.raises(ValueError, match="unit_dim=-1"),
-    ):
-        model(torch.randn(2, 3, 4))
-        _ = jumpstart.loss
-    with JumpstartRegularization(model := nn.Sequential(nn.ReLU()), unit_dim=-1) as jumpstart:
-        model(torch.randn(2, 3, 4))
-        assert jumpstart.extrema[0].unit.shape == (2, 1, 4)
-
-
-def test_bad_input_is_refused_with_a_remedy() -> None:
-    model, _ = make("dense")
-    functional = nn.Sequential(nn.Linear(2, 2))
-    for arguments, error, message in (
-        ((lambda x: x,), TypeError, "model must be a torch.nn.Module, got function"),
-        ((functional,), ValueError, "nothing to capture in Sequential.*F.relu"),
-        ((nn.Sequential(nn.ReLU()), {"capture": "weights"}), ValueError, "no Linear or Conv"),
-        ((nn.DataParallel(model),), TypeError, "DistributedDataParallel"),
-        ((model, {"capture": "activation"}), ValueError, "Did you mean 'activations'"),
-        ((model, {"capture": ["7.act"]}), ValueError, "does not have"),
-        ((model, {"capture": "1"}), ValueError, r"capture=\['1'\]"),
-        ((model, {"capture": lambda name, module: False}), ValueError, "selects none"),
-        ((model, {"terms": "units"}), ValueError, "Did you mean 'unit'"),
-        ((model, {"terms": []}), ValueError, "at least one hinge"),
-        ((model, {"margin": 0.0}), ValueError, "margin must be a finite number > 0, got 0"),
-        ((model, {"margin": float("nan")}), ValueError, "got nan"),
-        ((model, {"positive_weight": -1.0}), ValueError, "positive_weight must be"),
-        (
-            (model, {"positive_weight": 0.0, "negative_weight": 0.0}),
-            ValueError,
-            "would always be 0",
-        ),
-        ((model, {"aggregate": "sum"}), ValueError, "aggregate must be one of balanced"),
-        ((model, {"ties": "first"}), ValueError, "ties must be one of"),
-        ((model, {"point": "samples"}), ValueError, "Did you mean 'sample'"),
-        ((model, {"unit_dim": 0}), ValueError, "unit_dim must be"),
-        ((functional, {"capture": "weights"}), ValueError, "skip_last=False"),
-    ):
-        options: dict[str, Any] = arguments[1] if len(arguments) > 1 else {}
-        with pytest.raises(error, match=message):
-            JumpstartRegularization(arguments[0], **options)
-        if isinstance(arguments[0], nn.Module):
-            assert not any(m._forward_pre_hooks for m in arguments[0].modules())
-
-
-def test_bad_preactivations_are_named(path: str) -> None:
-    model = nn.Sequential(nn.ReLU())
-    for x, error, message in (
-        (torch.zeros(0, 3), ValueError, r"'0' is empty \(0x3\)"),
-        (torch.ones(2, 3, dtype=torch.long), TypeError, "dtype torch.int64"),
-        (torch.ones(3), ValueError, "Run the model on a batch"),
-    ):
-        with JumpstartRegularization(model) as jumpstart, pytest.raises(error, match=message):
-            model(x)
-            _ = jumpstart.loss
 
 
 def test_terms_form_an_algebra() -> None:

@@ -171,6 +171,7 @@ def test_every_activation_is_its_own_and_not_in_place(name: str) -> None:
     assert list(named) == [f"layers.{i}.activation" for i in range(depth)]
     calls: list[Tensor] = []
     copies: list[Tensor] = []
+
     def keep(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         calls.append(args[0])
         copies.append(args[0].detach().clone())

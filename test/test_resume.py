@@ -96,19 +96,22 @@ def command_of(folder: Path, case: str) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("late", [False, True])
 def test_a_run_that_is_killed_again_and_again_ends_the_same(
-    case: str, seed: int, undisturbed: dict[str, Path], tmp_path: Path
+    case: str, late: bool, undisturbed: dict[str, Path], tmp_path: Path
 ) -> None:
-    rng = random.Random(f"{case} {seed}")
+    rng = random.Random(f"{case} {late}")
     operations = int((undisturbed[case] / "operations.txt").read_text())
-    assert operations > 20
-    # The first kill of one seed comes in the first epoch, and of the other at the very end.
-    moments = [rng.randint(4, 9), *(rng.randint(1, operations // 2) for _ in range(3))]
-    moments = moments if seed == 0 else [operations - rng.randint(0, 6), *moments[1:]]
+    # About 15 operations make the directory and end the first epoch; the last ones follow the training.
+    moments = [rng.randint(4, 16), rng.randint(18, 24), rng.randint(18, 24), rng.randint(1, 12)]
+    if late:
+        moments = [rng.randint(18, operations - 6), operations - rng.randint(0, 6), rng.randint(1, 20)]
+    middle = 0
     for moment in moments:
         code = finish(begin(tmp_path, *command_of(tmp_path, case), die_at=moment))
         assert code in (0, -signal.SIGKILL), (tmp_path / "output.txt").read_text()
+        middle += code != 0 and (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert middle
     code = finish(begin(tmp_path, *command_of(tmp_path, case)))
     assert code == 0, (tmp_path / "output.txt").read_text()
     assert_same(tmp_path / "run", undisturbed[case] / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import warnings
@@ -94,6 +95,9 @@ def run(
         enable_model_summary=False,
         log_every_n_steps=2**31 - 1,  # rows are written by epoch, by the callback
     )
+    # What the imports left behind never becomes garbage: keep the collector from walking through it again and again.
+    gc.collect()
+    gc.freeze()
     try:
         trainer.fit(experiment, datamodule=datamodule, ckpt_path=checkpoint, weights_only=False)
         keeper.load_best(experiment)
@@ -110,6 +114,7 @@ def run(
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_flat(summary))
     finally:
+        gc.unfreeze()
         metrics.flush()
         if wandb_logger is not None:
             close_wandb()

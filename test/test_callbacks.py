@@ -58,7 +58,7 @@ def codes(values: np.ndarray) -> list[int]:
 def test_the_plots_show_every_unit_and_the_first_points_of_the_validation_part(
     changes: dict[str, Any], drawn: Drawn, tmp_path: Path
 ) -> None:
-    config = tiny(**{"epochs": 3, "batch_size": 16, **changes})
+    config = tiny(**{"epochs": 3, "batch_size": 16, "lr": 0.1, "scheduler": "none", **changes})
     fit(config, NetworkStatusPlot(2, num_points=20, directory=tmp_path))
     epochs = range(config.epochs)
     rates = [config.lr * lr_factor(config, epoch) for epoch in epochs]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from runs import ROOT, flags, network_weights, run_tiny, same, tiny
 
 from model.config import ConfigError
 from model.optimization import lr_factor
-from sweep.callbacks import BestAndLast
+from sweep.callbacks import BestAndLast, EpochLog
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 
@@ -42,7 +44,7 @@ CASES: dict[str, dict[str, Any]] = {
         "init": "constant",
         "lambda_schedule": "linear",
         "plot_status": True,
-        "plot_every": 3,
+        "plot_every": 4,
     },
     "early stopping": {
         "dataset": "blobs",
@@ -131,6 +133,36 @@ def test_a_run_that_is_killed_by_the_clock_ends_the_same(
     assert killed
     assert finish(begin(tmp_path, *command_of(tmp_path, case))) == 0, (tmp_path / "output.txt").read_text()
     assert_same(tmp_path / "run", undisturbed[case] / "run")
+
+
+@pytest.mark.parametrize("case", ["dropout", "early stopping"])
+def test_a_run_that_is_killed_between_its_last_checkpoint_and_its_end_is_whole(
+    case: str, undisturbed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = EpochLog.on_train_end
+
+    def copy_what_a_kill_would_leave(self: EpochLog, *arguments: Any) -> None:
+        shutil.copytree(tmp_path / "run", tmp_path / "killed")
+        end(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLog, "on_train_end", copy_what_a_kill_would_leave)
+        run_tiny(tmp_path, checkpoint_seconds=0.0, **CASES[case])
+    run_tiny(tmp_path, checkpoint_seconds=0.0, resume=tmp_path / "killed", **CASES[case])
+    assert_same(tmp_path / "killed", undisturbed[case] / "run")
+
+
+def test_a_run_that_is_interrupted_says_how_to_go_on_and_does(undisturbed: dict[str, Path], tmp_path: Path) -> None:
+    process = begin(tmp_path, *command_of(tmp_path, "plateau"))
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and process.is_alive():
+        time.sleep(0.001)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert finish(process) == 130
+    last = (tmp_path / "output.txt").read_text().splitlines()[-1]
+    assert re.fullmatch(rf"interrupted; continue with: python \S*sweep\.py --resume={tmp_path}/run", last)
+    assert finish(begin(tmp_path, *command_of(tmp_path, "plateau"))) == 0
+    assert_same(tmp_path / "run", undisturbed["plateau"] / "run")
 
 
 @pytest.mark.slow

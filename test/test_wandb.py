@@ -34,8 +34,10 @@ def offline_runs(folder: Path) -> list[str]:
 
 def records(folder: Path) -> Iterator[Any]:
     """What W&B has stored of its only offline run: messages in LevelDB's log format, in blocks of 32 KiB."""
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # its service writes the file, and may be at it yet
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     content, place, message = path.read_bytes(), 7, b""
     while place + 7 <= len(content):

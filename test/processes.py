@@ -32,7 +32,8 @@ def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProc
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test'}")
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["processes", "data.data", "data.download", "sweep.run"])
+            lazy = ["matplotlib.backends.backend_agg", "matplotlib.figure", "pandas", "sklearn.datasets"]
+            context.set_forkserver_preload(["processes", "data.data", "data.download", "sweep.run", *lazy])
             process = context.Process(target=os.getpid)
             process.start()
             process.join()

@@ -29,6 +29,9 @@ def _no_question(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def offline_runs(folder: Path) -> list[str]:
     """The ids of the runs that were logged offline."""
+    import wandb
+
+    wandb.teardown()  # its service writes the file, and may be at it yet
     return [path.stem.removeprefix("run-") for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
 
 

@@ -32,8 +32,7 @@ def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProc
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test'}")
             context = multiprocessing.get_context("forkserver")
-            lazy = ["matplotlib.backends.backend_agg", "matplotlib.figure", "pandas", "sklearn.datasets"]
-            context.set_forkserver_preload(["processes", "data.data", "data.download", "sweep.run", *lazy])
+            context.set_forkserver_preload(["processes", "data.data", "data.download", "sweep.run"])
             process = context.Process(target=os.getpid)
             process.start()
             process.join()
@@ -53,6 +52,8 @@ def finish(process: ForkServerProcess) -> int:
 def _work(folder: Path, argv: tuple[str, ...], die_at: int | None) -> None:
     folder.mkdir(exist_ok=True)
     torch.set_num_threads(1)
+    # A shell that starts the tests in the background has its children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -24,7 +24,10 @@ KEY = "0123456789012345678901234567890123456789"
 
 @pytest.fixture(autouse=True)
 def _no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wandb.analytics import opentelemetry
+
     monkeypatch.setattr(builtins, "input", lambda *_: pytest.fail("asked a question"))
+    opentelemetry.opentelemetry_proxy.disable()  # online, its thread would look for the network in any later test
 
 
 def offline_runs(folder: Path) -> list[str]:

@@ -114,6 +114,9 @@ def _logger(config: ExperimentConfig, directory: RunDirectory, mode: Mode) -> Wa
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
+    if mode in ("offline", "disabled"):
+        # Else it would still report on its own use to its servers.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     started = json.loads(directory.environment.read_text(encoding="utf-8")).get("started")
     identity = hashlib.sha256(f"{directory.path.name} {started}".encode()).hexdigest()[:12]
     return WandbLogger(

@@ -121,9 +121,11 @@ def test_the_mode_that_is_asked_for_is_honoured_without_a_word(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", mode)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.delenv("WANDB_ERROR_REPORTING", raising=False)
     directory, _ = run_tiny(tmp_path, wandb=True, epochs=1)
     assert len(offline_runs(directory.path)) == (mode == "offline")
     assert directory.wandb.exists() == (mode == "offline")
+    assert os.environ["WANDB_ERROR_REPORTING"] == "false"
     assert not [record for record in caplog.records if record.name.startswith("sweep")]
 
 
@@ -133,6 +135,7 @@ def test_a_server_that_does_not_answer_costs_a_line_and_no_run(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(weights_and_biases, "PATIENCE", 1.0)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     directory, summary = run_tiny(tmp_path, wandb=True, epochs=1)
     assert summary["epochs"] == 1
     assert len(offline_runs(directory.path)) == 1

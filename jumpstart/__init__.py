@@ -8,8 +8,8 @@
 >>> loss = torch.nn.functional.cross_entropy(model(x), y) + 0.01 * jumpstart.loss
 >>> loss.backward()
 
-Importing this needs torch alone; ``jumpstart.metrics``, ``.plotting``, ``.callbacks`` and ``.table`` need the extras of
-the same names.
+Importing this needs torch alone. ``jumpstart.metrics`` needs the extra ``lightning``, ``jumpstart.plotting`` needs
+``plots``, ``jumpstart.callbacks`` both of them, and ``jumpstart.table`` needs ``tables``.
 """
 
 from jumpstart.capture import Capture, register_activation

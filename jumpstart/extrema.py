@@ -31,6 +31,8 @@ Weights: TypeAlias = kernel.Weights
 NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
 SMALL = 128 * 1024
 """Elements up to which a preactivation waits."""
+SMALL_COPY = 16 * 1024
+"""The same for one that would wait as a copy, since what follows may write into it."""
 GROUP = 256 * 1024
 """Elements that are reduced together: more take longer, since their copies no longer stay in the cache."""
 

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from jumpstart import kernel
 from jumpstart.capture import Target, feeder_dim, first_tensor
-from jumpstart.extrema import GROUP, SMALL, Extrema, Weights, extrema_of, tap
+from jumpstart.extrema import GROUP, SMALL, SMALL_COPY, Extrema, Weights, extrema_of, tap
 from jumpstart.internals import transformed
 from jumpstart.options import After, PointMode, Rule
 from jumpstart.penalty import count_slices
@@ -241,7 +241,7 @@ class Recorder:
             _refuse_reentrant_checkpoint(read.name)
         position = len(self.calls)
         self.calls.append(read)
-        if z.numel() <= SMALL or transformed():
+        if z.numel() <= (SMALL if read.after is After.READS else min(SMALL, SMALL_COPY)) or transformed():
             compiling = is_compiling()
             if read.after is not After.READS or (not compiling and z.is_inference()):
                 self.waiting.append((position, z.clone(), None))

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart.capture import Capture, CaptureLike, find_targets
-from jumpstart.counting import status_at
-from jumpstart.metrics import NetworkStatus, layer_names, points_by_layer
+from jumpstart.metrics import NetworkStatus
 from jumpstart.options import Rule
 from jumpstart.recorder import Hook, Read, Recorder, _End
 from jumpstart.sample import PointSample
@@ -96,8 +95,9 @@ class StatusMonitor:
             self._own = recorder
             recorder.users.add(self)
         self._recorder = weakref.ref(recorder)
-        self._status = NetworkStatus(recorder.rule.margin if margin is None else margin)
-        self._names: list[str] = []
+        self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
+        self._device = torch.device("cpu")
+        self._points = 0
         self._seen = recorder.runs
         self._missed = 0
         self.enabled = enabled
@@ -156,13 +156,11 @@ class StatusMonitor:
             )
         self._seen = recorder.runs
         device = records[0].unit.device
-        if self._status.device != device:
+        if device != self._device:
             self._status.to(device)
-        self._status.update(records)
-        if not self._names:
-            self._names = layer_names(records)
-        reach = points_by_layer(records)
-        self._sample.take(reach.shape[2], lambda chosen: status_at(reach, chosen), device)
+            self._device = device
+        self._status.add(records)
+        self._points += records[0].samples
 
     def _passed(self) -> None:
         """A pass of the model is over."""
@@ -225,7 +223,7 @@ class StatusMonitor:
     def point_status(self) -> dict[str, Tensor]:
         """The status of the sampled points, layer by layer: (P,) codes, points in the order of :attr:`point_index`."""
         self._require_passes()
-        return dict(zip(self._names, self._sample.rows.unbind(1), strict=True))
+        return dict(zip(self.layers, self._sample.rows.unbind(1), strict=True))
 
     @property
     def point_index(self) -> Tensor:
@@ -236,14 +234,15 @@ class StatusMonitor:
     @property
     def points(self) -> int:
         """How many points have been counted, in this process."""
-        return self._sample.seen
+        return self._points
 
     @property
     def layers(self) -> list[str]:
         """Names of the layers in call order; none before the first pass."""
-        return list(self._names)
+        return [name for name, _ in self._status.layout]
 
     def _require_passes(self) -> None:
+        self._status.settle()
         if self._missed:
             raise RuntimeError(
                 f"{self._missed} forward passes were not counted, because the regulariser of the model was removed. "
@@ -260,8 +259,7 @@ class StatusMonitor:
     def reset(self) -> None:
         """Forget the epoch."""
         self._status.reset()
-        self._sample.reset()
-        self._names, self._missed = [], 0
+        self._points = self._missed = 0
         recorder = self._recorder()
         if recorder is not None:
             self._seen = recorder.runs
@@ -289,7 +287,7 @@ class StatusMonitor:
     def _state(self) -> dict[str, Any]:
         """What a copy has: the options. It is attached to nothing, and has counted nothing."""
         sample = PointSample(self._sample.num_points, self._sample.seed)
-        return {"_sample": sample, "_status": NetworkStatus(self._status.margin), "enabled": self.enabled}
+        return {"_sample": sample, "_status": NetworkStatus(self._status.margin, sample), "enabled": self.enabled}
 
 
 class _PassEnd:
@@ -377,7 +375,8 @@ def _nothing() -> None:
 
 def _restore(state: dict[str, Any]) -> StatusMonitor:
     monitor = StatusMonitor.__new__(StatusMonitor)
-    monitor.__dict__.update(state, _own=None, _recorder=_nothing, _names=[], _seen=0, _missed=0)
+    monitor.__dict__.update(state, _own=None, _recorder=_nothing, _points=0, _seen=0, _missed=0)
+    monitor._device = torch.device("cpu")
     monitor._finalizer = weakref.finalize(monitor, _nothing)
     monitor._finalizer.atexit = False
     return monitor

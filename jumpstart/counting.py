@@ -24,10 +24,10 @@ COUNTS = (
 
 
 def count_points(reach: Tensor, margin: float) -> Tensor:
-    """Count one batch.
+    r"""Count one batch.
 
     Args:
-        reach: (2, L, N), :math:`(\\max z, -\\min z)` of every point in every layer, in call order, without a graph.
+        reach: (2, L, N), :math:`(\max z, -\min z)` of every point in every layer, in call order, without a graph.
         margin: That of the penalties.
 
     Returns:
@@ -54,19 +54,19 @@ def _on_cpu(reach: Tensor, margin: float) -> Tensor:
     array = reach.numpy()
     dead, linear = ~(array[0] > 0), array[1] < 0
     dead_pairs = np.count_nonzero(dead)
-    dead_network_pairs = points_dead = 0
+    below_dead, points_dead, points_linear = 0, 0, 0
     ever_dead = np.zeros(points, dtype=bool)
     if dead_pairs:
         # The last layer in which a point is dead, from 1: it is dead in the network there and before.
         ramp = np.arange(1, layers + 1, dtype=np.uint16 if layers < 2**16 else np.int64)
         last_dead = np.multiply(dead, ramp[:, None]).max(0)
-        dead_network_pairs = int(last_dead.sum(dtype=np.int64))
+        below_dead = int(last_dead.sum(dtype=np.int64))
         ever_dead = last_dead > 0
-        points_dead = np.count_nonzero(ever_dead)
+        points_dead = int(np.count_nonzero(ever_dead))
     linear_pairs = np.count_nonzero(linear)
-    points_linear, ever_linear = 0, np.zeros(points, dtype=bool)
+    ever_linear = np.zeros(points, dtype=bool)
     if linear_pairs:
-        points_linear, ever_linear = np.count_nonzero(linear.all(0)), linear.any(0)
+        points_linear, ever_linear = int(np.count_nonzero(linear.all(0))), linear.any(0)
     hinges = (margin - array).reshape(2, pairs)
     torch.relu_(torch.from_numpy(hinges))  # a third of NumPy's time
     counts = (
@@ -74,7 +74,7 @@ def _on_cpu(reach: Tensor, margin: float) -> Tensor:
         pairs,
         dead_pairs,
         linear_pairs,
-        pairs - dead_network_pairs,
+        pairs - below_dead,
         points_dead,
         points_linear,
         points - np.count_nonzero(ever_dead | ever_linear),

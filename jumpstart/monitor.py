@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -94,7 +94,8 @@ class StatusMonitor:
         if isinstance(recorder, _Watcher):
             self._own = recorder
             recorder.users.add(self)
-        self._recorder = weakref.ref(recorder)
+        self._recorder: Callable[[], Recorder | None] = weakref.ref(recorder)
+        self._root: Callable[[], nn.Module | None] = weakref.ref(root)
         self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
         self._device = torch.device("cpu")
         self._points = 0
@@ -152,7 +153,7 @@ class StatusMonitor:
         if not records:
             raise RuntimeError(
                 "the latest forward pass captured nothing. Were the hooks attached after torch.compile, or is the "
-                "model called by its parts? Attach before compiling; wrap calls of parts in `with monitor.recording():`."
+                "model called by its parts? Attach before compiling; wrap calls in `with monitor.recording():`."
             )
         self._seen = recorder.runs
         device = records[0].unit.device
@@ -232,6 +233,11 @@ class StatusMonitor:
         return self._sample.index
 
     @property
+    def root(self) -> nn.Module | None:
+        """The module whose calls are the passes: the model, or the part of it that has the regulariser."""
+        return self._root()
+
+    @property
     def points(self) -> int:
         """How many points have been counted, in this process."""
         return self._points
@@ -270,7 +276,7 @@ class StatusMonitor:
             self._own.users.discard(self)
         self._finalizer()
         self._own = None
-        self._recorder = _nothing
+        self._recorder = self._root = _nothing
 
     def __enter__(self) -> StatusMonitor:
         return self
@@ -337,9 +343,7 @@ class _Watcher(Recorder):
 def _find(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
     """The part of a model that has a live recorder, or else the model itself."""
     hooks = [(module, hook) for module in model.modules() for hook in module._forward_hooks.values()]
-    found = [
-        (module, hook.recorder) for module, hook in hooks if isinstance(hook, _End) and hook.recorder is not None
-    ]
+    found = [(module, hook.recorder) for module, hook in hooks if isinstance(hook, _End) and hook.recorder is not None]
     if len(found) > 1:
         raise RuntimeError(
             f"{len(found)} regularisers are attached to parts of this {type(model).__name__}. Make one StatusMonitor "
@@ -355,8 +359,9 @@ def _find(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
     return model, None
 
 
-def _take_off(handle: RemovableHandle, own: _Watcher | None) -> None:
-    handle.remove()
+def _take_off(handle: RemovableHandle | None = None, own: _Watcher | None = None) -> None:
+    if handle is not None:
+        handle.remove()
     if own is not None and not own.users:
         for each in own.handles:
             each.remove()
@@ -375,8 +380,8 @@ def _nothing() -> None:
 
 def _restore(state: dict[str, Any]) -> StatusMonitor:
     monitor = StatusMonitor.__new__(StatusMonitor)
-    monitor.__dict__.update(state, _own=None, _recorder=_nothing, _points=0, _seen=0, _missed=0)
+    monitor.__dict__.update(state, _own=None, _recorder=_nothing, _root=_nothing, _points=0, _seen=0, _missed=0)
     monitor._device = torch.device("cpu")
-    monitor._finalizer = weakref.finalize(monitor, _nothing)
+    monitor._finalizer = weakref.finalize(monitor, _take_off)
     monitor._finalizer.atexit = False
     return monitor

@@ -39,7 +39,7 @@ class PointSample:
     def __init__(self, num_points: int = 500, seed: int = 0) -> None:
         for name, value, least in (("num_points", num_points, 1), ("seed", seed, 0)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}.")
+                raise ValueError(f"{name} must be >= {least}, got {value!r}.")
         self.num_points, self.seed = num_points, seed
         self.reset()
 

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from runs import ByHand, fit, prepare, same, tiny
 from torch import Tensor, nn
 
-from jumpstart import JumpstartRegularization, Status, callbacks
+from jumpstart import JumpstartRegularization, Status, status_plot
 from jumpstart.callbacks import NetworkStatusPlot
 from model.optimization import lr_factor
 from model.rectangular_config import RectangularConfig
@@ -35,9 +35,9 @@ class Drawn:
         self.units: list[tuple[Any, ...]] = []
         self.points: list[tuple[Any, ...]] = []
         self.saved: list[Path] = []
-        patch.setattr(callbacks, "plot_unit_status", lambda *args: self.units.append(args))
-        patch.setattr(callbacks, "plot_point_status", lambda *args: self.points.append(args))
-        patch.setattr(callbacks, "save_figure", lambda figure, path: self.saved.append(path))
+        patch.setattr(status_plot, "plot_unit_status", lambda *args: self.units.append(args))
+        patch.setattr(status_plot, "plot_point_status", lambda *args: self.points.append(args))
+        patch.setattr(status_plot, "save_figure", lambda figure, path: self.saved.append(path))
 
 
 @pytest.fixture

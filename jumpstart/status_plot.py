@@ -96,7 +96,11 @@ class NetworkStatusPlot(pl.Callback):
         if self._by_training:
             self._end_epoch(trainer)
         epoch = self._watched
-        if epoch is not None and (self._drawn is None or epoch // self.epoch_freq > self._drawn // self.epoch_freq):
+        if epoch is None or epoch == self._drawn:
+            return
+        # Before the last checkpoint is written, where that can be known: a resumed run has no last epoch to draw.
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if last or self._drawn is None or epoch // self.epoch_freq > self._drawn // self.epoch_freq:
             self._draw(trainer, epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -342,7 +342,11 @@ class _Watcher(Recorder):
 
 def _find(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
     """The part of a model that has a live recorder, or else the model itself."""
-    hooks = [(module, hook) for module in model.modules() for hook in module._forward_hooks.values()]
+    hooks = [
+        (module, hook)
+        for module in model.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    ]
     found = [(module, hook.recorder) for module, hook in hooks if isinstance(hook, _End) and hook.recorder is not None]
     if len(found) > 1:
         raise RuntimeError(
@@ -362,7 +366,7 @@ def _find(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
 def _take_off(handle: RemovableHandle | None = None, own: _Watcher | None = None) -> None:
     if handle is not None:
         handle.remove()
-    if own is not None and not own.users:
+    if own is not None and not list(own.users):  # in a list are the living alone
         for each in own.handles:
             each.remove()
 

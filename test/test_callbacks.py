@@ -64,10 +64,10 @@ class Plain(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.05)
 
 
-def fit(module: pl.LightningModule, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+def fit(module: pl.LightningModule, *callbacks: pl.Callback, rows: slice = slice(None), **options: Any) -> pl.Trainer:
     quiet_lightning()
     trainer = pl.Trainer(**{**OPTIONS, "max_epochs": 1, **options}, callbacks=list(callbacks))
-    trainer.fit(module, DataLoader(data(), batch_size=8))
+    trainer.fit(module, DataLoader(TensorDataset(*data()[rows]), batch_size=8))
     return trainer
 
 
@@ -266,7 +266,8 @@ def train_in_two(rank: int, port: int, folder: str) -> None:
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE="2"
     )
     module = Plain()
-    fit(module, Jumpstart(0.3), strategy="ddp", devices=2, num_nodes=1)
+    options: dict[str, Any] = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False}
+    fit(module, Jumpstart(0.3), rows=slice(rank, None, 2), **options)
     torch.save(module.model.state_dict(), f"{folder}/{rank}.pt")
 
 
@@ -281,7 +282,7 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     model = make_model()
     jumpstart = JumpstartRegularization(model)
     adam = torch.optim.Adam(model.parameters(), lr=0.05)
-    parts = [list(DataLoader(torch.utils.data.Subset(data(), range(rank, STEPS * 8, 2)), 8)) for rank in range(2)]
+    parts = [list(DataLoader(TensorDataset(*data()[rank::2]), batch_size=8)) for rank in range(2)]
     for batches in zip(*parts, strict=True):
         for x, y in batches:  # each process has the loss of its part; gradients are averaged
             ((F.cross_entropy(model(x), y) + 0.3 * jumpstart.loss) / 2).backward()

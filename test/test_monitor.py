@@ -99,7 +99,7 @@ def test_any_model_can_be_watched_and_nothing_changes(name: str, beside: bool) -
     before = torch.get_rng_state()
     with StatusMonitor(model, num_points=9, seed=3) as monitor:
         assert torch.equal(torch.get_rng_state(), before)
-        found = grads(model, jumpstart[:1])
+        found: Any = grads(model, jumpstart[:1])
         expected = grads(other, jumpstart[1:])
         for ones, others in zip(found, expected, strict=True):
             for one, another in zip(ones, others, strict=True):
@@ -113,9 +113,10 @@ def test_any_model_can_be_watched_and_nothing_changes(name: str, beside: bool) -
 def held(monitor: StatusMonitor) -> int:
     """Bytes of all tensors and arrays that a monitor holds."""
     seen: set[int] = set()
-    total, heap = 0, [vars(monitor)]
+    heap: list[Any] = [vars(monitor)]
+    total = 0
     while heap:
-        item: Any = heap.pop()
+        item = heap.pop()
         if id(item) in seen or (isinstance(item, nn.Module) and not hasattr(item, "reach")):
             continue
         seen.add(id(item))

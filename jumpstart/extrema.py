@@ -14,17 +14,21 @@ This is the only file with autograd code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from jumpstart import kernel
 from jumpstart.internals import alone, holders, transformed
 from jumpstart.options import After, PointMode, Rule, Ties
 from jumpstart.plain import any_of, record_dtype, reduce_plainly
 
+Weights: TypeAlias = kernel.Weights
+NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
 SMALL = 128 * 1024
 """Elements up to which a preactivation waits, and beyond which a group is cut: larger buffers page-fault."""
 
@@ -41,6 +45,7 @@ class Extrema:
         unit: (2, L, C), the reach of every unit. Float32, or float64 for float64 preactivations.
         point: (2, L, P), the reach of every point.
         samples: N.
+        paid: What the hinges of these slices add to a loss that is linear in them, a scalar, if it was asked for.
 
     Example:
         >>> z = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
@@ -56,6 +61,7 @@ class Extrema:
     unit: Tensor
     point: Tensor
     samples: int
+    paid: Tensor | None = None
 
     @property
     def unit_max(self) -> Tensor:
@@ -79,11 +85,11 @@ class Extrema:
 
     def named(self, name: str) -> Extrema:
         """The record of one call under another name."""
-        return self if name == self.names[0] else Extrema((name,), self.order, self.unit, self.point, self.samples)
+        return self if name == self.names[0] else replace(self, names=(name,))
 
     def detach(self) -> Extrema:
         """The same record without a graph."""
-        return Extrema(self.names, self.order, self.unit.detach(), self.point.detach(), self.samples)
+        return replace(self, unit=self.unit.detach(), point=self.point.detach(), paid=None)
 
 
 def extrema_of(
@@ -93,6 +99,7 @@ def extrema_of(
     *,
     unit_dim: int = 1,
     rule: Rule | None = None,
+    weights: Weights | None = None,
 ) -> Extrema:
     """Reduce preactivations of one shape and dtype together, differentiably.
 
@@ -102,6 +109,8 @@ def extrema_of(
         order: L positions in the order of calls; 0 to L - 1 by default.
         unit_dim: The dimension of the units; not 0, which is that of the samples.
         rule: How extrema are taken.
+        weights: Those of the hinges of units and points, positive and negative: what they pay is then a part of the
+            record, at less cost than from the record.
 
     Returns:
         The record of the L calls.
@@ -113,11 +122,14 @@ def extrema_of(
         tensor([[1., 0.]])
     """
     rule = rule or Rule()
-    # Stacking outside of the function leaves the many small gradients to compiled code.
-    reduce = reduce_plainly if transformed() else _Reduce.apply
-    unit, point = reduce(torch.stack(tensors), rule, unit_dim)
+    paid = None
+    if transformed():
+        unit, point = reduce_plainly(torch.stack(tensors), rule, unit_dim)
+    else:
+        unit, point, paid = _Reduce.apply(rule, unit_dim, weights or NO_WEIGHTS, *tensors)
     order = list(range(len(tensors))) if order is None else order
-    return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0])
+    paid = None if weights is None else paid
+    return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0], paid)
 
 
 def tap(
@@ -162,36 +174,58 @@ def tap(
 
 
 class _Reduce(torch.autograd.Function):
-    """(L, N, C, *space) -> unit reach (2, L, C), point reach (2, L, P)."""
+    """L tensors (N, C, *space) -> unit reach (2, L, C), point reach (2, L, P), what their hinges pay."""
 
     @staticmethod
-    def forward(ctx: Any, stacked: Tensor, rule: Rule, unit_dim: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, rule: Rule, unit_dim: int, weights: Weights, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.rule, ctx.unit_dim, ctx.weights = rule, unit_dim, weights
+        ctx.layout = _one_layout(tensors, unit_dim, rule)
+        if ctx.layout is not None:
+            locate = any(ctx.needs_input_grad)
+            unit, point, paid, ctx.at = kernel.reduce(tensors, ctx.layout, rule.margin, weights, locate=locate)
+            ctx.like = tensors[0].shape, tensors[0].stride()
+            return unit, point, torch.tensor(paid, dtype=unit.dtype)
+        stacked = torch.stack(tensors)
         batch = stacked.shape[1]
         by_unit = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
         # (L, C, N * S): both reductions run over long rows, whatever the width.
         z = by_unit.flatten(2).contiguous()
         calls, units, places = z.shape
+        windows = _window_extrema(z)
         unit, place = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
-        for dim, reach in ((2, unit), (1, place)):
-            torch.amax(z, dim, out=reach[0])
-            torch.amin(z, dim, out=reach[1]).neg_()
+        for side, extreme in enumerate((torch.amax, torch.amin)):
+            extreme(windows[side], 2, out=unit[side])
+            extreme(z, 1, out=place[side])
+        unit[1].neg_(), place[1].neg_()
         spread = places != batch and rule.point is PointMode.SAMPLE
         point = place.view(2, calls, batch, -1).amax(3) if spread else place
-        ctx.rule, ctx.unit_dim, ctx.spread = rule, unit_dim, spread
-        ctx.dtype, ctx.shape = stacked.dtype, by_unit.shape
-        ctx.save_for_backward(z, unit, point)
-        ctx.set_materialize_grads(False)
-        return unit, point
+        ctx.spread, ctx.dtype, ctx.shape = spread, stacked.dtype, by_unit.shape
+        ctx.save_for_backward(z, windows, unit, point)
+        return unit, point, _pay((unit, point), weights, rule.margin)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        z, unit, point = ctx.saved_tensors
-        unit_grad, point_grad = grads
+        *reach_grads, paid_grad = grads
+        nothing = (None, None, None)
+        if ctx.layout is not None:
+            shape, stride = ctx.like
+            calls, dtype = ctx.at[0].shape[1], torch.float64 if ctx.layout.double else torch.float32
+            rows = torch.zeros(calls, shape.numel(), dtype=dtype).unbind()
+            kernel.spread(rows, ctx.layout, ctx.at, reach_grads, paid_grad, ctx.weights)
+            return *nothing, *[row.as_strided(shape, stride) for row in rows]
+        z, windows, *reaches = ctx.saved_tensors
         calls, units, batch, *_ = ctx.shape
+        sides = ctx.weights[:2], ctx.weights[2:]
+        unit_grad, point_grad = (
+            _reach_grad(reach, grad, paid_grad, pair, ctx.rule.margin)
+            for reach, grad, pair in zip(reaches, reach_grads, sides, strict=True)
+        )
+        unit, point = reaches
         grad = torch.zeros_like(z)
-        if unit_grad is not None:
-            _route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
         if point_grad is not None and not ctx.spread:
             _route(grad, z, point, point_grad, 1, ctx.rule.ties)
         elif point_grad is not None:
@@ -200,20 +234,88 @@ class _Reduce(torch.autograd.Function):
             row_grad = torch.zeros_like(rows)
             _route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
             grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
+        if unit_grad is not None and ctx.rule.ties is Ties.SINGLE:
+            _route_to_first(grad, z, windows, unit, unit_grad)
+        elif unit_grad is not None:
+            _route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
         stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
-        return stacked.to(ctx.dtype).contiguous(), None, None
+        return *nothing, *stacked.to(ctx.dtype).contiguous().unbind()
+
+
+def _one_layout(tensors: Sequence[Tensor], unit_dim: int, rule: Rule) -> kernel.Layout | None:
+    """The kernel's layout, if all the tensors have it: they have one shape and dtype."""
+    layout = kernel.layout_of(tensors[0], unit_dim, rule)
+    if layout is not None:
+        stride = tensors[0].stride()
+        if any(type(z) is not Tensor or z.stride() != stride for z in tensors):
+            return None
+    return layout
+
+
+def _pay(reaches: tuple[Tensor, Tensor], weights: Weights, margin: float) -> Tensor:
+    """The weighted sum of the hinges of units and points."""
+    paid = reaches[0].new_zeros(())
+    for reach, (positive, negative) in zip(reaches, (weights[:2], weights[2:]), strict=True):
+        if positive == negative == 0:
+            continue
+        hinges = (margin - reach).clamp_(min=0)
+        if positive == negative:
+            paid += hinges.sum() * positive
+        else:
+            paid += hinges[0].sum() * positive + hinges[1].sum() * negative
+    return paid
+
+
+def _reach_grad(
+    reach: Tensor, grad: Tensor | None, paid_grad: Tensor | None, weights: tuple[float, float], margin: float
+) -> Tensor | None:
+    """The whole gradient of a reach: its own, and that of what its hinges pay."""
+    if paid_grad is None or weights == (0.0, 0.0):
+        return grad
+    slopes = torch.empty_like(reach)
+    torch.lt(reach, margin, out=slopes)
+    slopes *= paid_grad
+    for side, weight in zip(slopes, weights, strict=True):
+        side *= -weight
+    return slopes if grad is None else slopes.add_(grad)
+
+
+WINDOW = 64
+"""Entries of a row that are reduced together: the shortest run that ``amax`` does quickly on a CPU."""
+
+
+def _window_extrema(z: Tensor) -> Tensor:
+    """(L, C, M) -> (2, L, C, W) maxima and minima of windows of each row, in order; the last two may overlap."""
+    places = z.shape[2]
+    if places < 2 * WINDOW:
+        return torch.stack([z.amax(2, keepdim=True), z.amin(2, keepdim=True)])
+    whole = places // WINDOW
+    windows = z.new_empty(2, *z.shape[:2], -(-places // WINDOW))
+    for side, extreme in enumerate((torch.amax, torch.amin)):
+        windows[side, :, :, :whole] = extreme(z[:, :, : whole * WINDOW].unflatten(2, (whole, WINDOW)), 3)
+        if whole < windows.shape[3]:
+            windows[side, :, :, whole] = extreme(z[:, :, -WINDOW:], 2)
+    return windows
+
+
+def _route_to_first(grad: Tensor, z: Tensor, windows: Tensor, reach: Tensor, reach_grad: Tensor) -> None:
+    """Add to ``grad`` (L, C, M) what the extrema of rows send to the first entry that attains them."""
+    places = z.shape[2]
+    extremum = torch.stack([reach[0], -reach[1]]).unsqueeze(3)  # (2, L, C, 1)
+    size = places if windows.shape[3] == 1 else WINDOW
+    start = (windows == extremum).to(torch.uint8).argmax(3, keepdim=True).mul_(WINDOW).clamp_(max=places - size)
+    offsets = torch.arange(size, device=z.device)
+    inside = z.unsqueeze(0).expand(2, *z.shape).gather(3, start + offsets)
+    at = start + (inside == extremum).to(torch.uint8).argmax(3, keepdim=True)
+    at += places * torch.arange(reach[0].numel(), device=z.device).view(*reach.shape[1:], 1)
+    value = torch.stack([reach_grad[0], -reach_grad[1]])
+    grad.view(-1).index_add_(0, at.flatten(), value.flatten())
 
 
 def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int, ties: Ties) -> None:
     """Add to ``grad`` (L, A, B) what the extrema over ``dim`` send to the entries of ``z`` that attain them."""
     attained = torch.empty_like(z)
     for extremum, weight in ((reach[0], reach_grad[0]), (-reach[1], -reach_grad[1])):
-        if dim == 2 and ties is Ties.SINGLE and z.device.type == "cpu":
-            rows = weight.flatten().nonzero().squeeze(1)
-            if 4 * len(rows) < weight.numel():
-                # Few slices pay, as in a trained network: look at those alone.
-                _route_few(grad.flatten(0, 1), z.flatten(0, 1), rows, extremum.flatten(), weight.flatten())
-                continue
         # A comparison into floats is ten times as fast on a CPU as one into booleans.
         torch.eq(z, extremum.unsqueeze(dim), out=attained)
         if ties is Ties.SINGLE and not _no_ties(attained, extremum):
@@ -226,17 +328,9 @@ def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int,
             grad.addcmul_(attained, share.unsqueeze(dim))
 
 
-def _route_few(grad: Tensor, z: Tensor, rows: Tensor, extremum: Tensor, weight: Tensor) -> None:
-    """The same for some of the rows of (R, B)."""
-    if len(rows) == 0:
-        return
-    at = (z[rows] == extremum[rows].unsqueeze(1)).int().argmax(1)
-    grad[rows, at] += weight[rows]
-
-
 def _no_ties(attained: Tensor, extremum: Tensor) -> bool:
     """Whether every extremum is attained once. Not asked on an accelerator, which would have to be waited for."""
-    return attained.device.type == "cpu" and attained.sum().item() == extremum.numel()
+    return attained.device.type == "cpu" and bool(attained.sum() == extremum.numel())
 
 
 def _first(attained: Tensor, dim: int) -> Tensor:

@@ -230,7 +230,7 @@ class JumpstartRegularization:
                 "there is no Jumpstart loss yet: run the model first (call the model itself, or wrap calls of its "
                 "parts in `with jumpstart.recording():`)."
             )
-        records = recorder.read()
+        records = recorder.read(self.penalty.weigh)
         if not records:
             raise RuntimeError(
                 f"the latest forward pass captured nothing: none of {', '.join(self._registered[:3])}... was called. "

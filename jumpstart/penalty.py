@@ -9,7 +9,7 @@ from enum import Flag, StrEnum
 import torch
 from torch import Tensor
 
-from jumpstart.extrema import Extrema
+from jumpstart.extrema import Extrema, Weights
 from jumpstart.options import choose, nearest
 
 
@@ -128,7 +128,6 @@ class Penalty:
         )
         self._unit_weights = self._weights(Terms.UNIT_POSITIVE, Terms.UNIT_NEGATIVE)
         self._point_weights = self._weights(Terms.POINT_POSITIVE, Terms.POINT_NEGATIVE)
-        self._cached: tuple[object, Tensor] = (None, torch.empty(0))
         if not (any(self._unit_weights) or any(self._point_weights)):
             raise ValueError(
                 "every hinge in terms has weight 0, so the loss would always be 0. Give positive_weight or "
@@ -141,17 +140,45 @@ class Penalty:
             self.negative_weight if negative in self.terms else 0.0,
         )
 
+    def weigh(self, units: int, points: int) -> Weights | None:
+        """The weight of every hinge in a loss that is linear in them: a mean, or a sum of means; else None.
+
+        Args:
+            units: Slices of units in all records.
+            points: Slices of points in all records.
+
+        Returns:
+            Those of units and of points, each positive and negative.
+        """
+        if self.aggregate not in (Aggregate.BALANCED, Aggregate.MEAN):
+            return None
+        counts = [units * any(self._unit_weights), points * any(self._point_weights)]
+        if self.aggregate is Aggregate.MEAN:
+            counts = [sum(counts)] * 2
+        (up, un), (pp, pn) = self._unit_weights, self._point_weights
+        of_unit, of_point = max(counts[0], 1), max(counts[1], 1)
+        return up / of_unit, un / of_unit, pp / of_point, pn / of_point
+
     def __call__(self, records: Sequence[Extrema]) -> Tensor:
         """The penalty of one forward pass: a scalar of the records' dtype."""
+        weights = self.weigh(*count_slices(records))
+        if weights is not None:
+            rest = [record for record in records if record.paid is None]
+            parts = [record.paid for record in records if record.paid is not None]
+            for sides, reaches in (
+                (weights[:2], [record.unit for record in rest]),
+                (weights[2:], [record.point for record in rest]),
+            ):
+                if reaches and any(sides):
+                    reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
+                    sums = torch.relu(self.margin - reach).sum(1)
+                    parts.append(torch.dot(sums, reach.new_tensor(sides)))
+            return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
         sides = []
         if any(self._unit_weights):
             sides.append(([record.unit for record in records], self._unit_weights))
         if any(self._point_weights):
             sides.append(([record.point for record in records], self._point_weights))
-        if self.aggregate in (Aggregate.BALANCED, Aggregate.MEAN):
-            reaches = [reach.flatten() for part, _ in sides for reach in part]
-            hinges = torch.relu(self.margin - (torch.cat(reaches) if len(reaches) > 1 else reaches[0]))
-            return torch.dot(hinges, self._shares(sides, hinges))
         losses = [
             (torch.relu(self.margin - reach) * reach.new_tensor(weights).view(2, 1, 1)).sum(0).flatten()
             for part, weights in sides
@@ -160,21 +187,11 @@ class Penalty:
         vector = torch.cat(losses)
         return torch.linalg.vector_norm(vector) if self.aggregate is Aggregate.NORM else vector.square().sum()
 
-    def _shares(self, sides: list[tuple[list[Tensor], tuple[float, float]]], like: Tensor) -> Tensor:
-        """What every hinge adds to the mean: one vector, the same for every pass of one shape."""
-        sizes = tuple(reach.numel() for part, _ in sides for reach in part)
-        key = (sizes, like.dtype, like.device)
-        if self._cached[0] != key:
-            slices = [sum(reach.numel() for reach in part) / 2 for part, _ in sides]
-            counts = slices if self.aggregate is Aggregate.BALANCED else [sum(slices)] * len(slices)
-            shares = [
-                like.new_tensor(weights).div(count).repeat_interleave(reach.numel() // 2)
-                for (part, weights), count in zip(sides, counts, strict=True)
-                for reach in part
-            ]
-            self._cached = (key, torch.cat(shares))
-        return self._cached[1]
-
     def __repr__(self) -> str:
         terms = "all" if self.terms is Terms.ALL else str(self.terms)
         return f"Penalty(terms={terms}, aggregate={self.aggregate.value}, margin={self.margin:g})"
+
+
+def count_slices(records: Sequence[Extrema]) -> tuple[int, int]:
+    """How many units and how many points there are in all records."""
+    return sum(record.unit.numel() for record in records) // 2, sum(record.point.numel() for record in records) // 2

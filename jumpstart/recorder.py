@@ -9,19 +9,25 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.hooks import RemovableHandle
 
+from jumpstart import kernel
 from jumpstart.capture import Target, feeder_dim, first_tensor
-from jumpstart.extrema import SMALL, Extrema, extrema_of, tap
+from jumpstart.extrema import SMALL, Extrema, Weights, extrema_of, tap
 from jumpstart.internals import transformed
-from jumpstart.options import After, Rule
+from jumpstart.options import After, PointMode, Rule
+from jumpstart.penalty import count_slices
+
+Groups: TypeAlias = dict[tuple[Any, ...], list[tuple[int, Tensor]]]
+"""Positions in call order and tensors, by shape, dtype, device and dimension of the units."""
+Weigh: TypeAlias = Callable[[int, int], Weights | None]
 
 
 class Hook:
@@ -280,26 +286,37 @@ class Recorder:
             self._named = list(self._calls)
         return self._names[:-1] if self.drop_last else self._names
 
-    def read(self) -> list[Extrema]:
-        """The records of the latest pass, in graph where gradients were enabled. Waiting tensors are let go."""
+    def read(self, weigh: Weigh) -> list[Extrema]:
+        """The records of the latest pass, in graph where gradients were enabled. Waiting tensors are let go.
+
+        Args:
+            weigh: From the number of units and of points of the pass to the weights of their hinges, if the loss is
+                linear in them: records of waiting tensors then know what they pay.
+        """
         names = self.names
+        if self.drop_last:
+            self._records = [record for record in self._records if record.order[0] < len(names)]
         if self._waiting:
             groups = self._group(names)
             self._waiting = []
             with in_graph("cpu"):
+                weights = weigh(*self._count_slices(groups))
                 for (*_, unit_dim), group in groups.items():
-                    _check(names[group[0][0]], group[0][1])
-                    size = max(1, SMALL // group[0][1].numel())
-                    for start in range(0, len(group), size):
-                        self._records.append(self._reduce(group[start : start + size], names, unit_dim))
-        if self.drop_last:
-            self._records = [record for record in self._records if record.order[0] < len(names)]
+                    self._records += self._reduce(group, names, unit_dim, weights)
         # A tapped call does not know yet that its module is called again.
         return [record if len(record.order) > 1 else record.named(names[record.order[0]]) for record in self._records]
 
-    def _group(self, names: list[str]) -> dict[tuple[Any, ...], list[tuple[int, Tensor]]]:
+    def _count_slices(self, groups: Groups) -> tuple[int, int]:
+        units, points = count_slices(self._records)
+        for (shape, *_, unit_dim), group in groups.items():
+            units += len(group) * shape[unit_dim]
+            positions = shape.numel() // (shape[0] * shape[unit_dim]) if shape.numel() else 0
+            points += len(group) * shape[0] * (positions if self.rule.point is PointMode.LOCATION else 1)
+        return units, points
+
+    def _group(self, names: list[str]) -> Groups:
         """The waiting tensors that can be reduced together, by shape, dtype, device and dimension of the units."""
-        groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
+        groups: Groups = {}
         # Those of the tensor before: in a deep network mostly the same.
         shape: torch.Size | None = None
         group: list[tuple[int, Tensor]] = []
@@ -319,10 +336,26 @@ class Recorder:
             group.append((position, z))
         return groups
 
-    def _reduce(self, group: list[tuple[int, Tensor]], names: list[str], unit_dim: int) -> Extrema:
-        order = [position for position, _ in group]
-        tensors = [z for _, z in group]
-        return extrema_of(tensors, [names[i] for i in order], order, unit_dim=unit_dim, rule=self.rule)
+    def _reduce(
+        self, group: list[tuple[int, Tensor]], names: list[str], unit_dim: int, weights: Weights | None
+    ) -> list[Extrema]:
+        position, z = group[0]
+        _check(names[position], z)
+        # The kernel needs no copies of the tensors, so that it needs no limit to them either.
+        fits = kernel.layout_of(z, unit_dim, self.rule) is not None
+        size = len(group) if fits else max(1, SMALL // z.numel())
+        parts = [group[start : start + size] for start in range(0, len(group), size)]
+        return [
+            extrema_of(
+                [z for _, z in part],
+                [names[i] for i, _ in part],
+                [i for i, _ in part],
+                unit_dim=unit_dim,
+                rule=self.rule,
+                weights=weights,
+            )
+            for part in parts
+        ]
 
 
 def in_graph(device: str) -> ExitStack:

@@ -1,0 +1,330 @@
+"""What Jumpstart adds to a training step: ``python -m benchmarks.step``.
+
+Each case is a model with its optimiser's default settings (Adam for dense networks, SGD for convolutional ones). Every
+way to train it runs in turn, round after round in one process on one thread, and each round gives one ratio to the
+bare step of that round. Printed are the median ratios with the middle half of the rounds, and the ratios of the peak
+memory of one step. docs/cost.md says how to read them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import datetime
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jumpstart import JumpstartRegularization, kernel
+from jumpstart.capture import is_activation
+
+LAMBDA = 0.01
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, one batch, and how long a round of it is."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    classes: int
+    optimizer: Callable[..., torch.optim.Optimizer]
+    steps: int
+    """Steps of one way in one round."""
+
+
+def mlp(width: int, depth: int) -> nn.Module:
+    """A rectangular network for two features and two classes."""
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        layers += [nn.Linear(width if i else 2, width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, 2))
+
+
+def plain_resnet(depth: int) -> nn.Module:
+    """A residual network of torchvision without normalisation."""
+    model: nn.Module = getattr(torchvision.models, f"resnet{depth}")(num_classes=10, norm_layer=_no_norm)
+    return model
+
+
+def _no_norm(channels: int) -> nn.Module:
+    return nn.Identity()
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    """Torch's SGD with a learning rate that keeps the weights where they are."""
+    return torch.optim.SGD(parameters, lr=1e-5)
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("mlp 50x4, batch 256", lambda: mlp(4, 50), (256, 2), 2, torch.optim.Adam, 15),
+        Case("mlp 50x4, batch 4177", lambda: mlp(4, 50), (4177, 2), 2, torch.optim.Adam, 8),
+        Case("mlp 120x25, batch 85", lambda: mlp(25, 120), (85, 2), 2, torch.optim.Adam, 6),
+        Case("resnet18, 32x3x64x64", lambda: plain_resnet(18), (32, 3, 64, 64), 10, sgd, 1),
+        Case("resnet50, 8x3x64x64", lambda: plain_resnet(50), (8, 3, 64, 64), 10, sgd, 1),
+    )
+}
+
+
+# Ways to train ------------------------------------------------------------------------------------
+
+
+class Bare:
+    """The step without anything."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    @property
+    def loss(self) -> Tensor | None:
+        """What is added to the task's loss."""
+        return None
+
+
+class EmptyHooks(Bare):
+    """A hook that does nothing at every activation: what any capture costs at least."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        for module in model.modules():
+            if is_activation(module):
+                module.register_forward_pre_hook(self._hook)
+
+    def _hook(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        pass
+
+
+class Pseudocode(Bare):
+    """The published pseudocode, word for word, in plain autograd."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._seen: list[Tensor] = []
+        for module in model.modules():
+            if is_activation(module):
+                module.register_forward_pre_hook(self._hook)
+
+    def _hook(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        self._seen.append(args[0])
+        return (args[0].clone(),) if getattr(module, "inplace", False) else None
+
+    @property
+    def loss(self) -> Tensor:
+        """mean(U) + mean(P)."""
+        losses: dict[str, list[Tensor]] = {"unit": [], "point": []}
+        for a in self._seen:
+            for mode, kept in (("unit", 1), ("point", 0)):
+                dims = [dim for dim in range(a.dim()) if dim != kept]
+                losses[mode].append(F.relu(1 - a.amax(dims)) + F.relu(1 + a.amin(dims)))
+        self._seen = []
+        return torch.cat(losses["unit"]).mean() + torch.cat(losses["point"]).mean()
+
+
+class Jumpstart(Bare):
+    """Ours; ``kernel`` chooses between the compiled kernel and pure PyTorch."""
+
+    def __init__(self, model: nn.Module, *, compiled_kernel: bool) -> None:
+        super().__init__(model)
+        self.jumpstart = JumpstartRegularization(model)
+        self.compiled_kernel = compiled_kernel
+
+    @property
+    def loss(self) -> Tensor:
+        """The Jumpstart loss."""
+        return self.jumpstart.loss
+
+
+def ways() -> dict[str, Callable[[nn.Module], Bare]]:
+    """What is compared, by name; the first is the baseline."""
+    found: dict[str, Callable[[nn.Module], Bare]] = {
+        "bare": Bare,
+        "empty hooks": EmptyHooks,
+        "pseudocode": Pseudocode,
+        "jumpstart": lambda model: Jumpstart(model, compiled_kernel=False),
+    }
+    if kernel.available():
+        found["jumpstart, kernel"] = lambda model: Jumpstart(model, compiled_kernel=True)
+    return found
+
+
+def make_steps(case: Case) -> dict[str, Step]:
+    """One training step of every way, all from the same weights."""
+    torch.manual_seed(0)
+    model, x = case.make(), torch.randn(case.shape)
+    y = torch.randint(case.classes, (case.shape[0],))
+    return {name: _step(way(copy.deepcopy(model)), case, x, y) for name, way in ways().items()}
+
+
+def _step(way: Bare, case: Case, x: Tensor, y: Tensor) -> Step:
+    model = way.model
+    optimizer = case.optimizer(model.parameters())
+
+    def step() -> None:
+        with kernel_is(getattr(way, "compiled_kernel", False)):
+            loss = F.cross_entropy(model(x), y)
+            penalty = way.loss
+            if penalty is not None:
+                loss = loss + LAMBDA * penalty
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return step
+
+
+def kernel_is(on: bool) -> contextlib.AbstractContextManager[object]:
+    """With the kernel, or without it."""
+    return contextlib.nullcontext() if on or not kernel.available() else kernel.disabled()
+
+
+# Measuring ----------------------------------------------------------------------------------------
+
+
+def time_ratios(steps: dict[str, Step], rounds: int, repeat: int) -> dict[str, list[float]]:
+    """Ratios to the first way, one for each round. Processor time: what else the machine does is not counted."""
+    for step in steps.values():
+        step()
+    ratios: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        seconds = dict.fromkeys(steps, 0.0)
+        for _ in range(repeat):
+            for name, step in steps.items():
+                started = time.process_time()
+                step()
+                seconds[name] += time.process_time() - started
+        base = next(iter(seconds.values()))
+        for name, value in seconds.items():
+            ratios[name].append(value / base)
+    return ratios
+
+
+def peak_bytes(step: Step) -> int:
+    """The most memory that the tensors of one step hold at a time, beyond what was there before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        step()
+    results = profile.profiler.kineto_results  # type: ignore[union-attr]
+    changes = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")
+    held = peak = 0
+    for _, change in changes:
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def compiled_ratio(rounds: int) -> list[float]:
+    """The MLP of 50 layers, bare and with Jumpstart, each forward pass and loss compiled as a whole."""
+    torch.manual_seed(0)
+    case = CASES["mlp 50x4, batch 256"]
+    model, x = case.make(), torch.randn(case.shape)
+    y = torch.randint(case.classes, (case.shape[0],))
+    steps: dict[str, Step] = {}
+    for name in ("bare", "jumpstart"):
+        twin = copy.deepcopy(model)
+        way = Bare(twin) if name == "bare" else Jumpstart(twin, compiled_kernel=False)
+        steps[name] = _compiled_step(way, case, x, y)
+    return time_ratios(steps, rounds, case.steps)["jumpstart"]
+
+
+def _compiled_step(way: Bare, case: Case, x: Tensor, y: Tensor) -> Step:
+    optimizer = case.optimizer(way.model.parameters())
+
+    @torch.compile(fullgraph=True)
+    def forward(x: Tensor, y: Tensor) -> Tensor:
+        loss = F.cross_entropy(way.model(x), y)
+        penalty = way.loss
+        return loss if penalty is None else loss + LAMBDA * penalty
+
+    def step() -> None:
+        loss = forward(x, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+# Reporting ----------------------------------------------------------------------------------------
+
+
+def measure(case: Case, rounds: int) -> Iterator[dict[str, object]]:
+    """One row for each way."""
+    steps = make_steps(case)
+    ratios = time_ratios(steps, rounds, case.steps)
+    peaks = {name: peak_bytes(step) for name, step in steps.items()}
+    base = next(iter(peaks.values()))
+    for name in steps:
+        yield {"case": case.name, "way": name, **spread(ratios[name]), "memory": round(peaks[name] / base, 4)}
+
+
+def spread(ratios: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return {"ratio": round(middle, 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row for the eye."""
+    memory = f"{row['memory']:.3f}" if "memory" in row else ""
+    middle = f"{row['low']:.3f} to {row['high']:.3f}"
+    return f"{row['case']:<24}{row['way']:<22}{row['ratio']:>7.3f}   {middle:<16}{memory:>8}\n"
+
+
+def machine() -> dict[str, str]:
+    """Where and with what the figures were made."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), model)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": model,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def main() -> None:
+    """Measure, print the table, and write it to a file if one is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="Rounds of each case (default 15).")
+    parser.add_argument("--case", action="append", help="Only cases whose name contains this; may be repeated.")
+    parser.add_argument("--compiled", action="store_true", help="The compiled network too (compiling takes minutes).")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Write the rows to a file as well.")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict[str, object]] = []
+    sys.stdout.write(f"{'case':<24}{'way':<22}{'ratio':>7}   {'middle half':<16}{'memory':>8}\n")
+    for case in CASES.values():
+        if arguments.case and not any(part in case.name for part in arguments.case):
+            continue
+        for row in measure(case, arguments.rounds):
+            rows.append(row)
+            sys.stdout.write(line(row))
+            sys.stdout.flush()
+    if arguments.compiled:
+        ratios = compiled_ratio(arguments.rounds)
+        rows.append({"case": "mlp 50x4, batch 256", "way": "jumpstart, compiled", **spread(ratios)})
+        sys.stdout.write(line(rows[-1]))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({**machine(), "rounds": arguments.rounds, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+/* The extrema of units and points in one read of a preactivation, and the way back of their gradients.
+
+   What `extrema.py` does in PyTorch, for the usual case: dense float32 or float64 tensors on a CPU, a point is a sample,
+   the first of several tied entries counts. Plain C without torch's headers, so that it is built in a second by the
+   install step and outlives releases of torch; `kernel.py` decides when it is called, and with what.
+
+   A tensor is N samples, C units and S places, laid out as [N][C][S] or, with `last`, as [N][S][C]. Its places are cut
+   into blocks: one per sample, or BLOCK samples where S is 1. Each block's extrema by unit are kept, so that the entry
+   that attains an extremum is looked for in one block only. */
+
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK 64
+#define LANES 16
+#define THIN 16 /* units up to which rows are turned round */
+
+/* One build for every processor: the widest vectors that it has are chosen when the module is loaded. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
+#define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WIDEST
+#endif
+
+typedef struct {
+    Py_ssize_t n, c, s;
+    int last; /* where S is 1, always */
+} Shape;
+
+#define T float
+#define BITS int32_t
+#define IS_NAN(bits) (((bits) & INT32_MAX) > 0x7f800000)
+#define NAME(name) name##_float
+#include "kernel.inc"
+#undef T
+#undef BITS
+#undef IS_NAN
+#undef NAME
+
+#define T double
+#define BITS int64_t
+#define IS_NAN(bits) (((bits) & INT64_MAX) > 0x7ff0000000000000)
+#define NAME(name) name##_double
+#include "kernel.inc"
+
+/* Arguments are addresses and sizes, checked by kernel.py; an address of 0 is a tensor that is not wanted. */
+
+static void *address(PyObject *number)
+{
+    return PyLong_AsVoidPtr(number);
+}
+
+static void **addresses(PyObject *list, Py_ssize_t *count)
+{
+    *count = PyList_Size(list);
+    if (*count < 0)
+        return NULL;
+    void **found = malloc(sizeof(void *) * (size_t)(*count + 1));
+    if (!found)
+        return (void **)PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < *count; i++)
+        found[i] = address(PyList_GetItem(list, i));
+    if (PyErr_Occurred()) {
+        free(found);
+        return NULL;
+    }
+    return found;
+}
+
+#define RECORD(T, i)                                                                                                 \
+    {                                                                                                                \
+        {(T *)unit + (i)*shape.c, (T *)unit + (calls + (i)) * shape.c},                                              \
+            {(T *)point + (i)*shape.n, (T *)point + (calls + (i)) * shape.n},                                        \
+            {unit_at ? unit_at + (i)*shape.c : NULL, unit_at ? unit_at + (calls + (i)) * shape.c : NULL},            \
+            {point_at ? point_at + (i)*shape.n : NULL, point_at ? point_at + (calls + (i)) * shape.n : NULL},        \
+    }
+
+/* reduce(tensors, n, c, s, last, double, margin, weights, unit, point, unit_at, point_at) -> the weighted hinges of all
+   reaches; unit and point are (2, L, C) and (2, L, N), weights are those of units and points, positive and negative. */
+static PyObject *reduce(PyObject *module, PyObject *args)
+{
+    PyObject *list, *numbers[4];
+    Shape shape;
+    int wide;
+    double margin, weights[4], total = 0;
+    if (!PyArg_ParseTuple(args, "O!nnnppd(dddd)OOOO", &PyList_Type, &list, &shape.n, &shape.c, &shape.s, &shape.last,
+                          &wide, &margin, &weights[0], &weights[1], &weights[2], &weights[3], &numbers[0], &numbers[1],
+                          &numbers[2], &numbers[3]))
+        return NULL;
+    void *unit = address(numbers[0]), *point = address(numbers[1]);
+    int32_t *unit_at = address(numbers[2]), *point_at = address(numbers[3]);
+    Py_ssize_t calls, blocks = shape.s > 1 ? shape.n : (shape.n + BLOCK - 1) / BLOCK;
+    void **tensors = addresses(list, &calls);
+    if (!tensors)
+        return NULL;
+    void *scratch = malloc((size_t)(2 * blocks * shape.c) * (wide ? sizeof(double) : sizeof(float)));
+    if (!scratch) {
+        free(tensors);
+        return PyErr_NoMemory();
+    }
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; i < calls; i++) {
+        if (wide) {
+            Record_double out = RECORD(double, i);
+            reduce_double(tensors[i], shape, margin, out, scratch);
+        } else {
+            Record_float out = RECORD(float, i);
+            reduce_float(tensors[i], shape, (float)margin, out, scratch);
+        }
+    }
+    for (int k = 0; k < 4; k++) {
+        Py_ssize_t count = calls * (k < 2 ? shape.c : shape.n), from = (k & 1) * count;
+        void *reach = k < 2 ? unit : point;
+        if (weights[k] != 0)
+            total += weights[k] * (wide ? hinges_double((double *)reach + from, count, margin)
+                                        : hinges_float((float *)reach + from, count, (float)margin));
+    }
+    Py_END_ALLOW_THREADS
+    free(scratch);
+    free(tensors);
+    return PyFloat_FromDouble(total);
+}
+
+/* spread(tensors, n, c, s, last, double, per_call, at, grad, same, positive, negative): add the gradients `grad` of a
+   reach, (2, L, per_call), or -weight * same[0] where there is none, to the entries that attain it. */
+static PyObject *spread(PyObject *module, PyObject *args)
+{
+    PyObject *list, *numbers[3];
+    Shape shape;
+    int wide;
+    double weights[2];
+    Py_ssize_t per_call, calls;
+    if (!PyArg_ParseTuple(args, "O!nnnppnOOOdd", &PyList_Type, &list, &shape.n, &shape.c, &shape.s, &shape.last, &wide,
+                          &per_call, &numbers[0], &numbers[1], &numbers[2], &weights[0], &weights[1]))
+        return NULL;
+    const int32_t *at = address(numbers[0]);
+    void *grad = address(numbers[1]), *same = address(numbers[2]);
+    void **tensors = addresses(list, &calls);
+    if (!tensors)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    for (int k = 0; k < 2; k++) {
+        double scale = same ? (wide ? *(double *)same : *(float *)same) * -weights[k] : 0;
+        for (Py_ssize_t i = 0; i < calls && (grad || scale != 0); i++) {
+            Py_ssize_t from = (k * calls + i) * per_call;
+            if (wide)
+                spread_double(tensors[i], shape, grad ? (double *)grad + from : NULL, scale, at + from, per_call, k);
+            else
+                spread_float(tensors[i], shape, grad ? (float *)grad + from : NULL, (float)scale, at + from, per_call,
+                             k);
+        }
+    }
+    Py_END_ALLOW_THREADS
+    free(tensors);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"reduce", reduce, METH_VARARGS, "Extrema of every unit and point, and where they are."},
+    {"spread", spread, METH_VARARGS, "Their gradients, added where they are."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "jumpstart._kernel", "The compiled kernel; see kernel.py.", -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__kernel(void)
+{
+    return PyModule_Create(&definition);
+}

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture import Capture, CaptureLike, find_targets
+from jumpstart.capture import Capture, CaptureLike
 from jumpstart.metrics import NetworkStatus
-from jumpstart.options import Rule
-from jumpstart.recorder import Hook, Read, Recorder, _End
+from jumpstart.recorder import Recorder
 from jumpstart.sample import PointSample
+from jumpstart.watcher import Watcher, find_recorder
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,6 @@ class StatusMonitor:
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default found out.
         enabled: Whether passes count from the start.
-
-    Attributes:
-        enabled: Whether passes count now.
 
     Raises:
         TypeError: If ``model`` is not a module.
@@ -82,16 +79,16 @@ class StatusMonitor:
         if margin is not None and not 0 < margin < float("inf"):
             raise ValueError(f"margin must be a finite number > 0, got {margin}. The published value is 1.")
         self._sample = PointSample(num_points, seed)
-        root, recorder = _find(model)
-        self._own: _Watcher | None = None
+        root, recorder = find_recorder(model)
+        self._own: Watcher | None = None
         if recorder is None:
-            recorder = _Watcher(model, capture, skip_last=skip_last, unit_dim=unit_dim)
+            recorder = Watcher(model, capture, skip_last=skip_last, unit_dim=unit_dim)
         elif (capture, skip_last, unit_dim) != (Capture.ACTIVATIONS, True, None):
             raise ValueError(
                 "capture, skip_last and unit_dim must be left out: a regulariser or another monitor is attached to "
                 f"this {type(model).__name__} already, and its records are read. Remove that one first."
             )
-        if isinstance(recorder, _Watcher):
+        if isinstance(recorder, Watcher):
             self._own = recorder
             recorder.users.add(self)
         self._recorder: Callable[[], Recorder | None] = weakref.ref(recorder)
@@ -101,9 +98,14 @@ class StatusMonitor:
         self._points = 0
         self._seen = recorder.runs
         self._missed = 0
-        self.enabled = enabled
+        self._enabled = enabled
+        self._finished: Recorder | None = None
         _clear_dead(root)
-        self._finalizer = weakref.finalize(self, _take_off, root.register_forward_hook(_PassEnd(self)), self._own)
+        handles = [
+            root.register_forward_pre_hook(_PassBegin(self), prepend=True),  # before the recorder forgets
+            root.register_forward_hook(_PassEnd(self)),
+        ]
+        self._finalizer = weakref.finalize(self, _take_off, handles, self._own)
         self._finalizer.atexit = False
 
     # Passes ------------------------------------------------------------------------------------------------------
@@ -124,8 +126,7 @@ class StatusMonitor:
         """
         with self._live().scope():
             yield
-        if self.enabled:
-            self.update()
+        self._passed()
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -147,15 +148,19 @@ class StatusMonitor:
         recorder = self._live()
         if recorder.runs == 0:
             raise RuntimeError("there is no forward pass to count: run the model first.")
+        self._take(recorder)
+
+    def _take(self, recorder: Recorder) -> None:
+        self._finished = None
         if recorder.runs == self._seen:
             return
-        records = recorder.read()
+        self._seen = recorder.runs
+        records = recorder.read(_no_weights)
         if not records:
             raise RuntimeError(
                 "the latest forward pass captured nothing. Were the hooks attached after torch.compile, or is the "
                 "model called by its parts? Attach before compiling; wrap calls in `with monitor.recording():`."
             )
-        self._seen = recorder.runs
         device = records[0].unit.device
         if device != self._device:
             self._status.to(device)
@@ -164,16 +169,33 @@ class StatusMonitor:
         self._points += records[0].samples
 
     def _passed(self) -> None:
-        """A pass of the model is over."""
+        """A pass of the model is over. Its records are taken later, so that it is the loss that makes them."""
         recorder = self._recorder()
         if recorder is None:
             if self._missed == 0:
                 logger.warning("The regulariser of a StatusMonitor was removed: forward passes are no longer counted.")
             self._missed += 1
-        elif not self.enabled:
+        elif self._enabled and not recorder.active:  # else it is a part of what is recorded as one
+            self._finished = recorder
+
+    def _settle(self) -> None:
+        """Take what the last finished pass has left, if it has not been taken and is there still."""
+        recorder = self._finished
+        if recorder is not None and not recorder.active:
+            self._take(recorder)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether passes count now. It may be set."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, value: bool) -> None:
+        self._settle()
+        recorder = self._recorder()
+        if value and not self._enabled and recorder is not None:
             self._seen = recorder.runs
-        elif not recorder.active:  # else it is a part of what is recorded as one
-            self.update()
+        self._enabled = value
 
     def _live(self) -> Recorder:
         recorder = self._recorder()
@@ -240,14 +262,17 @@ class StatusMonitor:
     @property
     def points(self) -> int:
         """How many points have been counted, in this process."""
+        self._settle()
         return self._points
 
     @property
     def layers(self) -> list[str]:
         """Names of the layers in call order; none before the first pass."""
+        self._settle()
         return [name for name, _ in self._status.layout]
 
     def _require_passes(self) -> None:
+        self._settle()
         self._status.settle()
         if self._missed:
             raise RuntimeError(
@@ -266,12 +291,14 @@ class StatusMonitor:
         """Forget the epoch."""
         self._status.reset()
         self._points = self._missed = 0
+        self._finished = None
         recorder = self._recorder()
         if recorder is not None:
             self._seen = recorder.runs
 
     def remove(self) -> None:
         """Take the monitor's hooks off the model; the figures stay. May be called twice."""
+        self._settle()
         if self._own is not None:
             self._own.users.discard(self)
         self._finalizer()
@@ -282,6 +309,8 @@ class StatusMonitor:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if exc[0] is not None:
+            self._finished = None  # what a failure has left must not hide it
         self.remove()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StatusMonitor:
@@ -293,89 +322,62 @@ class StatusMonitor:
     def _state(self) -> dict[str, Any]:
         """What a copy has: the options. It is attached to nothing, and has counted nothing."""
         sample = PointSample(self._sample.num_points, self._sample.seed)
-        return {"_sample": sample, "_status": NetworkStatus(self._status.margin, sample), "enabled": self.enabled}
+        return {"_sample": sample, "_status": NetworkStatus(self._status.margin, sample), "_enabled": self._enabled}
 
 
-class _PassEnd:
+class _Pass:
     """A hook on the model that tells its monitor, which it does not keep alive. Copies and pickles of it are dead."""
 
     def __init__(self, monitor: StatusMonitor | None = None) -> None:
         self._monitor = weakref.ref(monitor) if monitor is not None else None
 
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        monitor = self._monitor() if self._monitor is not None else None
-        if monitor is not None and not torch.compiler.is_compiling():
-            monitor._passed()
+    @property
+    def monitor(self) -> StatusMonitor | None:
+        """The living monitor, unless a graph is compiled: what is in there can't be counted."""
+        return None if self._monitor is None or torch.compiler.is_compiling() else self._monitor()
+
+    def __call__(self, *args: Any) -> None:
+        """Do nothing: this one is dead."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_PassEnd, ())
+        return (_Pass, ())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _PassEnd:
-        return _PassEnd()
-
-
-class _Watcher(Recorder):
-    """A recorder that no loss reads: it records without a graph, and only while one of its monitors counts."""
-
-    def __init__(self, model: nn.Module, capture: CaptureLike, *, skip_last: bool, unit_dim: int | None) -> None:
-        if unit_dim is not None and (not isinstance(unit_dim, int) or isinstance(unit_dim, bool) or unit_dim == 0):
-            raise ValueError(f"unit_dim must be an integer other than 0 (that of the samples), got {unit_dim!r}.")
-        targets = find_targets(model, capture)
-        drop_last = isinstance(capture, str) and capture == Capture.WEIGHTS and skip_last
-        if drop_last and len(targets) == 1:
-            raise ValueError(
-                f"nothing to capture in {type(model).__name__}: {targets[0].name!r} is its only Linear or Conv layer, "
-                "and skip_last leaves the last one out. Use skip_last=False."
-            )
-        super().__init__(Rule(), unit_dim, drop_last=drop_last)
-        self.users: weakref.WeakSet[StatusMonitor] = weakref.WeakSet()
-        self.handles = self.attach(model, targets)
-
-    def begin(self, module: nn.Module | None = None) -> None:
-        if any(monitor.enabled for monitor in self.users):
-            super().begin(module)
-            self._grad = False  # a reentrant checkpoint does no harm here
-
-    def take(self, read: Read, z: Tensor) -> None:
-        super().take(read, z.detach())
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Pass:
+        return _Pass()
 
 
-def _find(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
-    """The part of a model that has a live recorder, or else the model itself."""
-    hooks = [
-        (module, hook)
-        for module in model.modules()
-        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    ]
-    found = [(module, hook.recorder) for module, hook in hooks if isinstance(hook, _End) and hook.recorder is not None]
-    if len(found) > 1:
-        raise RuntimeError(
-            f"{len(found)} regularisers are attached to parts of this {type(model).__name__}. Make one StatusMonitor "
-            "for each of these parts."
-        )
-    if found:
-        return found[0]
-    if any(isinstance(hook, Hook) and hook.recorder is not None for _, hook in hooks):
-        raise RuntimeError(
-            f"this {type(model).__name__} is a part of a model that has a regulariser attached. Give that model to "
-            "StatusMonitor."
-        )
-    return model, None
+class _PassBegin(_Pass):
+    def __call__(self, *args: Any) -> None:
+        monitor = self.monitor
+        if monitor is not None:
+            monitor._settle()
 
 
-def _take_off(handle: RemovableHandle | None = None, own: _Watcher | None = None) -> None:
-    if handle is not None:
+class _PassEnd(_Pass):
+    def __call__(self, *args: Any) -> None:
+        monitor = self.monitor
+        if monitor is not None:
+            monitor._passed()
+
+
+def _no_weights(units: int, points: int) -> None:
+    """No loss is asked for."""
+
+
+def _take_off(handles: list[RemovableHandle], own: Watcher | None = None) -> None:
+    for handle in handles:
         handle.remove()
     if own is not None and not list(own.users):  # in a list are the living alone
-        for each in own.handles:
-            each.remove()
+        for handle in own.handles:
+            handle.remove()
 
 
 def _clear_dead(module: nn.Module) -> None:
     """Take off what a deep copy or a pickle brought along."""
-    for key, hook in list(module._forward_hooks.items()):
-        if isinstance(hook, _PassEnd) and (hook._monitor is None or hook._monitor() is None):
-            module._forward_hooks.pop(key)
+    for table in (module._forward_pre_hooks, module._forward_hooks):
+        for key, hook in list(table.items()):
+            if isinstance(hook, _Pass) and hook.monitor is None:
+                table.pop(key)
 
 
 def _nothing() -> None:
@@ -385,7 +387,8 @@ def _nothing() -> None:
 def _restore(state: dict[str, Any]) -> StatusMonitor:
     monitor = StatusMonitor.__new__(StatusMonitor)
     monitor.__dict__.update(state, _own=None, _recorder=_nothing, _root=_nothing, _points=0, _seen=0, _missed=0)
+    monitor._finished = None
     monitor._device = torch.device("cpu")
-    monitor._finalizer = weakref.finalize(monitor, _take_off)
+    monitor._finalizer = weakref.finalize(monitor, _take_off, [])
     monitor._finalizer.atexit = False
     return monitor

@@ -18,7 +18,7 @@ from jumpstart.extrema import Extrema
 from jumpstart.sample import PointSample
 from jumpstart.status import Status, status_of
 
-WAITING = 128 * 1024
+WAITING = 64 * 1024
 """Pairs of a point and a layer that may wait."""
 LEAST = 2048
 """What any batch counts for, on top of its pairs."""

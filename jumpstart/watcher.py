@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from jumpstart import recorder
 from jumpstart.capture import Capture, CaptureLike, find_targets
-from jumpstart.options import Rule
+from jumpstart.internals import transformed
+from jumpstart.options import After, Rule
 from jumpstart.recorder import Hook, Read, Recorder, _End
 
 
@@ -50,7 +52,12 @@ class Watcher(Recorder):
 
     def take(self, read: Read, z: Tensor) -> None:
         """Note one preactivation without its graph."""
-        super().take(read, z.detach())
+        usual = read.after is After.READS and not self._probing and z.numel() <= recorder.SMALL  # type: ignore[attr-defined]
+        if not usual or z.is_inference() or transformed():
+            super().take(read, z.detach())
+        else:  # the same in fewer steps
+            self._waiting.append((len(self._calls), z.detach(), z._version))
+            self._calls.append(read)
 
 
 def find_recorder(model: nn.Module) -> tuple[nn.Module, Recorder | None]:

@@ -189,6 +189,8 @@ def test_only_passes_that_count_are_counted() -> None:
         monitor.enabled = True
         model(torch.randn(4, 3))
         with monitor.pause():
+            pass
+        with monitor.pause():
             model(torch.randn(5, 3))
         assert monitor.points == 4
         with monitor.recording():

@@ -35,6 +35,11 @@ class Drawn:
         patch.setattr(status_plot, "save_figure", lambda figure, path: self.saved.append(path))
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # the default place of status.npz
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
     return Drawn(monkeypatch)

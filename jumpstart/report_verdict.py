@@ -333,6 +333,11 @@ def _advice(run: RunRecord, health: Health) -> list[str]:
         advice.append(f"Continue from its last checkpoint: {resume}")
     if health.works is False and not _sick(health) and health.dead is not None:
         advice.append("Units and points are alive, so the reason is elsewhere: try another lr, and look at the data.")
+    elif health.works and max(health.dead or 0.0, health.linear or 0.0) <= SICK < (health.blocked or 0.0):
+        advice.append(
+            "Earlier layers have nothing more to learn from the points that die. If the accuracy is good enough, leave "
+            f"it so. {_more_jumpstart(run)}"
+        )
     elif _sick(health):
         advice.append(_more_jumpstart(run))
     elif health.dead:

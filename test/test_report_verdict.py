@@ -187,6 +187,15 @@ def test_advice_knows_the_weight(config: dict[str, Any], advice: str) -> None:
     assert advice in verdict.advice[0]
 
 
+def test_points_that_die_in_a_network_that_works_are_no_alarm() -> None:
+    run = record(
+        history=history(["nn", "nn"], [1, 1], ["nd", "nn"]), summary=balanced(), metrics=metrics(val_acc=[0.5, 1.0])
+    )
+    verdict = judge(run)
+    assert verdict.headline == "Training works, but 50.0 % of the points are dead in some layer."
+    assert verdict.advice[0].startswith("Earlier layers have nothing more to learn from the points that die.")
+
+
 def test_figures_alone_have_a_verdict_too() -> None:
     columns = metrics(val_acc=[0.9, 0.9], val_unit_dead_ratio=[0.5, 0.5], val_unit_linear_ratio=[0.1, 0.0])
     verdict = judge(record(summary=balanced(), metrics=columns, config={"lambda_": 0.0, "plot_status": False}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     report.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
     report.add_argument("--output", metavar="FILE", help="the page that compares several runs (default: compare.html)")
+    doctor = commands.add_parser(
+        "doctor",
+        help="look at a model: what Jumpstart reads in it, who is dead, what a step costs, what to do",
+        description="Look at a model. Exit status 0, 1 where nothing can be read in it, 2 on an error.",
+        allow_abbrev=False,
+    )
+    doctor.add_argument("model", metavar="MODEL", help="package.module:name, a checkpoint, or a run directory")
+    doctor.add_argument("--kwargs", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
+    doctor.add_argument("--data", default="random", metavar="NAME", help="a data set of this project, or random")
+    doctor.add_argument("--input-shape", type=_shape, metavar="N,N,N", help="of one random sample (default: guessed)")
+    doctor.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
+    doctor.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and data (default: 0)")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    return _report(report, options)
+    return _report(report, options) if options.command == "report" else _doctor(doctor, options)
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -55,6 +70,41 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     except OSError as error:
         parser.error(f"the report can't be written: {error}")
     return 0
+
+
+def _doctor(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    import torch
+
+    from jumpstart.doctor import DoctorError, examine
+    from jumpstart.doctor_load import load_patient, parse_kwargs
+    from jumpstart.doctor_text import describe
+
+    try:
+        # What a model prints while it is made or run is none of the result.
+        with contextlib.redirect_stdout(sys.stderr), torch.random.fork_rng():
+            torch.manual_seed(options.seed)
+            patient = load_patient(options.model, parse_kwargs(options.kwargs))
+            found = examine(
+                patient,
+                data=options.data,
+                input_shape=options.input_shape,
+                batch_size=options.batch_size,
+                seed=options.seed,
+            )
+    except DoctorError as error:
+        parser.error(str(error))
+    _write((json.dumps(found, indent=2, allow_nan=False) if options.json else describe(found)) + "\n")
+    return 0 if found["captured"] else 1
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between, such as 3,224,224, got {text!r}.")
+    return shape
 
 
 def _write(text: str) -> None:

@@ -192,7 +192,11 @@ def _units(history: StatusHistory, code: Status) -> Finding:
     total, now = marked.shape[1], int(marked[-1].sum())
     word = LABELS[code]
     recovered = int((marked.any(axis=0) & ~marked[-1]).sum())
-    again = f" {number(recovered, 'unit')} {_were(recovered)} {word} at some time before." if recovered else ""
+    again = (
+        f" {number(recovered, 'unit')} {_are(recovered, 'was', 'were')} {word} at some time before."
+        if recovered
+        else ""
+    )
     if not now:
         return Finding(Tone.GOOD, f"No unit is {word} at the end.{again}")
     begins, layer = since(marked), layer_of_unit(history)
@@ -240,7 +244,7 @@ def _points(history: StatusHistory, skips: bool) -> Finding:
         reached = f"{layer_words(range(int((counts == points).sum())))} from any of {drawn}"
     else:
         reached = f"layer 1 from {blocked:,} of {drawn}"
-    text = f"No gradient reaches {reached} since epoch {began:,}: {_they(blocked)} in {where}."
+    text = f"No gradient reaches {reached} since epoch {began:,}: {_are(blocked, 'it dies', 'they die')} in {where}."
     if skips:
         text += " The skip connections may carry some of it past these layers."
     return Finding(Tone.BAD if blocked > SICK * points else Tone.WARN, text)
@@ -389,13 +393,5 @@ def _listed(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _they(count: int) -> str:
-    return "it dies" if count == 1 else "they die"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
+def _are(count: int, one: str = "is", more: str = "are") -> str:
+    return one if count == 1 else more

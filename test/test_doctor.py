@@ -81,6 +81,7 @@ class Restless(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.steps = self.steps + 1
+        self.body[2].train(not self.body[2].training)
         random.random()
         np.random.rand()
         return self.body(x)

@@ -78,7 +78,7 @@ def _flat(records: Sequence[Extrema]) -> tuple[Tensor, Tensor]:
     """(2, U) in the order of calls, which no grouping changes, and (2, P) in the order of the records."""
     home = records[0].unit.device
     dtype = torch.float64 if any(record.unit.dtype == torch.float64 for record in records) else torch.float32
-    calls = [(position, reach) for record in records for position, reach in zip(record.order, record.unit.unbind(1))]
+    calls = [call for record in records for call in zip(record.order, record.unit.unbind(1), strict=True)]
     units = [reach.to(home, dtype) for _, reach in sorted(calls, key=lambda call: call[0])]
     points = [record.point.flatten(1).to(home, dtype) for record in records]
     return torch.cat(units, 1), torch.cat(points, 1)

@@ -117,7 +117,7 @@ def in_ranks(work: Callable[..., Any], *args: Any, timeout: float = 120, count: 
         end = time.monotonic() + timeout
         try:
             while ranks:
-                ready = wait(list(ranks), max(0.0, end - time.monotonic()))
+                ready: list[Any] = wait(list(ranks), max(0.0, end - time.monotonic()))
                 assert ready, f"ranks {sorted(ranks.values())} were not done after {timeout} seconds"
                 for receive in ready:
                     rank = ranks.pop(receive)

@@ -73,9 +73,8 @@ def together(name: str, dtype: torch.dtype, ratio: float, **options: Any) -> Ste
 
 # In float32, sums over the 2100 rows of the large batch are not exact to 1e-6, on one rank or on two.
 CASES = [
-    case
-    for case in itertools.product(KINDS, (torch.float64, torch.float32), list(Aggregate), (0.5, 0.3))
-    if case[:2] != ("large-batch", torch.float32)
+    *itertools.product(KINDS, [torch.float64], Aggregate, [0.5, 0.3]),
+    *itertools.product(("dense", "conv2d-inplace", "residual", "zeros"), [torch.float32], Aggregate, [0.5, 0.3]),
 ]
 
 

@@ -138,7 +138,8 @@ def scan(
 ) -> tuple[Tensor, Tensor, list[Entries], kernel.Places | None]:
     """Unit reach (2, C), point reach (2, P) and where they are attained, of one tensor.
 
-    As entries, or as the kernel says. Every block (sample, unit) is reduced first; only the blocks that hold an extremum are looked into again.
+    As entries, or as the kernel says. Every block (sample, unit) is reduced first; only the blocks that hold an
+    extremum are looked into again.
     """
     layout = kernel.layout_of(z, unit_dim, rule) if kernel.quick_for_large() else None
     if layout is not None:

@@ -215,14 +215,14 @@ def _bands(
 ) -> tuple[canvas.Codes, list[float], bool]:
     """The picture of all layers, one pixel a code; the middle of each layer; whether every unit has a line."""
     layers = len(sizes)
-    gap = 0 if layers == 1 else 2 if layers <= 60 else 1
+    gap = 0 if layers == 1 else 2 if layers <= 20 else 1
     room = _MOST_LINES - gap * (layers - 1)
     in_cells = int(sizes.sum()) <= room
     if in_cells:
         cell = min(_CELL, max(1, 450 // int(sizes.sum())))
         heights = sizes * cell
     else:
-        heights = np.full(layers, max(3, min(300, max(6, room // layers), 1500 // layers)))
+        heights = np.full(layers, max(3, min(300, max(8, room // layers), 1500 // layers)))
     image = np.full((heights.sum() + gap * (layers - 1), len(shown)), -1, dtype=np.int8)
     middles, top, first = [], 0, 0
     for size, height in zip(sizes.tolist(), heights.tolist(), strict=True):

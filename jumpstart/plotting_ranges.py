@@ -73,7 +73,7 @@ def plot_ranges(
     units = int(counts.sum())
     title = title or f"Preactivations of {canvas.number(units, 'unit')} in {canvas.number(layers, 'layer')}"
 
-    across = min(0.45, canvas.MAP_WIDTH / layers)
+    across = min(1.2, max(0.45, 4.5 / layers), canvas.MAP_WIDTH / layers)
     width = across * layers
     ticks, texts, label, depth = canvas.layer_ticks(layer_names, layers, across)
     labels = canvas.count_labels(counts)
@@ -157,17 +157,18 @@ def _draw_layers(
     whole = [[(place, low), (place, high)] for place, (low, high) in zip(places, ends, strict=True)]
     axes.add_collection(LineCollection(whole, colors=_WHOLE, linewidths=1.2, zorder=2))
     bar = min(2.0, max(0.6, 6 * across))
-    for values, colour in ((largest, _LARGEST), (smallest, _SMALLEST)):
+    # Side by side: in a dead network they are the same but for a little.
+    for values, colour, left, right in ((largest, _LARGEST, -0.42, -0.03), (smallest, _SMALLEST, 0.03, 0.42)):
         low, middle, high = np.array([np.quantile(layer, _QUANTILES) for layer in values]).T
         corners = [
-            [(x - 0.35, a), (x + 0.35, a), (x + 0.35, b), (x - 0.35, b)]
+            [(x + left, a), (x + right, a), (x + right, b), (x + left, b)]
             for x, a, b in zip(places, low, high, strict=True)
         ]
         # The edge keeps a box visible whose units are all alike.
         axes.add_collection(
             PolyCollection(corners, facecolors=colour, edgecolors=colour, alpha=0.55, linewidths=0.8, zorder=3)
         )
-        medians = [[(x - 0.4, y), (x + 0.4, y)] for x, y in zip(places, middle, strict=True)]
+        medians = [[(x + left, y), (x + right, y)] for x, y in zip(places, middle, strict=True)]
         axes.add_collection(LineCollection(medians, colors=colour, linewidths=bar, zorder=4))
 
 
@@ -179,7 +180,7 @@ def _scale(axes: Axes, largest: Sequence[canvas.Floats], smallest: Sequence[canv
         axes.set_ylim(low * 1.6, high * 1.6)
         axes.yaxis.set_major_locator(FixedLocator(_powers(low * 1.6, high * 1.6, margin)))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
+        axes.yaxis.set_major_formatter(FuncFormatter(_power_text))
     else:
         room = 0.06 * (high - low)
         axes.set_ylim(low - room, high + room)
@@ -188,6 +189,12 @@ def _scale(axes: Axes, largest: Sequence[canvas.Floats], smallest: Sequence[canv
         axes.axhline(side, color="#444444", linewidth=0.9, linestyle=(0, (4, 3)), zorder=5)
     axes.grid(axis="y", alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _power_text(value: float, _: int | None) -> str:
+    power = round(math.log10(abs(value))) if value else 0
+    text = f"{abs(value):g}" if -3 < power < 4 else f"1e{power}"
+    return f"\N{MINUS SIGN}{text}" if value < 0 else text
 
 
 def _powers(low: float, high: float, margin: float) -> list[float]:

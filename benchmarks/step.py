@@ -31,7 +31,6 @@ from jumpstart import JumpstartRegularization, kernel
 from jumpstart.capture import is_activation
 
 LAMBDA = 0.01
-Step = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -163,29 +162,36 @@ def ways() -> dict[str, Callable[[nn.Module], Bare]]:
     return found
 
 
+class Step:
+    """One training step of one way: call it."""
+
+    def __init__(self, way: Bare, case: Case, x: Tensor, y: Tensor) -> None:
+        self.way, self.x, self.y = way, x, y
+        self.optimizer = case.optimizer(way.model.parameters())
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The whole loss."""
+        loss = F.cross_entropy(self.way.model(x), y)
+        penalty = self.way.loss
+        return loss if penalty is None else loss + LAMBDA * penalty
+
+    def __call__(self) -> None:
+        with kernel_is(getattr(self.way, "compiled_kernel", False)):
+            loss = self.forward(self.x, self.y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+
+
 def make_steps(case: Case) -> dict[str, Step]:
     """One training step of every way, all from the same weights."""
+    model, x, y = _start(case)
+    return {name: Step(way(copy.deepcopy(model)), case, x, y) for name, way in ways().items()}
+
+
+def _start(case: Case) -> tuple[nn.Module, Tensor, Tensor]:
     torch.manual_seed(0)
-    model, x = case.make(), torch.randn(case.shape)
-    y = torch.randint(case.classes, (case.shape[0],))
-    return {name: _step(way(copy.deepcopy(model)), case, x, y) for name, way in ways().items()}
-
-
-def _step(way: Bare, case: Case, x: Tensor, y: Tensor) -> Step:
-    model = way.model
-    optimizer = case.optimizer(model.parameters())
-
-    def step() -> None:
-        with kernel_is(getattr(way, "compiled_kernel", False)):
-            loss = F.cross_entropy(model(x), y)
-            penalty = way.loss
-            if penalty is not None:
-                loss = loss + LAMBDA * penalty
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    return step
+    return case.make(), torch.randn(case.shape), torch.randint(case.classes, (case.shape[0],))
 
 
 def kernel_is(on: bool) -> contextlib.AbstractContextManager[object]:
@@ -215,7 +221,8 @@ def time_ratios(steps: dict[str, Step], rounds: int, repeat: int) -> dict[str, l
 
 
 def peak_bytes(step: Step) -> int:
-    """The most memory that the tensors of one step hold at a time, beyond what was there before."""
+    """The most memory that the tensors of one step hold at a time, beyond weights and what the optimiser keeps."""
+    step.optimizer.zero_grad()  # the gradients of the step before are no part of this one
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     results = profile.profiler.kineto_results  # type: ignore[union-attr]
@@ -229,34 +236,13 @@ def peak_bytes(step: Step) -> int:
 
 def compiled_ratio(rounds: int) -> list[float]:
     """The MLP of 50 layers, bare and with Jumpstart, each forward pass and loss compiled as a whole."""
-    torch.manual_seed(0)
     case = CASES["mlp 50x4, batch 256"]
-    model, x = case.make(), torch.randn(case.shape)
-    y = torch.randint(case.classes, (case.shape[0],))
-    steps: dict[str, Step] = {}
-    for name in ("bare", "jumpstart"):
-        twin = copy.deepcopy(model)
-        way = Bare(twin) if name == "bare" else Jumpstart(twin, compiled_kernel=False)
-        steps[name] = _compiled_step(way, case, x, y)
+    model, x, y = _start(case)
+    steps = {}
+    for name, way in (("bare", Bare), ("jumpstart", lambda model: Jumpstart(model, compiled_kernel=False))):
+        steps[name] = Step(way(copy.deepcopy(model)), case, x, y)
+        steps[name].forward = torch.compile(steps[name].forward, fullgraph=True)  # type: ignore[method-assign]
     return time_ratios(steps, rounds, case.steps)["jumpstart"]
-
-
-def _compiled_step(way: Bare, case: Case, x: Tensor, y: Tensor) -> Step:
-    optimizer = case.optimizer(way.model.parameters())
-
-    @torch.compile(fullgraph=True)
-    def forward(x: Tensor, y: Tensor) -> Tensor:
-        loss = F.cross_entropy(way.model(x), y)
-        penalty = way.loss
-        return loss if penalty is None else loss + LAMBDA * penalty
-
-    def step() -> None:
-        loss = forward(x, y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 # Reporting ----------------------------------------------------------------------------------------

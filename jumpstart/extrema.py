@@ -30,7 +30,11 @@ from jumpstart.plain import any_of, record_dtype, reduce_plainly
 Weights: TypeAlias = kernel.Weights
 NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
 SMALL = 128 * 1024
-"""Elements up to which a preactivation waits, and beyond which a group is cut: larger buffers page-fault."""
+"""Elements up to which a preactivation waits."""
+SMALL_COPY = 16 * 1024
+"""The same for one that would wait as a copy, since what follows may write into it."""
+GROUP = 256 * 1024
+"""Elements that are reduced together: more take longer, since their copies no longer stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +170,7 @@ def tap(
         out, unit, point = _Tap.apply(z, rule, unit_dim, after or After.UNKNOWN)
     else:
         out = z
-        unit, point, _ = _scan(z, rule, unit_dim, locate=False)
+        unit, point, *_ = _scan(z, rule, unit_dim, locate=False)
     return out, Extrema((name,), (order,), unit.unsqueeze(1), point.unsqueeze(1), z.shape[0])
 
 
@@ -187,17 +191,17 @@ class _Reduce(torch.autograd.Function):
             locate = any(ctx.needs_input_grad)
             unit, point, paid, ctx.at = kernel.reduce(tensors, ctx.layout, rule.margin, weights, locate=locate)
             ctx.like = tensors[0].shape, tensors[0].stride()
-            return unit, point, torch.tensor(paid, dtype=unit.dtype)
+            return unit, point, paid
         stacked = torch.stack(tensors)
         batch = stacked.shape[1]
         by_unit = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
         # (L, C, N * S): both reductions run over long rows, whatever the width.
         z = by_unit.flatten(2).contiguous()
         calls, units, places = z.shape
-        windows = _window_extrema(z)
+        windows = _window_extrema(z) if places >= LONG else None
         unit, place = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
         for side, extreme in enumerate((torch.amax, torch.amin)):
-            extreme(windows[side], 2, out=unit[side])
+            extreme(z if windows is None else windows[side], 2, out=unit[side])
             extreme(z, 1, out=place[side])
         unit[1].neg_(), place[1].neg_()
         spread = places != batch and rule.point is PointMode.SAMPLE
@@ -214,9 +218,12 @@ class _Reduce(torch.autograd.Function):
         if ctx.layout is not None:
             shape, stride = ctx.like
             calls, dtype = ctx.at[0].shape[1], torch.float64 if ctx.layout.double else torch.float32
-            rows = torch.zeros(calls, shape.numel(), dtype=dtype).unbind()
+            grads_of = torch.zeros(calls, *shape, dtype=dtype)
+            if grads_of[0].stride() != stride:  # channels last
+                grads_of = grads_of.as_strided(grads_of.shape, (shape.numel(), *stride))
+            rows = grads_of.unbind()
             kernel.spread(rows, ctx.layout, ctx.at, reach_grads, paid_grad, ctx.weights)
-            return *nothing, *[row.as_strided(shape, stride) for row in rows]
+            return *nothing, *rows
         z, windows, *reaches = ctx.saved_tensors
         calls, units, batch, *_ = ctx.shape
         sides = ctx.weights[:2], ctx.weights[2:]
@@ -234,7 +241,7 @@ class _Reduce(torch.autograd.Function):
             row_grad = torch.zeros_like(rows)
             _route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
             grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
-        if unit_grad is not None and ctx.rule.ties is Ties.SINGLE:
+        if unit_grad is not None and ctx.rule.ties is Ties.SINGLE and windows is not None:
             _route_to_first(grad, z, windows, unit, unit_grad)
         elif unit_grad is not None:
             _route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
@@ -245,11 +252,14 @@ class _Reduce(torch.autograd.Function):
 def _one_layout(tensors: Sequence[Tensor], unit_dim: int, rule: Rule) -> kernel.Layout | None:
     """The kernel's layout, if all the tensors have it: they have one shape and dtype."""
     layout = kernel.layout_of(tensors[0], unit_dim, rule)
-    if layout is not None:
+    if layout is None:
+        return None
+    if tensors[0].is_contiguous():
+        alike = all(type(z) is Tensor and z.is_contiguous() for z in tensors)
+    else:
         stride = tensors[0].stride()
-        if any(type(z) is not Tensor or z.stride() != stride for z in tensors):
-            return None
-    return layout
+        alike = all(type(z) is Tensor and z.stride() == stride for z in tensors)
+    return layout if alike else None
 
 
 def _pay(reaches: tuple[Tensor, Tensor], weights: Weights, margin: float) -> Tensor:
@@ -272,23 +282,23 @@ def _reach_grad(
     """The whole gradient of a reach: its own, and that of what its hinges pay."""
     if paid_grad is None or weights == (0.0, 0.0):
         return grad
-    slopes = torch.empty_like(reach)
-    torch.lt(reach, margin, out=slopes)
-    slopes *= paid_grad
-    for side, weight in zip(slopes, weights, strict=True):
-        side *= -weight
+    slopes = torch.lt(reach, margin, out=torch.empty_like(reach))
+    positive, negative = weights
+    slopes *= paid_grad * -positive
+    if negative != positive:
+        slopes[1] = torch.lt(reach[1], margin) * (paid_grad * -negative)
     return slopes if grad is None else slopes.add_(grad)
 
 
 WINDOW = 64
 """Entries of a row that are reduced together: the shortest run that ``amax`` does quickly on a CPU."""
+LONG = 1024
+"""Entries of a row from which on windows pay."""
 
 
 def _window_extrema(z: Tensor) -> Tensor:
     """(L, C, M) -> (2, L, C, W) maxima and minima of windows of each row, in order; the last two may overlap."""
     places = z.shape[2]
-    if places < 2 * WINDOW:
-        return torch.stack([z.amax(2, keepdim=True), z.amin(2, keepdim=True)])
     whole = places // WINDOW
     windows = z.new_empty(2, *z.shape[:2], -(-places // WINDOW))
     for side, extreme in enumerate((torch.amax, torch.amin)):
@@ -302,9 +312,8 @@ def _route_to_first(grad: Tensor, z: Tensor, windows: Tensor, reach: Tensor, rea
     """Add to ``grad`` (L, C, M) what the extrema of rows send to the first entry that attains them."""
     places = z.shape[2]
     extremum = torch.stack([reach[0], -reach[1]]).unsqueeze(3)  # (2, L, C, 1)
-    size = places if windows.shape[3] == 1 else WINDOW
-    start = (windows == extremum).to(torch.uint8).argmax(3, keepdim=True).mul_(WINDOW).clamp_(max=places - size)
-    offsets = torch.arange(size, device=z.device)
+    start = (windows == extremum).to(torch.uint8).argmax(3, keepdim=True).mul_(WINDOW).clamp_(max=places - WINDOW)
+    offsets = torch.arange(WINDOW, device=z.device)
     inside = z.unsqueeze(0).expand(2, *z.shape).gather(3, start + offsets)
     at = start + (inside == extremum).to(torch.uint8).argmax(3, keepdim=True)
     at += places * torch.arange(reach[0].numel(), device=z.device).view(*reach.shape[1:], 1)
@@ -316,9 +325,14 @@ def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int,
     """Add to ``grad`` (L, A, B) what the extrema over ``dim`` send to the entries of ``z`` that attain them."""
     attained = torch.empty_like(z)
     for extremum, weight in ((reach[0], reach_grad[0]), (-reach[1], -reach_grad[1])):
+        if ties is Ties.SINGLE and dim == 2:
+            # Where a network has collapsed, all entries of a row are equal: the first is found at once.
+            at_once = torch.eq(z[:, :, 0], extremum, out=torch.empty_like(extremum)).mul_(weight)
+            grad[:, :, 0] += at_once
+            weight = weight - at_once
         # A comparison into floats is ten times as fast on a CPU as one into booleans.
         torch.eq(z, extremum.unsqueeze(dim), out=attained)
-        if ties is Ties.SINGLE and not _no_ties(attained, extremum):
+        if ties is Ties.SINGLE and not _no_ties(attained, weight, dim):
             at = _first(attained, dim)
             grad.scatter_add_(dim, at.unsqueeze(dim), weight.unsqueeze(dim))
         elif ties is Ties.RANDOM:
@@ -328,9 +342,16 @@ def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int,
             grad.addcmul_(attained, share.unsqueeze(dim))
 
 
-def _no_ties(attained: Tensor, extremum: Tensor) -> bool:
-    """Whether every extremum is attained once. Not asked on an accelerator, which would have to be waited for."""
-    return attained.device.type == "cpu" and bool(attained.sum() == extremum.numel())
+def _no_ties(attained: Tensor, weight: Tensor, dim: int) -> bool:
+    """Whether no slice attains its extremum twice; of rows, none that still has a gradient to route.
+
+    Not asked on an accelerator, which would have to be waited for.
+    """
+    if attained.device.type != "cpu":
+        return False
+    if dim == 1:  # too many slices to look at each
+        return bool(attained.sum() == weight.numel())
+    return not bool(((attained.sum(2) > 1) & (weight != 0)).any())
 
 
 def _first(attained: Tensor, dim: int) -> Tensor:
@@ -367,9 +388,9 @@ class _Tap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, rule: Rule, unit_dim: int, after: After) -> tuple[Tensor, Tensor, Tensor]:
         alone()  # asked here, since a backward pass is no place to run another
-        unit, point, ctx.entries = _scan(z, rule, unit_dim)
-        ctx.unit_dim, ctx.like = unit_dim, (z.shape, z.dtype, z.device)
         ctx.set_materialize_grads(False)
+        ctx.rule, ctx.unit_dim, ctx.like = rule, unit_dim, (z.shape, z.dtype, z.device)
+        unit, point, ctx.entries, ctx.at = _scan(z, rule, unit_dim)
         if after is After.WRITES:
             ctx.mark_dirty(z)
             return z, unit, point
@@ -385,24 +406,38 @@ class _Tap(torch.autograd.Function):
         else:
             # Somebody else may hold it: a residual sum hands the same gradient to both its terms.
             grad = through if holders(through) == alone() else through.clone()
+        entries = ctx.entries
+        if ctx.at is not None:
+            layout = kernel.layout_of(grad, ctx.unit_dim, ctx.rule)
+            if layout is not None:
+                reaches = [None if reach is None else reach.unsqueeze(1) for reach in reach_grads]
+                kernel.spread([grad], layout, ctx.at, reaches, None, NO_WEIGHTS)
+                return grad, None, None, None
+            entries = _entries_at(ctx.at, shape, ctx.unit_dim)
         by_unit = grad.movedim(ctx.unit_dim, 1)
-        for entries in ctx.entries:
-            reach_grad = reach_grads[entries.kind]
+        for found in entries:
+            reach_grad = reach_grads[found.kind]
             if reach_grad is None:
                 continue
-            value = reach_grad[entries.side][entries.slice] * (1 - 2 * entries.side)
-            value = value if entries.share is None else value * entries.share
-            sample, unit, position = entries.at
+            value = reach_grad[found.side][found.slice] * (1 - 2 * found.side)
+            value = value if found.share is None else value * found.share
+            sample, unit, position = found.at
             space = torch.unravel_index(position, by_unit.shape[2:]) if by_unit.dim() > 2 else ()
             by_unit.index_put_((sample, unit, *space), value.to(dtype), accumulate=True)
         return grad, None, None, None
 
 
-def _scan(z: Tensor, rule: Rule, unit_dim: int, *, locate: bool = True) -> tuple[Tensor, Tensor, list[_Entries]]:
-    """Unit reach (2, C), point reach (2, P) and where they are attained, of one tensor.
+def _scan(
+    z: Tensor, rule: Rule, unit_dim: int, *, locate: bool = True
+) -> tuple[Tensor, Tensor, list[_Entries], kernel.Places | None]:
+    """Unit reach (2, C), point reach (2, P) and where they are attained, of one tensor: as entries, or as the kernel says.
 
     Every block (sample, unit) is reduced first; only the blocks that hold an extremum are looked into again.
     """
+    layout = kernel.layout_of(z, unit_dim, rule) if kernel.quick_for_large() else None
+    if layout is not None:
+        unit, point, _, at = kernel.reduce([z], layout, rule.margin, NO_WEIGHTS, locate=locate)
+        return unit.squeeze(1), point.squeeze(1), [], at
     z = z.detach().movedim(unit_dim, 1)
     dtype = record_dtype(z.dtype)
     space = tuple(range(2, z.dim()))
@@ -417,7 +452,21 @@ def _scan(z: Tensor, rule: Rule, unit_dim: int, *, locate: bool = True) -> tuple
         for kind, value in enumerate((units[side], points[side])):
             entries += _locate(z, block[side], value, kind, side, rule)
     unit, point = (torch.stack([pair[0], -pair[1]]).to(dtype) for pair in (units, points))
-    return unit, point, entries
+    return unit, point, entries, None
+
+
+def _entries_at(at: kernel.Places, shape: torch.Size, unit_dim: int) -> list[_Entries]:
+    """The kernel's places, for a gradient that it can't write into."""
+    units, places = shape[unit_dim], shape.numel() // (shape[0] * shape[unit_dim])
+    entries = []
+    for kind in (0, 1):
+        for side in (0, 1):
+            (index,) = (at[kind][side, 0] >= 0).nonzero(as_tuple=True)
+            where = at[kind][side, 0][index].long()
+            entries.append(
+                _Entries(kind, side, index, (where // (units * places), where // places % units, where % places))
+            )
+    return entries
 
 
 def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule: Rule) -> list[_Entries]:

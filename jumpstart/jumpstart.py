@@ -127,11 +127,11 @@ class JumpstartRegularization:
         recorder = self._live()
         if torch.compiler.is_compiling():  # a graph keeps no tensor of another step
             return self.penalty(self._records())
-        if self._loss is None or self._loss_of != (recorder.runs, recorder.calls):
+        if self._loss is None or self._loss_of != recorder.state:
             records = self._records()
             with in_graph(records[0].unit.device.type):
                 self._loss = self.penalty(records)
-            self._loss_of = (recorder.runs, recorder.calls)
+            self._loss_of = recorder.state
         return self._loss
 
     @property
@@ -142,9 +142,9 @@ class JumpstartRegularization:
             RuntimeError: As for :attr:`loss`.
         """
         recorder = self._live()
-        if self._extrema is None or self._extrema_of != (recorder.runs, recorder.calls):
+        if self._extrema is None or self._extrema_of != recorder.state:
             self._extrema = [record.detach() for record in self._records()]
-            self._extrema_of = (recorder.runs, recorder.calls)
+            self._extrema_of = recorder.state
         return list(self._extrema)
 
     @property

@@ -25,6 +25,8 @@
 #define WIDEST
 #endif
 
+#define INLINE static inline __attribute__((always_inline))
+
 typedef struct {
     Py_ssize_t n, c, s;
     int last; /* where S is 1, always */
@@ -78,20 +80,21 @@ static void **addresses(PyObject *list, Py_ssize_t *count)
             {point_at ? point_at + (i)*shape.n : NULL, point_at ? point_at + (calls + (i)) * shape.n : NULL},        \
     }
 
-/* reduce(tensors, n, c, s, last, double, margin, weights, unit, point, unit_at, point_at) -> the weighted hinges of all
-   reaches; unit and point are (2, L, C) and (2, L, N), weights are those of units and points, positive and negative. */
+/* reduce(tensors, n, c, s, last, double, margin, weights, unit, point, paid, unit_at, point_at): unit and point are
+   (2, L, C) and (2, L, N), paid is the weighted sum of all their hinges; weights are those of units and points, positive
+   and negative. */
 static PyObject *reduce(PyObject *module, PyObject *args)
 {
-    PyObject *list, *numbers[4];
+    PyObject *list, *numbers[5];
     Shape shape;
     int wide;
     double margin, weights[4], total = 0;
-    if (!PyArg_ParseTuple(args, "O!nnnppd(dddd)OOOO", &PyList_Type, &list, &shape.n, &shape.c, &shape.s, &shape.last,
+    if (!PyArg_ParseTuple(args, "O!nnnppd(dddd)OOOOO", &PyList_Type, &list, &shape.n, &shape.c, &shape.s, &shape.last,
                           &wide, &margin, &weights[0], &weights[1], &weights[2], &weights[3], &numbers[0], &numbers[1],
-                          &numbers[2], &numbers[3]))
+                          &numbers[2], &numbers[3], &numbers[4]))
         return NULL;
-    void *unit = address(numbers[0]), *point = address(numbers[1]);
-    int32_t *unit_at = address(numbers[2]), *point_at = address(numbers[3]);
+    void *unit = address(numbers[0]), *point = address(numbers[1]), *paid = address(numbers[2]);
+    int32_t *unit_at = address(numbers[3]), *point_at = address(numbers[4]);
     Py_ssize_t calls, blocks = shape.s > 1 ? shape.n : (shape.n + BLOCK - 1) / BLOCK;
     void **tensors = addresses(list, &calls);
     if (!tensors)
@@ -118,41 +121,47 @@ static PyObject *reduce(PyObject *module, PyObject *args)
             total += weights[k] * (wide ? hinges_double((double *)reach + from, count, margin)
                                         : hinges_float((float *)reach + from, count, (float)margin));
     }
+    if (wide)
+        *(double *)paid = total;
+    else
+        *(float *)paid = (float)total;
     Py_END_ALLOW_THREADS
     free(scratch);
     free(tensors);
-    return PyFloat_FromDouble(total);
+    Py_RETURN_NONE;
 }
 
-/* spread(tensors, n, c, s, last, double, per_call, at, grad, same, positive, negative): add the gradients `grad` of a
-   reach, (2, L, per_call), or -weight * same[0] where there is none, to the entries that attain it. */
+/* spread(tensors, n, c, s, last, double, unit_at, point_at, unit, point, paid, weights): add the gradients of the unit
+   reach, the point reach and what their hinges pay to the entries that attain the reach. */
 static PyObject *spread(PyObject *module, PyObject *args)
 {
-    PyObject *list, *numbers[3];
+    PyObject *list, *numbers[5];
     Shape shape;
     int wide;
-    double weights[2];
-    Py_ssize_t per_call, calls;
-    if (!PyArg_ParseTuple(args, "O!nnnppnOOOdd", &PyList_Type, &list, &shape.n, &shape.c, &shape.s, &shape.last, &wide,
-                          &per_call, &numbers[0], &numbers[1], &numbers[2], &weights[0], &weights[1]))
+    double weights[4];
+    Py_ssize_t calls;
+    if (!PyArg_ParseTuple(args, "O!nnnppOOOOO(dddd)", &PyList_Type, &list, &shape.n, &shape.c, &shape.s, &shape.last,
+                          &wide, &numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4], &weights[0],
+                          &weights[1], &weights[2], &weights[3]))
         return NULL;
-    const int32_t *at = address(numbers[0]);
-    void *grad = address(numbers[1]), *same = address(numbers[2]);
+    const int32_t *places[2] = {address(numbers[0]), address(numbers[1])};
+    void *grads[2] = {address(numbers[2]), address(numbers[3])}, *paid = address(numbers[4]);
     void **tensors = addresses(list, &calls);
     if (!tensors)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    for (int k = 0; k < 2; k++) {
-        double scale = same ? (wide ? *(double *)same : *(float *)same) * -weights[k] : 0;
-        for (Py_ssize_t i = 0; i < calls && (grad || scale != 0); i++) {
-            Py_ssize_t from = (k * calls + i) * per_call;
+    double slope = paid ? (wide ? *(double *)paid : *(float *)paid) : 0;
+    for (Py_ssize_t i = 0; i < calls; i++)
+        for (int k = 0; k < 4; k++) {
+            Py_ssize_t per_call = k < 2 ? shape.c : shape.n, from = ((k & 1) * calls + i) * per_call;
+            void *grad = grads[k >> 1];
+            const int32_t *at = places[k >> 1] + from;
+            double same = -weights[k] * slope;
             if (wide)
-                spread_double(tensors[i], shape, grad ? (double *)grad + from : NULL, scale, at + from, per_call, k);
+                spread_double(tensors[i], shape, grad ? (double *)grad + from : NULL, same, at, per_call, k & 1);
             else
-                spread_float(tensors[i], shape, grad ? (float *)grad + from : NULL, (float)scale, at + from, per_call,
-                             k);
+                spread_float(tensors[i], shape, grad ? (float *)grad + from : NULL, (float)same, at, per_call, k & 1);
         }
-    }
     Py_END_ALLOW_THREADS
     free(tensors);
     Py_RETURN_NONE;

@@ -106,14 +106,14 @@ def layout_of(z: Tensor, unit_dim: int, rule: Rule) -> Layout | None:
     return Layout(samples, units, places, units_last, z.dtype == torch.float64)
 
 
-def worth_it() -> bool:
+def quick_for_large() -> bool:
     """Whether one thread of the kernel beats all of torch's on a large tensor."""
     return torch.get_num_threads() <= _MOST_THREADS
 
 
 def reduce(
     tensors: Sequence[Tensor], layout: Layout, margin: float, weights: Weights, *, locate: bool
-) -> tuple[Tensor, Tensor, float, Places | None]:
+) -> tuple[Tensor, Tensor, Tensor, Places | None]:
     """The reach of every unit and point of L tensors of one layout, what they pay, and where they are attained.
 
     Args:
@@ -124,18 +124,19 @@ def reduce(
         locate: Whether the places are wanted.
 
     Returns:
-        Unit reach (2, L, C), point reach (2, L, N), the weighted sum of their hinges, and for units and points the flat
+        Unit reach (2, L, C), point reach (2, L, N), the weighted sum of their hinges (), and for units and points the flat
         [N][C][S] positions, int32, -1 for what reaches the margin.
     """
     calls, z = len(tensors), tensors[0]
     unit, point = z.new_empty(2, calls, layout.units), z.new_empty(2, calls, layout.samples)
-    at = None
+    paid, at, where = z.new_empty(()), None, (0, 0)
     if locate:
         at = torch.empty(unit.shape, dtype=torch.int32), torch.empty(point.shape, dtype=torch.int32)
-    paid: float = _kernel.reduce(
+        where = at[0].data_ptr(), at[1].data_ptr()
+    _kernel.reduce(
         [tensor.data_ptr() for tensor in tensors],
         layout.samples, layout.units, layout.places, layout.units_last, layout.double, margin, weights,
-        unit.data_ptr(), point.data_ptr(), at[0].data_ptr() if at else 0, at[1].data_ptr() if at else 0,
+        unit.data_ptr(), point.data_ptr(), paid.data_ptr(), *where,
     )  # fmt: skip
     return unit, point, paid, at
 
@@ -154,15 +155,11 @@ def spread(
         paid_grad: That of the sum of the hinges, a scalar.
         weights: Of the hinges.
     """
-    pointers = [tensor.data_ptr() for tensor in tensors]
-    for places, reach_grad, sides in zip(at, reach_grads, (weights[:2], weights[2:]), strict=True):
-        for grad, same in ((reach_grad, None), (None, paid_grad)):
-            if grad is None and same is None:
-                continue
-            # Kept by name: an address alone keeps nothing alive.
-            grad, same = (tensor if tensor is None else tensor.contiguous() for tensor in (grad, same))
-            _kernel.spread(
-                pointers, layout.samples, layout.units, layout.places, layout.units_last, layout.double,
-                places.shape[2], places.data_ptr(), 0 if grad is None else grad.data_ptr(),
-                0 if same is None else same.data_ptr(), *sides,
-            )  # fmt: skip
+    # Named here, since an address alone keeps nothing alive.
+    grads = [None if grad is None else grad.contiguous() for grad in (*reach_grads, paid_grad)]
+    addresses = [0 if grad is None else grad.data_ptr() for grad in grads]
+    _kernel.spread(
+        [tensor.data_ptr() for tensor in tensors],
+        layout.samples, layout.units, layout.places, layout.units_last, layout.double,
+        at[0].data_ptr(), at[1].data_ptr(), *addresses, weights,
+    )  # fmt: skip

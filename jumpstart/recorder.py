@@ -10,23 +10,24 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart import kernel
 from jumpstart.capture import Target, feeder_dim, first_tensor
-from jumpstart.extrema import SMALL, Extrema, Weights, extrema_of, tap
+from jumpstart.extrema import GROUP, SMALL, SMALL_COPY, Extrema, Weights, extrema_of, tap
 from jumpstart.internals import transformed
 from jumpstart.options import After, PointMode, Rule
 from jumpstart.penalty import count_slices
 
-Groups: TypeAlias = dict[tuple[Any, ...], list[tuple[int, Tensor]]]
-"""Positions in call order and tensors, by shape, dtype, device and dimension of the units."""
+Groups: TypeAlias = dict[tuple[Any, ...], tuple[list[int], list[Tensor]]]
+"""Positions in call order, and tensors, by shape, dtype, device and dimension of the units."""
 Weigh: TypeAlias = Callable[[int, int], Weights | None]
 
 
@@ -90,6 +91,7 @@ class Read(Hook):
         self.name, self.after = target.name, target.after
         self.fed = None if target.reads_input else feeder_dim(target.module)
         self.resolved = not target.reads_input
+        self.simple = False
 
 
 class _ReadInput(Read):
@@ -99,6 +101,18 @@ class _ReadInput(Read):
             return None
         if args:
             z = args[0]
+            # Most preactivations of a deep network simply wait. This is what `take` would do with them, said shortly.
+            if (
+                self.simple
+                and type(z) is Tensor
+                and z.numel() <= SMALL
+                and recorder.grad is torch.is_grad_enabled()
+                and not is_compiling()
+                and not z.is_inference()
+            ):
+                recorder.waiting.append((len(recorder.calls), z, z._version))
+                recorder.calls.append(self)
+                return None
             new = recorder.take(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))
             return None if new is None else ((new, *args[1:]), kwargs)
         key = next(iter(kwargs))
@@ -128,17 +142,24 @@ class Recorder:
         rule: How extrema are taken.
         unit_dim: The dimension of the units, None to find out.
         drop_last: Forget the preactivation that is called last (the output layer).
+
+    Attributes:
+        active: Whether a forward pass is going on.
+        runs: Forward passes so far.
+        grad: Whether gradients were enabled when the latest pass began.
+        calls: The reads of the latest pass, in their order.
+        waiting: Of those that wait: position in ``calls``, tensor, and its version where that can be told.
+        fed: Where the module that ran last puts its units, while that is still to be found out.
     """
 
     def __init__(self, rule: Rule, unit_dim: int | None, *, drop_last: bool) -> None:
         self.rule, self.unit_dim, self.drop_last = rule, unit_dim, drop_last
-        self.active = False
+        self.active = self.grad = False
         self.runs = 0
+        self.calls: list[Read] = []
+        self.waiting: list[tuple[int, Tensor, int | None]] = []
         self.fed: int | None = None
         self._depth = 0
-        self._grad = False
-        self._calls: list[Read] = []
-        self._waiting: list[tuple[int, Tensor, int | None]] = []  # position in call order, tensor, its version
         self._records: list[Extrema] = []
         self._names: list[str] = []
         self._named: list[Read] = []  # the calls that _names belongs to
@@ -183,7 +204,7 @@ class Recorder:
         if self._depth == 0:
             self.forget()
             self.active = True
-            self._grad = torch.is_grad_enabled()
+            self.grad = torch.is_grad_enabled()
             self.runs += 1
         self._depth += 1
 
@@ -194,7 +215,7 @@ class Recorder:
             return
         self.active = False
         self.fed = None
-        if not torch.compiler.is_compiling() and self._probing and all(read.resolved for read in self._unresolved):
+        if not is_compiling() and self._probing and all(read.resolved for read in self._unresolved):
             self._probing = False
             for handle in self._feeds:
                 handle.remove()
@@ -213,18 +234,19 @@ class Recorder:
 
     def take(self, read: Read, z: Tensor) -> Tensor | None:
         """Note one preactivation; the result, if any, goes on in its place."""
-        if self._probing and not read.resolved:
-            read.fed, read.resolved = self.fed, True
-        if self._grad and not torch.is_grad_enabled():
+        if not read.resolved:
+            read.fed, read.resolved = self.fed if self._probing else None, True
+            read.simple = read.after is After.READS
+        if self.grad and not torch.is_grad_enabled():
             _refuse_reentrant_checkpoint(read.name)
-        position = len(self._calls)
-        self._calls.append(read)
-        if z.numel() <= SMALL or transformed():
-            compiling = torch.compiler.is_compiling()
+        position = len(self.calls)
+        self.calls.append(read)
+        if z.numel() <= (SMALL if read.after is After.READS else min(SMALL, SMALL_COPY)) or transformed():
+            compiling = is_compiling()
             if read.after is not After.READS or (not compiling and z.is_inference()):
-                self._waiting.append((position, z.clone(), None))
+                self.waiting.append((position, z.clone(), None))
             else:
-                self._waiting.append((position, z, None if compiling else z._version))
+                self.waiting.append((position, z, None if compiling else z._version))
             return None
         _check(read.name, z)
         new, record = tap(
@@ -265,25 +287,25 @@ class Recorder:
 
     # After it ----------------------------------------------------------------------------------------------------
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """Changes whenever there is something new to read."""
+        return self.runs, len(self.calls)
+
     def forget(self) -> None:
         """Let go of every tensor."""
-        self._calls, self._waiting, self._records = [], [], []
-
-    @property
-    def calls(self) -> int:
-        """How many preactivations the latest pass has had so far."""
-        return len(self._calls)
+        self.calls, self.waiting, self._records = [], [], []
 
     @property
     def names(self) -> list[str]:
         """The calls of the latest pass in their order: ``layer``, then ``layer#2`` for the second call of a module."""
-        if self._calls != self._named:  # the same modules in the same order are the rule
+        if self.calls != self._named:  # the same modules in the same order are the rule
             seen: Counter[str] = Counter()
             self._names = []
-            for read in self._calls:
+            for read in self.calls:
                 seen[read.name] += 1
                 self._names.append(read.name if seen[read.name] == 1 else f"{read.name}#{seen[read.name]}")
-            self._named = list(self._calls)
+            self._named = list(self.calls)
         return self._names[:-1] if self.drop_last else self._names
 
     def read(self, weigh: Weigh) -> list[Extrema]:
@@ -296,22 +318,22 @@ class Recorder:
         names = self.names
         if self.drop_last:
             self._records = [record for record in self._records if record.order[0] < len(names)]
-        if self._waiting:
+        if self.waiting:
             groups = self._group(names)
-            self._waiting = []
+            self.waiting = []
             with in_graph("cpu"):
                 weights = weigh(*self._count_slices(groups))
-                for (*_, unit_dim), group in groups.items():
-                    self._records += self._reduce(group, names, unit_dim, weights)
+                for (*_, unit_dim), (positions, tensors) in groups.items():
+                    self._records += self._reduce(positions, tensors, names, unit_dim, weights)
         # A tapped call does not know yet that its module is called again.
         return [record if len(record.order) > 1 else record.named(names[record.order[0]]) for record in self._records]
 
     def _count_slices(self, groups: Groups) -> tuple[int, int]:
         units, points = count_slices(self._records)
-        for (shape, *_, unit_dim), group in groups.items():
-            units += len(group) * shape[unit_dim]
+        for (shape, *_, unit_dim), (_, tensors) in groups.items():
+            units += len(tensors) * shape[unit_dim]
             positions = shape.numel() // (shape[0] * shape[unit_dim]) if shape.numel() else 0
-            points += len(group) * shape[0] * (positions if self.rule.point is PointMode.LOCATION else 1)
+            points += len(tensors) * shape[0] * (positions if self.rule.point is PointMode.LOCATION else 1)
         return units, points
 
     def _group(self, names: list[str]) -> Groups:
@@ -319,8 +341,10 @@ class Recorder:
         groups: Groups = {}
         # Those of the tensor before: in a deep network mostly the same.
         shape: torch.Size | None = None
-        group: list[tuple[int, Tensor]] = []
-        for position, z, version in self._waiting:
+        dtype, device = torch.float32, None
+        positions: list[int] = []
+        tensors: list[Tensor] = []
+        for position, z, version in self.waiting:
             if position >= len(names):
                 continue
             if version is not None and version != z._version:
@@ -328,46 +352,46 @@ class Recorder:
                     f"the preactivation of {names[position]!r} was written into after it was captured, so its extrema "
                     "are lost. Work on a copy after the activation (x = x + y instead of x += y)."
                 )
-            like = group[0][1] if group else z
-            if z.shape != shape or len(shape) > 2 or z.dtype != like.dtype or z.device != like.device:
-                shape = z.shape
-                unit_dim = 1 if len(shape) == 2 else self._unit_dim(self._calls[position], z)
-                group = groups.setdefault((shape, z.dtype, z.device, unit_dim), [])
-            group.append((position, z))
+            if z.shape != shape or z.dtype != dtype or z.device != device or len(shape) > 2:
+                shape, dtype, device = z.shape, z.dtype, z.device
+                unit_dim = 1 if len(shape) == 2 else self._unit_dim(self.calls[position], z)
+                positions, tensors = groups.setdefault((shape, dtype, device, unit_dim), ([], []))
+            positions.append(position)
+            tensors.append(z)
         return groups
 
     def _reduce(
-        self, group: list[tuple[int, Tensor]], names: list[str], unit_dim: int, weights: Weights | None
+        self, positions: list[int], tensors: list[Tensor], names: list[str], unit_dim: int, weights: Weights | None
     ) -> list[Extrema]:
-        position, z = group[0]
-        _check(names[position], z)
+        z = tensors[0]
+        _check(names[positions[0]], z)
+        names = names if len(positions) == len(names) else [names[i] for i in positions]
         # The kernel needs no copies of the tensors, so that it needs no limit to them either.
         fits = kernel.layout_of(z, unit_dim, self.rule) is not None
-        size = len(group) if fits else max(1, SMALL // z.numel())
-        parts = [group[start : start + size] for start in range(0, len(group), size)]
+        size = len(tensors) if fits else max(1, GROUP // z.numel())
+        parts = [slice(start, start + size) for start in range(0, len(tensors), size)]
         return [
             extrema_of(
-                [z for _, z in part],
-                [names[i] for i, _ in part],
-                [i for i, _ in part],
-                unit_dim=unit_dim,
-                rule=self.rule,
-                weights=weights,
+                tensors[part], names[part], positions[part], unit_dim=unit_dim, rule=self.rule, weights=weights
             )
             for part in parts
         ]
 
 
-def in_graph(device: str) -> ExitStack:
+def in_graph(device: str) -> AbstractContextManager[object]:
     """A record must not depend on where it is read: keep the graph if there is one, and the precision."""
+    if is_compiling():
+        return nullcontext()
+    inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    autocast = torch.is_autocast_enabled(device)
+    if grad and not inference and not autocast:
+        return nullcontext()
     stack = ExitStack()
-    if torch.compiler.is_compiling():
-        return stack
-    if torch.is_inference_mode_enabled():
+    if inference:
         stack.enter_context(torch.inference_mode(False))
-    if not torch.is_grad_enabled():
+    if not grad:
         stack.enter_context(torch.enable_grad())
-    if torch.is_autocast_enabled(device):
+    if autocast:
         stack.enter_context(torch.autocast(device, enabled=False))
     return stack
 

@@ -74,6 +74,22 @@ def _seeds() -> None:
     torch.manual_seed(0)
 
 
+PATHS = ["waiting", "tapped", "waiting-kernel", "tapped-kernel"]
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """All ways to a record: as if every preactivation were small, or large; in PyTorch, or by the compiled kernel."""
+    from jumpstart import kernel
+
+    way, _, compiled = request.param.partition("-")
+    monkeypatch.setattr("jumpstart.recorder.SMALL", 10**9 if way == "waiting" else 0)
+    if compiled and not kernel.available():
+        pytest.skip(f"no kernel here; {kernel.description()}")
+    monkeypatch.setattr("jumpstart.kernel._off", not compiled)
+    yield way
+
+
 def _local(host: object) -> bool:
     name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
     return name in ("localhost", "::1", "0.0.0.0") or name.startswith("127.")

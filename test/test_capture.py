@@ -13,14 +13,6 @@ from torch import nn
 from jumpstart import JumpstartRegularization, register_activation
 
 
-@pytest.fixture(params=["waiting", "tapped"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to a record: as if every preactivation were small, or large."""
-    size = 10**9 if request.param == "waiting" else 0
-    monkeypatch.setattr("jumpstart.recorder.SMALL", size)
-    return request.param
-
-
 def test_layers_are_named_by_call() -> None:
     model, x = make("shared")
     with JumpstartRegularization(model) as jumpstart:

@@ -21,14 +21,6 @@ from jumpstart.options import Rule
 LAST = {"tokens": 2, "transformer": 2}  # the dimension of the units where it is not 1
 
 
-@pytest.fixture(params=["waiting", "tapped"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to a record: as if every preactivation were small, or large."""
-    size = 10**9 if request.param == "waiting" else 0
-    monkeypatch.setattr("jumpstart.recorder.SMALL", size)
-    return request.param
-
-
 def loss_and_grads(name: str, **options: object) -> tuple[float, list[torch.Tensor | None]]:
     model, x = make(name)
     x.requires_grad_()

@@ -21,6 +21,7 @@ from jumpstart.regions import Regions
 
 _SIDE = 450
 _LINE = np.array([40.0, 40.0, 40.0])
+_EDGE = "#111111"  # darker than every class, so that points show on their own region too
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "p")
 _PALEST, _STRONGEST = 0.2, 0.6
 
@@ -65,7 +66,7 @@ def animate_decision_regions(
     class_names: Sequence[str] | None = None,
     fps: float = 8.0,
 ) -> Path:
-    """Write decision regions over training as an animated GIF, which stays on its last frame for two seconds.
+    """Write decision regions over training as an animated GIF, which stays on its last frame for a second.
 
     It is written under a temporary name first, so that the file is whole at any moment. Writing takes about 1 MB of
     memory a frame.
@@ -104,7 +105,7 @@ def animate_decision_regions(
             image.set_data(_pixels(regions))
             text.set_text(f"Epoch {epoch:,}: {_title(regions)}")
             writer.grab_frame(facecolor="white")
-        for _ in range(round(2 * fps)):
+        for _ in range(round(fps)):
             writer.grab_frame(facecolor="white")
         writer.finish()
         temporary.replace(path)
@@ -157,8 +158,8 @@ def _draw(
     entries = [canvas.shorten(name, 14) for name in names]
     side = _SIDE / canvas.DPI
     longest = max(map(len, entries)) + 5
-    columns = max(1, min(len(entries), math.floor(side / canvas.CHARACTER / longest)))
-    extra = 0.2 * (math.ceil(len(entries) / columns) - 1)
+    lines = math.ceil(len(entries) / max(1, math.floor(side / canvas.CHARACTER / longest)))
+    columns, extra = math.ceil(len(entries) / lines), 0.2 * (lines - 1)
     figure, axes = canvas.new_axes(side, side, left=0.6, bottom=0.35, top=canvas.TOP + extra)
     steps = [(axis[-1] - axis[0]) / (len(axis) - 1) / 2 for axis in (regions.x, regions.y)]
     extent = (
@@ -175,8 +176,8 @@ def _draw(
                 marker="o" if index is None else _MARKERS[index],
                 markersize=size,
                 markerfacecolor="#FFFFFF" if index is None else CLASS_COLOURS[index],
-                markeredgecolor="#222222" if index is None else "#FFFFFF",
-                markeredgewidth=0.6,
+                markeredgecolor=_EDGE,
+                markeredgewidth=0.7,
             )
         )
     axes.set(xlim=extent[:2], ylim=extent[2:])
@@ -184,7 +185,7 @@ def _draw(
     canvas.add_title(figure, title)
     handles = [
         Line2D([], [], linestyle="", marker=_MARKERS[n], markersize=7, markerfacecolor=CLASS_COLOURS[n],
-               markeredgecolor="#FFFFFF", label=name)
+               markeredgecolor=_EDGE, label=name)
         if labels is not None else Patch(color=CLASS_COLOURS[n], label=name)
         for n, name in enumerate(entries)
     ]  # fmt: skip

@@ -84,7 +84,7 @@ def find_regions(
     points: Any = None,
     *,
     limits: Limits | None = None,
-    resolution: int = 300,
+    resolution: int = 450,
     capture: CaptureLike = Capture.ACTIVATIONS,
     logits: Callable[[Any], Tensor] | None = None,
 ) -> Regions:
@@ -150,7 +150,7 @@ class DecisionRegions:
     """Remembers the regions of a network over training, in bounded memory, and makes an animation of them.
 
     With more than ``max_frames``, every second one is forgotten, and from then on only every second call is kept, and
-    so on; the first and the latest stay always. A frame takes up to 8 bytes for every place of the grid.
+    so on; the first and the latest stay always. A frame takes 5 to 8 bytes for every place of the grid.
 
     Args:
         points: (P, 2) points, drawn into each picture; the grid covers them.
@@ -182,7 +182,7 @@ class DecisionRegions:
         points: Any,
         labels: Any = None,
         *,
-        resolution: int = 200,
+        resolution: int = 225,
         max_frames: int = 100,
         limits: Limits | None = None,
         capture: CaptureLike = Capture.ACTIVATIONS,

@@ -166,7 +166,7 @@ def _draw(
         regions.x[0] - steps[0], regions.x[-1] + steps[0], regions.y[0] - steps[1], regions.y[-1] + steps[1],
     )  # fmt: skip
     axes.imshow(_pixels(regions), aspect="auto", interpolation="nearest", extent=extent)
-    size = 5.0 if len(points) <= 300 else 3.5 if len(points) <= 1500 else 2.0
+    size = 6.0 if len(points) <= 300 else 4.0 if len(points) <= 1500 else 2.0
     for index in range(len(names)) if labels is not None else [None]:
         chosen = points if index is None else points[labels == index]
         axes.add_line(

@@ -7,8 +7,7 @@ grid; :class:`DecisionRegions` remembers it over training. Needs NumPy.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,11 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from jumpstart.capture import Capture, CaptureLike, Target, find_targets, first_tensor
+from jumpstart.capture import Capture, CaptureLike, find_targets
+from jumpstart.patterns import Pattern, undisturbed
 
 Limits: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 _BATCH = 8192
-_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +119,13 @@ def find_regions(
         raise ValueError(f"resolution must be a whole number >= 2, got {resolution!r}.")
     (left, right), (bottom, top) = _limits(points, limits)
     model = getattr(model, "_orig_mod", model)  # hooks of today are not in a graph compiled yesterday
-    pattern = _Pattern(find_targets(model, capture), drop_last=isinstance(capture, str) and capture == Capture.WEIGHTS)
+    pattern = Pattern(find_targets(model, capture), drop_last=isinstance(capture, str) and capture == Capture.WEIGHTS)
     x, y = np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)
     reference = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), torch.zeros(0))
     places = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
     places = places.to(reference.dtype)
     classes, confidence, keys = [], [], []
-    with _undisturbed(model, reference.device), pattern.attached():
+    with undisturbed(model, reference.device), pattern.attached():
         for batch in places.split(_BATCH):
             output = model(batch.to(reference.device))
             scores = _scores(output if logits is None else logits(output), len(batch))
@@ -236,105 +235,6 @@ class DecisionRegions:
         from jumpstart.plotting_regions import animate_decision_regions
 
         return animate_decision_regions(self.frames, path, self.points, self.labels, fps=fps)
-
-
-class _Pattern:
-    """Hooks that sum up a random number for every positive unit: equal sums, equal patterns.
-
-    Two patterns of 64-bit sums are mistaken for one with a probability of 2**-64.
-    """
-
-    def __init__(self, targets: Sequence[Target], *, drop_last: bool) -> None:
-        self._targets, self._drop_last = targets, drop_last
-        self._sums: list[Tensor] = []
-        self._numbers: list[Tensor] = []
-        self._generator = torch.Generator().manual_seed(_SEED)
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for target in self._targets:
-                if target.reads_input:
-                    hook = target.module.register_forward_pre_hook(self._reader(target.name), with_kwargs=True)
-                else:
-                    hook = target.module.register_forward_hook(self._writer(target.name))
-                stack.callback(hook.remove)
-            yield
-
-    def take(self, samples: int) -> Tensor:
-        """The sums of the pass that is over."""
-        sums = self._sums[:-1] if self._drop_last else self._sums
-        self._sums = []
-        if not sums:
-            raise ValueError(
-                "no hidden layer was called, so there is no activation pattern. Choose other ones: capture=[module "
-                "names]."
-            )
-        return torch.stack(sums).sum(0).cpu()
-
-    def _reader(self, name: str) -> Callable[..., None]:
-        def read(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self._add(first_tensor(args[0] if args else next(iter(kwargs.values())), name))
-
-        return read
-
-    def _writer(self, name: str) -> Callable[..., None]:
-        def read(module: nn.Module, args: Any, output: Any) -> None:
-            self._add(first_tensor(output, name))
-
-        return read
-
-    def _add(self, z: Tensor) -> None:
-        positive = z.flatten(1) > 0
-        call = len(self._sums)
-        if call == len(self._numbers):
-            low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
-            made = torch.randint(low, high, positive.shape[1:], generator=self._generator)
-            self._numbers.append(made.to(z.device))
-        self._sums.append(torch.where(positive, self._numbers[call], 0).sum(1))
-
-
-@contextmanager
-def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without a graph; nothing is different afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
-        if any(getattr(module, "_compiled_call_impl", None) is not None for module in modes):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(_without_our_hooks(model))
-        stack.callback(_set_modes, modes)
-        for module in modes:
-            module.training = False
-        yield
-
-
-def _set_modes(modes: dict[nn.Module, bool]) -> None:
-    for module, mode in modes.items():
-        module.training = mode
-
-
-@contextmanager
-def _without_our_hooks(model: nn.Module) -> Iterator[None]:
-    """Whoever records or counts passes of the model shall not see those over the grid."""
-    package = f"{__name__.partition('.')[0]}."
-    before = [
-        (table, dict(table))
-        for module in model.modules()
-        for table in (module._forward_pre_hooks, module._forward_hooks)
-        if any(type(hook).__module__.startswith(package) for hook in table.values())
-    ]
-    try:
-        for table, hooks in before:
-            for key, hook in hooks.items():
-                if type(hook).__module__.startswith(package):
-                    del table[key]
-        yield
-    finally:
-        for table, hooks in before:
-            table.clear()
-            table.update(hooks)
 
 
 def _scores(output: Any, samples: int) -> Tensor:

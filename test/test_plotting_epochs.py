@@ -102,7 +102,7 @@ def test_names_stand_beside_their_layers() -> None:
         (lambda: plot_unit_life([[1]], [0, 1], [1]), r"here \(2, 1\) by the other arguments, got \(1, 1\)"),
         (lambda: plot_unit_life([[1]], [0], []), "whole number >= 1 for every layer, got \\[\\]"),
         (lambda: plot_unit_life([[1]], [0], [1, 0]), "whole number >= 1 for every layer"),
-        (lambda: plot_unit_life([[1]], [0], [1.0]), "whole number >= 1 for every layer"),
+        (lambda: plot_unit_life([[1]], [0], np.array([1.0])), "whole number >= 1 for every layer"),
         (lambda: plot_unit_life([[3]], [0], [1]), "codes 0, 1 and 2, got 3"),
         (lambda: plot_unit_life([1], [0], [1]), r"\(epochs, units\) with at least one code, got \(1,\)"),
         (lambda: plot_unit_life([[1]], [0], [1], ["a", "b"]), r"every layer \(1\), got 2"),

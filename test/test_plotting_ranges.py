@@ -38,9 +38,9 @@ def test_boxes_hold_eighty_percent_of_the_units_with_a_bar_at_the_median(index: 
     figure = plot_ranges(list(LARGEST.T), [torch.tensor(layer) for layer in SMALLEST.T])
     boxes = drawn(figure, PolyCollection, index)
     ordered = np.sort(values, axis=0)
-    at = lambda share: ordered[0] + [np.interp(share * 39, range(40), c) - c[0] for c in ordered.T]  # noqa: E731
-    np.testing.assert_allclose(boxes[:, :, 1].min(axis=1), at(0.1))
-    np.testing.assert_allclose(boxes[:, :, 1].max(axis=1), at(0.9))
+    low, high = ([np.interp(share * 39, range(40), column) for column in ordered.T] for share in (0.1, 0.9))
+    np.testing.assert_allclose(boxes[:, :, 1].min(axis=1), low)
+    np.testing.assert_allclose(boxes[:, :, 1].max(axis=1), high)
     bars = drawn(figure, LineCollection, 1 + index)
     np.testing.assert_allclose(bars[:, 0, 1], np.median(values, axis=0))
     sides = boxes[:, :, 0] - np.arange(1, 6)[:, None]
@@ -50,7 +50,6 @@ def test_boxes_hold_eighty_percent_of_the_units_with_a_bar_at_the_median(index: 
 def test_the_strip_has_the_status_of_the_units() -> None:
     figure = plot_ranges([[-1.0, -2.0], [1.0, 2.0], [1.0, 0.0]], [[-3.0, -2.0], [0.5, 0.1], [0.0, 0.0]])
     strip = figure.axes[1]
-    figure.axes.reverse()
     expected = [[Status.DEAD] * 2, [Status.LINEAR] * 2, [Status.NONLINEAR, Status.DEAD]]
     for layer, (above, below) in enumerate(expected, 1):
         for y, status in ((5, above), (25, below)):
@@ -82,7 +81,7 @@ def test_layers_that_are_dead_or_linear_are_tinted() -> None:
 
 def test_zero_and_the_margin_are_marked_and_in_sight() -> None:
     figure = plot_ranges([[1e-3]], [[-1e-3]], margin=0.5)
-    assert sorted(line.get_ydata()[0] for line in figure.axes[0].get_lines()) == [-0.5, 0, 0.5]
+    assert sorted(float(np.ravel(line.get_ydata())[0]) for line in figure.axes[0].get_lines()) == [-0.5, 0, 0.5]
     low, high = figure.axes[0].get_ylim()
     assert low < -0.5 < 0.5 < high
 

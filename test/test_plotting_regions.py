@@ -72,8 +72,7 @@ def test_points_have_the_colour_of_their_own_class() -> None:
         assert tuple(rgb(CLASS_COLOURS)[label].tolist()) in around
     assert legend(figure) == ["ham", "spam"]
     assert colour_at(plot_decision_regions(HALVES, points), 0.2, 0.8) == (255, 255, 255)
-    low, high = figure.axes[0].get_xlim()
-    assert (low, high) == (pytest.approx(-1 / 178), pytest.approx(1 + 1 / 178))
+    assert figure.axes[0].get_xlim() == pytest.approx((-1 / 178, 1 + 1 / 178))
 
 
 def test_ten_classes_have_ten_markers() -> None:

@@ -100,10 +100,13 @@ def status_per_layer(status: Any) -> list[Codes]:
 
 
 def _checked(codes: npt.NDArray[Any]) -> Codes:
-    known = np.isin(codes, [int(code) for code in Status])
+    if np.issubdtype(codes.dtype, np.integer):
+        known = (codes >= min(Status)) & (codes <= max(Status))  # the general case takes ten times the memory
+    else:
+        known = np.isin(codes, [int(code) for code in Status])
     if not known.all():
         raise ValueError(f"status must hold the codes 0, 1 and 2, got {codes[~known][0]}.")
-    return codes.astype(np.int8)
+    return codes.astype(np.int8, copy=False)
 
 
 def classes_of(labels: Any, points: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
@@ -197,11 +200,17 @@ def new_axes(
     width: float, height: float, right: float = RIGHT, bottom: float = BOTTOM, top: float = TOP, left: float = LEFT
 ) -> tuple[Figure, Axes]:
     """Axes of a size, in a figure as large as they and their margins are."""
-    full_width, full_height = left + width + right, bottom + height + top
+    full_width, full_height = (_whole_pixels(size) for size in (left + width + right, bottom + height + top))
     figure = Figure(figsize=(full_width, full_height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     box = (left / full_width, bottom / full_height, width / full_width, height / full_height)
     return figure, figure.add_axes(box)
+
+
+def _whole_pixels(size: float) -> float:
+    """So many inches, or up to a pixel more. One release of matplotlib rounds down what another rounds off."""
+    # A little more than whole, since 8.2 inches are 819.9999999999999 pixels.
+    return (math.ceil(size * DPI - 1e-6) + 1e-3) / DPI
 
 
 def head_width(title: str, labels: Iterable[str]) -> float:

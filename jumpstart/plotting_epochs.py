@@ -69,8 +69,8 @@ def plot_unit_life(
     )
     edges = _between(x)
     places = edges[0] + (np.arange(_LIFE_WIDTH) + 0.5) * (edges[-1] - edges[0]) / _LIFE_WIDTH
-    shown = np.searchsorted(edges[1:-1], places, side="right")
-    image, middles, in_cells = _bands(codes, sizes, shown)
+    used, shown = np.unique(np.searchsorted(edges[1:-1], places, side="right"), return_inverse=True)
+    image, middles, in_cells = _bands(codes[used], sizes, shown)
     texts, label = canvas.layer_texts(layer_names or [str(n + 1) for n in range(len(sizes))])
     apart = 13 if len(image) > 13 * len(sizes) else 11
     named = _with_room(middles, apart)
@@ -203,11 +203,13 @@ def _whole_epochs(axes: Axes) -> None:
 
 
 def _between(x: canvas.Floats) -> canvas.Floats:
-    """The E + 1 edges of E epochs: half-way to the next, and as far on the outside."""
-    if len(x) == 1:
-        return np.array([x[0] - 0.5, x[0] + 0.5])
+    """The E + 1 edges of E epochs: half-way to the next; on the outside half an epoch at most.
+
+    As far outside as inside, and two epochs that lie far apart would make an axis of epochs that never were.
+    """
     middles = (x[1:] + x[:-1]) / 2
-    return np.concatenate([[2 * x[0] - middles[0]], middles, [2 * x[-1] - middles[-1]]])
+    first, last = (min([0.5, *gap]) for gap in (middles[:1] - x[0], x[-1] - middles[-1:]))
+    return np.concatenate([[x[0] - first], middles, [x[-1] + last]])
 
 
 def _bands(

@@ -176,7 +176,9 @@ def _scale(axes: Axes, largest: Sequence[canvas.Floats], smallest: Sequence[canv
     high = max(margin, *(float(layer.max()) for layer in largest))
     low = min(-margin, *(float(layer.min()) for layer in smallest))
     if max(high, -low) > 10 * margin:
-        axes.set_yscale("symlog", linthresh=margin, linscale=1.0)
+        powers = sum(math.log10(max(1.0, side * 1.6 / margin)) for side in (high, -low))
+        # Room for zero between the margins, however many powers of ten there are.
+        axes.set_yscale("symlog", linthresh=margin, linscale=max(1.0, powers / 20))
         axes.set_ylim(low * 1.6, high * 1.6)
         axes.yaxis.set_major_locator(FixedLocator(_powers(low * 1.6, high * 1.6, margin)))
         axes.yaxis.set_minor_locator(NullLocator())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,10 +11,15 @@ import numpy as np
 import pytest
 
 from jumpstart.canvas import (
+    BOTTOM,
     CLASS_COLOURS,
     COLOURS,
     CURVE_COLOURS,
+    DPI,
     LABELS,
+    LEFT,
+    TOP,
+    new_axes,
     number,
     percent,
     rgb,
@@ -73,6 +79,17 @@ def test_classes_are_told_apart_by_every_eye(eye: str) -> None:
 def test_curves_are_told_apart_by_every_eye(eye: str) -> None:
     seen = [lab(colour, EYES[eye]) for colour in CURVE_COLOURS]
     assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > 10
+
+
+@pytest.mark.parametrize("size", [8.2, 8.567, 0.29 * 100, 4.6, 7.0])
+def test_every_release_of_matplotlib_makes_figures_of_one_size(size: float) -> None:
+    """Of 819.9999 pixels one makes 819, another 820; of 856.7 one makes 856, another 857."""
+    figure, axes = new_axes(size - LEFT - 0.25, size - TOP - BOTTOM, right=0.25)
+    found = figure.get_size_inches() * DPI
+    whole = math.ceil(size * DPI - 1e-6)
+    assert np.floor(found).tolist() == np.round(found).tolist() == [whole, whole]
+    box = axes.get_window_extent()
+    assert (box.width, box.x0, box.y0) == pytest.approx(((size - LEFT - 0.25) * DPI, LEFT * DPI, BOTTOM * DPI))
 
 
 @pytest.mark.parametrize("lines", [3, 7, 450])

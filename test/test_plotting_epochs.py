@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -36,8 +37,27 @@ def test_a_gap_parts_the_layers() -> None:
 
 def test_between_epochs_stands_the_nearest() -> None:
     figure = plot_unit_life([[0], [2], [1]], [0, 10, 100], [1])
-    for x, status in ((4.5, 0), (5.5, 2), (54, 2), (56, 1), (144, 1), (-4, 0)):
+    for x, status in ((0, 0), (4.5, 0), (5.5, 2), (54, 2), (56, 1), (100, 1)):
         assert colour_at(figure, x, 10) == RGB[Status(status)], x
+
+
+@pytest.mark.parametrize(
+    ("epochs", "limits"),
+    [([7], (6.5, 7.5)), ([0, 49], (-0.5, 49.5)), ([0, 100, 3999], (-0.5, 3999.5)), ([0, 0.25, 1], (-0.125, 1.375))],
+)
+def test_the_axis_has_no_epochs_that_never_were(epochs: list[float], limits: tuple[float, float]) -> None:
+    figure = plot_unit_life(np.full((len(epochs), 1), 2), epochs, [1])
+    assert figure.axes[0].get_xlim() == pytest.approx(limits)
+    assert all(min(epochs) <= float(text) <= max(epochs) for text in tick_labels(figure.axes[0], "x"))
+
+
+def test_epochs_that_are_not_drawn_take_no_memory() -> None:
+    status = np.full((8000, 2500), 2, dtype=np.int8)
+    tracemalloc.start()
+    plot_unit_life(status, np.arange(8000), [2500])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * status.nbytes
 
 
 def test_more_epochs_than_pixels_are_left_out_evenly() -> None:

@@ -76,6 +76,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "ranges of one unit": lambda: plot_ranges([[2.0]], [[1.0]]),
     "ranges, long names": lambda: plot_ranges(RNG.random((4, 30)) * 1e-3, np.zeros((4, 30)), LONG),
     "wide ranges": lambda: plot_ranges(np.geomspace(1, 1e12, 70)[None], -np.geomspace(1e-3, 1e9, 70)[None]),
+    "ranges over 41 powers of ten": lambda: plot_ranges([[1e30], [3.0]], [[-1e11], [-1e-3]], margin=1e-3),
     "200 ranges": lambda: plot_ranges(RNG.random((3, 200)) * 99, -RNG.random((3, 200)), margin=0.3),
     "regions": lambda: plot_decision_regions(regions_of_a_hand_made_net(2), RNG.random((9, 2)), np.arange(9) % 2),
     "regions of 10 classes": lambda: plot_decision_regions(

@@ -15,10 +15,11 @@ import torch
 
 from jumpstart.callbacks import NetworkStatusPlot
 from jumpstart.plotting import plot_curves, plot_status_shares, save_figure
+from jumpstart.report import write_report
 from model.config import ConfigError, ExperimentConfig
 from model.experiment import Experiment
 from sweep.callbacks import BestAndLast, EpochLog, ProgressLine
-from sweep.files import write_json
+from sweep.files import write_json, write_text
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
@@ -82,7 +83,10 @@ def run(
         callbacks.append(ProgressLine())
     if config.plot_status:
         frequency = config.plot_every or max(1, math.ceil(config.epochs / PICTURES))
-        callbacks.append(NetworkStatusPlot(frequency, directory=directory.plots))
+        callbacks.append(
+            # The rows of figures go to the loggers already.
+            NetworkStatusPlot(frequency, directory=directory.plots, history=directory.status, scalars=False)
+        )
     wandb_logger = make_wandb_logger(config, directory) if config.wandb else None
     trainer = pl.Trainer(
         **devices,
@@ -98,6 +102,7 @@ def run(
     # What the imports left behind never becomes garbage: keep the collector from walking through it again and again.
     gc.collect()
     gc.freeze()
+    failure: BaseException | None = None
     try:
         trainer.fit(experiment, datamodule=datamodule, ckpt_path=checkpoint, weights_only=False)
         keeper.load_best(experiment)
@@ -113,12 +118,36 @@ def run(
             draw_curves(metrics, directory.plots)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_flat(summary))
+    except BaseException as error:
+        failure = error
+        raise
     finally:
         gc.unfreeze()
         metrics.flush()
         if wandb_logger is not None:
             close_wandb()
+        if trainer.is_global_zero:
+            leave_report(directory, failure)
     return directory, summary
+
+
+def leave_report(directory: RunDirectory, failure: BaseException | None = None) -> None:
+    """Write ``report.html``, of a run that failed too; what goes wrong here is logged and hides no other error.
+
+    Args:
+        directory: The run.
+        failure: What ended it early.
+    """
+    try:
+        if failure is None:
+            directory.failure.unlink(missing_ok=True)
+        else:
+            stopped = isinstance(failure, KeyboardInterrupt | SystemExit)
+            words = "It was interrupted." if stopped else f"{type(failure).__name__}: {failure}"
+            write_text(directory.failure, words + "\n")
+        write_report(directory.path)
+    except Exception:
+        logger.warning("no report was written for %s", directory.path, exc_info=True)
 
 
 def summarise(experiment: Experiment, keeper: BestAndLast, datamodule: pl.LightningDataModule) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from asserts import preactivations
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
+from jumpstart.monitor import StatusMonitor
 from jumpstart.regions import DecisionRegions, Regions, find_regions
 
 LIMITS = ((-2.0, 2.0), (-1.0, 3.0))
@@ -181,6 +182,16 @@ def test_an_attached_regulariser_sees_nothing(part: str) -> None:
     alone = find_regions(model, limits=LIMITS, resolution=30)
     assert np.array_equal(found.patterns, alone.patterns)
     assert np.array_equal(found.classes, alone.classes)
+
+
+def test_a_monitor_counts_nothing() -> None:
+    model, x = network(), torch.randn(32, 2)
+    with StatusMonitor(model) as monitor:
+        model(x)
+        find_regions(model, limits=LIMITS, resolution=9)
+        model(x)
+        find_regions(model, limits=LIMITS, resolution=9)
+        assert monitor.points == 64
 
 
 def test_the_loss_may_be_read_after_the_grid() -> None:

@@ -29,7 +29,7 @@ from sweep import run as sweep_run
 from sweep.metrics_csv import MetricsCsv
 from sweep.run import headline, run
 
-RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "checkpoints", "plots"}
+RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "report.html", "checkpoints", "plots"}
 FEATURES: dict[str, dict[str, Any]] = {
     "skips": {"skip_connections": 2},
     "batchnorm": {"use_batchnorm": True},
@@ -52,11 +52,13 @@ def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Pat
     assert warning.startswith("Weights & Biases: no API key found, so this run is logged offline;")
     assert all("epoch" in line for line in rest if line)
     assert " 3/3 " in rest[-1]
-    where = re.search(r"run directory: (runs/moons-50x4-lambda0\.01-seed42-\d+-\d+)\n$", done.stdout)
+    where = re.search(
+        r"run directory: (runs/moons-50x4-lambda0\.01-seed42-\d+-\d+)\nreport: \1/report\.html\n$", done.stdout
+    )
     assert where is not None
     assert os.listdir(tmp_path) == ["runs"]
     path = tmp_path / where[1]
-    assert set(os.listdir(path)) == RUN | {"wandb"}
+    assert set(os.listdir(path)) == RUN | {"wandb", "status.npz"}
     assert sorted(os.listdir(path / "checkpoints")) == ["best.ckpt", "last.ckpt"]
     pictures = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
     assert set(os.listdir(path / "plots")) == pictures | {
@@ -132,7 +134,7 @@ def test_plots_logging_and_progress_change_nothing(tmp_path: Path) -> None:
     assert full.metrics.read_text() == plain.metrics.read_text()
     for name in ("last.ckpt", "best.ckpt"):
         assert same(network_weights(full.checkpoints / name), network_weights(plain.checkpoints / name))
-    assert set(os.listdir(full.path)) == RUN | {"wandb"}
+    assert set(os.listdir(full.path)) == RUN | {"wandb", "status.npz"}
     assert set(os.listdir(plain.path)) == RUN
     assert os.listdir(plain.plots) == []
 

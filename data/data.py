@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from data.datasets import (
 )
 from data.download import DataError
 from data.image_catalogue import IMAGE_SOURCES
-from data.image_files import load_pictures, make_fake
+from data.image_files import Pictures, load_pictures, make_fake
 from data.image_folders import Corrupt, chosen_corrupt
 from data.splitting import check_sizes
 
@@ -142,7 +143,7 @@ def _memory_images(
 
     source = IMAGE_SOURCES[name]
     names = source.class_names
-    load = partial(load_pictures, name, data_dir)
+    load: Callable[[], tuple[Pictures, Pictures | None]] = partial(load_pictures, name, data_dir)
     if name == "fake":
         rows, num_classes, channels, noise, seed = fake
         names = tuple(str(i) for i in range(num_classes))

@@ -241,7 +241,7 @@ def load_table(
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images)
     if not info.tabular:
-        raise ValueError(f"dataset must be one of {', '.join(TABLES)} to be had as a table, got {name!r}: images alone.")
+        raise ValueError(f"dataset must be one of {', '.join(TABLES)} to be had as a table, got {name!r}.")
     if info.source == "generated":
         return _generate(name, num_points, float(noise), seed)
     if info.source == "scikit-learn":

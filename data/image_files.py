@@ -59,9 +59,7 @@ def images_state(name: str, data_dir: str | os.PathLike[str] | None = None) -> s
     return published_state(source.files, data_dir) if source.files else "built in"
 
 
-def load_pictures(
-    name: str, data_dir: str | os.PathLike[str] | None = None
-) -> tuple[Pictures, Pictures | None]:
+def load_pictures(name: str, data_dir: str | os.PathLike[str] | None = None) -> tuple[Pictures, Pictures | None]:
     """A set in memory: the images that are split, and the published test part if there is one.
 
     Raises:

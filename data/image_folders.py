@@ -205,9 +205,7 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
 def _images_in(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+            entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
         )
 
 
@@ -254,4 +252,6 @@ def _read_answers(answers: Path, names: Sequence[str]) -> dict[str, str]:
             rows = list(csv.DictReader(stream))
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, IndexError, AttributeError) as error:
-        raise DataError(f"{answers} cannot be read ({' '.join(str(error).split())}): get it from Kaggle again.") from None
+        raise DataError(
+            f"{answers} cannot be read ({' '.join(str(error).split())}): get it from Kaggle again."
+        ) from None

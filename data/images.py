@@ -118,6 +118,10 @@ class ImageModule(pl.LightningDataModule, abc.ABC):
         if self._prepare is not None:
             self._prepare()
 
+    @abc.abstractmethod
+    def setup(self, stage: str | None = None) -> None:
+        """Load and split; a second call does nothing."""
+
     @property
     @abc.abstractmethod
     def input_shape(self) -> tuple[int, int, int]:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from data.catalogue import UCI
-from data.datasets import DATASETS, DatasetInfo, availability, get_info, places
+from data.datasets import DATASETS, availability, get_info, places
 from data.download import archive_url, cache_folder
 from data.image_catalogue import IMAGE_SOURCES
+from data.info import DatasetInfo
 from data.published import addresses
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "licence")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from data.datasets import (
     DATASETS,
-    DatasetInfo,
     check_available,
     check_options,
     get_info,
@@ -20,6 +19,7 @@ from data.download import DataError
 from data.image_catalogue import IMAGE_SOURCES
 from data.image_files import Pictures, load_pictures, make_fake
 from data.image_folders import Corrupt, chosen_corrupt
+from data.info import DatasetInfo
 from data.splitting import check_sizes
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def make_datamodule(
     val_size = (SHARE if source is None else source.val_size) if val_size is None else val_size
     test_size = SHARE if test_size is None else test_size
     check_sizes(val_size, test_size)
-    shared = {
+    shared: dict[str, Any] = {
         "name": name,
         "prepare": partial(check_available, name, data_dir),
         "batch_size": batch_size,

@@ -163,8 +163,8 @@ def refuse_unreadable(listings: Sequence[Listing], records: Path, workers: int =
         faults = [fault for fault in pool.map(_fault, paths, chunksize=64) if fault]
     if faults:
         raise DataError(
-            f"{len(faults)} of {len(paths)} images cannot be decoded, the first is {faults[0]}: replace them, or choose "
-            "corrupt=skip."
+            f"{len(faults)} of {len(paths)} images cannot be decoded, the first is {faults[0]}: replace them, or "
+            "choose corrupt=skip."
         )
     try:
         write_atomically(record, f"{len(paths)} images can be decoded.\n".encode("ascii"))

@@ -276,7 +276,7 @@ def default_workers(processes: int = 1) -> int:
     return max(0, min(cores // processes - 1, MOST_WORKERS))
 
 
-def _as_it_is(decoded: Decoded) -> Decoded:
+def _as_it_is(decoded: Any) -> Any:
     return decoded
 
 

@@ -1,131 +1,247 @@
-"""Lightning callbacks: draw the status of units and points while a network trains."""
+"""Lightning callbacks: add the Jumpstart loss to any module, draw the status of units and points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import logging
+import math
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from jumpstart.capture import Capture
 from jumpstart.jumpstart import JumpstartRegularization
-from jumpstart.metrics import NetworkStatus, layer_names, point_status
-from jumpstart.plotting import plot_point_status, plot_unit_status, save_figure
+from jumpstart.recorder import attached
+from jumpstart.status_plot import NetworkStatusPlot
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["Jumpstart", "NetworkStatusPlot"]
+
+logger = logging.getLogger(__name__)
 
 
-class NetworkStatusPlot(pl.Callback):
-    """Plots the status of every unit, and of a sample of points, over the validation part.
+class Jumpstart(pl.Callback):
+    """Adds the Jumpstart loss to what any ``LightningModule`` trains on, in one line.
 
-    Units are judged by their extrema over the whole validation epoch; points by the first ``num_points`` of it, the
-    same ones every time. Pictures go to files, and to Weights & Biases where that is a logger. Nothing here draws
-    random numbers or touches the network: training is the same, bit for bit, with and without it.
+    While ``fit`` runs, a regulariser is attached and ``training_step`` is wrapped: what it returns, a tensor or a
+    dictionary with ``"loss"``, gets the loss added that belongs to all that ran inside the step. So accumulation of
+    gradients, mixed precision and clipping see one loss, as if it had been written into the module. After ``fit``, and
+    after an exception, hooks and wrapper are gone.
+
+    With manual optimisation nothing is added by itself: name the network in ``module``, and add
+    ``self.jumpstart_loss()``, which is lambda times the loss of the network's latest forward pass, before
+    ``self.manual_backward``.
+
+    The loss is logged as ``jumpstart_loss``, a mean over the epoch's batches, where there is a logger.
 
     Args:
-        epoch_freq: Epochs between two pictures; the last epoch is drawn too.
-        num_points: Points in the picture of points.
-        directory: Folder of the pictures; by default ``plots`` in the trainer's root directory.
+        lambda_: Weight of the loss, at least 0, or a function from the epoch (from 0) to it.
+        module: Name of the part whose preactivations count, such as ``"model"`` or ``"model.encoder"``; by default
+            all that the module holds.
+        **options: For :class:`~jumpstart.JumpstartRegularization`.
 
     Raises:
-        ValueError: If ``epoch_freq`` or ``num_points`` is below 1.
+        TypeError: If an option is unknown, or ``lambda_`` neither a number nor a function.
+        ValueError: If ``lambda_`` is negative or not finite, or an option is wrong. When training begins, if there is
+            no part of that name, or manual optimisation without ``module``.
+        RuntimeError: When training begins, if the module has a regulariser of its own.
 
     Example:
-        >>> callback = NetworkStatusPlot(epoch_freq=10, num_points=200)
-        >>> trainer = pl.Trainer(callbacks=[callback])  # doctest: +SKIP
+        >>> trainer = pl.Trainer(callbacks=[Jumpstart(0.01)])  # doctest: +SKIP
+        >>> Jumpstart(lambda epoch: 0.01 * 0.99**epoch, module="model", aggregate="mean")
+        Jumpstart(lambda_=<function>, module='model', aggregate='mean')
     """
 
-    def __init__(self, epoch_freq: int = 100, num_points: int = 500, directory: str | Path | None = None) -> None:
-        for name, value in (("epoch_freq", epoch_freq), ("num_points", num_points)):
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}.")
-        self.epoch_freq, self.num_points, self.directory = epoch_freq, num_points, directory
-        self._status = NetworkStatus()
-        self._points: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._names: list[str] = []
-
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the epoch before."""
-        self._status.reset()
-        self._points, self._labels, self._names = [], [], []
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def __init__(
+        self, lambda_: float | Callable[[int], float] = 0.01, *, module: str | None = None, **options: Any
     ) -> None:
-        """Take in one batch, in an epoch that will be drawn."""
-        if dataloader_idx or not self._due(trainer):
-            return
-        records = _handle(pl_module).extrema
-        self._status.to(records[0].unit.device).update(records)
-        missing = self.num_points - sum(map(len, self._points))
-        if missing > 0:
-            self._points.append(point_status(records)[:missing].cpu())
-            self._names = layer_names(records)
-            labels = batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
-            if isinstance(labels, Tensor) and labels.dim() == 1:
-                self._labels.append(labels[:missing].cpu())
+        if isinstance(lambda_, bool) or not (isinstance(lambda_, int | float) or callable(lambda_)):
+            raise TypeError(
+                f"lambda_ must be a number >= 0 or a function of the epoch, got {type(lambda_).__name__}: {lambda_!r}."
+            )
+        self.lambda_, self.module, self.options = lambda_, module, options
+        self._weight = self._weight_at(0)
+        self._check_options()
+        self._handle: JumpstartRegularization | None = None
+        self._owner: weakref.ref[pl.LightningModule] | None = None
+        self._logs = self._was_read = False
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw."""
-        if not self._points or not trainer.is_global_zero:
-            return
-        epoch = trainer.current_epoch
-        points = torch.cat(self._points)
-        labels = torch.cat(self._labels) if sum(map(len, self._labels)) == len(points) else None
-        units = [codes.cpu().numpy() for codes in self._status.unit_status.values()]
-        figures = {
-            "unit_status": plot_unit_status(units, self._names, f"Units, epoch {epoch}"),
-            "point_status": plot_point_status(
-                points.numpy(),
-                None if labels is None else labels.numpy(),
-                self._names,
-                f"Points, epoch {epoch}",
-            ),
-        }
-        folder = Path(self.directory or Path(trainer.default_root_dir) / "plots")
-        for name, figure in figures.items():
-            save_figure(figure, folder / f"{name}-epoch{epoch:06d}.png")
-        log_figures(trainer, figures, epoch)
+    def _check_options(self) -> None:
+        """A wrong option is told before there is a model: try it on a small one."""
+        names = {} if isinstance(self.options.get("capture", ""), str) else {"capture": Capture.ACTIVATIONS}
+        linear = (nn.utils.skip_init(nn.Linear, 1, 1) for _ in range(2))  # leaves the global random numbers alone
+        JumpstartRegularization(nn.Sequential(next(linear), nn.ReLU(), next(linear)), **self.options | names).remove()
 
-    def _due(self, trainer: pl.Trainer) -> bool:
-        if trainer.sanity_checking:
-            return False
-        epoch = trainer.current_epoch
-        return epoch % self.epoch_freq == 0 or epoch + 1 == trainer.max_epochs
+    def __repr__(self) -> str:
+        weight = "<function>" if callable(self.lambda_) else self.lambda_
+        parts = [f"lambda_={weight}"] + ([f"module={self.module!r}"] if self.module else [])
+        return f"Jumpstart({', '.join(parts + [f'{name}={value!r}' for name, value in self.options.items()])})"
+
+    @property
+    def loss(self) -> Tensor:
+        """Lambda times the Jumpstart loss of the latest forward pass, to be added by hand in manual optimisation.
+
+        Raises:
+            RuntimeError: If nothing is attached, or before any forward pass.
+        """
+        if self._handle is None:
+            raise RuntimeError("there is no Jumpstart loss now: this callback is attached while trainer.fit() runs.")
+        self._was_read = True
+        return self._weight * self._handle.loss
+
+    # Lightning ---------------------------------------------------------------------------------------------------
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Attach and wrap."""
+        self._release()
+        target = self._target(pl_module)
+        if attached(target):
+            raise RuntimeError(
+                f"{type(pl_module).__name__} has a JumpstartRegularization (or a StatusMonitor) attached already, so "
+                "the loss might be added twice. Leave out this callback, or remove() that one before trainer.fit()."
+            )
+        manual = not pl_module.automatic_optimization
+        if manual and self.module is None:
+            raise ValueError(
+                "module must name the network when optimisation is manual, for a step may run several: "
+                "Jumpstart(..., module='generator'). Then add self.jumpstart_loss() to its loss in training_step."
+            )
+        if manual and hasattr(pl_module, "jumpstart_loss"):
+            raise ValueError(
+                f"{type(pl_module).__name__} has a jumpstart_loss of its own, which is the name of what this callback "
+                "gives to a module with manual optimisation. Rename it."
+            )
+        self._handle = JumpstartRegularization(target, **self.options)
+        self._owner = weakref.ref(pl_module)
+        self._logs, self._was_read = bool(trainer.loggers), False
+        if manual:
+            pl_module.jumpstart_loss = _Loss(self)  # type: ignore[assignment]
+        else:
+            pl_module.training_step = _Step(self, pl_module)  # type: ignore[method-assign]
+
+    def _target(self, pl_module: pl.LightningModule) -> nn.Module:
+        if self.module is None:
+            return pl_module
+        try:
+            return pl_module.get_submodule(self.module)
+        except AttributeError:
+            parts = ", ".join(name for name, _ in pl_module.named_children()) or "none"
+            raise ValueError(
+                f"module must name a part of {type(pl_module).__name__} ({parts}), got {self.module!r}."
+            ) from None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The lambda of this epoch."""
+        self._weight = self._weight_at(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say so if nobody adds the loss."""
+        if not pl_module.automatic_optimization and not self._was_read and self._weight:
+            self._was_read = True
+            logger.warning(
+                "%s trains without the Jumpstart loss: with manual optimisation, add self.jumpstart_loss() to the "
+                "loss before self.manual_backward().",
+                type(pl_module).__name__,
+            )
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Detach."""
+        self._release()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Detach."""
+        self._release()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Detach."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+        owner = self._owner() if self._owner is not None else None
+        for name in ("training_step", "jumpstart_loss"):
+            mine = vars(owner).get(name) if owner is not None else None
+            if isinstance(mine, _Step | _Loss) and mine.callback is self:
+                delattr(owner, name)
+                if isinstance(mine, _Step) and mine.shadowed is not None:
+                    setattr(owner, name, mine.shadowed)
+        self._handle = self._owner = None
+
+    # The loss ----------------------------------------------------------------------------------------------------
+
+    def _weight_at(self, epoch: int) -> float:
+        if not callable(self.lambda_):
+            weight, where = float(self.lambda_), ""
+        else:
+            weight, where = float(self.lambda_(epoch)), f" from the function in epoch {epoch}"
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"lambda_ must be a finite number >= 0, got {weight}{where}. 0.01 is a good start.")
+        return weight
+
+    def _step(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """One training step, with the loss added."""
+        handle = self._handle
+        if handle is None or self._weight == 0:
+            return step(*args, **kwargs)
+        with handle.recording():
+            output = step(*args, **kwargs)
+        if output is None:
+            return None
+        loss = output.get("loss") if isinstance(output, dict) else output
+        if not isinstance(loss, Tensor):
+            if isinstance(output, dict) and loss is None:
+                return output
+            raise TypeError(
+                "training_step must return a tensor, a dictionary with a tensor under 'loss', or None, got "
+                f"{type(output).__name__}."
+            )
+        added = handle.loss
+        owner = self._owner() if self._owner is not None else None
+        if self._logs and owner is not None:
+            owner.log("jumpstart_loss", added.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+        total = loss + self._weight * added
+        return {**output, "loss": total} if isinstance(output, dict) else total
 
 
-def log_figures(trainer: pl.Trainer, figures: Mapping[str, Figure], epoch: int) -> None:
-    """Send pictures to every logger that takes images: Weights & Biases."""
-    for logger in trainer.loggers:
-        if hasattr(logger, "log_image"):
-            for name, figure in figures.items():
-                logger.log_image(f"status/{name}", [_pixels(figure)], step=epoch)
+class _Step:
+    """Stands in for a module's ``training_step``; a copy or a pickle of the module gets its own one back."""
+
+    def __init__(self, callback: Jumpstart, owner: pl.LightningModule) -> None:
+        self.callback = callback
+        self.shadowed = vars(owner).get("training_step")
+        # Lightning looks at the signature of what is wrapped.
+        self.__wrapped__ = owner.training_step
+        self._owner = weakref.ref(owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.callback._step(self.__wrapped__, *args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        owner = self._owner()
+        copy: Any = memo.get(id(owner), owner)
+        return types.MethodType(type(copy).training_step, copy)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._owner(), "training_step")
 
 
-def _pixels(figure: Figure) -> Any:
-    """(height, width, 4) uint8."""
-    import numpy as np
+class _Loss:
+    """``self.jumpstart_loss``, in a module with manual optimisation. Copies and pickles of it are dead."""
 
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())
+    def __init__(self, callback: Jumpstart | None = None) -> None:
+        self.callback = callback
 
+    def __call__(self) -> Tensor:
+        """Lambda times the loss of the latest forward pass."""
+        if self.callback is None:
+            raise RuntimeError("this copy of the module has no Jumpstart loss: fit it with the callback Jumpstart.")
+        return self.callback.loss
 
-def _handle(module: pl.LightningModule) -> JumpstartRegularization:
-    handle = getattr(module, "jumpstart", None)
-    if not isinstance(handle, JumpstartRegularization):
-        raise TypeError(
-            f"{type(module).__name__} has no regulariser to read: set self.jumpstart = "
-            "JumpstartRegularization(self.model) in its __init__."
-        )
-    return handle
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Loss:
+        return _Loss()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Loss, ())

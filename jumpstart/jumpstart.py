@@ -15,7 +15,7 @@ from jumpstart.capture import Capture, CaptureLike, find_targets
 from jumpstart.extrema import Extrema
 from jumpstart.options import PointMode, Rule, Ties, choose
 from jumpstart.penalty import Aggregate, Penalty, Terms
-from jumpstart.recorder import Recorder, attached, in_graph
+from jumpstart.recorder import Recorder, State, attached, in_graph
 
 
 class JumpstartRegularization:
@@ -111,7 +111,8 @@ class JumpstartRegularization:
         self._handles = self._recorder.attach(model, targets)
         self._loss: Tensor | None = None
         self._extrema: list[Extrema] | None = None
-        self._loss_of = self._extrema_of = (-1, -1)
+        self._loss_of: State = ([], -1)
+        self._extrema_of: State = ([], -1)
         self._finalizer = weakref.finalize(self, _remove, self._handles)
         self._finalizer.atexit = False
 
@@ -127,7 +128,7 @@ class JumpstartRegularization:
         recorder = self._live()
         if torch.compiler.is_compiling():  # a graph keeps no tensor of another step
             return self.penalty(self._records())
-        if self._loss is None or self._loss_of != recorder.state:
+        if self._loss is None or not recorder.is_still(self._loss_of):
             records = self._records()
             with in_graph(records[0].unit.device.type):
                 self._loss = self.penalty(records)
@@ -142,7 +143,7 @@ class JumpstartRegularization:
             RuntimeError: As for :attr:`loss`.
         """
         recorder = self._live()
-        if self._extrema is None or self._extrema_of != recorder.state:
+        if self._extrema is None or not recorder.is_still(self._extrema_of):
             self._extrema = [record.detach() for record in self._records()]
             self._extrema_of = recorder.state
         return list(self._extrema)
@@ -225,7 +226,7 @@ class JumpstartRegularization:
 
     def _records(self) -> list[Extrema]:
         recorder = self._live()
-        if recorder.runs == 0:
+        if not recorder.ran:
             raise RuntimeError(
                 "there is no Jumpstart loss yet: run the model first (call the model itself, or wrap calls of its "
                 "parts in `with jumpstart.recording():`)."

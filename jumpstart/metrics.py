@@ -1,33 +1,27 @@
 """Status of units and points over a whole epoch, exact, from the records of each batch.
 
-Memory is O(units): a unit's status needs its running maximum and minimum, a point's is known after its batch.
+Memory is O(units): a unit's status needs its running maximum and minimum, a point's is known after its batch. Of
+small batches a bounded number waits, to be reduced together: that is several times as fast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from jumpstart.counting import COUNTS, count_points, status_at
 from jumpstart.extrema import Extrema
+from jumpstart.sample import PointSample
 from jumpstart.status import Status, status_of
 
-_COUNTS = (
-    "points",
-    "pairs",
-    "dead_pairs",
-    "linear_pairs",
-    "efficient_pairs",
-    "points_dead",
-    "points_linear",
-    "points_nonlinear",
-    "positive_loss",
-    "negative_loss",
-)
+WAITING = 64 * 1024
+"""Pairs of a point and a layer that may wait."""
+LEAST = 2048
+"""What any batch counts for, on top of its pairs."""
 
 
 class NetworkStatus(Metric):
@@ -39,6 +33,7 @@ class NetworkStatus(Metric):
 
     Args:
         margin: That of the penalties.
+        sample: Is given the status of the points, to keep that of a few.
         **kwargs: For :class:`torchmetrics.Metric`.
 
     Shape:
@@ -65,56 +60,57 @@ class NetworkStatus(Metric):
     reach: Tensor
     counts: Tensor
 
-    def __init__(self, margin: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, margin: float = 1.0, sample: PointSample | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.margin = margin
-        self.layout: list[tuple[int, str, int]] = []  # position in call order, name, units
+        self.margin, self.sample = margin, sample
+        self.layout: list[tuple[str, int]] = []  # name and units of every layer, in call order
+        self._queue = _Queue()
         self.add_state("reach", torch.empty(2, 0), dist_reduce_fx="max")
-        # Float64 counts are exact up to 2^53, and sums of penalties lose nothing.
-        self.add_state("counts", torch.zeros(len(_COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, records: Sequence[Extrema]) -> None:
         """Take in one batch."""
-        records = [record.detach() for record in records]
-        layout = [
-            (position, name, record.unit.shape[2])
-            for record in records
-            for position, name in zip(record.order, record.names, strict=True)
-        ]
-        if layout != self.layout:
-            self._set_layout(layout, records)
-        reach = torch.cat([record.unit.flatten(1) for record in records], 1) if len(records) > 1 else None
-        torch.maximum(self.reach, records[0].unit.flatten(1) if reach is None else reach, out=self.reach)
-        self.counts += self._count(_points_by_layer(records))
+        self.add(records)
 
-    def _count(self, reach: Tensor) -> Tensor:
-        """(2, L, N) reach of points -> what :data:`_COUNTS` names. Floats throughout: booleans are slow on a CPU."""
-        _, layers, points = reach.shape
-        alive, linear = torch.empty_like(reach)
-        torch.gt(reach[0], 0, out=alive)
-        torch.lt(reach[1], 0, out=linear)
-        alive_in, linear_in = alive.sum(0), linear.sum(0)
-        # The last layer in which a point is dead, from 1: it is dead in the network there and before.
-        last_dead = (1 - alive).mul_(torch.arange(1.0, layers + 1, device=reach.device, dtype=reach.dtype).view(-1, 1))
-        hinges = torch.relu(self.margin - reach).sum((1, 2), dtype=torch.float64)
-        by_point = torch.stack([alive_in, linear_in, last_dead.amax(0)]).sum(1, dtype=torch.float64)
-        whole = torch.stack([alive_in < layers, linear_in == layers, alive_in - linear_in == layers]).sum(1)
-        pairs = layers * points
-        size = torch.tensor([points, pairs], dtype=torch.float64, device=reach.device)
-        alive_pairs, linear_pairs, dead_below = by_point
-        counted = torch.stack([pairs - alive_pairs, linear_pairs, pairs - dead_below])
-        return torch.cat([size, counted, whole.double(), hinges])
+    def add(self, records: Sequence[Extrema]) -> None:
+        """The same without torchmetrics' bookkeeping, which takes as long as a batch of a small network."""
+        queue = self._queue
+        key = tuple([(r.names, r.order, r.unit.shape[2], r.point.shape[2] // r.samples) for r in records])
+        if key != queue.key:
+            self.settle()
+            self._set_layout(queue.plan(key, records))
+        queue.put(records)
+        if queue.room <= 0:
+            self.settle()
 
-    def _set_layout(self, layout: list[tuple[int, str, int]], records: list[Extrema]) -> None:
-        if self.layout and self.update_count > 1:
-            changed = sorted({name for _, name, _ in set(self.layout) ^ set(layout)}) or ["their grouping"]
+    def _set_layout(self, plan: _Plan) -> None:
+        if plan.layout == self.layout:
+            return
+        if self.layout:
+            changed = sorted({name for name, _ in set(self.layout) ^ set(plan.layout)}) or ["their order"]
+            self._queue.key = ()
             raise ValueError(
                 f"the captured layers changed within an epoch: {', '.join(changed[:4])}. Use one NetworkStatus for "
                 "every way in which the model is run, or reset() in between."
             )
-        self.layout = layout
-        unit = records[0].unit
-        self.reach = unit.new_full((2, sum(units for *_, units in layout)), -torch.inf)
+        self.layout = plan.layout
+        with torch.inference_mode(False):  # the next batch may come outside of that mode
+            self.reach = plan.like.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
+
+    def settle(self) -> None:
+        """Reduce the batches that wait. Everything that reads the figures does so first."""
+        records = self._queue.take()
+        if not records:
+            return
+        self._computed = None
+        self._update_count = max(self._update_count, 1)
+        units = torch.cat([record.unit.flatten(1) for record in records], 1)
+        order = self._queue.plans[self._queue.key].units
+        torch.maximum(self.reach, units if order is None else units[:, order], out=self.reach)
+        points = points_by_layer(records)
+        self.counts += count_points(points, self.margin)
+        if self.sample is not None:
+            self.sample.take(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
 
     def compute(self) -> dict[str, Tensor]:
         """All the figures, each a scalar.
@@ -146,7 +142,7 @@ class NetworkStatus(Metric):
         units = status.numel()
         (dead_units, linear_units, positive_units, negative_units), count = (
             found[:4],
-            dict(zip(_COUNTS, found[4:], strict=True)),
+            dict(zip(COUNTS, found[4:], strict=True)),
         )
         pairs, points = count["pairs"], count["points"]
         return {
@@ -169,6 +165,7 @@ class NetworkStatus(Metric):
         }
 
     def _require_update(self) -> None:
+        self.settle()
         if self.reach.numel() == 0:
             raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
 
@@ -176,18 +173,122 @@ class NetworkStatus(Metric):
     def unit_status(self) -> dict[str, Tensor]:
         """The status of every unit so far, layer by layer in call order: (units,) codes of :class:`Status`.
 
+        As for :meth:`compute`, all processes of a distributed run must read it together.
+
         Raises:
             RuntimeError: Before any update.
         """
+        reach = self._reach()
+        return self._by_layer(status_of(reach[0], -reach[1], check=False))
+
+    @property
+    def unit_max(self) -> dict[str, Tensor]:
+        """The largest preactivation of every unit so far, in the same form."""
+        return self._by_layer(self._reach()[0])
+
+    @property
+    def unit_min(self) -> dict[str, Tensor]:
+        """The smallest preactivation of every unit so far, in the same form."""
+        return self._by_layer(-self._reach()[1])
+
+    def _reach(self) -> Tensor:
         self._require_update()
-        status = status_of(self.reach[0], -self.reach[1], check=False)
-        parts = status.split([units for *_, units in self.layout])
-        return {name: part for (_, name, _), part in sorted(zip(self.layout, parts, strict=True), key=itemgetter(0))}
+        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            return self.reach.clone()
+
+    def _by_layer(self, values: Tensor) -> dict[str, Tensor]:
+        parts = values.split([units for _, units in self.layout])
+        return {name: part for (name, _), part in zip(self.layout, parts, strict=True)}
 
     def reset(self) -> None:
         """Forget the epoch."""
         super().reset()
-        self.layout = []
+        self.layout, self._queue = [], _Queue()
+        if self.sample is not None:
+            self.sample.reset()
+
+    # Whatever looks at the states must find them settled.
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Add up over the processes."""
+        self.settle()
+        super().sync(*args, **kwargs)
+
+    def _copy_state_dict(self) -> dict[str, Any]:
+        self.settle()
+        return super()._copy_state_dict()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self.settle()
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.settle()
+        return super().__getstate__()
+
+
+class _Plan:
+    """How records, grouped as they come, lie in call order: batches of other sizes may be grouped otherwise."""
+
+    def __init__(self, records: Sequence[Extrema]) -> None:
+        found = [
+            (position, name, record.unit.shape[2])
+            for record in records
+            for position, name in zip(record.order, record.names, strict=True)
+        ]
+        self.like = records[0].unit.detach()
+        order = sorted(range(len(found)), key=found.__getitem__)
+        self.layout = [found[place][1:] for place in order]
+        self.units: Tensor | None = None
+        if order != list(range(len(found))):
+            sizes = [size for *_, size in found]
+            parts = torch.arange(sum(sizes), device=self.like.device).split(sizes)
+            self.units = torch.cat([parts[place] for place in order])
+
+
+class _Queue:
+    """Batches that are grouped alike and wait for each other, up to a bound: reduced together they cost far less."""
+
+    def __init__(self) -> None:
+        self.key: tuple[Any, ...] = ()
+        self.plans: dict[tuple[Any, ...], _Plan] = {}
+        self.batches: list[list[Extrema]] = []
+        self.room = WAITING
+
+    def plan(self, key: tuple[Any, ...], records: Sequence[Extrema]) -> _Plan:
+        """How records of this kind lie; they are what comes next."""
+        self.key = key
+        if key not in self.plans:
+            self.plans[key] = _Plan(records)
+        return self.plans[key]
+
+    def put(self, records: Sequence[Extrema]) -> None:
+        """Let a batch wait."""
+        samples = records[0].samples
+        if len(records) > 1 and any(record.samples != samples for record in records):
+            sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
+            raise ValueError(
+                f"layers have unequal numbers of samples ({sizes}), so a point has no status in each of them. Capture "
+                "layers whose dimension 0 is the batch: capture=[module names]."
+            )
+        self.batches.append([record.detach() for record in records])
+        self.room -= sum([len(record.names) for record in records]) * samples + LEAST
+
+    def take(self) -> list[Extrema]:
+        """The records of all that wait, as if they had been one batch."""
+        batches, self.batches, self.room = self.batches, [], WAITING
+        if len(batches) < 2:
+            return batches[0] if batches else []
+        return [
+            Extrema(
+                parts[0].names,
+                parts[0].order,
+                torch.stack([part.unit for part in parts]).amax(0),
+                torch.cat([part.point for part in parts], 2),
+                sum(part.samples for part in parts),
+            )
+            for parts in zip(*batches, strict=True)
+        ]
 
 
 def point_status(records: Sequence[Extrema]) -> Tensor:
@@ -206,7 +307,7 @@ def point_status(records: Sequence[Extrema]) -> Tensor:
                 [1],
                 [0]], dtype=torch.int8)
     """
-    reach = _points_by_layer([record.detach() for record in records])
+    reach = points_by_layer(records)
     return status_of(reach[0], -reach[1], check=False).T
 
 
@@ -216,25 +317,17 @@ def layer_names(records: Sequence[Extrema]) -> list[str]:
     return [name for _, name in sorted(pairs)]
 
 
-def _points_by_layer(records: Sequence[Extrema]) -> Tensor:
-    """(2, L, N): the reach of every sample in every layer, in call order."""
-    samples = {record.samples for record in records}
-    if len(samples) > 1:
-        sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
-        raise ValueError(
-            f"layers have unequal numbers of samples ({sizes}), so a point has no status in each of them. Capture "
-            "layers whose dimension 0 is the batch: capture=[module names]."
-        )
+def points_by_layer(records: Sequence[Extrema]) -> Tensor:
+    """The reach of every sample in every layer, in call order: (2, L, N), without a graph."""
     parts = [
-        record.point
-        if record.point.shape[2] == record.samples
-        else record.point.view(2, len(record.names), record.samples, -1).amax(3)
+        point if point.shape[2] == record.samples else point.view(*point.shape[:2], record.samples, -1).amax(3)
         for record in records
+        for point in (record.point.detach(),)
     ]
-    order = [position for record in records for position in record.order]
     if len(parts) == 1:
         return parts[0]
     reach = torch.cat(parts, 1)
+    order = [position for record in records for position in record.order]
     if order != sorted(order):
         reach = reach[:, torch.tensor(order, device=reach.device).argsort()]
     return reach

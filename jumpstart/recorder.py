@@ -28,6 +28,7 @@ from jumpstart.penalty import count_slices
 
 Groups: TypeAlias = dict[tuple[Any, ...], tuple[list[int], list[Tensor]]]
 """Positions in call order, and tensors, by shape, dtype, device and dimension of the units."""
+State: TypeAlias = tuple[list["Read"], int]
 Weigh: TypeAlias = Callable[[int, int], Weights | None]
 
 
@@ -145,7 +146,7 @@ class Recorder:
 
     Attributes:
         active: Whether a forward pass is going on.
-        runs: Forward passes so far.
+        ran: Whether there has been a forward pass.
         grad: Whether gradients were enabled when the latest pass began.
         calls: The reads of the latest pass, in their order.
         waiting: Of those that wait: position in ``calls``, tensor, and its version where that can be told.
@@ -154,8 +155,7 @@ class Recorder:
 
     def __init__(self, rule: Rule, unit_dim: int | None, *, drop_last: bool) -> None:
         self.rule, self.unit_dim, self.drop_last = rule, unit_dim, drop_last
-        self.active = self.grad = False
-        self.runs = 0
+        self.active = self.grad = self.ran = False
         self.calls: list[Read] = []
         self.waiting: list[tuple[int, Tensor, int | None]] = []
         self.fed: int | None = None
@@ -205,7 +205,7 @@ class Recorder:
             self.forget()
             self.active = True
             self.grad = torch.is_grad_enabled()
-            self.runs += 1
+            self.ran = True
         self._depth += 1
 
     def end(self) -> None:
@@ -287,10 +287,15 @@ class Recorder:
 
     # After it ----------------------------------------------------------------------------------------------------
 
+    def is_still(self, state: State) -> bool:
+        """Whether there has been nothing new to read since :attr:`state` was this."""
+        calls, count = state
+        return calls is self.calls and count == len(calls)
+
     @property
-    def state(self) -> tuple[int, int]:
-        """Changes whenever there is something new to read."""
-        return self.runs, len(self.calls)
+    def state(self) -> State:
+        """What has been read so far. Each pass has a list of its own: a number would have a compiled step made anew."""
+        return self.calls, len(self.calls)
 
     def forget(self) -> None:
         """Let go of every tensor."""

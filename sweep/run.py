@@ -82,7 +82,10 @@ def run(
         callbacks.append(ProgressLine())
     if config.plot_status:
         frequency = config.plot_every or max(1, math.ceil(config.epochs / PICTURES))
-        callbacks.append(NetworkStatusPlot(frequency, directory=directory.plots))
+        callbacks.append(
+            # The rows of figures go to the loggers already.
+            NetworkStatusPlot(frequency, directory=directory.plots, history=directory.status, scalars=False)
+        )
     wandb_logger = make_wandb_logger(config, directory) if config.wandb else None
     trainer = pl.Trainer(
         **devices,

@@ -73,6 +73,7 @@ class RunDirectory:
         last_checkpoint: The one that ``--resume`` starts from; without one it starts at the beginning.
         best_checkpoint: The one with the best validation accuracy.
         plots: Folder of the figures.
+        status: ``status.npz``, units and points of the epochs that were drawn.
         wandb: Folder of W&B's own files.
     """
 
@@ -86,6 +87,7 @@ class RunDirectory:
         self.last_checkpoint = self.path / LAST_CHECKPOINT
         self.best_checkpoint = self.path / BEST_CHECKPOINT
         self.plots = self.path / "plots"
+        self.status = self.path / "status.npz"
         self.wandb = self.path / "wandb"
 
     def __repr__(self) -> str:

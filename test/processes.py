@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,30 @@ def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProc
     process = _context[0].Process(target=_work, args=(folder, argv, die_at))
     process.start()
     return process
+
+
+def together(work: Callable[..., None], *args: Any) -> None:
+    """Run ``work(rank, *args)`` in two processes at once, and wait until both are done.
+
+    Args:
+        work: A function of a test module.
+        *args: What it gets besides.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_share, args=(work, rank, args)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+def _share(work: Callable[..., None], rank: int, args: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    work(rank, *args)
 
 
 def finish(process: ForkServerProcess) -> int:

@@ -56,7 +56,7 @@ def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Pat
     assert where is not None
     assert os.listdir(tmp_path) == ["runs"]
     path = tmp_path / where[1]
-    assert set(os.listdir(path)) == RUN | {"wandb"}
+    assert set(os.listdir(path)) == RUN | {"wandb", "status.npz"}
     assert sorted(os.listdir(path / "checkpoints")) == ["best.ckpt", "last.ckpt"]
     pictures = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
     assert set(os.listdir(path / "plots")) == pictures | {
@@ -132,7 +132,7 @@ def test_plots_logging_and_progress_change_nothing(tmp_path: Path) -> None:
     assert full.metrics.read_text() == plain.metrics.read_text()
     for name in ("last.ckpt", "best.ckpt"):
         assert same(network_weights(full.checkpoints / name), network_weights(plain.checkpoints / name))
-    assert set(os.listdir(full.path)) == RUN | {"wandb"}
+    assert set(os.listdir(full.path)) == RUN | {"wandb", "status.npz"}
     assert set(os.listdir(plain.path)) == RUN
     assert os.listdir(plain.plots) == []
 

@@ -66,7 +66,7 @@ def test_a_compiled_step_has_no_graph_break_and_the_same_gradient(name: str) -> 
             model(x)
             return jumpstart.loss
 
-        for _ in range(2):
+        for _ in range(10):  # more often than torch is willing to compile it anew
             model.zero_grad()
             loss = step(x)
             loss.backward()
@@ -96,7 +96,7 @@ def test_hooks_that_come_after_compiling_are_missed_and_said_so() -> None:
     step(x)
     with JumpstartRegularization(model) as jumpstart:
         step(x)
-        if jumpstart._live().runs:  # newer releases of torch look at the hooks again
+        if jumpstart._live().ran:  # newer releases of torch look at the hooks again
             assert jumpstart.loss.item() == pytest.approx(reference_loss_and_grads(model, x)[0])
         else:
             with pytest.raises(RuntimeError, match="run the model first"):

@@ -1,0 +1,83 @@
+"""A recorder for those who watch a model without a loss, and the search for one that is there already."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from torch import Tensor, nn
+
+from jumpstart import recorder
+from jumpstart.capture import Capture, CaptureLike, find_targets
+from jumpstart.internals import transformed
+from jumpstart.options import After, Rule
+from jumpstart.recorder import Hook, Read, Recorder, _End
+
+
+class Watcher(Recorder):
+    """A recorder that no loss reads: it records without a graph, and only while one of its users is ``enabled``.
+
+    Args:
+        model: The model.
+        capture: What is read.
+        skip_last: With ``capture="weights"``, leave out the layer that is called last.
+        unit_dim: The dimension of the units, None to find out.
+
+    Attributes:
+        users: Whoever reads it; the hooks are taken off when the last one leaves.
+
+    Raises:
+        ValueError: On a wrong option, or if there is nothing to capture.
+    """
+
+    def __init__(self, model: nn.Module, capture: CaptureLike, *, skip_last: bool, unit_dim: int | None) -> None:
+        if unit_dim is not None and (not isinstance(unit_dim, int) or isinstance(unit_dim, bool) or unit_dim == 0):
+            raise ValueError(f"unit_dim must be an integer other than 0 (that of the samples), got {unit_dim!r}.")
+        targets = find_targets(model, capture)
+        drop_last = isinstance(capture, str) and capture == Capture.WEIGHTS and skip_last
+        if drop_last and len(targets) == 1:
+            raise ValueError(
+                f"nothing to capture in {type(model).__name__}: {targets[0].name!r} is its only Linear or Conv layer, "
+                "and skip_last leaves the last one out. Use skip_last=False."
+            )
+        super().__init__(Rule(), unit_dim, drop_last=drop_last)
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.handles = self.attach(model, targets)
+
+    def begin(self, module: nn.Module | None = None) -> None:
+        """A new pass, unless nobody counts it."""
+        if any(user.enabled for user in self.users):
+            super().begin(module)
+            self._grad = False  # a reentrant checkpoint does no harm here
+
+    def take(self, read: Read, z: Tensor) -> None:
+        """Note one preactivation without its graph."""
+        usual = read.after is After.READS and not self._probing and z.numel() <= recorder.SMALL  # type: ignore[attr-defined]
+        if not usual or z.is_inference() or transformed():
+            super().take(read, z.detach())
+        else:  # the same in fewer steps
+            self._waiting.append((len(self._calls), z.detach(), z._version))
+            self._calls.append(read)
+
+
+def find_recorder(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
+    """The part of a model that has a live recorder, or else the model itself."""
+    hooks = [
+        (module, hook)
+        for module in model.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    ]
+    found = [(module, hook.recorder) for module, hook in hooks if isinstance(hook, _End) and hook.recorder is not None]
+    if len(found) > 1:
+        raise RuntimeError(
+            f"{len(found)} regularisers are attached to parts of this {type(model).__name__}. Make one StatusMonitor "
+            "for each of these parts."
+        )
+    if found:
+        return found[0]
+    if any(isinstance(hook, Hook) and hook.recorder is not None for _, hook in hooks):
+        raise RuntimeError(
+            f"this {type(model).__name__} is a part of a model that has a regulariser attached. Give that model to "
+            "StatusMonitor."
+        )
+    return model, None

@@ -188,8 +188,16 @@ class Experiment(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss that is minimised: the task's, plus lambda times Jumpstart's."""
         loss, jumpstart_loss = self._measure(batch, "train")
-        total = self.lambda_ * jumpstart_loss
+        total = self.jumpstart_term(loss, jumpstart_loss)
         return loss + total if self.config.use_loss else total
+
+    def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the task: cross-entropy."""
+        return F.cross_entropy(logits, labels)
+
+    def jumpstart_term(self, loss: Tensor, jumpstart_loss: Tensor) -> Tensor:
+        """The Jumpstart loss as it enters the sum: lambda times it."""
+        return self.lambda_ * jumpstart_loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures one batch."""
@@ -203,7 +211,7 @@ class Experiment(pl.LightningModule):
     def _measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         x, labels = batch
         logits = self(x)
-        loss = F.cross_entropy(logits, labels)
+        loss = self.task_loss(logits, labels)
         jumpstart_loss = self.jumpstart.loss
         meters = self.meters(stage)
         meters.figures.update(logits, labels, loss, jumpstart_loss)

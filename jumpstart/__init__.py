@@ -9,7 +9,8 @@
 >>> loss.backward()
 
 Importing this needs torch alone. ``jumpstart.metrics`` needs the extra ``lightning``, ``jumpstart.plotting`` needs
-``plots``, ``jumpstart.callbacks`` both of them, and ``jumpstart.table`` needs ``tables``.
+``plots``, ``jumpstart.callbacks`` both of them, ``jumpstart.report`` needs ``report``, and ``jumpstart.table`` needs
+``tables``.
 """
 
 from jumpstart.capture import Capture, register_activation

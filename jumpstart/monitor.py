@@ -96,7 +96,7 @@ class StatusMonitor:
         self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
         self._device = torch.device("cpu")
         self._points = 0
-        self._seen = recorder.runs
+        self._seen = recorder.calls  # each pass has a list of its own
         self._missed = 0
         self._enabled = enabled
         self._finished: Recorder | None = None
@@ -146,15 +146,15 @@ class StatusMonitor:
             RuntimeError: Before any forward pass, and after one in which nothing was captured.
         """
         recorder = self._live()
-        if recorder.runs == 0:
+        if not recorder.ran:
             raise RuntimeError("there is no forward pass to count: run the model first.")
         self._take(recorder)
 
     def _take(self, recorder: Recorder) -> None:
         self._finished = None
-        if recorder.runs == self._seen:
+        if recorder.calls is self._seen:
             return
-        self._seen = recorder.runs
+        self._seen = recorder.calls  # each pass has a list of its own
         records = recorder.read(_no_weights)
         if not records:
             raise RuntimeError(
@@ -194,7 +194,7 @@ class StatusMonitor:
         self._settle()
         recorder = self._recorder()
         if value and not self._enabled and recorder is not None:
-            self._seen = recorder.runs
+            self._seen = recorder.calls  # each pass has a list of its own
         self._enabled = value
 
     def _live(self) -> Recorder:
@@ -294,7 +294,7 @@ class StatusMonitor:
         self._finished = None
         recorder = self._recorder()
         if recorder is not None:
-            self._seen = recorder.runs
+            self._seen = recorder.calls  # each pass has a list of its own
 
     def remove(self) -> None:
         """Take the monitor's hooks off the model; the figures stay. May be called twice."""

@@ -107,11 +107,11 @@ class _ReadInput(Read):
                 self.simple
                 and type(z) is Tensor
                 and z.numel() <= SMALL
-                and recorder.grad is torch.is_grad_enabled()
+                and (torch.is_grad_enabled() or not recorder.grad)
                 and not is_compiling()
                 and not z.is_inference()
             ):
-                recorder.waiting.append((len(recorder.calls), z, z._version))
+                recorder.waiting.append((len(recorder.calls), z if recorder.in_graph else z.detach(), z._version))
                 recorder.calls.append(self)
                 return None
             new = recorder.take(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))
@@ -151,7 +151,10 @@ class Recorder:
         calls: The reads of the latest pass, in their order.
         waiting: Of those that wait: position in ``calls``, tensor, and its version where that can be told.
         fed: Where the module that ran last puts its units, while that is still to be found out.
+        in_graph: Whether records can be differentiated.
     """
+
+    in_graph = True
 
     def __init__(self, rule: Rule, unit_dim: int | None, *, drop_last: bool) -> None:
         self.rule, self.unit_dim, self.drop_last = rule, unit_dim, drop_last

@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jumpstart import recorder
 from jumpstart.capture import Capture, CaptureLike, find_targets
-from jumpstart.internals import transformed
-from jumpstart.options import After, Rule
+from jumpstart.options import Rule
 from jumpstart.recorder import Hook, Read, Recorder, _End
 
 
@@ -30,6 +28,8 @@ class Watcher(Recorder):
         ValueError: On a wrong option, or if there is nothing to capture.
     """
 
+    in_graph = False
+
     def __init__(self, model: nn.Module, capture: CaptureLike, *, skip_last: bool, unit_dim: int | None) -> None:
         if unit_dim is not None and (not isinstance(unit_dim, int) or isinstance(unit_dim, bool) or unit_dim == 0):
             raise ValueError(f"unit_dim must be an integer other than 0 (that of the samples), got {unit_dim!r}.")
@@ -48,16 +48,11 @@ class Watcher(Recorder):
         """A new pass, unless nobody counts it."""
         if any(user.enabled for user in self.users):
             super().begin(module)
-            self._grad = False  # a reentrant checkpoint does no harm here
+            self.grad = False  # a reentrant checkpoint does no harm here
 
     def take(self, read: Read, z: Tensor) -> None:
         """Note one preactivation without its graph."""
-        usual = read.after is After.READS and not self._probing and z.numel() <= recorder.SMALL  # type: ignore[attr-defined]
-        if not usual or z.is_inference() or transformed():
-            super().take(read, z.detach())
-        else:  # the same in fewer steps
-            self._waiting.append((len(self._calls), z.detach(), z._version))
-            self._calls.append(read)
+        super().take(read, z.detach())
 
 
 def find_recorder(model: nn.Module) -> tuple[nn.Module, Recorder | None]:

@@ -17,10 +17,11 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.callbacks import NetworkStatusPlot
 from jumpstart.plotting import plot_curves, plot_status_shares, save_figure
+from jumpstart.report import write_report
 from model.config import ConfigError, ExperimentConfig
 from model.experiment import Experiment
 from sweep.callbacks import BestAndLast, EpochLog, ProgressLine
-from sweep.files import write_json
+from sweep.files import write_json, write_text
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
@@ -102,6 +103,7 @@ def run(
     # What the imports left behind never becomes garbage: keep the collector from walking through it again and again.
     gc.collect()
     gc.freeze()
+    failure: BaseException | None = None
     try:
         trainer.fit(experiment, datamodule=datamodule, ckpt_path=checkpoint, weights_only=False)
         keeper.load_best(experiment)
@@ -118,13 +120,37 @@ def run(
             draw_curves(metrics, directory.plots)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_flat(summary))
+    except BaseException as error:
+        failure = error
+        raise
     finally:
         gc.unfreeze()
         if leads():
             metrics.flush()
         if wandb_logger is not None:
             close_wandb()
+        if trainer.is_global_zero:
+            leave_report(directory, failure)
     return directory, summary
+
+
+def leave_report(directory: RunDirectory, failure: BaseException | None = None) -> None:
+    """Write ``report.html``, of a run that failed too; what goes wrong here is logged and hides no other error.
+
+    Args:
+        directory: The run.
+        failure: What ended it early.
+    """
+    try:
+        if failure is None:
+            directory.failure.unlink(missing_ok=True)
+        else:
+            stopped = isinstance(failure, KeyboardInterrupt | SystemExit)
+            words = "It was interrupted." if stopped else f"{type(failure).__name__}: {failure}"
+            write_text(directory.failure, words + "\n")
+        write_report(directory.path)
+    except Exception:
+        logger.warning("no report was written for %s", directory.path, exc_info=True)
 
 
 def summarise(experiment: Experiment, keeper: BestAndLast, datamodule: pl.LightningDataModule) -> dict[str, Any]:

@@ -39,6 +39,8 @@ __all__ = [
 
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
 BEST_CHECKPOINT = Path("checkpoints", "best.ckpt")
+FAILURE = "failure.txt"
+REPORT = "report.html"
 
 _PACKAGES = (
     "torch",
@@ -69,6 +71,8 @@ class RunDirectory:
         environment: ``environment.json``, versions, commit, command and devices.
         metrics: ``metrics.csv``, one row an epoch; see :class:`MetricsCsv`.
         summary: ``summary.json``, the result.
+        failure: ``failure.txt``, why the run ended early; there is none when it ended well.
+        report: ``report.html``, all of it for eyes.
         checkpoints: Folder of the checkpoints.
         last_checkpoint: The one that ``--resume`` starts from; without one it starts at the beginning.
         best_checkpoint: The one with the best validation accuracy.
@@ -83,6 +87,8 @@ class RunDirectory:
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
+        self.failure = self.path / FAILURE
+        self.report = self.path / REPORT
         self.checkpoints = self.path / LAST_CHECKPOINT.parent
         self.last_checkpoint = self.path / LAST_CHECKPOINT
         self.best_checkpoint = self.path / BEST_CHECKPOINT
@@ -173,6 +179,7 @@ class RunDirectory:
     def record_resume(self, config: _Describable) -> None:
         """Store the options of a resumed run, and note when and how it was resumed."""
         self.write_config(config)
+        self.failure.unlink(missing_ok=True)
         try:
             known = json.loads(self.environment.read_text(encoding="utf-8"))
         except (OSError, ValueError):

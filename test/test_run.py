@@ -29,7 +29,7 @@ from sweep import run as sweep_run
 from sweep.metrics_csv import MetricsCsv
 from sweep.run import headline, run
 
-RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "checkpoints", "plots"}
+RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "report.html", "checkpoints", "plots"}
 FEATURES: dict[str, dict[str, Any]] = {
     "skips": {"skip_connections": 2},
     "batchnorm": {"use_batchnorm": True},
@@ -52,7 +52,9 @@ def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Pat
     assert warning.startswith("Weights & Biases: no API key found, so this run is logged offline;")
     assert all("epoch" in line for line in rest if line)
     assert " 3/3 " in rest[-1]
-    where = re.search(r"run directory: (runs/moons-50x4-lambda0\.01-seed42-\d+-\d+)\n$", done.stdout)
+    where = re.search(
+        r"run directory: (runs/moons-50x4-lambda0\.01-seed42-\d+-\d+)\nreport: \1/report\.html\n$", done.stdout
+    )
     assert where is not None
     assert os.listdir(tmp_path) == ["runs"]
     path = tmp_path / where[1]

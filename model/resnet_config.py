@@ -75,9 +75,7 @@ class ResnetConfig(ExperimentConfig):
     num_workers: int | None = _data(
         None, "Processes that decode images from folders; None: chosen from the cores.", minimum=0
     )
-    corrupt: str = _data(
-        "skip", "What becomes of images in folders that can't be decoded.", choices=("skip", "refuse")
-    )
+    corrupt: str = _data("skip", "What becomes of images in folders that can't be decoded.", choices=("skip", "refuse"))
     num_points: int = _data(1000, "Rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
 
@@ -97,7 +95,9 @@ class ResnetConfig(ExperimentConfig):
         """Refuse options that contradict each other."""
         super().check_together()
         if self.lambda_clip is not None and not self.use_loss:
-            raise ConfigError(f"lambda_clip needs use_loss=True: it is a share of the task loss, got {self.lambda_clip}.")
+            raise ConfigError(
+                f"lambda_clip needs use_loss=True: it is a share of the task loss, got {self.lambda_clip}."
+            )
         if self.layer == "dense" and self.stem == "small":
             raise ConfigError('stem="small" needs layer="conv": vectors have no pixels. Use stem="auto".')
         if self.layer == "dense" and self.channels_last:

@@ -333,7 +333,7 @@ def test_the_best_weights_are_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_users_command_goes_through_a_small_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torchvision_layout(tmp_path / "data", classes=2, per_class=8)
+    torchvision_layout(tmp_path / "data", classes=2, per_class=30)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JUMPSTART_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -85,7 +85,12 @@ class ResnetConfig(ExperimentConfig):
     float32_matmul_precision: str = _run(
         "high", "Precision of products of float32 matrices on a GPU.", choices=("highest", "high", "medium")
     )
-    strategy: str = _run("auto", "How several GPUs share the work.", choices=("auto", "ddp"), resumable=True)
+    strategy: str = _run(
+        "auto",
+        "How several GPUs share the work; fsdp: each keeps a part of the weights.",
+        choices=("auto", "ddp", "fsdp"),
+        resumable=True,
+    )
     num_nodes: int = _run(1, "Machines that train together.", minimum=1, resumable=True)
     fast_dev_run: bool = _run(
         False, "A trial of two epochs of two batches that goes through everything: training, checkpoint, test, plots."

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.callbacks import NetworkStatusPlot
@@ -62,6 +63,8 @@ def run(
     options = {"max_epochs": config.epochs, **_devices(config.gpus), **config.trainer_options}
     if options["accelerator"] == "cpu" and options.get("precision") == "16-mixed":
         raise ConfigError('precision must be 32 or bf16-mixed without a GPU, got "16-mixed".')
+    if options.get("strategy") == "fsdp":
+        options["strategy"] = _sharded(options["devices"], config.trainer_options.get("num_nodes", 1))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.wandb:
@@ -233,6 +236,16 @@ def _devices(gpus: int | str) -> dict[str, Any]:
             f"gpus must be among the {available} of this machine, got {gpus}. Use auto, or 0 for the CPU."
         )
     return {"accelerator": "gpu", "devices": wanted}
+
+
+def _sharded(devices: int | str | list[int], nodes: int) -> pl.strategies.Strategy:
+    """Each process keeps a part of the weights and reads its part of the data; checkpoints are whole."""
+    if devices == "auto":
+        devices = torch.cuda.device_count()
+    count = len(devices) if isinstance(devices, list) else int(devices)
+    return ModelParallelStrategy(
+        data_parallel_size=count * nodes, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
 
 
 def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class BestAndLast(Checkpoint):
 
     def load_best(self, experiment: Experiment) -> None:
         """Give the experiment the best weights."""
-        set_model_state_dict(experiment.network, self._weights, options=StateDictOptions(full_state_dict=True))
+        set_model_state_dict(experiment.network, dict(self._weights), options=StateDictOptions(full_state_dict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint of the last state."""

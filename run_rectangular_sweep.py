@@ -12,6 +12,7 @@ from sweep.cli import Parsed, main
 
 if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
+    from data.images import ImageModule
     from model.rectangular_experiment import RectangularExperiment
 
 DESCRIPTION = "Train a deep network of constant width on toy, scikit-learn or UCI data, with Jumpstart or without."
@@ -34,7 +35,7 @@ def start(parsed: Parsed[RectangularConfig]) -> None:
     )
 
 
-def make_data(config: RectangularConfig) -> TabularDataModule:
+def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
     """The data of a run."""
     from data.data import make_datamodule
     from data.datasets import DATASETS, IMAGES
@@ -55,16 +56,17 @@ def make_data(config: RectangularConfig) -> TabularDataModule:
             noise=config.noise,
             as_images=config.layer == "conv",
             data_dir=config.data_dir,
+            augment=False,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def build(config: RectangularConfig, data: TabularDataModule) -> RectangularExperiment:
+def build(config: RectangularConfig, data: TabularDataModule | ImageModule) -> RectangularExperiment:
     """The experiment for a data set."""
     from model.rectangular_experiment import RectangularExperiment, check_batches
 
-    check_batches(config, len(data.x_train), data.input_shape)
+    check_batches(config, data.num_rows("train"), data.input_shape)
     return RectangularExperiment(config, data.input_shape, data.num_classes)
 
 

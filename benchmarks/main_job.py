@@ -30,10 +30,12 @@ def bare(epochs: int, optimizer: str) -> None:
     from torch.nn import functional as F
 
     from data.data import make_datamodule
+    from data.datamodules import TabularDataModule
 
     torch.set_num_threads(1)  # as the job does: faster for both
     torch.manual_seed(42)
     data = make_datamodule("moons", batch_size=256)
+    assert isinstance(data, TabularDataModule)
     data.setup()
     layers: list[nn.Module] = []
     for i in range(50):

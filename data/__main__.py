@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from data.catalogue import UCI
-from data.datasets import DATASETS, DatasetInfo, availability, get_info, places
+from data.datasets import DATASETS, availability, get_info, places
 from data.download import archive_url, cache_folder
+from data.image_catalogue import IMAGE_SOURCES
+from data.info import DatasetInfo
+from data.published import addresses
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "licence")
 
@@ -67,6 +70,13 @@ def _details(info: DatasetInfo, data_dir: str | None) -> dict[str, Any]:
             {"name": file.name, "bytes": file.size, "sha256": list(file.sha256), "path": path}
             for file, path in zip(info.files, places(info.name, data_dir), strict=True)
         ]
+    elif info.name in IMAGE_SOURCES and IMAGE_SOURCES[info.name].files:
+        files = IMAGE_SOURCES[info.name].files
+        details["download"] = " ".join(url for file in files for url in addresses(file))
+        details["files"] = [
+            {"name": file.name, "bytes": file.size, "checksum": file.digest, "path": path}
+            for file, path in zip(files, places(info.name, data_dir), strict=True)
+        ]
     return {**details, "note": info.note}
 
 
@@ -94,7 +104,8 @@ def _paragraphs(details: dict[str, Any]) -> str:
         lines += [f"  {key + ':':<11}{body[0]}", *(" " * 13 + line for line in body[1:])]
     for file in details.get("files", []):
         lines.append(f"  file:      {file['path']} ({file['bytes']} bytes)")
-        lines += [f"{'':13}sha256 {checksum}" for checksum in file["sha256"]]
+        known = [f"sha256 {checksum}" for checksum in file.get("sha256", [])] or [file["checksum"].replace(":", " ")]
+        lines += [f"{'':13}{checksum}" for checksum in known]
     return "\n".join(lines)
 
 

@@ -100,6 +100,11 @@ class TensorBatches:
         """Where Lightning looks for ``set_epoch``."""
         return self
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next pass."""
+        return self._epoch
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass.
 

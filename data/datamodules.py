@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.batches import TensorBatches, check_batch_size
 from data.encoding import Encoder
-from data.splitting import PARTS, Split, check_sizes, stratified_split
+from data.splitting import PARTS, Split, check_seed, check_sizes, stratified_split
 from data.tables import Integers, Table
 
 __all__ = ["TabularDataModule", "TensorBatches"]
@@ -123,6 +123,10 @@ class TabularDataModule(pl.LightningDataModule):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: ``(features,)``, or ``(channels, height, width)``."""
         return tuple(self.x_train.shape[1:])
+
+    def num_rows(self, part: str = "train") -> int:
+        """Rows of a part: ``"train"``, ``"val"`` or ``"test"``."""
+        return len(self._part(part)[1])
 
     @property
     def num_features(self) -> int:
@@ -243,13 +247,3 @@ class TabularDataModule(pl.LightningDataModule):
         if self._table is None:
             raise RuntimeError(f"{self.name} is not loaded yet: call setup() first.")
         return self._table
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that NumPy's generators do not take.
-
-    Raises:
-        ValueError: With what was found.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be an integer in 0..2**32 - 1, got {seed!r}.")

@@ -6,47 +6,19 @@ import difflib
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from data.catalogue import UCI
-from data.download import DataError, DataFile, cache_folder, cache_state, find_cached, obtain
+from data.download import DataError, cache_folder, cache_state, find_cached, obtain
+from data.image_catalogue import IMAGE_INFOS, IMAGE_SOURCES
+from data.image_files import images_available, images_state
+from data.info import DatasetInfo
+from data.published import place
 from data.tables import Floats, Integers, Table, no_categories
 
 UCI_LICENCE = "CC BY 4.0, as stated by UCI"
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a data set is.
-
-    Attributes:
-        name: What ``--dataset`` takes.
-        title: Full name.
-        source: ``"generated"``, ``"scikit-learn"`` or ``"UCI"``.
-        rows: Rows in all; of a generated set the default, which ``num_points`` changes.
-        features: Columns that are used, before categories are encoded.
-        classes: Classes.
-        licence: Terms of use.
-        creators: Who made it.
-        url: Where it is described.
-        files: Files it is read from; empty if it comes with scikit-learn.
-        note: What a user should know: columns left out, duplicates, choices made.
-    """
-
-    name: str
-    title: str
-    source: str
-    rows: int
-    features: int
-    classes: int
-    licence: str
-    creators: str
-    url: str
-    files: tuple[DataFile, ...] = ()
-    note: str = ""
 
 
 def _generated(name: str, title: str, classes: int, note: str) -> DatasetInfo:
@@ -73,6 +45,7 @@ def _bundled(
     creators: str,
     page: str,
     note: str = "",
+    image_shape: tuple[int, int, int] | None = None,
 ) -> DatasetInfo:
     return DatasetInfo(
         name=name,
@@ -85,6 +58,7 @@ def _bundled(
         creators=creators,
         url=f"https://archive.ics.uci.edu/dataset/{page}",
         note=note,
+        image_shape=image_shape,
     )
 
 
@@ -141,6 +115,7 @@ DATASETS: dict[str, DatasetInfo] = {
             "E. Alpaydin, C. Kaynak",
             "80/optical+recognition+of+handwritten+digits",
             "UCI's test part, as in scikit-learn. All pixels are scaled together. as_images gives (1, 8, 8).",
+            image_shape=(1, 8, 8),
         ),
         _uci(
             "abalone",
@@ -206,9 +181,16 @@ DATASETS: dict[str, DatasetInfo] = {
             "R. Lichtinghagen, F. Klawonn, G. Hoffmann",
             "Left out: the row number. Rows are sorted by class in the file.",
         ),
+        *IMAGE_INFOS,
     )
 }
 """Every data set by name."""
+
+TABLES = tuple(name for name, info in DATASETS.items() if info.tabular)
+"""Data sets that can be had as tables."""
+
+IMAGES = tuple(name for name, info in DATASETS.items() if info.image_shape)
+"""Data sets that can be served as images."""
 
 
 def get_info(name: str) -> DatasetInfo:
@@ -240,7 +222,7 @@ def load_table(
     """A data set as a table: nothing imputed, scaled or encoded yet.
 
     Args:
-        name: One of :data:`DATASETS`.
+        name: One of :data:`TABLES`.
         num_points: Rows of a generated set; others take no notice of it.
         noise: Standard deviation of a generated set's noise; others take no notice of it.
         seed: Seed of a generated set.
@@ -258,6 +240,8 @@ def load_table(
     """
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images)
+    if not info.tabular:
+        raise ValueError(f"dataset must be one of {', '.join(TABLES)} to be had as a table, got {name!r}.")
     if info.source == "generated":
         return _generate(name, num_points, float(noise), seed)
     if info.source == "scikit-learn":
@@ -267,10 +251,6 @@ def load_table(
         return source.table(obtain(source.remote(name), data_dir))
     except ValueError as error:
         raise DataError(f"{name} cannot be read: {error}.") from None
-
-
-IMAGES = ("digits",)
-"""Data sets that can be served as images."""
 
 
 def check_options(name: str, *, num_points: int, noise: float, as_images: bool) -> None:
@@ -300,6 +280,8 @@ def check_available(name: str, data_dir: str | os.PathLike[str] | None = None) -
     """
     if get_info(name).source == "UCI":
         obtain(UCI[name].remote(name), data_dir)
+    elif name in IMAGE_SOURCES:
+        images_available(name, data_dir)
 
 
 def availability(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
@@ -309,6 +291,8 @@ def availability(name: str, data_dir: str | os.PathLike[str] | None = None) -> s
         >>> availability("moons")
         'built in'
     """
+    if name in IMAGE_SOURCES:
+        return images_state(name, data_dir)
     if get_info(name).source != "UCI":
         return "built in"
     return cache_state(UCI[name].remote(name), data_dir)
@@ -316,6 +300,8 @@ def availability(name: str, data_dir: str | os.PathLike[str] | None = None) -> s
 
 def places(name: str, data_dir: str | os.PathLike[str] | None = None) -> list[str]:
     """Where the files of a data set are in the cache, or would be."""
+    if name in IMAGE_SOURCES:
+        return [str(place(file, data_dir)) for file in IMAGE_SOURCES[name].files]
     if get_info(name).source != "UCI":
         return []
     remote = UCI[name].remote(name)

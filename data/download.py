@@ -7,32 +7,21 @@ UCI's zip archive and appears in the cache whole or not at all.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import logging
 import os
-import secrets
-import time
-import urllib.error
-import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from data.fetch import FAILURES, fetch, reason, write_atomically
 
 logger = logging.getLogger(__name__)
 
 UCI_URL = "https://archive.ics.uci.edu/static/public"
 URL_VARIABLE = "JUMPSTART_UCI_URL"
 FOLDER_VARIABLE = "JUMPSTART_DATA_DIR"
-TIMEOUT = 15.0
-ATTEMPTS = 3
-BACKOFF = 0.5
-"""Seconds before the second attempt; doubled before each further one."""
-
-FAILURES = (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, EOFError)
-"""What an answer that does not come, or does not come whole, is seen as."""
 
 
 class DataError(RuntimeError):
@@ -223,7 +212,7 @@ def _download(
     except (*FAILURES, KeyError, ValueError) as error:
         names = " and ".join(file.name for file in files)
         raise DataError(
-            f"{remote.folder} is not in the cache and could not be downloaded ({_reason(error)}): "
+            f"{remote.folder} is not in the cache and could not be downloaded ({reason(error)}): "
             f"take {names} out of {url} and put it at {places}, or set {FOLDER_VARIABLE} to a "
             "folder that has it."
         ) from None
@@ -243,58 +232,10 @@ def _download(
             write_atomically(folder / file.name, content)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be written ({_reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."
+            f"{folder} cannot be written ({reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."
         ) from None
     logger.info("Downloaded %s to %s.", remote.folder, folder)
     return members
-
-
-def fetch(
-    url: str,
-    *,
-    timeout: float | None = None,
-    attempts: int | None = None,
-    backoff: float | None = None,
-) -> bytes:
-    """Download one address, trying again after a failure that may pass.
-
-    Args:
-        url: Address.
-        timeout: Seconds of silence after which an attempt is given up; ``None`` for
-            :data:`TIMEOUT`.
-        attempts: Attempts in all, at least 1; ``None`` for :data:`ATTEMPTS`.
-        backoff: Seconds before the second attempt, doubled each time; ``None`` for :data:`BACKOFF`.
-
-    Returns:
-        A whole zip archive.
-
-    Raises:
-        OSError: If the address cannot be reached, or answers with an error.
-        http.client.HTTPException: If the answer stays incomplete.
-        zipfile.BadZipFile: If the answer is not a whole archive.
-    """
-    timeout = TIMEOUT if timeout is None else timeout
-    attempts = ATTEMPTS if attempts is None else attempts
-    pause = BACKOFF if backoff is None else backoff
-    request = urllib.request.Request(url, headers={"User-Agent": "jumpstart"})
-    for attempt in range(1, attempts + 1):
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                content: bytes = answer.read()
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                broken = archive.testzip()
-            if broken is not None:
-                raise zipfile.BadZipFile(f"{broken} is damaged in the archive")
-            return content
-        except FAILURES as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-            if attempt == attempts or not _may_pass(error):
-                raise
-            logger.info("%s: %s; trying again in %g s.", url, _reason(error), pause)
-            time.sleep(pause)
-            pause *= 2
-    raise ValueError(f"attempts must be >= 1, got {attempts}.")
 
 
 def extract(archive: bytes, name: str) -> bytes:
@@ -316,34 +257,5 @@ def extract(archive: bytes, name: str) -> bytes:
     raise KeyError(f"the archive has no {name}, only {', '.join(sorted(members)) or 'nothing'}")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that others see whole or not at all; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _record_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code >= 500 or error.code in (408, 429)
-    return True
-
-
-def _reason(error: Exception) -> str:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    text = str(cause.args[0] if isinstance(cause, KeyError) and cause.args else cause) or type(cause).__name__
-    if isinstance(error, urllib.error.HTTPError):
-        text = f"HTTP {error.code} {error.reason}"
-    return " ".join(text.split())

@@ -58,6 +58,65 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
             )
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that NumPy's generators do not take.
+
+    Raises:
+        ValueError: With what was found.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be an integer in 0..2**32 - 1, got {seed!r}.")
+
+
+def holdout(labels: Integers, *, size: float, seed: int, groups: Integers | None = None) -> tuple[Integers, Integers]:
+    """Set a stratified share of the rows apart; for many rows and classes.
+
+    Groups stay whole. Every class is shared out in proportion, up to the size of its groups, and keeps a row.
+
+    Args:
+        labels: Class of each row.
+        size: Share that is set apart.
+        seed: Decides everything that is left open.
+        groups: Group of each row, from 0 without gaps; ``None`` if each row is one.
+
+    Returns:
+        Row numbers that stay and row numbers that are set apart, each in a seeded random order.
+
+    Raises:
+        ValueError: If that would leave either of them empty.
+
+    Example:
+        >>> kept, held = holdout(np.arange(20) % 2, size=0.2, seed=0)
+        >>> len(kept), np.bincount(held % 2).tolist()
+        (16, [2, 2])
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, float, np.floating)) or not 0 < size < 1:
+        raise ValueError(f"size must be a share between 0 and 1, exclusive, got {size!r}.")
+    rng = np.random.default_rng(seed)
+    groups = np.arange(len(labels)) if groups is None else groups
+    _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+    classes = labels[first]
+    totals = np.bincount(classes, weights=sizes)
+    exact = totals * size
+    quota = np.floor(exact)
+    # What rounding down left over goes to the classes that lost most.
+    left = max(0, round(exact.sum()) - int(quota.sum()))
+    tie = rng.permutation(len(quota))
+    quota[tie[np.argsort(-(exact - quota)[tie], kind="stable")[:left]]] += 1
+    quota = np.minimum(quota, totals - 1)
+    order = rng.permutation(len(sizes))
+    order = order[np.argsort(classes[order], kind="stable")]
+    running = np.cumsum(sizes[order])
+    begin = np.cumsum(totals) - totals
+    taken = order[running - begin[classes[order]] <= quota[classes[order]]]
+    held = np.isin(groups, taken)
+    if not held.any() or held.all():
+        raise ValueError(
+            f"val_size and test_size must leave each part a row, got a share of {size:.4g} of {len(labels)} rows."
+        )
+    return rng.permutation(np.flatnonzero(~held)), rng.permutation(np.flatnonzero(held))
+
+
 def stratified_split(labels: Integers, groups: Integers, *, val_size: float, test_size: float, seed: int) -> Split:
     """Split rows so that groups stay whole and every class is shared out in proportion.
 

@@ -13,7 +13,7 @@ import itertools
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model.options import Config, ConfigError, option, redefine, show, unknown_value, validate
 
@@ -192,7 +192,7 @@ class ExperimentConfig(Config):
     )
 
     dataset: str = _data(dataclasses.MISSING, "Name of the data set.")
-    val_size: float = _data(0.15, "Share of the rows for validation.", above=0, below=1)
+    val_size: float | None = _data(None, "Share of the rows for validation; None: that of the set.", above=0, below=1)
     test_size: float = _data(0.15, "Share of the rows for the test.", above=0, below=1)
     data_dir: str | None = _data(None, "Folder of the data files; None: JUMPSTART_DATA_DIR or the user's cache.")
 
@@ -219,7 +219,7 @@ class ExperimentConfig(Config):
 
     def check_together(self) -> None:
         """Refuse options that contradict each other."""
-        if self.val_size + self.test_size >= 1:
+        if (self.val_size or 0.0) + self.test_size >= 1:
             raise ConfigError(
                 f"val_size + test_size must be < 1, got {self.val_size} + {self.test_size}: "
                 "nothing is left to train on."
@@ -249,6 +249,11 @@ class ExperimentConfig(Config):
     def cycle_length(self) -> int:
         """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs."""
         return self.cycle_epochs or max(1, self.epochs // 10)
+
+    @property
+    def trainer_options(self) -> dict[str, Any]:
+        """What the Lightning trainer is told besides; a subclass with options for it says so here."""
+        return {}
 
     @property
     def label(self) -> str:

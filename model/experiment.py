@@ -130,6 +130,9 @@ class Experiment(pl.LightningModule):
         evaluation: The figures of the latest test, under ``train/...``, ``val/...`` and ``test/...``.
     """
 
+    fused = True
+    """Whether the optimiser is one kernel."""
+
     def __init__(self, config: ExperimentConfig, network: nn.Module) -> None:
         super().__init__()
         self.config = config
@@ -188,8 +191,16 @@ class Experiment(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss that is minimised: the task's, plus lambda times Jumpstart's."""
         loss, jumpstart_loss = self._measure(batch, "train")
-        total = self.lambda_ * jumpstart_loss
+        total = self.jumpstart_term(loss, jumpstart_loss)
         return loss + total if self.config.use_loss else total
+
+    def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the task: cross-entropy."""
+        return F.cross_entropy(logits, labels)
+
+    def jumpstart_term(self, loss: Tensor, jumpstart_loss: Tensor) -> Tensor:
+        """The Jumpstart loss as it enters the sum: lambda times it."""
+        return self.lambda_ * jumpstart_loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures one batch."""
@@ -203,7 +214,7 @@ class Experiment(pl.LightningModule):
     def _measure(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         x, labels = batch
         logits = self(x)
-        loss = F.cross_entropy(logits, labels)
+        loss = self.task_loss(logits, labels)
         jumpstart_loss = self.jumpstart.loss
         meters = self.meters(stage)
         meters.figures.update(logits, labels, loss, jumpstart_loss)
@@ -305,7 +316,7 @@ class Experiment(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser; the learning rate is set at the end of each epoch, before any checkpoint is written."""
-        optimizer = make_optimizer(self.config, self.network.parameters())
+        optimizer = make_optimizer(self.config, self.network.parameters(), fused=self.fused)
         self._learning_rate = LearningRate(self.config, optimizer)
         if self._rate_state is not None:
             self._learning_rate.load_state_dict(self._rate_state)

@@ -6,16 +6,16 @@ images. This file holds networks only; it needs torch alone.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from numbers import Integral, Real
 from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+
+from model.checks import check_choice, check_count, check_dropout, check_number, unknown
 
 Init = Literal["torch", "kaiming", "glorot", "zero", "constant"]
 Layer = Literal["dense", "conv"]
@@ -72,7 +72,7 @@ def resolve_activation(name: str) -> type[nn.Module]:
         raise TypeError(f"activation must be a name such as 'relu', got {name!r}.")
     key = name.lower().replace("_", "").replace("-", "")
     if key not in _ACTIVATIONS:
-        raise ValueError(_unknown("activation", name, _ACTIVATIONS, key))
+        raise ValueError(unknown("activation", name, _ACTIVATIONS, key))
     return _ACTIVATIONS[key]
 
 
@@ -180,18 +180,16 @@ class RectangularNetwork(nn.Module):
     ) -> None:
         super().__init__()
         shape = _checked_shape(input_shape, layer)
-        _check_count("num_classes", num_classes)
-        _check_count("depth", depth)
-        _check_count("width", width)
-        _check_count("kernel_size", kernel_size)
-        _check_choice("init", init, get_args(Init))
-        _check_choice("head", head, get_args(Head))
-        _check_number("dropout", dropout)
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
-        _check_number("init_value", init_value)
+        check_count("num_classes", num_classes)
+        check_count("depth", depth)
+        check_count("width", width)
+        check_count("kernel_size", kernel_size)
+        check_choice("init", init, get_args(Init))
+        check_choice("head", head, get_args(Head))
+        check_dropout(dropout)
+        check_number("init_value", init_value)
         if skip_connections is not None:
-            _check_count("skip_connections", skip_connections)
+            check_count("skip_connections", skip_connections)
             if skip_connections >= depth:
                 raise ValueError(
                     f"skip_connections must be below depth ({depth}), because the first layer is "
@@ -299,14 +297,14 @@ def _initialise(net: nn.Module, init: Init, activation: type[nn.Module], value: 
 
 
 def _checked_shape(input_shape: Sequence[int], layer: str) -> tuple[int, ...]:
-    _check_choice("layer", layer, get_args(Layer))
+    check_choice("layer", layer, get_args(Layer))
     if isinstance(input_shape, str) or not isinstance(input_shape, Sequence):
         raise TypeError(f"input_shape must be a tuple of sizes such as (2,), got {input_shape!r}.")
     shape = tuple(input_shape)
     if not shape:
         raise ValueError("input_shape must have at least one size, got ().")
     for size in shape:
-        _check_count("every size in input_shape", size)
+        check_count("every size in input_shape", size)
     if layer == "conv" and len(shape) != 3:
         raise ValueError(
             f"layer='conv' needs input_shape=(channels, height, width), got {shape}. "
@@ -322,7 +320,7 @@ def _checked_pools(pool_at: Sequence[int], depth: int, shape: tuple[int, ...], l
     if numbers and layer == "dense":
         raise ValueError(f"pool_at={numbers} needs layer='conv': dense layers have no image.")
     for number in numbers:
-        _check_count("every number in pool_at", number)
+        check_count("every number in pool_at", number)
         if number > depth:
             raise ValueError(f"pool_at must name hidden layers from 1 to {depth}, got {number}.")
     if len(set(numbers)) != len(numbers):
@@ -333,28 +331,3 @@ def _checked_pools(pool_at: Sequence[int], depth: int, shape: tuple[int, ...], l
             f"{len(numbers)} poolings: use at most {int(math.log2(min(shape[1:])))}."
         )
     return frozenset(numbers)
-
-
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name} must be >= 1, got {value}.")
-
-
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}.")
-
-
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(_unknown(name, value, choices, str(value)))
-
-
-def _unknown(name: str, value: object, choices: Iterable[str], key: str) -> str:
-    choices = list(choices)
-    nearest = difflib.get_close_matches(key, choices, n=1, cutoff=0.0)
-    return f"{name} must be one of {', '.join(choices)}, got {value!r}. Nearest: {nearest[0]}."

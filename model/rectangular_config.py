@@ -58,6 +58,7 @@ class RectangularConfig(ExperimentConfig):
     # Operations on thin layers are too small to share: a second thread only waits.
     threads: int | None = redefine(ExperimentConfig, "threads", 1)
     dataset: str = redefine(ExperimentConfig, "dataset", "moons")
+    val_size: float | None = redefine(ExperimentConfig, "val_size", 0.15)
     num_points: int = _data(1000, "Rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.callbacks import NetworkStatusPlot
 from jumpstart.plotting import plot_curves, plot_status_shares, save_figure
@@ -57,7 +60,11 @@ def run(
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
     quiet_lightning()
-    devices = _devices(config.gpus)
+    options = {"max_epochs": config.epochs, **_devices(config.gpus), **config.trainer_options}
+    if options["accelerator"] == "cpu" and options.get("precision") == "16-mixed":
+        raise ConfigError('precision must be 32 or bf16-mixed without a GPU, got "16-mixed".')
+    if options.get("strategy") == "fsdp":
+        options["strategy"] = _sharded(options["devices"], config.trainer_options.get("num_nodes", 1))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.wandb:
@@ -70,10 +77,8 @@ def run(
         experiment = build(config, datamodule)
     except ValueError as error:  # the data can't be split so, or the network refuses them
         raise ConfigError(str(error)) from error
-    directory = RunDirectory.open(resume) if resume else RunDirectory.create(config.output_dir, config.name, config)
+    directory = _directory(config, resume)
     on_directory(directory.path)
-    if resume:
-        directory.record_resume(config)
     checkpoint = directory.last_checkpoint if directory.last_checkpoint.is_file() else None
     metrics = MetricsCsv(directory.metrics)
     keeper = BestAndLast(directory.last_checkpoint, directory.best_checkpoint, config.checkpoint_seconds, metrics)
@@ -87,10 +92,9 @@ def run(
             # The rows of figures go to the loggers already.
             NetworkStatusPlot(frequency, directory=directory.plots, history=directory.status, scalars=False)
         )
-    wandb_logger = make_wandb_logger(config, directory) if config.wandb else None
+    wandb_logger = make_wandb_logger(config, directory) if config.wandb and leads() else None
     trainer = pl.Trainer(
-        **devices,
-        max_epochs=config.epochs,
+        **options,
         callbacks=callbacks,
         logger=wandb_logger or False,
         default_root_dir=directory.path,
@@ -113,8 +117,9 @@ def run(
         ]
         trainer.test(experiment, dataloaders=loaders, verbose=False)
         summary = summarise(experiment, keeper, datamodule)
-        write_json(directory.summary, summary)
-        if config.plot_status:
+        if leads():
+            write_json(directory.summary, summary)
+        if config.plot_status and leads():
             draw_curves(metrics, directory.plots)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_flat(summary))
@@ -123,10 +128,11 @@ def run(
         raise
     finally:
         gc.unfreeze()
-        metrics.flush()
+        if leads():
+            metrics.flush()
         if wandb_logger is not None:
             close_wandb()
-        if trainer.is_global_zero:
+        if leads():
             leave_report(directory, failure)
     return directory, summary
 
@@ -198,11 +204,29 @@ def draw_curves(metrics: MetricsCsv, folder: Path) -> None:
     save_figure(figure, folder / "unit_shares.png")
 
 
+def leads() -> bool:
+    """Whether this process is the one of a run's that writes and speaks."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _directory(config: ExperimentConfig, resume: Path | None) -> RunDirectory:
+    """The run directory; processes besides the first only know where it would be."""
+    if resume is not None:
+        directory = RunDirectory.open(resume)
+        if leads():
+            directory.record_resume(config)
+        return directory
+    if leads():
+        return RunDirectory.create(config.output_dir, config.name, config)
+    return RunDirectory(Path(config.output_dir, config.name or config.label))
+
+
 def _devices(gpus: int | str) -> dict[str, Any]:
     """Lightning's words for ``--gpus``."""
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus == 0 or (gpus == "auto" and not available):
-        return {"accelerator": "cpu", "devices": 1}
+        # Processes that torchrun started on the CPU.
+        return {"accelerator": "cpu", "devices": int(os.environ.get("LOCAL_WORLD_SIZE", 1))}
     if gpus == "auto":
         return {"accelerator": "gpu", "devices": "auto"}
     wanted: int | list[int] = gpus if isinstance(gpus, int) else [int(i) for i in gpus.split(",") if i]
@@ -212,6 +236,16 @@ def _devices(gpus: int | str) -> dict[str, Any]:
             f"gpus must be among the {available} of this machine, got {gpus}. Use auto, or 0 for the CPU."
         )
     return {"accelerator": "gpu", "devices": wanted}
+
+
+def _sharded(devices: int | str | list[int], nodes: int) -> pl.strategies.Strategy:
+    """Each process keeps a part of the weights and reads its part of the data; checkpoints are whole."""
+    if devices == "auto":
+        devices = torch.cuda.device_count()
+    count = len(devices) if isinstance(devices, list) else int(devices)
+    return ModelParallelStrategy(
+        data_parallel_size=count * nodes, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
 
 
 def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:

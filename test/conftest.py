@@ -20,6 +20,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # What a developer's own settings would change in a test.
 UNSET = (
     "JUMPSTART_DATA_DIR",
+    "JUMPSTART_IMAGES_URL",
     "JUMPSTART_UCI_URL",
     "PL_GLOBAL_SEED",
     "SLURM_JOB_ID",

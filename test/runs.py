@@ -96,6 +96,7 @@ def prepare(config: RectangularConfig) -> tuple[TabularDataModule, RectangularEx
     """The data and the experiment of a config, as a run begins with them."""
     pl.seed_everything(config.seed, verbose=False)
     data = make_data(config)
+    assert isinstance(data, TabularDataModule)
     data.setup()
     return data, build(config, data)
 

@@ -26,7 +26,8 @@ def test_the_table_has_every_set(capsys: pytest.CaptureFixture[str]) -> None:
     for name, info in DATASETS.items():
         assert info.licence in lines[name]
         assert lines[name].split()[2:5] == [str(info.rows), str(info.features), str(info.classes)]
-        assert ("not cached" if info.source == "UCI" else "built in") in lines[name]
+        here = info.source in ("generated", "scikit-learn")
+        assert ("built in" if here else "not cached") in lines[name]
 
 
 def test_the_table_as_json(capsys: pytest.CaptureFixture[str]) -> None:

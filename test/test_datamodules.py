@@ -15,11 +15,12 @@ from torch import Tensor
 
 from data.data import DATASETS, make_datamodule
 from data.datamodules import TabularDataModule
+from data.datasets import TABLES
 from data.download import FOLDER_VARIABLE
 from data.encoding import Encoder
 from data.tables import Table, no_categories
 
-EMBEDDED = [name for name, info in DATASETS.items() if info.source != "UCI"]
+EMBEDDED = [name for name in TABLES if DATASETS[name].source != "UCI"]
 
 
 # What is learnt from training --------------------------------------------------------------------

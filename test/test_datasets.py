@@ -13,7 +13,7 @@ import pytest
 
 from data import datasets
 from data.catalogue import UCI
-from data.datasets import DATASETS, availability, check_available, get_info, load_table
+from data.datasets import DATASETS, TABLES, availability, check_available, get_info, load_table
 from data.download import FOLDER_VARIABLE, DataError
 from data.uci import Kind, UciSource
 
@@ -78,14 +78,15 @@ def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv("JUMPSTART_UCI_URL", FAR)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr("data.download.BACKOFF", 0.0)
+    monkeypatch.setattr("data.fetch.BACKOFF", 0.0)
 
 
 # The registry ------------------------------------------------------------------------------------
 
 
 def test_every_set_of_the_papers_is_there() -> None:
-    assert list(DATASETS) == [*BUILT_IN, *EXPECTED]
+    assert list(TABLES) == [*BUILT_IN, *EXPECTED]
+    assert list(DATASETS) == [*TABLES, "mnist", "mnist10k", "cifar10", "imagenette", "imagenet", "fake"]
     assert all(name == info.name for name, info in DATASETS.items())
 
 

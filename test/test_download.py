@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from data import download
+from data import download, fetch
 from data.download import (
     Content,
     DataError,
@@ -97,8 +97,8 @@ def cut(content: bytes) -> Answer:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "BACKOFF", 0.001)
-    monkeypatch.setattr(download, "TIMEOUT", 5.0)
+    monkeypatch.setattr(fetch, "BACKOFF", 0.001)
+    monkeypatch.setattr(fetch, "TIMEOUT", 5.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for variable in (download.FOLDER_VARIABLE, download.URL_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
@@ -187,7 +187,7 @@ def test_a_damaged_member_is_noticed(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_server_that_hangs_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", 0.1)
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
     given_up = threading.Event()
 
     def hang(_: http.server.BaseHTTPRequestHandler) -> None:
@@ -290,7 +290,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        download.write_atomically(path, b"new")
+        fetch.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert files_in(tmp_path) == ["a.data"]
 

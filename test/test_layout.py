@@ -17,7 +17,7 @@ LINES = 400
 
 # What each may import of ours. Networks come before the rest of their folder: they know their own
 # folder alone.
-NETWORKS = {"rectangular.py", "resnet.py", "resnet_conv.py", "resnet_dense.py"}
+NETWORKS = {"rectangular.py", "resnet.py", "resnet_conv.py", "resnet_dense.py", "resnet_init.py", "checks.py"}
 MAY_IMPORT = {
     "jumpstart": {"jumpstart"},
     "data": {"data"},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.splitting import Split, check_sizes, stratified_split
+from data.splitting import Split, check_sizes, holdout, stratified_split
 
 
 def rows_of(split: Split) -> dict[str, np.ndarray]:
@@ -136,3 +136,42 @@ def test_too_few_distinct_rows() -> None:
 def test_sizes_that_leave_no_part(sizes: tuple[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_sizes(*sizes, rows=100)
+
+
+# A share set apart ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holdout_is_stratified_and_keeps_groups_whole(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 7, 500)
+    groups = np.unique(rng.integers(0, 400, 500), return_inverse=True)[1]
+    kept, held = holdout(labels, size=0.2, seed=seed)
+    assert sorted([*kept, *held]) == list(range(500))
+    assert len(held) == 100
+    for c in range(7):
+        assert abs((labels[held] == c).sum() - 0.2 * (labels == c).sum()) < 1
+    kept, held = holdout(labels, size=0.2, seed=seed, groups=groups)
+    assert sorted([*kept, *held]) == list(range(500))
+    assert not set(groups[kept]) & set(groups[held])
+    assert 60 < len(held) <= 101
+    again = holdout(labels, size=0.2, seed=seed, groups=groups)
+    np.testing.assert_array_equal(held, again[1])
+    assert not np.array_equal(held, holdout(labels, size=0.2, seed=seed + 1, groups=groups)[1])
+
+
+def test_holdout_leaves_every_class_a_row() -> None:
+    kept, held = holdout(np.repeat(np.arange(4), 2), size=0.9, seed=0)
+    assert sorted(np.repeat(np.arange(4), 2)[kept]) == [0, 1, 2, 3]
+    assert len(held) == 4
+
+
+@pytest.mark.parametrize("size", [0, 1, -0.1, 1.5, True, "much"])
+def test_holdout_refuses_what_is_no_share(size: Any) -> None:
+    with pytest.raises(ValueError, match="size must be a share"):
+        holdout(np.zeros(9, dtype=np.int64), size=size, seed=0)
+
+
+def test_holdout_refuses_an_empty_part() -> None:
+    with pytest.raises(ValueError, match="must leave each part a row"):
+        holdout(np.arange(5), size=0.5, seed=0)

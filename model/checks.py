@@ -1,0 +1,50 @@
+"""Checks of arguments that all networks share, each with its error."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse anything but a whole number of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be >= 1, got {value}.")
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse anything but a finite number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")
+
+
+def check_dropout(value: object) -> None:
+    """Refuse anything but a share in [0, 1)."""
+    check_number("dropout", value)
+    if not 0.0 <= value < 1.0:  # type: ignore[operator]
+        raise ValueError(f"dropout must be in [0, 1), got {value}.")
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse what is not among the choices; the error names the nearest.
+
+    Example:
+        >>> check_choice("head", "glbal", ("flatten", "global"))
+        Traceback (most recent call last):
+        ValueError: head must be one of flatten, global, got 'glbal'. Nearest: global.
+    """
+    if value not in choices:
+        raise ValueError(unknown(name, value, map(str, choices), str(value)))
+
+
+def unknown(name: str, value: object, choices: Iterable[str], key: str) -> str:
+    """The message for a value that is no choice: the choices, and the one most like ``key``."""
+    words = list(choices)
+    nearest = difflib.get_close_matches(key, words, n=1, cutoff=0.0)
+    return f"{name} must be one of {', '.join(words)}, got {value!r}. Nearest: {nearest[0]}."

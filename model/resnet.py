@@ -1,0 +1,272 @@
+"""The one ResNet, given how to make a layer: ``resnet_conv.py`` and ``resnet_dense.py`` are thin factories over it.
+
+With batch normalisation and skip connections it is the network of the literature, and its weights have the names
+that torchvision gives them. Without, it is a plain chain of the same layers. This file holds the network only; it
+needs torch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from torch import Tensor, nn
+
+from model.checks import check_choice, check_count, check_dropout, check_number
+from model.rectangular import resolve_activation
+from model.resnet_init import Init, initialise
+
+Stem = Literal["standard", "small"]
+
+BLOCKS: Mapping[int, tuple[int, int, int, int]] = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+"""Depth -> residual blocks of each of the four stages."""
+
+DEPTHS = tuple(BLOCKS)
+BOTTLENECK_FROM = 50
+"""From this depth on, a block is a bottleneck: three layers, of which the last is four times as wide."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a ResNet is made of.
+
+    Attributes:
+        weighted: ``(inputs, outputs, kernel_size, stride, bias)`` -> a layer with weights that, with stride 1, keeps
+            the size of an image.
+        norm: ``(units)`` -> batch normalisation.
+        strides: Stride of the first block of each stage.
+        entry: What comes before the first layer.
+        stems: Name of the stem -> kernel and stride of the first layer, and the pooling after it.
+        exit: What makes one vector of the last activations.
+    """
+
+    weighted: Callable[[int, int, int, int, bool], nn.Module]
+    norm: Callable[[int], nn.Module]
+    strides: tuple[int, int, int, int]
+    entry: Callable[[], nn.Module]
+    stems: Mapping[str, tuple[int, int, Callable[[], nn.Module]]]
+    exit: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What all the blocks of a network have in common."""
+
+    layers: Layers
+    activation: Callable[[], nn.Module]
+    use_batchnorm: bool
+    use_skip_connections: bool
+
+    def weighted(self, inputs: int, outputs: int, kernel_size: int, stride: int) -> nn.Module:
+        """A layer with weights; normalisation would cancel a bias, so there is one only without."""
+        return self.layers.weighted(inputs, outputs, kernel_size, stride, not self.use_batchnorm)
+
+    def norm(self, units: int) -> nn.Module:
+        """Batch normalisation, or nothing."""
+        return self.layers.norm(units) if self.use_batchnorm else nn.Identity()
+
+
+class Block(nn.Module):
+    """Two or three layers and a way past them.
+
+    A layer is: weights (``conv1``), batch normalisation (``bn1``), activation (``activation1``). The sum with the
+    skip connection comes before the last activation, so that a hook on it sees what is activated. Where the number
+    of units or pixels changes, the skip connection has weights of its own, ``downsample``.
+
+    Args:
+        design: What the block is made of.
+        inputs: Units that come in.
+        widths: Units of each layer.
+        kernels: Kernel size of each layer.
+        strided: Number, from 1, of the layer that takes the stride.
+        stride: The stride.
+
+    Shape:
+        - Input: (N, ``inputs``, ...).
+        - Output: (N, ``widths[-1]``, ...).
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        inputs: int,
+        *,
+        widths: tuple[int, ...],
+        kernels: tuple[int, ...],
+        strided: int,
+        stride: int,
+    ) -> None:
+        super().__init__()
+        self.length = len(widths)
+        self.use_skip_connections = design.use_skip_connections
+        units = inputs
+        for number, (width, kernel) in enumerate(zip(widths, kernels, strict=True), 1):
+            self.add_module(f"conv{number}", design.weighted(units, width, kernel, stride if number == strided else 1))
+            self.add_module(f"bn{number}", design.norm(width))
+            self.add_module(f"activation{number}", design.activation())
+            units = width
+        self.downsample: nn.Module = nn.Identity()
+        if design.use_skip_connections and (stride != 1 or inputs != units):
+            parts = [design.weighted(inputs, units, 1, stride), design.norm(units)]
+            self.downsample = nn.Sequential(*parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What leaves the last activation."""
+        carried = x
+        for number in range(1, self.length + 1):
+            x = self._modules[f"conv{number}"](x)  # type: ignore[misc]
+            x = self._modules[f"bn{number}"](x)  # type: ignore[misc]
+            if self.use_skip_connections and number == self.length:
+                x = x + self.downsample(carried)
+            x = self._modules[f"activation{number}"](x)  # type: ignore[misc]
+        return x
+
+
+class ResNet(nn.Module):
+    """A residual network, or the plain chain of its layers.
+
+    Every activation is a module of its own that never works in place: a hook on it sees the preactivation. Without
+    batch normalisation the layers have biases; without skip connections the weights of the skips are not there.
+
+    Args:
+        layers: What it is made of.
+        depth: 18, 34, 50, 101 or 152: layers with weights, those of the skip connections not counted.
+        inputs: Channels of the images, or features of the vectors.
+        num_classes: Number of outputs.
+        use_batchnorm: Normalise before each activation.
+        use_skip_connections: Carry what comes into a block past it.
+        width_multiplier: Stage i, from 0, has ``64 * width_multiplier ** i`` units; 2 is the standard network.
+        activation: A name from :func:`model.rectangular.activation_names`.
+        dropout: Share of the last activations dropped in training, before the output layer.
+        stem: One of ``layers.stems``.
+        init: How weights begin: see :mod:`model.resnet_init`.
+
+    Shape:
+        - Input: (N, ``inputs``, ...).
+        - Output: (N, ``num_classes``), logits.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+        TypeError: If an argument is of the wrong type.
+
+    Source:
+        *Deep Residual Learning for Image Recognition* (He et al., 2015), with the stride of a bottleneck in its 3x3
+        layer, as in torchvision.
+
+    Example:
+        >>> import torch
+        >>> from model.resnet_conv import resnet18_conv
+        >>> resnet18_conv(num_classes=10)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        depth: int,
+        inputs: int,
+        num_classes: int,
+        *,
+        use_batchnorm: bool = True,
+        use_skip_connections: bool = True,
+        width_multiplier: float = 2.0,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        stem: str = "standard",
+        init: Init = "he",
+    ) -> None:
+        super().__init__()
+        check_choice("depth", depth, DEPTHS)
+        check_count("inputs", inputs)
+        check_count("num_classes", num_classes)
+        check_number("width_multiplier", width_multiplier)
+        if width_multiplier <= 0:
+            raise ValueError(f"width_multiplier must be > 0, got {width_multiplier}.")
+        check_dropout(dropout)
+        check_choice("stem", stem, tuple(layers.stems))
+        check_choice("init", init, get_args(Init))
+        build = resolve_activation(activation)
+        design = Design(layers, build, use_batchnorm, use_skip_connections)
+
+        self.depth, self.widths = depth, stage_widths(width_multiplier)
+        kernel_size, stride, pool = layers.stems[stem]
+        self.entry = layers.entry()
+        self.conv1 = design.weighted(inputs, self.widths[0], kernel_size, stride)
+        self.bn1 = design.norm(self.widths[0])
+        self.activation = build()
+        self.maxpool = pool()
+        units = self.widths[0]
+        for number, (count, width, stride) in enumerate(
+            zip(BLOCKS[depth], self.widths, layers.strides, strict=True), 1
+        ):
+            stage = nn.Sequential()
+            for index in range(count):
+                block = _block(design, depth, units, width, stride if index == 0 else 1)
+                stage.append(block)
+                units = 4 * width if depth >= BOTTLENECK_FROM else width
+            self.add_module(f"layer{number}", stage)
+        self.avgpool = layers.exit()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(units, num_classes)
+        initialise(self, init, build)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of the inputs (N, ``inputs``, ...)."""
+        x = self.activation(self.bn1(self.conv1(self.entry(x))))
+        x = self.maxpool(x)
+        for number in range(1, 5):
+            x = self._modules[f"layer{number}"](x)  # type: ignore[misc]
+        return cast("Tensor", self.fc(self.dropout(self.avgpool(x))))
+
+
+def stage_widths(width_multiplier: float) -> tuple[int, int, int, int]:
+    """Units of the four stages: 64 times the powers of the multiplier, rounded, at least 1.
+
+    Example:
+        >>> stage_widths(2), stage_widths(0.5)
+        ((64, 128, 256, 512), (64, 32, 16, 8))
+    """
+    first, second, third, fourth = (max(1, round(64 * width_multiplier**power)) for power in range(4))
+    return first, second, third, fourth
+
+
+def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Give a network whatever fits of other weights: the same name and the same shape.
+
+    A network without batch normalisation has no place for its weights, one of other classes none for the output
+    layer, and so on. What finds no match keeps its value.
+
+    Args:
+        network: Is changed.
+        state: Weights by name, such as torchvision's ``state_dict()``.
+
+    Returns:
+        The names that were loaded, and those of the network that were not.
+
+    Raises:
+        ValueError: If nothing fits.
+
+    Example:
+        >>> first, second = nn.Linear(2, 3), nn.Linear(2, 3, bias=False)
+        >>> load_matching(first, second.state_dict())
+        (['weight'], ['bias'])
+    """
+    own = network.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise ValueError(f"state must share a name and a shape with the network, got {sorted(state)[:3]} and so on.")
+    network.load_state_dict(fitting, strict=False)
+    return list(fitting), [name for name in own if name not in fitting]
+
+
+def _block(design: Design, depth: int, inputs: int, width: int, stride: int) -> Block:
+    if depth >= BOTTLENECK_FROM:
+        return Block(design, inputs, widths=(width, width, 4 * width), kernels=(1, 3, 1), strided=2, stride=stride)
+    return Block(design, inputs, widths=(width, width), kernels=(3, 3), strided=1, stride=stride)

@@ -1,0 +1,80 @@
+"""ResNets of convolutions, for images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from model.resnet import Layers, ResNet
+
+__all__ = ["CONVOLUTIONS", "pretrained_state", "resnet_conv"]
+
+
+def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int, bias: bool) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=bias)
+
+
+def _exit() -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+CONVOLUTIONS = Layers(
+    weighted=_convolution,
+    norm=nn.BatchNorm2d,
+    strides=(1, 2, 2, 2),
+    entry=nn.Identity,
+    stems={
+        "standard": (7, 2, partial(nn.MaxPool2d, kernel_size=3, stride=2, padding=1)),
+        "small": (3, 1, nn.Identity),
+    },
+    exit=_exit,
+)
+
+
+def resnet_conv(depth: int, num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
+    """A ResNet of convolutions: with the standard options that of torchvision, also in the names of its weights.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        num_classes: Number of outputs.
+        in_channels: Channels of the images.
+        **options: See :class:`ResNet`. ``stem="small"`` is a 3x3 layer without stride and pooling, for images of 8 to
+            32 pixels, where ``"standard"``, 7x7 with stride 2 and pooling, would leave next to nothing.
+
+    Shape:
+        - Input: (N, ``in_channels``, height, width).
+        - Output: (N, ``num_classes``), logits.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+        TypeError: If an argument is of the wrong type.
+
+    Example:
+        >>> import torch
+        >>> plain = resnet_conv(18, 10, 1, stem="small", use_batchnorm=False, use_skip_connections=False)
+        >>> plain(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+    return ResNet(CONVOLUTIONS, depth, in_channels, num_classes, **options)
+
+
+def pretrained_state(depth: int) -> dict[str, Tensor]:
+    """Weights of torchvision for ImageNet, for :func:`model.resnet.load_matching`; downloaded once if need be.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+    """
+    from torchvision.models import get_model_weights
+
+    state: dict[str, Tensor] = get_model_weights(f"resnet{depth}").DEFAULT.get_state_dict(progress=False)
+    return state
+
+
+resnet18_conv: Callable[..., ResNet] = partial(resnet_conv, 18)
+resnet34_conv: Callable[..., ResNet] = partial(resnet_conv, 34)
+resnet50_conv: Callable[..., ResNet] = partial(resnet_conv, 50)
+resnet101_conv: Callable[..., ResNet] = partial(resnet_conv, 101)
+resnet152_conv: Callable[..., ResNet] = partial(resnet_conv, 152)

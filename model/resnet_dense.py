@@ -1,0 +1,60 @@
+"""ResNets of fully connected layers, for vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from model.resnet import Layers, ResNet
+
+__all__ = ["DENSE", "resnet_dense"]
+
+
+def _dense(inputs: int, outputs: int, kernel_size: int, stride: int, bias: bool) -> nn.Module:
+    return nn.Linear(inputs, outputs, bias=bias)
+
+
+DENSE = Layers(
+    weighted=_dense,
+    norm=nn.BatchNorm1d,
+    # A vector has no pixels to lose, so only a change of width needs weights in a skip connection.
+    strides=(1, 1, 1, 1),
+    entry=nn.Flatten,
+    stems={"standard": (1, 1, nn.Identity)},
+    exit=nn.Identity,
+)
+
+
+def resnet_dense(depth: int, num_classes: int = 10, in_channels: int = 64, **options: Any) -> ResNet:
+    """A ResNet whose layers are all fully connected. The names of its weights are those of the convolutional one.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        num_classes: Number of outputs.
+        in_channels: Features of a vector; of an image, all its values.
+        **options: See :class:`ResNet`; there is one ``stem`` only.
+
+    Shape:
+        - Input: (N, ``in_channels``), or (N, ...) with as many values.
+        - Output: (N, ``num_classes``), logits.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown.
+        TypeError: If an argument is of the wrong type.
+
+    Example:
+        >>> import torch
+        >>> resnet_dense(18, 3, 5, width_multiplier=0.5)(torch.zeros(2, 5)).shape
+        torch.Size([2, 3])
+    """
+    return ResNet(DENSE, depth, in_channels, num_classes, **options)
+
+
+resnet18_dense: Callable[..., ResNet] = partial(resnet_dense, 18)
+resnet34_dense: Callable[..., ResNet] = partial(resnet_dense, 34)
+resnet50_dense: Callable[..., ResNet] = partial(resnet_dense, 50)
+resnet101_dense: Callable[..., ResNet] = partial(resnet_dense, 101)
+resnet152_dense: Callable[..., ResNet] = partial(resnet_dense, 152)

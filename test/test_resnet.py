@@ -1,0 +1,296 @@
+"""ResNets: torchvision's networks in the standard settings, plain chains of the same layers without."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from jumpstart import JumpstartRegularization
+from model.resnet import BLOCKS, DEPTHS, Block, ResNet, load_matching, stage_widths
+from model.resnet_conv import (
+    pretrained_state,
+    resnet18_conv,
+    resnet34_conv,
+    resnet50_conv,
+    resnet101_conv,
+    resnet152_conv,
+    resnet_conv,
+)
+from model.resnet_dense import (
+    resnet18_dense,
+    resnet34_dense,
+    resnet50_dense,
+    resnet101_dense,
+    resnet152_dense,
+    resnet_dense,
+)
+
+CONV = {18: resnet18_conv, 34: resnet34_conv, 50: resnet50_conv, 101: resnet101_conv, 152: resnet152_conv}
+DENSE = {18: resnet18_dense, 34: resnet34_dense, 50: resnet50_dense, 101: resnet101_dense, 152: resnet152_dense}
+PLAIN: dict[str, Any] = {"use_batchnorm": False, "use_skip_connections": False}
+SLIM: dict[str, Any] = {"width_multiplier": 0.5}
+
+
+def published(depth: int, num_classes: int = 7) -> nn.Module:
+    """torchvision's network with seeded weights and statistics that are not those of a fresh network."""
+    torch.manual_seed(depth)
+    network: nn.Module = getattr(models, f"resnet{depth}")(weights=None, num_classes=num_classes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.normal_(module.bias, 0, 0.1)
+    return network.eval()
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@torch.no_grad()
+def test_outputs_equal_torchvision(depth: int) -> None:
+    theirs, ours = published(depth), CONV[depth](num_classes=7).eval()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 3, 48, 40)
+    expected = theirs(x)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(ours(x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_equal_torchvision() -> None:
+    theirs, ours = published(18).train(), CONV[18](num_classes=7)
+    ours.load_state_dict(theirs.state_dict())
+    x, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 3, 6, 1])
+    for network in (theirs, ours):
+        nn.functional.cross_entropy(network(x), labels).backward()
+    wanted = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name].grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("make", [CONV, DENSE], ids=["conv", "dense"])
+def test_depth_counts_the_layers(make: Any, depth: int) -> None:
+    with torch.device("meta"):
+        network = make[depth](**PLAIN)
+    weighted = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    activations = [m for m in network.modules() if isinstance(m, nn.ReLU)]
+    assert len(weighted) == depth
+    assert len(activations) == depth - 1
+    assert not any(activation.inplace for activation in activations)
+    assert sum(isinstance(m, Block) for m in network.modules()) == sum(BLOCKS[depth])
+
+
+@pytest.mark.parametrize("use_batchnorm", [False, True])
+@pytest.mark.parametrize("use_skip_connections", [False, True])
+def test_each_crutch_is_there_or_not(use_batchnorm: bool, use_skip_connections: bool) -> None:
+    network = resnet_conv(18, 3, use_batchnorm=use_batchnorm, use_skip_connections=use_skip_connections, **SLIM)
+    names = set(network.state_dict())
+    assert ("layer1.0.bn1.weight" in names) is use_batchnorm
+    assert ("layer1.0.conv1.bias" in names) is not use_batchnorm
+    assert ("layer2.0.downsample.0.weight" in names) is use_skip_connections
+    block = network.layer1[1]  # type: ignore[index]
+    x = torch.rand(2, 64, 6, 6)
+    for layer in (block.conv1, block.conv2):
+        nn.init.zeros_(layer.weight)
+    torch.testing.assert_close(block.eval()(x), x if use_skip_connections else torch.zeros_like(x))
+
+
+def slow_plain(network: ResNet, x: Tensor) -> Tensor:
+    """A plain network as the list of its layers."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    for layer in layers[:-1]:
+        x = layer(x).clamp(min=0)
+    return layers[-1](x.mean((2, 3)) if x.dim() == 4 else x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_plain_network_is_a_chain(depth: int) -> None:
+    image = resnet_conv(depth, 3, 1, stem="small", init="looks_linear", **PLAIN, **SLIM)
+    vector = resnet_dense(depth, 3, 5, init="looks_linear", **PLAIN, **SLIM)
+    x, v = torch.randn(2, 1, 8, 8), torch.randn(2, 5)
+    torch.testing.assert_close(image(x), slow_plain(image, x))
+    torch.testing.assert_close(vector(v), slow_plain(vector, v))
+
+
+def test_every_activation_can_be_hooked() -> None:
+    network = resnet_conv(50, 3, 1, stem="small", activation="gelu", **SLIM)
+    seen = []
+    for module in network.modules():
+        if isinstance(module, nn.GELU):
+            module.register_forward_hook(lambda *_: seen.append(1))
+    network(torch.randn(2, 1, 8, 8))
+    assert len(seen) == 49
+    with JumpstartRegularization(network) as jumpstart:
+        network(torch.randn(2, 1, 8, 8))
+        assert len(jumpstart.layers) == 49
+        assert jumpstart.loss.isfinite()
+
+
+def test_the_preactivation_of_a_block_is_after_the_sum() -> None:
+    block = resnet_conv(18, 3, **SLIM).layer1[0].eval()  # type: ignore[index,operator]
+    seen = []
+    block.activation2.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(1, 64, 4, 4)
+    inner = block.bn2(block.conv2(block.bn1(block.conv1(x)).relu()))
+    block(x)
+    torch.testing.assert_close(seen[0], inner + x)
+
+
+def test_widths_follow_the_multiplier() -> None:
+    assert stage_widths(2) == (64, 128, 256, 512)
+    assert stage_widths(1) == (64, 64, 64, 64)
+    network = resnet_dense(50, 3, 5, width_multiplier=1)
+    assert network.fc.in_features == 256
+    assert "layer2.0.downsample.0.weight" not in network.state_dict()
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_the_small_stem_keeps_the_pixels(size: int) -> None:
+    network = resnet_conv(18, 10, 1, stem="small", **SLIM).eval()
+    sizes = []
+    network.layer1.register_forward_hook(lambda *args: sizes.append(args[2].shape[-1]))
+    network(torch.randn(1, 1, size, size))
+    assert sizes == [size]
+
+
+def test_dropout_comes_before_the_output_alone() -> None:
+    network = resnet_dense(18, 3, 5, dropout=0.5, init="looks_linear", **PLAIN, **SLIM)
+    x = torch.randn(4, 5)
+    torch.manual_seed(0)
+    dropped = network(x)
+    hidden = []
+    network.avgpool.register_forward_hook(lambda *args: hidden.append(args[2]))
+    network(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(dropped, network.fc(nn.functional.dropout(hidden[0], 0.5)))
+    assert torch.equal(network.eval()(x), network(x))
+
+
+# How weights begin --------------------------------------------------------------------------------------------------
+
+
+def spread(network: ResNet, x: Tensor) -> tuple[float, float]:
+    """Root mean square of the last activations, and the mean cosine between those of two points."""
+    kept = []
+    network.fc.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    with torch.no_grad():
+        network(x)
+    rows = nn.functional.normalize(kept[0], dim=1)
+    cosines = rows @ rows.T
+    n = len(x)
+    return float(kept[0].square().mean().sqrt()), float((cosines.sum() - cosines.trace()) / (n * n - n))
+
+
+@pytest.mark.parametrize("depth", [18, 152])
+def test_plain_networks_keep_signal_and_angles_under_looks_linear(depth: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(16, 64)
+    linear, he = (resnet_dense(depth, 3, 64, width_multiplier=1, init=i, **PLAIN) for i in ("looks_linear", "he"))
+    size, cosine = spread(linear, x)
+    # A bottleneck keeps a random part of the signal: on average, not for each network, of the same size.
+    assert size == pytest.approx(0.7, abs=0.1 if depth == 18 else 0.35)
+    assert cosine < 0.5
+    assert spread(he, x)[1] > 0.8
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
+def test_looks_linear_is_linear(activation: str) -> None:
+    network = resnet_dense(34, 3, 5, init="looks_linear", activation=activation, **PLAIN, **SLIM).double()
+    x, y = torch.randn(2, 4, 5, dtype=torch.float64)
+    kept = []
+    network.layer4.register_forward_hook(lambda *args: kept.append(args[2]))
+    for point in (x, y, x + y):
+        network(point)
+    first, second, both = (z[:, : z.shape[1] // 2] - z[:, z.shape[1] // 2 :] for z in kept)
+    torch.testing.assert_close(first + second, both)
+
+
+def test_he_keeps_the_mean_square() -> None:
+    torch.manual_seed(0)
+    network = resnet_conv(18, 10, **PLAIN)
+    weight = network.layer3[0].conv1.weight.detach()  # type: ignore[index]
+    assert weight.std() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
+    assert network.fc.weight.detach().std() == pytest.approx((1 / 512) ** 0.5, rel=0.1)
+    assert not network.fc.bias.any()
+
+
+def test_torchvision_begins_as_torchvision_does() -> None:
+    torch.manual_seed(0)
+    ours = resnet_conv(18, 10, init="torchvision").state_dict()
+    theirs = models.resnet18(weights=None, num_classes=10).state_dict()
+    assert list(ours) == list(theirs)
+    for name, value in theirs.items():
+        if value.numel() > 1000:
+            assert ours[name].std() == pytest.approx(float(value.std()), rel=0.05), name
+
+
+# Weights of others ---------------------------------------------------------------------------------------------------
+
+
+def test_whatever_fits_is_loaded() -> None:
+    theirs = published(18).state_dict()
+    whole = resnet_conv(18, 7)
+    loaded, left = load_matching(whole, theirs)
+    assert set(loaded) == set(theirs)
+    assert left == []
+    plain = resnet_conv(18, 10, **PLAIN)
+    before = copy.deepcopy(plain.state_dict())
+    loaded, left = load_matching(plain, theirs)
+    assert sum(name.endswith(".weight") for name in loaded) == 17
+    assert "fc.weight" in left
+    assert all(torch.equal(plain.state_dict()[name], theirs[name]) for name in loaded)
+    assert all(torch.equal(plain.state_dict()[name], before[name]) for name in left)
+    with pytest.raises(ValueError, match="share a name and a shape"):
+        load_matching(plain, {"other": torch.zeros(1)})
+
+
+def test_pretrained_weights_are_asked_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def get(self: models.ResNet18_Weights, **options: Any) -> dict[str, Tensor]:
+        asked.append(self)
+        return published(18, 1000).state_dict()  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", get)
+    loaded, left = load_matching(resnet_conv(18), pretrained_state(18))
+    assert asked == [models.ResNet18_Weights.DEFAULT]
+    assert left == []
+    assert "fc.weight" in loaded
+
+
+# Errors --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, got 20"),
+        ({"num_classes": 0}, "num_classes must be >= 1"),
+        ({"in_channels": 0}, "inputs must be >= 1"),
+        ({"width_multiplier": 0}, "width_multiplier must be > 0"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+        ({"stem": "tiny"}, "stem must be one of standard, small"),
+        ({"init": "hee"}, "Nearest: he"),
+        ({"activation": "rlu"}, "Nearest: relu"),
+    ],
+)
+def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resnet_conv(**{"depth": 18, **options})
+
+
+@pytest.mark.parametrize("make", [lambda: resnet_conv(18, 3, 1, stem="small", **SLIM), lambda: resnet_dense(18, 3, 64)])
+def test_a_copy_is_its_own(make: Any) -> None:
+    network = make().eval()
+    twin = copy.deepcopy(network)
+    x = torch.randn(2, 1, 8, 8)
+    expected = network(x)
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    assert torch.equal(twin(x), expected)

@@ -104,6 +104,7 @@ class ReadInput(Read):
                 and (torch.is_grad_enabled() or not recorder.grad)
                 and not is_compiling()
                 and not z.is_inference()
+                and not z.is_nested
             ):
                 recorder.waiting.append((len(recorder.calls), z if recorder.in_graph else z.detach(), z._version))
                 recorder.calls.append(self)

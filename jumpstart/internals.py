@@ -47,6 +47,14 @@ def alone() -> tuple[int, ...]:
     return found[0] or (-1,)
 
 
+def in_backward() -> bool:
+    """Whether a backward pass is running in this thread. Where torch won't tell, none is."""
+    try:
+        return bool(torch._C._current_graph_task_id() != -1)
+    except AttributeError:
+        return False
+
+
 def transformed() -> bool:
     """Whether a transform of ``torch.func`` (grad, vmap, ...) is running, or ``torch.compile`` is tracing.
 

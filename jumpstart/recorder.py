@@ -18,7 +18,7 @@ from jumpstart import kernel
 from jumpstart.capture import Target, feeder_dim
 from jumpstart.extrema import GROUP, SMALL, SMALL_COPY, Extrema, Weights, extrema_of, tap
 from jumpstart.hooks import Begin, End, Feed, Read, ReadInput, ReadOutput, clear_dead
-from jumpstart.internals import transformed
+from jumpstart.internals import in_backward, transformed
 from jumpstart.options import After, PointMode, Rule
 from jumpstart.penalty import count_slices
 
@@ -98,11 +98,13 @@ class Recorder:
                 "JumpstartRegularization does not work inside torch.nn.DataParallel, whose replicas run in threads "
                 "over one set of hooks. Use torch.nn.parallel.DistributedDataParallel."
             )
-        if self._depth == 0:
+        # A checkpoint that runs the model again during the backward pass is no pass of its own.
+        if self._depth == 0 and (is_compiling() or not in_backward()):
             self.forget()
-            self.active = True
+            self.active = self.ran = True
             self.grad = torch.is_grad_enabled()
-            self.ran = True
+            if not self.grad and not is_compiling():
+                _refuse_reentrant_checkpoint("the model")
         self._depth += 1
 
     def end(self) -> None:
@@ -131,11 +133,16 @@ class Recorder:
 
     def take(self, read: Read, z: Tensor) -> Tensor | None:
         """Note one preactivation; the result, if any, goes on in its place."""
+        if z.is_nested:
+            raise TypeError(
+                f"the preactivation of {read.name!r} is a nested tensor, whose samples have no common shape. Give "
+                "torch.nn.TransformerEncoder(..., enable_nested_tensor=False), or pad the batch."
+            )
         if not read.resolved:
             read.fed, read.resolved = self.fed if self._probing else None, True
             read.simple = read.after is After.READS
         if self.grad and not torch.is_grad_enabled():
-            _refuse_reentrant_checkpoint(read.name)
+            _refuse_reentrant_checkpoint(repr(read.name))
         position = len(self.calls)
         self.calls.append(read)
         if z.numel() <= (self.small if read.after is After.READS else min(self.small, SMALL_COPY)) or transformed():
@@ -161,16 +168,16 @@ class Recorder:
         dims = z.dim()
         if dims == 2:
             return 1
+        shape = "x".join(map(str, z.shape))
+        if dims < 2:
+            raise ValueError(
+                f"the preactivation of {read.name!r} has shape ({shape}), but needs a dimension of samples and one "
+                "of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
+            )
         dim = self.unit_dim if self.unit_dim is not None else read.fed
         if dim is None and dims > 3:
             dim = 1
         if dim is None:
-            shape = "x".join(map(str, z.shape))
-            if dims < 2:
-                raise ValueError(
-                    f"the preactivation of {read.name!r} has shape ({shape}), but needs a dimension of samples and one "
-                    "of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
-                )
             raise ValueError(
                 f"the preactivation of {read.name!r} has shape ({shape}) and nothing known feeds it. Say where its "
                 "units are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
@@ -283,7 +290,7 @@ def in_graph(device: str) -> AbstractContextManager[object]:
     if is_compiling():
         return nullcontext()
     inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-    autocast = torch.is_autocast_enabled(device)
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if grad and not inference and not autocast:
         return nullcontext()
     stack = ExitStack()
@@ -313,7 +320,7 @@ def _refuse_reentrant_checkpoint(name: str) -> None:
     while frame is not None:
         if frame.f_code is CheckpointFunction.forward.__code__:
             raise RuntimeError(
-                f"{name!r} runs inside a reentrant checkpoint, where no gradient of the Jumpstart loss can reach it. "
+                f"{name} runs inside a reentrant checkpoint, where no gradient of the Jumpstart loss can reach it. "
                 "Call torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
             )
         frame = frame.f_back  # type: ignore[assignment]

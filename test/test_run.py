@@ -244,7 +244,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, and nobody who answers for UCI."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(download.URL_VARIABLE, "http://127.0.0.1:9")
-    monkeypatch.setattr(download, "BACKOFF", 0)
+    monkeypatch.setattr("data.fetch.BACKOFF", 0)
     return tmp_path
 
 

@@ -168,10 +168,9 @@ class Recorder:
         dims = z.dim()
         if dims == 2:
             return 1
-        shape = "x".join(map(str, z.shape))
         if dims < 2:
             raise ValueError(
-                f"the preactivation of {read.name!r} has shape ({shape}), but needs a dimension of samples and one "
+                f"the preactivation of {read.name!r} has shape ({_sizes(z)}), but needs a dimension of samples and one "
                 "of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
             )
         dim = self.unit_dim if self.unit_dim is not None else read.fed
@@ -179,7 +178,7 @@ class Recorder:
             dim = 1
         if dim is None:
             raise ValueError(
-                f"the preactivation of {read.name!r} has shape ({shape}) and nothing known feeds it. Say where its "
+                f"the preactivation of {read.name!r} has shape ({_sizes(z)}) and nothing known feeds it. Say where its "
                 "units are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
             )
         if not -dims < dim < dims or dim % dims == 0:
@@ -310,8 +309,11 @@ def _check(name: str, z: Tensor) -> None:
             "Capture other modules: capture=[module names]."
         )
     if z.numel() == 0:
-        shape = "x".join(map(str, z.shape))
-        raise ValueError(f"the preactivation of {name!r} is empty ({shape}). Skip empty batches.")
+        raise ValueError(f"the preactivation of {name!r} is empty ({_sizes(z)}). Skip empty batches.")
+
+
+def _sizes(z: Tensor) -> str:
+    return "x".join(map(str, z.shape))
 
 
 def _refuse_reentrant_checkpoint(name: str) -> None:

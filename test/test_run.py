@@ -220,7 +220,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]] | str, str]] = {
     ),
     "damaged": (damage, r"haberman.data is damaged: its sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}"),
     "unwritable": (block, "output_dir .* can't be written: .* is a file"),
-    "conv on a table": ("--layer=conv", r'layer="conv" needs a data set of images \(digits\), got dataset="moons"'),
+    "conv on a table": ("--layer=conv", r'layer="conv" needs a data set of images \(digits, .*\), got dataset="moons"'),
     "unit_dim": ("--layer=conv --dataset=digits --unit_dim=9", "unit_dim must be one of 1 to 3"),
     "pooling": ("--layer=conv --dataset=digits --pool_at=1,2,3,4", "pool_at must leave at least one pixel"),
     "skips": ("--skip_connections=4", "skip_connections must be below depth"),

@@ -1,4 +1,4 @@
-"""The picture of docs/cost.md, from a file of figures: ``python -m benchmarks.step_plot RESULTS.json docs/cost.svg``."""
+"""The picture of docs/cost.md: ``python -m benchmarks.step_plot RESULTS.json docs/cost.svg``."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from jumpstart.capture import Capture, CaptureLike, find_targets
 from jumpstart.extrema import Extrema
 from jumpstart.options import PointMode, Rule, Ties, choose
 from jumpstart.penalty import Aggregate, Penalty, Terms
+from jumpstart.ranks import whole_batch
 from jumpstart.recorder import Recorder, State, attached, in_graph
 
 
@@ -46,6 +47,12 @@ class JumpstartRegularization:
         unit_dim: The dimension of the units in tensors of 3 dimensions and more. By default what feeds the activation
             decides (last after a linear layer, 1 after a convolution).
         point: ``"sample"``, or ``"location"`` for every position of every sample.
+        sync: Across the processes of ``torch.distributed``, make the loss that of the whole batch: the same number in
+            every process, and after the mean of gradients of ``DistributedDataParallel`` or ``fully_shard`` the
+            gradient of one process with the whole batch. All processes must then read :attr:`loss`, after each forward
+            pass of which one of them does. :attr:`extrema` stay those of this process. Without a process group, or
+            with one process, it changes nothing.
+        process_group: With ``sync=True``, the group to talk to; by default the one of all processes.
 
     Raises:
         TypeError: If ``model`` is not a module.
@@ -80,6 +87,8 @@ class JumpstartRegularization:
         ties: Ties | str = Ties.SINGLE,
         unit_dim: int | None = None,
         point: PointMode | str = PointMode.SAMPLE,
+        sync: bool = False,
+        process_group: Any = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}: {model!r:.60}.")
@@ -90,6 +99,9 @@ class JumpstartRegularization:
             )
         if unit_dim is not None and (not isinstance(unit_dim, int) or isinstance(unit_dim, bool) or unit_dim == 0):
             raise ValueError(f"unit_dim must be an integer other than 0 (that of the samples), got {unit_dim!r}.")
+        if process_group is not None and not sync:
+            raise ValueError("process_group is given, but sync is False. Use sync=True, or leave process_group out.")
+        self.sync, self._group = sync, process_group
         self.penalty = Penalty(terms, aggregate, margin, positive_weight, negative_weight)
         rule = Rule(choose(Ties, ties, "ties"), choose(PointMode, point, "point"), margin)
         targets = find_targets(model, capture)
@@ -123,15 +135,16 @@ class JumpstartRegularization:
         Read twice, it is the same tensor.
 
         Raises:
-            RuntimeError: Before any forward pass, after one in which nothing was captured, and after ``remove()``.
+            RuntimeError: Before any forward pass, after one in which nothing was captured, and after ``remove()``. With
+                ``sync=True`` also if the processes have run different layers.
         """
         recorder = self._live()
         if torch.compiler.is_compiling():  # a graph keeps no tensor of another step
-            return self.penalty(self._records())
+            return self.penalty(self._whole(self._records()))
         if self._loss is None or not recorder.is_still(self._loss_of):
             records = self._records()
             with in_graph(records[0].unit.device.type):
-                self._loss = self.penalty(records)
+                self._loss = self.penalty(self._whole(records))
             self._loss_of = recorder.state
         return self._loss
 
@@ -195,6 +208,7 @@ class JumpstartRegularization:
         layers = f"{len(names)} layer{'s' * (len(names) != 1)}"
         shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
         options = "" if repr(self.penalty) == repr(Penalty()) else f", {self.penalty!r}"
+        options += ", sync=True" if self.sync else ""
         head = f"JumpstartRegularization({self._kind}, {layers}, capture={how}{options}{state})"
         return "\n  ".join([head, *shown])
 
@@ -209,6 +223,7 @@ class JumpstartRegularization:
         return {
             "penalty": self.penalty,
             "capture": capture,
+            "sync": self.sync,
             "_kind": self._kind,
             "_registered": self._registered,
         }
@@ -239,6 +254,9 @@ class JumpstartRegularization:
                 "compiling; wrap calls of parts in `with jumpstart.recording():`."
             )
         return records
+
+    def _whole(self, records: list[Extrema]) -> list[Extrema]:
+        return whole_batch(records, self._group) if self.sync else records
 
 
 def _remove(handles: list[RemovableHandle]) -> None:

@@ -59,7 +59,7 @@ class Residual(nn.Module):
         h = self.b(self.act_a(z)) + z
         h = h + 0
         h += z
-        return self.c(self.act_b(h)) + z.sum()
+        return self.c(self.act_b(h)) + z.sum(1, keepdim=True)
 
 
 class IgnoredResult(nn.Module):

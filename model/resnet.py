@@ -220,7 +220,9 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of the inputs (N, ``inputs``, ...)."""
         x = self.activation(self.bn1(self.conv1(self.entry(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(self.maxpool(x)))))
+        x = self.maxpool(x)
+        for number in range(1, 5):
+            x = self._modules[f"layer{number}"](x)  # type: ignore[misc]
         return cast("Tensor", self.fc(self.dropout(self.avgpool(x))))
 
 

@@ -62,7 +62,7 @@ def resnet_conv(depth: int, num_classes: int = 1000, in_channels: int = 3, **opt
 
 
 def pretrained_state(depth: int) -> dict[str, Tensor]:
-    """Weights of torchvision for ImageNet, for :func:`model.resnet.load_matching`; downloaded once if they aren't there.
+    """Weights of torchvision for ImageNet, for :func:`model.resnet.load_matching`; downloaded once if need be.
 
     Args:
         depth: 18, 34, 50, 101 or 152.

@@ -47,7 +47,7 @@ class ResnetExperiment(Experiment):
             config = ResnetConfig.from_dict(config)
         super().__init__(config, make_network(config, input_shape, num_classes))
         if config.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
         self._rehearse(torch.zeros(1, *input_shape))
         if config.use_compile:
             # In place, after Jumpstart was attached: the names of the weights stay, and the hooks are compiled too.
@@ -105,9 +105,17 @@ def check_batches(config: ResnetConfig, rows: int, input_shape: Sequence[int]) -
 
 
 def stem_of(config: ResnetConfig, input_shape: Sequence[int]) -> str:
-    """The stem that a run's images get."""
-    if config.stem != "auto" or config.layer == "dense":
-        return "standard" if config.layer == "dense" else config.stem
+    """The stem that a run's samples get.
+
+    Raises:
+        ConfigError: If convolutions are to read vectors.
+    """
+    if config.layer == "dense":
+        return "standard"
+    if len(input_shape) != 3:
+        raise ConfigError(f'layer="conv" needs images, got samples of shape {tuple(input_shape)}. Use layer="dense".')
+    if config.stem != "auto":
+        return config.stem
     return "small" if max(input_shape[1:]) <= SMALL else "standard"
 
 
@@ -123,8 +131,7 @@ def make_network(config: ResnetConfig, input_shape: Sequence[int], num_classes: 
         ConfigError: If convolutions are to read vectors.
     """
     conv = config.layer == "conv"
-    if conv and len(input_shape) != 3:
-        raise ConfigError(f'layer="conv" needs images, got samples of shape {tuple(input_shape)}. Use layer="dense".')
+    stem = stem_of(config, input_shape)
     return (resnet_conv if conv else resnet_dense)(
         config.depth,
         num_classes,
@@ -134,6 +141,6 @@ def make_network(config: ResnetConfig, input_shape: Sequence[int], num_classes: 
         width_multiplier=config.width_multiplier,
         activation=config.activation,
         dropout=config.dropout,
-        stem=stem_of(config, input_shape),
+        stem=stem,
         init=cast(Init, config.init),
     )

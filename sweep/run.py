@@ -89,7 +89,7 @@ def run(
             # The rows of figures go to the loggers already.
             NetworkStatusPlot(frequency, directory=directory.plots, history=directory.status, scalars=False)
         )
-    wandb_logger = make_wandb_logger(config, directory) if config.wandb else None
+    wandb_logger = make_wandb_logger(config, directory) if config.wandb and leads() else None
     trainer = pl.Trainer(
         **options,
         callbacks=callbacks,
@@ -129,7 +129,7 @@ def run(
             metrics.flush()
         if wandb_logger is not None:
             close_wandb()
-        if trainer.is_global_zero:
+        if leads():
             leave_report(directory, failure)
     return directory, summary
 
@@ -203,7 +203,7 @@ def draw_curves(metrics: MetricsCsv, folder: Path) -> None:
 
 def leads() -> bool:
     """Whether this process is the one of a run's that writes and speaks."""
-    return rank_zero_only.rank == 0
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _directory(config: ExperimentConfig, resume: Path | None) -> RunDirectory:

@@ -17,14 +17,20 @@ import torch
 from torch import nn
 
 from data.data import DATASETS
+from model.config import ExperimentConfig
 from model.options import GROUPS, Option, options
 from model.rectangular_config import RectangularConfig
+from model.resnet_config import ResnetConfig
 from sweep.cli import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SILENT = {"text", "bash", "diff"}
+LAUNCHERS: dict[str, type[ExperimentConfig]] = {
+    "run_rectangular_sweep.py": RectangularConfig,
+    "run_resnet_experiment_sweep.py": ResnetConfig,
+}
 EXPECTED = re.compile(r"#\s*->\s*(.+?)\s*$")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -272,6 +278,16 @@ def test_parameters_are_those_of_the_config(group: str) -> None:
     assert as_table(rows_of(section_of(f"#### {group.capitalize()}"), 4)) == expected
 
 
+def test_parameters_of_resnets_are_those_that_differ() -> None:
+    others = options(RectangularConfig)
+    expected = [
+        option_row(item)
+        for item in options(ResnetConfig).values()
+        if item.name not in others or option_row(others[item.name]) != option_row(item)
+    ]
+    assert as_table(rows_of(section_of("### ImageNet Experiments"), 4)) == as_table(expected)
+
+
 def test_data_sets_are_those_of_the_registry() -> None:
     expected = []
     for d in DATASETS.values():
@@ -308,13 +324,13 @@ def test_commands_exist(path: Path) -> None:
             assert importlib.util.find_spec(words[2]), f"{path.name}: {' '.join(words)}"
         else:
             assert (ROOT / words[1]).is_file(), f"{path.name}: {' '.join(words)}"
-        if words[1] == "run_rectangular_sweep.py":
+        if words[1] in LAUNCHERS:
             flags = [w for w in words[2:] if not w.startswith(("--resume", "--config"))]
-            parse(RectangularConfig, flags, description="")
+            parse(LAUNCHERS[words[1]], flags, description="")
 
 
 def test_the_users_command_is_read_as_meant() -> None:
-    (words,) = (words for words in commands_of(README) if "--plot_status=True" in words)
+    (words,) = (words for words in commands_of(README) if {"--plot_status=True", "--dataset=moons"} <= set(words))
     assert words[:2] == ["python", "run_rectangular_sweep.py"]
     config = parse(RectangularConfig, words[2:], description="").config
     assert config == RectangularConfig(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from model.config import ExperimentConfig
@@ -30,7 +31,8 @@ def make_optimizer(config: ExperimentConfig, parameters: Iterable[nn.Parameter])
     groups = [group for group in groups if group["params"]]
     # One kernel for all the parameters: six times as fast as the default on a CPU for thin networks.
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+        fused = not any(isinstance(parameter, DTensor) for parameter in trained)  # torch has none for shares
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr, fused=True)
 
@@ -47,6 +49,9 @@ def clip_gradient(optimizer: torch.optim.Optimizer, largest: float) -> None:
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if any(isinstance(grad, DTensor) for grad in grads):  # the norm is that of all the processes' shares
+        nn.utils.clip_grad_norm_(parameters, largest)
+        return
     small = [grad.reshape(-1) for grad in grads if grad.numel() <= 4096]
     norms = [torch.cat(small).norm()] if small else []
     norms += [grad.norm() for grad in grads if grad.numel() > 4096]

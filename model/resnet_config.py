@@ -85,7 +85,12 @@ class ResnetConfig(ExperimentConfig):
     float32_matmul_precision: str = _run(
         "high", "Precision of products of float32 matrices on a GPU.", choices=("highest", "high", "medium")
     )
-    strategy: str = _run("auto", "How several GPUs share the work.", choices=("auto", "ddp"), resumable=True)
+    strategy: str = _run(
+        "auto",
+        "How several processes share the work: each with all the weights, or (fsdp) with a part of them.",
+        choices=("auto", "ddp", "fsdp"),
+        resumable=True,
+    )
     num_nodes: int = _run(1, "Machines that train together.", minimum=1, resumable=True)
     fast_dev_run: bool = _run(
         False, "A trial of two epochs of two batches that goes through everything: training, checkpoint, test, plots."
@@ -102,6 +107,8 @@ class ResnetConfig(ExperimentConfig):
             raise ConfigError('stem="small" needs layer="conv": vectors have no pixels. Use stem="auto".')
         if self.layer == "dense" and self.channels_last:
             raise ConfigError('channels_last=True needs layer="conv": vectors have no channels.')
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            raise ConfigError('precision must be 32 or bf16-mixed with strategy="fsdp", got "16-mixed".')
         if self.num_nodes > 1 and self.gpus == 0:
             raise ConfigError(f"num_nodes > 1 needs GPUs, got num_nodes={self.num_nodes} and gpus=0.")
 

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from model.config import ConfigError
 from model.experiment import Experiment
-from model.resnet import ResNet
+from model.resnet import Block, ResNet
 from model.resnet_config import ResnetConfig
 from model.resnet_conv import resnet_conv
 from model.resnet_dense import resnet_dense
 from model.resnet_init import Init
+from model.sharding import shard
 
 SMALL = 64
 """Up to this many pixels a side, ``stem="auto"`` is the small one."""
@@ -60,6 +61,11 @@ class ResnetExperiment(Experiment):
         """Numbers as the config asks for them."""
         torch.set_float32_matmul_precision(self.config.float32_matmul_precision)
 
+    def configure_model(self) -> None:
+        """Share the weights out among the processes, if the strategy does."""
+        if self.device_mesh is not None:
+            shard(self.network, Block, self.device_mesh["data_parallel"])
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes) logits."""
         if self.config.channels_last:
@@ -79,8 +85,11 @@ class ResnetExperiment(Experiment):
         term = super().jumpstart_term(loss, jumpstart_loss)
         if self.config.lambda_clip is None:
             return term
+        task = loss.detach()
+        if self.config.sync and self._trainer is not None:
+            task = self.trainer.strategy.reduce(task, reduce_op="mean")
         size = term.detach().clamp(min=torch.finfo(term.dtype).tiny)
-        return term * (self.config.lambda_clip * loss.detach() / size).clamp(max=1.0)
+        return term * (self.config.lambda_clip * task / size).clamp(max=1.0)
 
 
 def check_batches(config: ResnetConfig, rows: int, input_shape: Sequence[int]) -> None:

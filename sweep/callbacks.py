@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model.experiment import Experiment
+from model.sharding import load_whole_state, whole_state
 from sweep.metrics_csv import MetricsCsv
 
 # Lightning calls Checkpoint callbacks after the module has finished its epoch, so that both see the epoch's row.
@@ -119,7 +120,7 @@ class BestAndLast(Checkpoint):
 
     def load_best(self, experiment: Experiment) -> None:
         """Give the experiment the best weights."""
-        experiment.network.load_state_dict(self._weights)
+        load_whole_state(experiment.network, self._weights)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint of the last state."""
@@ -140,7 +141,7 @@ class BestAndLast(Checkpoint):
         return key(row) > key(self.best_row)
 
     def _copy(self, network: torch.nn.Module) -> None:
-        weights = {name: value.detach() for name, value in network.state_dict().items()}
+        weights = whole_state(network)
         if self._weights.keys() != weights.keys():
             self._weights = {name: value.clone() for name, value in weights.items()}
             return

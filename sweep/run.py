@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.callbacks import NetworkStatusPlot
@@ -60,6 +61,8 @@ def run(
     """
     quiet_lightning()
     options = {"max_epochs": config.epochs, **_devices(config.gpus), **config.trainer_options}
+    if options.get("strategy") == "fsdp":
+        options["strategy"] = _shares(options)
     if options["accelerator"] == "cpu" and options.get("precision") == "16-mixed":
         raise ConfigError('precision must be 32 or bf16-mixed without a GPU, got "16-mixed".')
     if config.threads is not None:
@@ -233,6 +236,15 @@ def _devices(gpus: int | str) -> dict[str, Any]:
             f"gpus must be among the {available} of this machine, got {gpus}. Use auto, or 0 for the CPU."
         )
     return {"accelerator": "gpu", "devices": wanted}
+
+
+def _shares(options: Mapping[str, Any]) -> Strategy:
+    """Weights in shares among all processes; checkpoints are whole, so that any number of processes may go on."""
+    devices = options["devices"]
+    here = torch.cuda.device_count() if devices == "auto" else devices if isinstance(devices, int) else len(devices)
+    return ModelParallelStrategy(
+        data_parallel_size=here * options["num_nodes"], tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
 
 
 def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:

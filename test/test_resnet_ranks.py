@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from runs import ROOT
 
+from model.resnet_experiment import ResnetExperiment
+
+LOSSES = ("train/loss", "val/loss", "train/jumpstart_loss", "val/jumpstart_loss")
 SCRIPT = str(ROOT / "run_resnet_experiment_sweep.py")
 RUN: dict[str, Any] = {
     "dataset": "fake",
@@ -21,9 +26,13 @@ RUN: dict[str, Any] = {
     "depth": 18,
     "width_multiplier": 0.5,
     "batch_size": 16,
-    "epochs": 4,
-    "lr": 0.02,
-    "lambda_": 0.3,
+    "epochs": 5,
+    "lr": 0.1,
+    "init": "looks_linear",
+    "lambda_": 3.0,
+    "lambda_clip": 0.05,  # of the task loss: some batches reach it
+    "scheduler": "none",
+    "sync": True,
     "strategy": "ddp",
     "gpus": 0,
     "wandb": False,
@@ -33,12 +42,11 @@ RUN: dict[str, Any] = {
 }
 
 
-def curves(folder: Path, processes: int, **changes: Any) -> pd.DataFrame:
-    """The figures of every epoch of a run on the CPU."""
-    flags = [f"--{name}={value}" for name, value in {**RUN, **changes, "output_dir": folder}.items()]
+def train(processes: int, *argv: str) -> None:
+    """Run the command on the CPU."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     done = subprocess.run(
-        [sys.executable, *launch, SCRIPT, *flags],
+        [sys.executable, *launch, SCRIPT, *argv],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,
@@ -46,22 +54,50 @@ def curves(folder: Path, processes: int, **changes: Any) -> pd.DataFrame:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def curves(folder: Path, processes: int, **changes: Any) -> pd.DataFrame:
+    """The figures of every epoch of a run."""
+    train(processes, *(f"--{name}={value}" for name, value in {**RUN, **changes, "output_dir": folder}.items()))
     return pd.read_csv(folder / "run" / "metrics.csv")
 
 
 def furthest(one: pd.DataFrame, other: pd.DataFrame, *names: str) -> float:
+    assert len(one) == len(other)
     return max(float(np.abs(one[name] - other[name]).max()) for name in names)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """One process with the whole batch."""
+    rows = curves(tmp_path_factory.mktemp("alone"), 1)
+    assert rows["train/loss"].iloc[-1] < rows["train/loss"].iloc[0] - 0.1
+    assert rows["train/jumpstart_loss"].min() > 0.01
+    return rows
+
+
 @pytest.mark.slow
-def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
-    alone = curves(tmp_path / "alone", 1, sync=True)
-    shared = curves(tmp_path / "shared", 2, sync=True)
-    apart = curves(tmp_path / "apart", 2, sync=False)
-    assert alone["train/jumpstart_loss"].min() > 0.05
-    assert alone["train/loss"].iloc[0] - alone["train/loss"].iloc[-1] > 0.005
-    losses = ("train/loss", "val/loss", "train/jumpstart_loss", "val/jumpstart_loss")
-    assert furthest(alone, shared, *losses) < 1e-4
+def test_two_processes_have_the_curve_of_one(alone: pd.DataFrame, tmp_path: Path) -> None:
+    shared = curves(tmp_path / "shared", 2)
+    assert furthest(alone, shared, *LOSSES) < 1e-4
     # All else of an epoch is gathered from the processes too.
     assert furthest(alone, shared, *alone.columns) < 1e-3
+    apart = curves(tmp_path / "apart", 2, sync=False)
     assert furthest(alone, apart, "train/jumpstart_loss") > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_weights_in_shares_train_and_resume_as_whole_ones(optimizer: str, tmp_path: Path) -> None:
+    changes = {"optimizer": optimizer, "lr": RUN["lr"] if optimizer == "sgd" else 0.002, "weight_decay": 0.01}
+    whole = curves(tmp_path / "whole", 1, **changes)
+    shares = curves(tmp_path / "shares", 2, strategy="fsdp", epochs=3, **changes)
+    assert furthest(whole[:3], shares, *LOSSES) < 1e-4
+    path = tmp_path / "shares" / "run"
+    experiment = ResnetExperiment.load_from_checkpoint(path / "checkpoints" / "best.ckpt", weights_only=False)
+    assert all(type(parameter.data) is torch.Tensor for parameter in experiment.network.parameters())
+    # Its checkpoint is whole: in one process it goes on as if there had been one from the start.
+    shutil.copytree(path, tmp_path / "copy")
+    for folder, processes, strategy in ((path, 2, "fsdp"), (tmp_path / "copy", 1, "auto")):
+        train(processes, f"--resume={folder}", "--epochs=5", f"--strategy={strategy}")
+        assert furthest(whole, pd.read_csv(folder / "metrics.csv"), *LOSSES) < 1e-4

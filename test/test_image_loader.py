@@ -201,7 +201,7 @@ def test_held_out_images_are_the_usual_crop(tmp_path: Path) -> None:
     _, test, _ = list_images(find_folders("imagenet", tmp_path))
     x, y = batches(module.test_dataloader())
     for row in range(len(test)):
-        image = Image.open(test.path(row))
+        image: Image.Image = Image.open(test.path(row))
         short = round(SIZE * 256 / 224)
         width, height = (round(side * short / min(image.size)) for side in image.size)
         left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
@@ -317,7 +317,12 @@ def test_a_set_that_passed_is_not_decoded_again(tmp_path: Path, monkeypatch: pyt
     make(tmp_path, corrupt="refuse")
     opened: list[str] = []
     original = Image.open
-    monkeypatch.setattr(Image, "open", lambda path: (opened.append(path), original(path))[1])
+
+    def watched(path: str) -> Image.Image:
+        opened.append(path)
+        return original(path)
+
+    monkeypatch.setattr(Image, "open", watched)
     make(tmp_path, corrupt="refuse")
     assert opened == []
     write(root / "train" / wnid(0) / "more.JPEG", jpeg(1))

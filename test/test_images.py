@@ -18,7 +18,6 @@ import torch
 from test_augment import reference_augmentation
 from torch import Tensor, nn
 
-from data import image_catalogue
 from data.augment import Normalise, ShiftAndFlip, channel_statistics
 from data.batches import TensorBatches
 from data.data import make_datamodule
@@ -26,6 +25,7 @@ from data.download import FOLDER_VARIABLE, DataError
 from data.image_catalogue import IMAGE_SOURCES
 from data.image_files import load_pictures, make_fake, read_idx
 from data.images import ImageBatches, MemoryImages, equal_images
+from data.published import PublishedFile
 
 # Files --------------------------------------------------------------------------------------------
 
@@ -39,7 +39,7 @@ def put(folder: Path, files: dict[str, bytes], name: str, monkeypatch: pytest.Mo
     """Small files in the cache, with their checksums in the catalogue."""
     source = IMAGE_SOURCES[name]
 
-    def known(file: image_catalogue.PublishedFile) -> image_catalogue.PublishedFile:
+    def known(file: PublishedFile) -> PublishedFile:
         path = folder / file.folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(files[file.name])

@@ -17,11 +17,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from runs import ROOT, network_weights, same
+from test_image_loader import torchvision_layout
 from torch import nn
 from torch.nn import functional as F
 
 from model.config import ConfigError
 from model.resnet_config import ResnetConfig
+from model.resnet_conv import resnet50_conv
 from model.resnet_experiment import ResnetExperiment, check_batches, stem_of
 from run_resnet_experiment_sweep import build, make_data
 from sweep.cli import parse
@@ -327,6 +329,30 @@ def test_the_best_weights_are_read_back(tmp_path: Path) -> None:
     experiment = ResnetExperiment.load_from_checkpoint(directory.best_checkpoint, weights_only=False)
     kept = {f"network.{name}": value for name, value in experiment.network.state_dict().items()}
     assert same(kept, network_weights(directory.best_checkpoint))
+
+
+@pytest.mark.slow
+def test_the_users_command_goes_through_a_small_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torchvision_layout(tmp_path / "data", classes=2, per_class=30)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JUMPSTART_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    words = shlex.split(USERS_COMMAND)
+    assert command(*words[2:], "--epochs=1") == 0
+    (path,) = (tmp_path / "runs").iterdir()
+    directory = RunDirectory.open(path)
+    summary = json.loads(directory.summary.read_text())
+    assert summary["parameters"] == sum(p.numel() for p in plain_resnet50().parameters())
+    assert summary["data"]["parts"]["test"]["rows"] == 4
+    assert 0 < summary["test/loss"] < 10
+    assert directory.best_checkpoint.exists()
+    assert len(list(directory.plots.iterdir())) >= 2
+    assert any((path / "wandb").iterdir())
+
+
+def plain_resnet50() -> nn.Module:
+    with torch.device("meta"):
+        return resnet50_conv(num_classes=2, use_batchnorm=False, use_skip_connections=False)
 
 
 @pytest.mark.slow

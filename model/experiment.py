@@ -130,6 +130,9 @@ class Experiment(pl.LightningModule):
         evaluation: The figures of the latest test, under ``train/...``, ``val/...`` and ``test/...``.
     """
 
+    fused = True
+    """Whether the optimiser is one kernel."""
+
     def __init__(self, config: ExperimentConfig, network: nn.Module) -> None:
         super().__init__()
         self.config = config
@@ -314,7 +317,7 @@ class Experiment(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser; the learning rate is set at the end of each epoch, before any checkpoint is written."""
-        optimizer = make_optimizer(self.config, self.network.parameters())
+        optimizer = make_optimizer(self.config, self.network.parameters(), fused=self.fused)
         self._learning_rate = LearningRate(self.config, optimizer)
         if self._rate_state is not None:
             self._learning_rate.load_state_dict(self._rate_state)

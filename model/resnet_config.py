@@ -87,7 +87,7 @@ class ResnetConfig(ExperimentConfig):
     )
     strategy: str = _run(
         "auto",
-        "How several processes share the work: each with all the weights, or (fsdp) with a part of them.",
+        "How several GPUs share the work; fsdp: each keeps a part of the weights.",
         choices=("auto", "ddp", "fsdp"),
         resumable=True,
     )

@@ -17,7 +17,6 @@ from model.resnet_config import ResnetConfig
 from model.resnet_conv import resnet_conv
 from model.resnet_dense import resnet_dense
 from model.resnet_init import Init
-from model.sharding import shard
 
 SMALL = 64
 """Up to this many pixels a side, ``stem="auto"`` is the small one."""
@@ -47,6 +46,8 @@ class ResnetExperiment(Experiment):
         if not isinstance(config, ResnetConfig):
             config = ResnetConfig.from_dict(config)
         super().__init__(config, make_network(config, input_shape, num_classes))
+        self._sharded = False
+        self.fused = config.precision != "16-mixed" and config.strategy != "fsdp"
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)
         self._rehearse(torch.zeros(1, *input_shape))
@@ -57,20 +58,40 @@ class ResnetExperiment(Experiment):
             {"config": config.to_dict(), "input_shape": list(input_shape), "num_classes": num_classes}, logger=False
         )
 
+    def configure_model(self) -> None:
+        """With ``strategy="fsdp"``, give each process its part of the weights, once."""
+        if self.config.strategy != "fsdp" or self._sharded:
+            return
+        from torch.distributed.fsdp import fully_shard
+
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        for block in [module for module in self.network.modules() if isinstance(module, Block)]:
+            fully_shard(block, mesh=mesh)
+        fully_shard(self.network, mesh=mesh)
+        self._sharded = True
+
     def setup(self, stage: str) -> None:
         """Numbers as the config asks for them."""
         torch.set_float32_matmul_precision(self.config.float32_matmul_precision)
-
-    def configure_model(self) -> None:
-        """Share the weights out among the processes, if the strategy does."""
-        if self.device_mesh is not None:
-            shard(self.network, Block, self.device_mesh["data_parallel"])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes) logits."""
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         return super().forward(x)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scale the gradient down to ``gradient_clip`` if its norm, over all processes, is larger."""
+        if self._sharded and self.config.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        else:
+            super().configure_gradient_clipping(optimizer)
 
     def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy; in training, with smoothed labels."""

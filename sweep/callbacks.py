@@ -11,10 +11,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from model.experiment import Experiment
-from model.sharding import load_whole_state, whole_state
 from sweep.metrics_csv import MetricsCsv
 
 # Lightning calls Checkpoint callbacks after the module has finished its epoch, so that both see the epoch's row.
@@ -120,7 +121,7 @@ class BestAndLast(Checkpoint):
 
     def load_best(self, experiment: Experiment) -> None:
         """Give the experiment the best weights."""
-        load_whole_state(experiment.network, self._weights)
+        set_model_state_dict(experiment.network, dict(self._weights), options=StateDictOptions(full_state_dict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint of the last state."""
@@ -141,7 +142,7 @@ class BestAndLast(Checkpoint):
         return key(row) > key(self.best_row)
 
     def _copy(self, network: torch.nn.Module) -> None:
-        weights = whole_state(network)
+        weights = {name: _whole(value.detach()) for name, value in network.state_dict().items()}
         if self._weights.keys() != weights.keys():
             self._weights = {name: value.clone() for name, value in weights.items()}
             return
@@ -173,6 +174,11 @@ class BestAndLast(Checkpoint):
         )
         draft.replace(self.best)
         self._best_written = epoch
+
+
+def _whole(value: Tensor) -> Tensor:
+    """A tensor that processes hold in parts, put together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 class ProgressLine(pl.Callback):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
+from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.callbacks import NetworkStatusPlot
@@ -61,10 +61,10 @@ def run(
     """
     quiet_lightning()
     options = {"max_epochs": config.epochs, **_devices(config.gpus), **config.trainer_options}
-    if options.get("strategy") == "fsdp":
-        options["strategy"] = _shares(options)
     if options["accelerator"] == "cpu" and options.get("precision") == "16-mixed":
         raise ConfigError('precision must be 32 or bf16-mixed without a GPU, got "16-mixed".')
+    if options.get("strategy") == "fsdp":
+        options["strategy"] = _sharded(options["devices"], config.trainer_options.get("num_nodes", 1))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.wandb:
@@ -238,12 +238,13 @@ def _devices(gpus: int | str) -> dict[str, Any]:
     return {"accelerator": "gpu", "devices": wanted}
 
 
-def _shares(options: Mapping[str, Any]) -> Strategy:
-    """Weights in shares among all processes; checkpoints are whole, so that any number of processes may go on."""
-    devices = options["devices"]
-    here = torch.cuda.device_count() if devices == "auto" else devices if isinstance(devices, int) else len(devices)
+def _sharded(devices: int | str | list[int], nodes: int) -> pl.strategies.Strategy:
+    """Each process keeps a part of the weights and reads its part of the data; checkpoints are whole."""
+    if devices == "auto":
+        devices = torch.cuda.device_count()
+    count = len(devices) if isinstance(devices, list) else int(devices)
     return ModelParallelStrategy(
-        data_parallel_size=here * options["num_nodes"], tensor_parallel_size=1, save_distributed_checkpoint=False
+        data_parallel_size=count * nodes, tensor_parallel_size=1, save_distributed_checkpoint=False
     )
 
 

@@ -89,7 +89,6 @@ class ResnetConfig(ExperimentConfig):
         "auto",
         "How several GPUs share the work; fsdp: each keeps a part of the weights.",
         choices=("auto", "ddp", "fsdp"),
-        resumable=True,
     )
     num_nodes: int = _run(1, "Machines that train together.", minimum=1, resumable=True)
     fast_dev_run: bool = _run(

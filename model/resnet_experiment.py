@@ -59,12 +59,11 @@ class ResnetExperiment(Experiment):
         )
 
     def configure_model(self) -> None:
-        """With ``strategy="fsdp"``, give each process its part of the weights, once."""
-        if self.config.strategy != "fsdp" or self._sharded:
+        """With ``strategy="fsdp"``, give each process its part of the weights, once; without a trainer, all of them."""
+        if self.device_mesh is None or self._sharded:
             return
         from torch.distributed.fsdp import fully_shard
 
-        assert self.device_mesh is not None
         mesh = self.device_mesh["data_parallel"]
         for block in [module for module in self.network.modules() if isinstance(module, Block)]:
             fully_shard(block, mesh=mesh)

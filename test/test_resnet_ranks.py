@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,17 +86,15 @@ def test_two_processes_have_the_curve_of_one(alone: pd.DataFrame, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_weights_in_shares_train_and_resume_as_whole_ones(optimizer: str, tmp_path: Path) -> None:
-    changes = {"optimizer": optimizer, "lr": RUN["lr"] if optimizer == "sgd" else 0.002, "weight_decay": 0.01}
+@pytest.mark.parametrize(("optimizer", "processes"), [("sgd", 2), ("adam", 1)])
+def test_weights_in_shares_train_and_resume_as_whole_ones(optimizer: str, processes: int, tmp_path: Path) -> None:
+    changes = {"optimizer": optimizer, "lr": 0.1 if optimizer == "sgd" else 0.002, "weight_decay": 0.01}
     whole = curves(tmp_path / "whole", 1, **changes)
     shares = curves(tmp_path / "shares", 2, strategy="fsdp", epochs=3, **changes)
     assert furthest(whole[:3], shares, *LOSSES) < 1e-4
     path = tmp_path / "shares" / "run"
     experiment = ResnetExperiment.load_from_checkpoint(path / "checkpoints" / "best.ckpt", weights_only=False)
     assert all(type(parameter.data) is torch.Tensor for parameter in experiment.network.parameters())
-    # Its checkpoint is whole: in one process it goes on as if there had been one from the start.
-    shutil.copytree(path, tmp_path / "copy")
-    for folder, processes, strategy in ((path, 2, "fsdp"), (tmp_path / "copy", 1, "auto")):
-        train(processes, f"--resume={folder}", "--epochs=5", f"--strategy={strategy}")
-        assert furthest(whole, pd.read_csv(folder / "metrics.csv"), *LOSSES) < 1e-4
+    # A checkpoint is whole: any number of processes goes on from it as if they had been there from the start.
+    train(processes, f"--resume={path}", "--epochs=5")
+    assert furthest(whole, pd.read_csv(path / "metrics.csv"), *LOSSES) < 1e-4

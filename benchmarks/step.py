@@ -176,6 +176,7 @@ class Step:
         return loss if penalty is None else loss + LAMBDA * penalty
 
     def __call__(self) -> None:
+        """Forward, backward, optimiser."""
         with kernel_is(getattr(self.way, "compiled_kernel", False)):
             loss = self.forward(self.x, self.y)
             self.optimizer.zero_grad()
@@ -225,7 +226,7 @@ def peak_bytes(step: Step) -> int:
     step.optimizer.zero_grad()  # the gradients of the step before are no part of this one
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
-    results = profile.profiler.kineto_results  # type: ignore[union-attr]
+    results = profile.profiler.kineto_results
     changes = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")
     held = peak = 0
     for _, change in changes:

@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 
 from jumpstart.capture import Capture
+from jumpstart.hooks import attached
 from jumpstart.jumpstart import JumpstartRegularization
-from jumpstart.recorder import attached
 from jumpstart.status_plot import NetworkStatusPlot
 
 __all__ = ["Jumpstart", "NetworkStatusPlot"]

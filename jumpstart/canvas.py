@@ -10,11 +10,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from jumpstart.status import Status
 
@@ -28,6 +30,12 @@ LABELS: dict[Status, str] = {
     Status.LINEAR: "linear",
     Status.NONLINEAR: "non-linear",
 }
+
+# Apart from the status, so that neither a curve nor a class looks like one.
+CURVE_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
+CLASS_COLOURS = (
+    "#D55E00", "#56B4E9", "#AAFF77", "#6600FF", "#880000", "#777777", "#BB55FF", "#DDBB99", "#661155", "#110077",
+)  # fmt: skip
 
 Codes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
@@ -68,11 +76,11 @@ def array(values: Any) -> npt.NDArray[Any]:
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
-def status_table(status: Any) -> Codes:
+def status_table(status: Any, shape: str = "(rows, layers)") -> Codes:
     """Checked codes of two dimensions."""
     codes = array(status)
     if codes.ndim != 2 or codes.size == 0:
-        raise ValueError(f"status must be (rows, layers) with at least one code, got {codes.shape}.")
+        raise ValueError(f"status must be {shape} with at least one code, got {codes.shape}.")
     return _checked(codes)
 
 
@@ -92,10 +100,13 @@ def status_per_layer(status: Any) -> list[Codes]:
 
 
 def _checked(codes: npt.NDArray[Any]) -> Codes:
-    known = np.isin(codes, [int(code) for code in Status])
+    if np.issubdtype(codes.dtype, np.integer):
+        known = (codes >= min(Status)) & (codes <= max(Status))  # the general case takes ten times the memory
+    else:
+        known = np.isin(codes, [int(code) for code in Status])
     if not known.all():
         raise ValueError(f"status must hold the codes 0, 1 and 2, got {codes[~known][0]}.")
-    return codes.astype(np.int8)
+    return codes.astype(np.int8, copy=False)
 
 
 def classes_of(labels: Any, points: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
@@ -158,6 +169,21 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
 
 
+def share_column(codes: Codes, lines: int) -> Codes:
+    """A column of so many lines, divided by the shares of each status, dead last; what occurs gets at least one."""
+    return stacked_shares(count_status([codes])[:, None], lines)[:, 0]
+
+
+def stacked_shares(counts: npt.NDArray[np.int64], lines: int) -> Codes:
+    """The same for many columns at once: (codes, columns) counts to (lines, columns) codes."""
+    shares = np.maximum(np.round(counts * lines / counts.sum(axis=0)).astype(int), counts > 0)
+    columns = np.arange(counts.shape[1])
+    shares[shares.argmax(axis=0), columns] += lines - shares.sum(axis=0)
+    ends = np.cumsum(shares[::-1], axis=0)
+    codes: Codes = (len(Status) - 1 - (np.arange(lines)[:, None, None] >= ends).sum(axis=1)).astype(np.int8)
+    return codes
+
+
 def round_ticks(first: int, count: int, room: float) -> list[int]:
     """About ``room`` round numbers of the ``count`` that begin with ``first``, which is kept."""
     steps = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
@@ -171,32 +197,48 @@ def round_ticks(first: int, count: int, room: float) -> list[int]:
 
 
 def new_axes(
-    width: float, height: float, right: float = RIGHT, bottom: float = BOTTOM, top: float = TOP
+    width: float, height: float, right: float = RIGHT, bottom: float = BOTTOM, top: float = TOP, left: float = LEFT
 ) -> tuple[Figure, Axes]:
     """Axes of a size, in a figure as large as they and their margins are."""
-    full_width, full_height = LEFT + width + right, bottom + height + top
+    full_width, full_height = (_whole_pixels(size) for size in (left + width + right, bottom + height + top))
     figure = Figure(figsize=(full_width, full_height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    box = (LEFT / full_width, bottom / full_height, width / full_width, height / full_height)
+    box = (left / full_width, bottom / full_height, width / full_width, height / full_height)
     return figure, figure.add_axes(box)
 
 
-def add_title(figure: Figure, title: str) -> None:
+def _whole_pixels(size: float) -> float:
+    """So many inches, or up to a pixel more. One release of matplotlib rounds down what another rounds off."""
+    # A little more than whole, since 8.2 inches are 819.9999999999999 pixels.
+    return (math.ceil(size * DPI - 1e-6) + 1e-3) / DPI
+
+
+def head_width(title: str, labels: Iterable[str]) -> float:
+    """The width that a title and the legend under it need."""
+    return max(len(title) * 1.15, sum(len(label) + 5 for label in labels)) * CHARACTER
+
+
+def add_title(figure: Figure, title: str) -> Text:
     """The title, where the axes begin."""
-    width, height = figure.get_size_inches()
-    place = LEFT / width, 1 - 0.1 / height
-    figure.text(*place, title, size=10, weight="bold", va="top", color="#222222")
+    height = figure.get_size_inches()[1]
+    place = figure.axes[0].get_position().x0, 1 - 0.1 / height
+    return figure.text(*place, title, size=10, weight="bold", va="top", color="#222222")
 
 
 def add_head(figure: Figure, title: str, labels: Mapping[Status, str]) -> None:
     """The title, and under it the palette with a text for each colour."""
     add_title(figure, title)
-    width, height = figure.get_size_inches()
+    add_legend(figure, [Patch(color=COLOURS[code], label=label) for code, label in labels.items()])
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], line: int = 0, columns: int | None = None) -> None:
+    """A legend in this line under the title; with columns, in more lines than one."""
+    height = figure.get_size_inches()[1]
     figure.legend(
-        handles=[Patch(color=COLOURS[code], label=label) for code, label in labels.items()],
+        handles=handles,
         loc="upper left",
-        bbox_to_anchor=(LEFT / width, 1 - 0.34 / height),
-        ncols=len(labels),
+        bbox_to_anchor=(figure.axes[0].get_position().x0, 1 - (0.34 + 0.22 * line) / height),
+        ncols=columns or len(handles),
         frameon=False,
         borderpad=0,
         borderaxespad=0,
@@ -225,52 +267,74 @@ def draw_map(
         labels: The legend.
     """
     lines, layers = image.shape
-    if names is not None and len(names) != layers:
-        raise ValueError(f"layer_names must name every layer ({layers}), got {len(names)}.")
+    check_names(names, layers)
     across = min(0.45, MAP_WIDTH / layers)
     width, height = across * layers, cell * lines
-    ticks, texts, axis_label, depth = _layer_ticks(names, layers, across)
-    words = max(len(title) * 1.15, sum(map(len, labels.values())) + 14) * CHARACTER
-    right = max(RIGHT, words - width)
+    ticks, texts, axis_label, depth = layer_ticks(names, layers, across)
+    right = max(RIGHT, head_width(title, labels.values()) - width)
     figure, axes = new_axes(width, height, right=right, bottom=BOTTOM + depth)
-    colours = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (*COLOURS.values(), "#FFFFFF")]
-    pixels = np.array(colours, dtype=np.uint8)[image]
-    extent = (0.5, layers + 0.5, rows - 0.5, -0.5)
-    axes.imshow(pixels, aspect="auto", interpolation="nearest", extent=extent)
+    draw_codes(axes, image, (0.5, layers + 0.5, rows - 0.5, -0.5))
     gaps: list[list[tuple[float, float]]] = []
     if across * DPI >= 7:
         gaps += [[(n + 0.5, -0.5), (n + 0.5, rows - 0.5)] for n in range(1, layers)]
     if height / rows * DPI >= 7:
         gaps += [[(0.5, n - 0.5), (layers + 0.5, n - 0.5)] for n in range(1, rows)]
     axes.add_collection(LineCollection(gaps, colors="white", linewidths=0.8), autolim=False)
-    axes.set_xticks(ticks, texts)
-    axes.tick_params(length=2.5, width=0.8)
-    if depth:
-        axes.tick_params(axis="x", labelrotation=90, labelsize=7)
-    axes.set_xlabel(axis_label)
+    name_layers(axes, ticks, texts, axis_label, upright=depth > 0)
     axes.spines[:].set_visible(False)
     add_head(figure, title, labels)
     return figure, axes
 
 
-def _layer_ticks(names: Sequence[str] | None, layers: int, across: float) -> tuple[list[int], list[str], str, float]:
+def draw_codes(axes: Axes, image: Codes, extent: tuple[float, float, float, float]) -> None:
+    """(lines, columns) codes in the colours of the status; -1 stays white."""
+    pixels = rgb((*COLOURS.values(), "#FFFFFF"))[image]
+    axes.imshow(pixels, aspect="auto", interpolation="nearest", extent=extent)
+
+
+def rgb(colours: Iterable[str]) -> npt.NDArray[np.uint8]:
+    """(colours, 3) numbers of colours such as ``#E69F00``."""
+    return np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours], dtype=np.uint8)
+
+
+def name_layers(axes: Axes, ticks: Sequence[int], texts: Sequence[str], label: str, *, upright: bool) -> None:
+    """Put the names of :func:`layer_ticks` below the axes."""
+    axes.set_xticks(ticks, texts)
+    axes.tick_params(length=2.5, width=0.8)
+    if upright:
+        axes.tick_params(axis="x", labelrotation=90, labelsize=7)
+    axes.set_xlabel(label)
+
+
+def check_names(names: Sequence[str] | None, layers: int) -> None:
+    """Refuse a wrong number of names."""
+    if names is not None and len(names) != layers:
+        raise ValueError(f"layer_names must name every layer ({layers}), got {len(names)}.")
+
+
+def layer_ticks(names: Sequence[str] | None, layers: int, across: float) -> tuple[list[int], list[str], str, float]:
     """Positions, texts, axis label, and the depth that upright names need below the axes."""
     if names is None:
         ticks = round_ticks(1, layers, layers * across / 0.35)
         return ticks, [str(n) for n in ticks], "layer", 0.0
-    parts = [name.split(".") for name in names]
-    spare = min(map(len, parts)) - 1 if layers > 1 else 0
-    head = _common(parts, spare)
-    tail = _common([part[::-1] for part in parts], spare - head)
-    texts = [shorten(".".join(part[head : len(part) - tail]), 28) for part in parts]
-    shared = ".".join([*parts[0][:head], "*", *parts[0][len(parts[0]) - tail :]])
-    label = f"layer: {shared}" if head + tail else "layer"
+    texts, label = layer_texts(names)
     longest = max(map(len, texts))
     upright = longest > 3 and longest * 0.07 > 0.9 * across
     step = math.ceil((0.13 if upright else 0.1 + 0.07 * longest) / across)
     ticks = list(range(1, layers + 1, step))
     depth = 0.055 * longest - 0.1 if upright else 0.0
     return ticks, [texts[n - 1] for n in ticks], label, depth
+
+
+def layer_texts(names: Sequence[str]) -> tuple[list[str], str]:
+    """Names without the parts that all share, and a label of the axis that has these."""
+    parts = [name.split(".") for name in names]
+    spare = min(map(len, parts)) - 1 if len(names) > 1 else 0
+    head = _common(parts, spare)
+    tail = _common([part[::-1] for part in parts], spare - head)
+    texts = [shorten(".".join(part[head : len(part) - tail]), 28) for part in parts]
+    shared = ".".join([*parts[0][:head], "*", *parts[0][len(parts[0]) - tail :]])
+    return texts, f"layer: {shared}" if head + tail else "layer"
 
 
 def _common(parts: Sequence[Sequence[str]], most: int) -> int:

@@ -20,9 +20,9 @@ from jumpstart.capture import find_targets
 from jumpstart.doctor_load import DoctorError, Patient, candidate_shapes, dataset_batch, random_batch, untouched
 from jumpstart.doctor_text import advise
 from jumpstart.doctor_watch import Observed, observe
+from jumpstart.hooks import attached
 from jumpstart.jumpstart import JumpstartRegularization
 from jumpstart.options import After
-from jumpstart.recorder import attached
 from jumpstart.status import Status, status_of
 
 __all__ = ["DoctorError", "examine"]

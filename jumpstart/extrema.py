@@ -25,10 +25,11 @@ from torch.autograd.function import once_differentiable
 from jumpstart import kernel
 from jumpstart.internals import alone, holders, transformed
 from jumpstart.options import After, PointMode, Rule, Ties
-from jumpstart.plain import any_of, record_dtype, reduce_plainly
+from jumpstart.plain import record_dtype, reduce_plainly
+from jumpstart.routing import LONG, entries_at, pay, reach_grad, route, route_to_first, scan, window_extrema
 
 Weights: TypeAlias = kernel.Weights
-NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
+NO_WEIGHTS = kernel.NO_WEIGHTS
 SMALL = 128 * 1024
 """Elements up to which a preactivation waits."""
 SMALL_COPY = 16 * 1024
@@ -170,7 +171,7 @@ def tap(
         out, unit, point = _Tap.apply(z, rule, unit_dim, after or After.UNKNOWN)
     else:
         out = z
-        unit, point, *_ = _scan(z, rule, unit_dim, locate=False)
+        unit, point, *_ = scan(z, rule, unit_dim, locate=False)
     return out, Extrema((name,), (order,), unit.unsqueeze(1), point.unsqueeze(1), z.shape[0])
 
 
@@ -198,7 +199,7 @@ class _Reduce(torch.autograd.Function):
         # (L, C, N * S): both reductions run over long rows, whatever the width.
         z = by_unit.flatten(2).contiguous()
         calls, units, places = z.shape
-        windows = _window_extrema(z) if places >= LONG else None
+        windows = window_extrema(z) if places >= LONG else None
         unit, place = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
         for side, extreme in enumerate((torch.amax, torch.amin)):
             extreme(z if windows is None else windows[side], 2, out=unit[side])
@@ -208,7 +209,7 @@ class _Reduce(torch.autograd.Function):
         point = place.view(2, calls, batch, -1).amax(3) if spread else place
         ctx.spread, ctx.dtype, ctx.shape = spread, stacked.dtype, by_unit.shape
         ctx.save_for_backward(z, windows, unit, point)
-        return unit, point, _pay((unit, point), weights, rule.margin)
+        return unit, point, pay((unit, point), weights, rule.margin)
 
     @staticmethod
     @once_differentiable
@@ -228,23 +229,23 @@ class _Reduce(torch.autograd.Function):
         calls, units, batch, *_ = ctx.shape
         sides = ctx.weights[:2], ctx.weights[2:]
         unit_grad, point_grad = (
-            _reach_grad(reach, grad, paid_grad, pair, ctx.rule.margin)
+            reach_grad(reach, grad, paid_grad, pair, ctx.rule.margin)
             for reach, grad, pair in zip(reaches, reach_grads, sides, strict=True)
         )
         unit, point = reaches
         grad = torch.zeros_like(z)
         if point_grad is not None and not ctx.spread:
-            _route(grad, z, point, point_grad, 1, ctx.rule.ties)
+            route(grad, z, point, point_grad, 1, ctx.rule.ties)
         elif point_grad is not None:
             # A sample's slice is spread over units and positions: lay each out as one row.
             rows = z.view(calls, units, batch, -1).transpose(1, 2).flatten(2)
             row_grad = torch.zeros_like(rows)
-            _route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
+            route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
             grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
         if unit_grad is not None and ctx.rule.ties is Ties.SINGLE and windows is not None:
-            _route_to_first(grad, z, windows, unit, unit_grad)
+            route_to_first(grad, z, windows, unit, unit_grad)
         elif unit_grad is not None:
-            _route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
+            route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
         stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
         return *nothing, *stacked.to(ctx.dtype).contiguous().unbind()
 
@@ -262,121 +263,7 @@ def _one_layout(tensors: Sequence[Tensor], unit_dim: int, rule: Rule) -> kernel.
     return layout if alike else None
 
 
-def _pay(reaches: tuple[Tensor, Tensor], weights: Weights, margin: float) -> Tensor:
-    """The weighted sum of the hinges of units and points."""
-    paid = reaches[0].new_zeros(())
-    for reach, (positive, negative) in zip(reaches, (weights[:2], weights[2:]), strict=True):
-        if positive == negative == 0:
-            continue
-        hinges = (margin - reach).clamp_(min=0)
-        if positive == negative:
-            paid += hinges.sum() * positive
-        else:
-            paid += hinges[0].sum() * positive + hinges[1].sum() * negative
-    return paid
-
-
-def _reach_grad(
-    reach: Tensor, grad: Tensor | None, paid_grad: Tensor | None, weights: tuple[float, float], margin: float
-) -> Tensor | None:
-    """The whole gradient of a reach: its own, and that of what its hinges pay."""
-    if paid_grad is None or weights == (0.0, 0.0):
-        return grad
-    slopes = torch.lt(reach, margin, out=torch.empty_like(reach))
-    positive, negative = weights
-    slopes *= paid_grad * -positive
-    if negative != positive:
-        slopes[1] = torch.lt(reach[1], margin) * (paid_grad * -negative)
-    return slopes if grad is None else slopes.add_(grad)
-
-
-WINDOW = 64
-"""Entries of a row that are reduced together: the shortest run that ``amax`` does quickly on a CPU."""
-LONG = 1024
-"""Entries of a row from which on windows pay."""
-
-
-def _window_extrema(z: Tensor) -> Tensor:
-    """(L, C, M) -> (2, L, C, W) maxima and minima of windows of each row, in order; the last two may overlap."""
-    places = z.shape[2]
-    whole = places // WINDOW
-    windows = z.new_empty(2, *z.shape[:2], -(-places // WINDOW))
-    for side, extreme in enumerate((torch.amax, torch.amin)):
-        windows[side, :, :, :whole] = extreme(z[:, :, : whole * WINDOW].unflatten(2, (whole, WINDOW)), 3)
-        if whole < windows.shape[3]:
-            windows[side, :, :, whole] = extreme(z[:, :, -WINDOW:], 2)
-    return windows
-
-
-def _route_to_first(grad: Tensor, z: Tensor, windows: Tensor, reach: Tensor, reach_grad: Tensor) -> None:
-    """Add to ``grad`` (L, C, M) what the extrema of rows send to the first entry that attains them."""
-    places = z.shape[2]
-    extremum = torch.stack([reach[0], -reach[1]]).unsqueeze(3)  # (2, L, C, 1)
-    start = (windows == extremum).to(torch.uint8).argmax(3, keepdim=True).mul_(WINDOW).clamp_(max=places - WINDOW)
-    offsets = torch.arange(WINDOW, device=z.device)
-    inside = z.unsqueeze(0).expand(2, *z.shape).gather(3, start + offsets)
-    at = start + (inside == extremum).to(torch.uint8).argmax(3, keepdim=True)
-    at += places * torch.arange(reach[0].numel(), device=z.device).view(*reach.shape[1:], 1)
-    value = torch.stack([reach_grad[0], -reach_grad[1]])
-    grad.view(-1).index_add_(0, at.flatten(), value.flatten())
-
-
-def _route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int, ties: Ties) -> None:
-    """Add to ``grad`` (L, A, B) what the extrema over ``dim`` send to the entries of ``z`` that attain them."""
-    attained = torch.empty_like(z)
-    for extremum, weight in ((reach[0], reach_grad[0]), (-reach[1], -reach_grad[1])):
-        if ties is Ties.SINGLE and dim == 2:
-            # Where a network has collapsed, all entries of a row are equal: the first is found at once.
-            at_once = torch.eq(z[:, :, 0], extremum, out=torch.empty_like(extremum)).mul_(weight)
-            grad[:, :, 0] += at_once
-            weight = weight - at_once
-        # A comparison into floats is ten times as fast on a CPU as one into booleans.
-        torch.eq(z, extremum.unsqueeze(dim), out=attained)
-        if ties is Ties.SINGLE and not _no_ties(attained, weight, dim):
-            at = _first(attained, dim)
-            grad.scatter_add_(dim, at.unsqueeze(dim), weight.unsqueeze(dim))
-        elif ties is Ties.RANDOM:
-            grad.scatter_add_(dim, any_of(attained, dim).unsqueeze(dim), weight.unsqueeze(dim))
-        else:
-            share = weight / attained.sum(dim).clamp_(min=1) if ties is Ties.AVERAGE else weight
-            grad.addcmul_(attained, share.unsqueeze(dim))
-
-
-def _no_ties(attained: Tensor, weight: Tensor, dim: int) -> bool:
-    """Whether no slice attains its extremum twice; of rows, none that still has a gradient to route.
-
-    Not asked on an accelerator, which would have to be waited for.
-    """
-    if attained.device.type != "cpu":
-        return False
-    if dim == 1:  # too many slices to look at each
-        return bool(attained.sum() == weight.numel())
-    return not bool(((attained.sum(2) > 1) & (weight != 0)).any())
-
-
-def _first(attained: Tensor, dim: int) -> Tensor:
-    """The first one along ``dim`` of a tensor of zeros and ones, which is used up.
-
-    ``argmax`` would do; a product with a falling ramp and ``amax`` are vectorised and ten times as fast on a CPU.
-    """
-    size = attained.shape[dim]
-    ramp = torch.arange(size, 0, -1, dtype=attained.dtype, device=attained.device)
-    falling = attained.mul_(ramp.view([-1 if i == dim else 1 for i in range(attained.dim())]))
-    return size - falling.amax(dim).clamp_(min=1).long()  # nothing equals a NaN: point at the last entry
-
-
 # Large preactivations: an identity in the graph --------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Entries:
-    """Where the extrema of one kind of slice and one side lie: E entries of (N, C, S)."""
-
-    kind: int  # 0: units, 1: points
-    side: int  # 0: maxima, 1: minima
-    slice: Tensor  # (E,) which unit or point
-    at: tuple[Tensor, Tensor, Tensor]  # (E,) each: sample, unit, position
-    share: Tensor | None = None  # (E,) of the gradient; None: all of it
 
 
 class _Tap(torch.autograd.Function):
@@ -390,7 +277,7 @@ class _Tap(torch.autograd.Function):
         alone()  # asked here, since a backward pass is no place to run another
         ctx.set_materialize_grads(False)
         ctx.rule, ctx.unit_dim, ctx.like = rule, unit_dim, (z.shape, z.dtype, z.device)
-        unit, point, ctx.entries, ctx.at = _scan(z, rule, unit_dim)
+        unit, point, ctx.entries, ctx.at = scan(z, rule, unit_dim)
         if after is After.WRITES:
             ctx.mark_dirty(z)
             return z, unit, point
@@ -413,7 +300,7 @@ class _Tap(torch.autograd.Function):
                 reaches = [None if reach is None else reach.unsqueeze(1) for reach in reach_grads]
                 kernel.spread([grad], layout, ctx.at, reaches, None, NO_WEIGHTS)
                 return grad, None, None, None
-            entries = _entries_at(ctx.at, shape, ctx.unit_dim)
+            entries = entries_at(ctx.at, shape, ctx.unit_dim)
         by_unit = grad.movedim(ctx.unit_dim, 1)
         for found in entries:
             reach_grad = reach_grads[found.kind]
@@ -425,88 +312,3 @@ class _Tap(torch.autograd.Function):
             space = torch.unravel_index(position, by_unit.shape[2:]) if by_unit.dim() > 2 else ()
             by_unit.index_put_((sample, unit, *space), value.to(dtype), accumulate=True)
         return grad, None, None, None
-
-
-def _scan(
-    z: Tensor, rule: Rule, unit_dim: int, *, locate: bool = True
-) -> tuple[Tensor, Tensor, list[_Entries], kernel.Places | None]:
-    """Unit reach (2, C), point reach (2, P) and where they are attained, of one tensor: as entries, or as the kernel says.
-
-    Every block (sample, unit) is reduced first; only the blocks that hold an extremum are looked into again.
-    """
-    layout = kernel.layout_of(z, unit_dim, rule) if kernel.quick_for_large() else None
-    if layout is not None:
-        unit, point, _, at = kernel.reduce([z], layout, rule.margin, NO_WEIGHTS, locate=locate)
-        return unit.squeeze(1), point.squeeze(1), [], at
-    z = z.detach().movedim(unit_dim, 1)
-    dtype = record_dtype(z.dtype)
-    space = tuple(range(2, z.dim()))
-    block = [z.amax(space), z.amin(space)] if space else [z, z]
-    if rule.point is PointMode.LOCATION and space:
-        points = [z.amax(1).flatten(), z.amin(1).flatten()]
-    else:
-        points = [block[0].amax(1), block[1].amin(1)]
-    units = [block[0].amax(0), block[1].amin(0)]
-    entries: list[_Entries] = []
-    for side in (0, 1) if locate else ():
-        for kind, value in enumerate((units[side], points[side])):
-            entries += _locate(z, block[side], value, kind, side, rule)
-    unit, point = (torch.stack([pair[0], -pair[1]]).to(dtype) for pair in (units, points))
-    return unit, point, entries, None
-
-
-def _entries_at(at: kernel.Places, shape: torch.Size, unit_dim: int) -> list[_Entries]:
-    """The kernel's places, for a gradient that it can't write into."""
-    units, places = shape[unit_dim], shape.numel() // (shape[0] * shape[unit_dim])
-    entries = []
-    for kind in (0, 1):
-        for side in (0, 1):
-            (index,) = (at[kind][side, 0] >= 0).nonzero(as_tuple=True)
-            where = at[kind][side, 0][index].long()
-            entries.append(
-                _Entries(kind, side, index, (where // (units * places), where // places % units, where % places))
-            )
-    return entries
-
-
-def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule: Rule) -> list[_Entries]:
-    """The entries of ``z`` (N, C, *space) that attain ``value`` (C,) or (P,).
-
-    Of the slices that pay, on a CPU; of all on an accelerator, where asking which ones pay would wait for the device.
-    """
-    pays = (value if side == 0 else -value) < rule.margin
-    index = pays.nonzero().squeeze(1) if z.device.type == "cpu" else torch.arange(len(value), device=z.device)
-    if index.numel() == 0:
-        return []
-    by_location = kind == 1 and rule.point is PointMode.LOCATION and z.dim() > 2
-    if rule.ties is Ties.SINGLE and not by_location:
-        along = (block.transpose(0, 1) if kind == 0 else block)[index]
-        other = along.argmax(1) if side == 0 else along.argmin(1)
-        sample, unit = (other, index) if kind == 0 else (index, other)
-        inside = z[sample, unit].reshape(len(index), -1)
-        position = inside.argmax(1) if side == 0 else inside.argmin(1)
-        return [_Entries(kind, side, index, (sample, unit, position))]
-    # One row per slice, (E, entries): rare options pay for simplicity.
-    positions = z.reshape(*z.shape[:2], -1)
-    places = positions.shape[2]
-    if kind == 0:
-        rows = positions[:, index].transpose(0, 1).flatten(1)
-    elif by_location:
-        rows = positions.transpose(1, 2).flatten(0, 1)[index]
-    else:
-        rows = positions[index].flatten(1)
-    attained = (rows == value[index].unsqueeze(1)).to(record_dtype(z.dtype))
-    share = None
-    if rule.ties is Ties.AVERAGE:
-        row, column = attained.nonzero(as_tuple=True)
-        share = 1 / attained.sum(1)[row]
-    else:
-        row = torch.arange(len(index), device=z.device)
-        column = attained.argmax(1) if rule.ties is Ties.SINGLE else any_of(attained, 1)
-    index = index[row]
-    if by_location:
-        at = (index // places, column, index % places)
-    else:
-        other = column // places
-        at = (*((other, index) if kind == 0 else (index, other)), column % places)
-    return [_Entries(kind, side, index, at, share)]

@@ -13,10 +13,11 @@ from torch.utils.hooks import RemovableHandle
 
 from jumpstart.capture import Capture, CaptureLike, find_targets
 from jumpstart.extrema import Extrema
+from jumpstart.hooks import attached
 from jumpstart.options import PointMode, Rule, Ties, choose
 from jumpstart.penalty import Aggregate, Penalty, Terms
 from jumpstart.ranks import whole_batch
-from jumpstart.recorder import Recorder, State, attached, in_graph
+from jumpstart.recorder import Recorder, State, in_graph
 
 
 class JumpstartRegularization:

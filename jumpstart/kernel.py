@@ -7,11 +7,12 @@ PyTorch path. The results are the same; :func:`description` says which one runs.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,14 +20,15 @@ from torch import Tensor
 from jumpstart.options import PointMode, Rule, Ties
 
 try:
-    from jumpstart import _kernel
+    _kernel: Any = importlib.import_module("jumpstart._kernel")
 except ImportError:
-    _kernel = None  # type: ignore[assignment]
+    _kernel = None
 
 _off = os.environ.get("JUMPSTART_KERNEL", "") == "0"
 
 Places: TypeAlias = tuple[Tensor, Tensor]
 Weights: TypeAlias = tuple[float, float, float, float]
+NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
 
 _MOST = 2**31
 """Positions are 32-bit numbers."""
@@ -124,8 +126,8 @@ def reduce(
         locate: Whether the places are wanted.
 
     Returns:
-        Unit reach (2, L, C), point reach (2, L, N), the weighted sum of their hinges (), and for units and points the flat
-        [N][C][S] positions, int32, -1 for what reaches the margin.
+        Unit reach (2, L, C), point reach (2, L, N), the weighted sum of their hinges (), and for units and points the
+        flat [N][C][S] positions, int32, -1 for what reaches the margin.
     """
     calls, z = len(tensors), tensors[0]
     unit, point = z.new_empty(2, calls, layout.units), z.new_empty(2, calls, layout.samples)
@@ -142,9 +144,13 @@ def reduce(
 
 
 def spread(
-    tensors: Sequence[Tensor], layout: Layout, at: Places, reach_grads: Sequence[Tensor | None], paid_grad: Tensor | None,
+    tensors: Sequence[Tensor],
+    layout: Layout,
+    at: Places,
+    reach_grads: Sequence[Tensor | None],
+    paid_grad: Tensor | None,
     weights: Weights,
-) -> None:  # fmt: skip
+) -> None:
     """Add gradients to the entries that attain a reach, in place.
 
     Args:

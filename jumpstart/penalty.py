@@ -165,23 +165,22 @@ class Penalty:
         if weights is not None:
             rest = [record for record in records if record.paid is None]
             parts = [record.paid for record in records if record.paid is not None]
-            for sides, reaches in (
+            for pair, reaches in (
                 (weights[:2], [record.unit for record in rest]),
                 (weights[2:], [record.point for record in rest]),
             ):
-                if reaches and any(sides):
+                if reaches and any(pair):
                     reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
                     sums = torch.relu(self.margin - reach).sum(1)
-                    parts.append(torch.dot(sums, reach.new_tensor(sides)))
+                    parts.append(torch.dot(sums, reach.new_tensor(pair)))
             return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
-        sides = []
-        if any(self._unit_weights):
-            sides.append(([record.unit for record in records], self._unit_weights))
-        if any(self._point_weights):
-            sides.append(([record.point for record in records], self._point_weights))
         losses = [
-            (torch.relu(self.margin - reach) * reach.new_tensor(weights).view(2, 1, 1)).sum(0).flatten()
-            for part, weights in sides
+            (torch.relu(self.margin - reach) * reach.new_tensor(pair).view(2, 1, 1)).sum(0).flatten()
+            for part, pair in (
+                ([record.unit for record in records], self._unit_weights),
+                ([record.point for record in records], self._point_weights),
+            )
+            if any(pair)
             for reach in part
         ]
         vector = torch.cat(losses)

@@ -1,7 +1,8 @@
 """Status and curves as figures: arrays in, matplotlib figures out.
 
-Nothing here touches pyplot, a window or a random generator: a figure is an object like any other,
-and goes when its last reference does. One palette stands for dead, linear and non-linear everywhere
+Here are the maps of units and points, and the names of all the other plots, which are in modules of
+their own. Nothing touches pyplot, a window or a random generator: a figure is an object like any
+other, and goes when its last reference does. One palette stands for dead, linear and non-linear everywhere
 (:data:`COLOURS`): three colours of Okabe and Ito that differ in hue for every kind of colour-blind
 eye, and in lightness on paper without colour.
 """
@@ -9,24 +10,37 @@ eye, and in lightness on paper without colour.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from jumpstart import canvas
 from jumpstart.canvas import COLOURS, LABELS
+from jumpstart.plotting_epochs import plot_curves, plot_status_shares, plot_unit_life
+from jumpstart.plotting_ranges import plot_ranges
+from jumpstart.plotting_regions import animate_decision_regions, plot_decision_regions
 from jumpstart.status import Status
 
-# Apart from the palette, so that no curve looks like a status.
-_LINES = ("#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
-_DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+__all__ = [
+    "COLOURS",
+    "LABELS",
+    "animate_decision_regions",
+    "plot_curves",
+    "plot_decision_regions",
+    "plot_point_status",
+    "plot_ranges",
+    "plot_status_shares",
+    "plot_unit_life",
+    "plot_unit_status",
+    "point_order",
+    "save_figure",
+]
+
 _MOST_CELLS = 128
 _MAP_LINES = int(canvas.MAP_HEIGHT * canvas.DPI)
 
@@ -64,7 +78,7 @@ def plot_unit_status(
     legend = canvas.count_labels(counts)
     most = max(map(len, layers))
     if most > _MOST_CELLS:
-        image = np.stack([_share_column(codes, _MAP_LINES) for codes in layers], axis=1)
+        image = np.stack([canvas.share_column(codes, _MAP_LINES) for codes in layers], axis=1)
         cell = canvas.MAP_HEIGHT / _MAP_LINES
         figure, axes = canvas.draw_map(image, cell, _MAP_LINES, layer_names, title, legend)
         axes.set_ylabel("share of the layer's units")
@@ -129,111 +143,6 @@ def plot_point_status(
     return figure
 
 
-@canvas.style()
-def plot_status_shares(
-    epochs: npt.ArrayLike,
-    dead: npt.ArrayLike,
-    linear: npt.ArrayLike,
-    nonlinear: npt.ArrayLike,
-    title: str = "Status over training (legend: last epoch)",
-) -> Figure:
-    """Shares of dead, linear and non-linear over the epochs, stacked; the legend has the last.
-
-    Args:
-        epochs: E increasing numbers.
-        dead: E shares in [0, 1].
-        linear: E shares.
-        nonlinear: E shares; the three add up to 1.
-        title: What the shares are of.
-
-    Raises:
-        ValueError: If nothing is given, lengths differ, or the shares do not add up to 1.
-
-    Example:
-        >>> plot_status_shares([0, 1], [0.5, 0.1], [0.0, 0.0], [0.5, 0.9])
-        <Figure size ...
-    """
-    x = canvas.epoch_axis(epochs)
-    shares = {
-        Status.DEAD: canvas.series("dead", dead, x),
-        Status.LINEAR: canvas.series("linear", linear, x),
-        Status.NONLINEAR: canvas.series("nonlinear", nonlinear, x),
-    }
-    stack = np.cumsum([np.zeros_like(x), *shares.values()], axis=0)
-    if not np.allclose(stack[-1], 1.0, atol=1e-3) or (np.diff(stack, axis=0) < -1e-6).any():
-        raise ValueError("dead, linear and nonlinear must be shares that add up to 1 every epoch.")
-    if len(x) == 1:
-        x, stack = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(stack, 2, axis=1)
-    figure, axes = canvas.new_axes(7.5, 2.4)
-    for low, high, code in zip(stack[:-1], stack[1:], shares, strict=True):
-        axes.fill_between(x, low, high, color=COLOURS[code], linewidth=0)
-    axes.set(xlim=(x[0], x[-1]), ylim=(0, 1), xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-    last = {s: f"{LABELS[s]} {canvas.percent(share[-1])}" for s, share in shares.items()}
-    canvas.add_head(figure, title, last)
-    return figure
-
-
-@canvas.style()
-def plot_curves(
-    epochs: npt.ArrayLike,
-    curves: Mapping[str, npt.ArrayLike],
-    logy: bool = False,
-    title: str | None = None,
-) -> Figure:
-    """Curves over the epochs, such as losses or accuracies; the legend has the last value of each.
-
-    Args:
-        epochs: E increasing numbers.
-        curves: Name to E values. Values that are not finite are left out and joined across.
-        logy: Logarithmic scale; values that are not positive are left out too.
-        title: Above the curves.
-
-    Raises:
-        ValueError: If nothing is given, lengths differ, or a curve has no value that can be drawn.
-
-    Example:
-        >>> plot_curves([0, 1, 2], {"loss": [3.0, 2.0, 1.0]}, logy=True)
-        <Figure size ...
-    """
-    x = canvas.epoch_axis(epochs)
-    if not curves:
-        raise ValueError("curves must hold at least one curve, got none.")
-    lines = []
-    for index, (name, values) in enumerate(curves.items()):
-        y = canvas.series(f"curves[{name!r}]", values, x)
-        keep = np.isfinite(y) & ((y > 0) if logy else True)
-        if not keep.any():
-            kind = "positive" if logy else "finite"
-            raise ValueError(f"curves[{name!r}] must have a {kind} value, got none.")
-        line = Line2D(
-            x[keep],
-            y[keep],
-            color=_LINES[index % len(_LINES)],
-            linestyle=_DASHES[index // len(_LINES) % len(_DASHES)],
-            marker="o" if keep.sum() == 1 else "",
-            label=f"{canvas.shorten(name, 40)}  {y[keep][-1]:.4g}",
-        )
-        lines.append(line)
-    longest = max(len(str(line.get_label())) for line in lines)
-    figure, axes = canvas.new_axes(6.5, max(2.6, 0.19 * len(lines)), right=0.6 + longest * canvas.CHARACTER, top=0.4)
-    for line in lines:
-        axes.add_line(line)
-    if logy:
-        axes.set_yscale("log")
-    axes.margins(x=0.01)
-    axes.autoscale_view()
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("epoch")
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(handles=lines, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False)
-    if title:
-        canvas.add_title(figure, title)
-    return figure
-
-
 def point_order(status: npt.ArrayLike, labels: npt.ArrayLike | None = None) -> npt.NDArray[np.intp]:
     """The order of points in which structure shows.
 
@@ -288,14 +197,6 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = canva
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def _share_column(codes: canvas.Codes, lines: int) -> canvas.Codes:
-    """One column of the map, divided by the shares of its layer, dead last."""
-    counts = canvas.count_status([codes])
-    shares = np.maximum(np.round(counts * lines / len(codes)).astype(int), counts > 0)
-    shares[shares.argmax()] += lines - shares.sum()
-    return np.repeat(np.array(Status, dtype=np.int8), shares)[::-1]
 
 
 def _rows_shown(sizes: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -1,13 +1,8 @@
-"""Hooks on a model, and what they leave behind: the records of its latest forward pass.
-
-The hooks are small picklable objects. A deep copy or a pickle of the model takes dead ones along, which do nothing and
-hold nothing; attaching to the copy clears them away.
-"""
+"""What the hooks of a model leave behind: the records of its latest forward pass."""
 
 from __future__ import annotations
 
 import sys
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -20,120 +15,17 @@ from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart import kernel
-from jumpstart.capture import Target, feeder_dim, first_tensor
+from jumpstart.capture import Target, feeder_dim
 from jumpstart.extrema import GROUP, SMALL, SMALL_COPY, Extrema, Weights, extrema_of, tap
+from jumpstart.hooks import Begin, End, Feed, Read, ReadInput, ReadOutput, clear_dead
 from jumpstart.internals import transformed
 from jumpstart.options import After, PointMode, Rule
 from jumpstart.penalty import count_slices
 
 Groups: TypeAlias = dict[tuple[Any, ...], tuple[list[int], list[Tensor]]]
 """Positions in call order, and tensors, by shape, dtype, device and dimension of the units."""
-State: TypeAlias = tuple[list["Read"], int]
+State: TypeAlias = tuple[list[Read], int]
 Weigh: TypeAlias = Callable[[int, int], Weights | None]
-
-
-class Hook:
-    """A hook bound to a recorder, which it does not keep alive. Copies and pickles of it are dead."""
-
-    def __init__(self, recorder: Recorder | None = None) -> None:
-        self._recorder = weakref.ref(recorder) if recorder is not None else None
-
-    @property
-    def recorder(self) -> Recorder | None:
-        """The live recorder, or None."""
-        return self._recorder() if self._recorder is not None else None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Hook, ())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
-        return Hook()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Do nothing: this one is dead."""
-
-
-class _Begin(Hook):
-    """Before the attached model runs: a new forward pass."""
-
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        recorder = self.recorder
-        if recorder is not None:
-            recorder.begin(module)
-
-
-class _End(Hook):
-    """After the attached model ran, or failed."""
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        recorder = self.recorder
-        if recorder is not None:
-            recorder.end()
-
-
-class _Feed(Hook):
-    """After a module that puts its units in a known dimension: what comes next is fed by it."""
-
-    def __init__(self, recorder: Recorder, dim: int) -> None:
-        super().__init__(recorder)
-        self.dim = dim
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        recorder = self.recorder
-        if recorder is not None:
-            recorder.fed = self.dim
-
-
-class Read(Hook):
-    """At one preactivation. ``fed`` is the dimension of the units of what feeds it, once that is known."""
-
-    def __init__(self, recorder: Recorder, target: Target) -> None:
-        super().__init__(recorder)
-        self.name, self.after = target.name, target.after
-        self.fed = None if target.reads_input else feeder_dim(target.module)
-        self.resolved = not target.reads_input
-        self.simple = False
-
-
-class _ReadInput(Read):
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        recorder = self._recorder() if self._recorder is not None else None
-        if recorder is None or not recorder.active:
-            return None
-        if args:
-            z = args[0]
-            # Most preactivations of a deep network simply wait. This is what `take` would do with them, said shortly.
-            if (
-                self.simple
-                and type(z) is Tensor
-                and z.numel() <= SMALL
-                and (torch.is_grad_enabled() or not recorder.grad)
-                and not is_compiling()
-                and not z.is_inference()
-            ):
-                recorder.waiting.append((len(recorder.calls), z if recorder.in_graph else z.detach(), z._version))
-                recorder.calls.append(self)
-                return None
-            new = recorder.take(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))
-            return None if new is None else ((new, *args[1:]), kwargs)
-        key = next(iter(kwargs))
-        new = recorder.take(self, first_tensor(kwargs[key], self.name))
-        return None if new is None else (args, {**kwargs, key: new})
-
-
-class _ReadOutput(Read):
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
-        recorder = self.recorder
-        if recorder is None or not recorder.active:
-            return None
-        z = first_tensor(output, self.name)
-        new = recorder.take(self, z)
-        if new is None or output is z:
-            return new
-        if isinstance(output, dict):
-            return type(output)((key, new if value is z else value) for key, value in output.items())
-        items = [new if value is z else value for value in output]
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
 
 class Recorder:
@@ -151,6 +43,7 @@ class Recorder:
         calls: The reads of the latest pass, in their order.
         waiting: Of those that wait: position in ``calls``, tensor, and its version where that can be told.
         fed: Where the module that ran last puts its units, while that is still to be found out.
+        small: Elements up to which a preactivation waits.
         in_graph: Whether records can be differentiated.
     """
 
@@ -159,6 +52,7 @@ class Recorder:
     def __init__(self, rule: Rule, unit_dim: int | None, *, drop_last: bool) -> None:
         self.rule, self.unit_dim, self.drop_last = rule, unit_dim, drop_last
         self.active = self.grad = self.ran = False
+        self.small = SMALL
         self.calls: list[Read] = []
         self.waiting: list[tuple[int, Tensor, int | None]] = []
         self.fed: int | None = None
@@ -174,24 +68,24 @@ class Recorder:
 
     def attach(self, model: nn.Module, targets: list[Target]) -> list[RemovableHandle]:
         """Put the hooks on; the handles take them off again."""
-        _clear_dead(model)
-        begin, end = _Begin(self), _End(self)
+        clear_dead(model)
+        begin, end = Begin(self), End(self)
         handles = [
             model.register_forward_pre_hook(begin, prepend=True),
             model.register_forward_hook(end, always_call=True),
         ]
         for target in targets:
             if target.reads_input:
-                read: Read = _ReadInput(self, target)
+                read: Read = ReadInput(self, target)
                 handles.append(target.module.register_forward_pre_hook(read, with_kwargs=True))
                 self._unresolved.append(read)
             else:
-                handles.append(target.module.register_forward_hook(_ReadOutput(self, target)))
+                handles.append(target.module.register_forward_hook(ReadOutput(self, target)))
         if self._unresolved and self.unit_dim is None:
             for module in model.modules():
                 dim = feeder_dim(module)
                 if dim is not None:
-                    self._feeds.append(module.register_forward_hook(_Feed(self, dim)))
+                    self._feeds.append(module.register_forward_hook(Feed(self, dim)))
             self._probing = bool(self._feeds)
         return handles + self._feeds
 
@@ -244,7 +138,7 @@ class Recorder:
             _refuse_reentrant_checkpoint(read.name)
         position = len(self.calls)
         self.calls.append(read)
-        if z.numel() <= (SMALL if read.after is After.READS else min(SMALL, SMALL_COPY)) or transformed():
+        if z.numel() <= (self.small if read.after is After.READS else min(self.small, SMALL_COPY)) or transformed():
             compiling = is_compiling()
             if read.after is not After.READS or (not compiling and z.is_inference()):
                 self.waiting.append((position, z.clone(), None))
@@ -379,9 +273,7 @@ class Recorder:
         size = len(tensors) if fits else max(1, GROUP // z.numel())
         parts = [slice(start, start + size) for start in range(0, len(tensors), size)]
         return [
-            extrema_of(
-                tensors[part], names[part], positions[part], unit_dim=unit_dim, rule=self.rule, weights=weights
-            )
+            extrema_of(tensors[part], names[part], positions[part], unit_dim=unit_dim, rule=self.rule, weights=weights)
             for part in parts
         ]
 
@@ -402,33 +294,6 @@ def in_graph(device: str) -> AbstractContextManager[object]:
     if autocast:
         stack.enter_context(torch.autocast(device, enabled=False))
     return stack
-
-
-def attached(model: nn.Module) -> bool:
-    """Whether any module of ``model`` carries a live hook of ours."""
-    return any(hook.recorder is not None for *_, hook in _hooks(model))
-
-
-def _hooks(model: nn.Module) -> Iterator[tuple[nn.Module, int, Hook]]:
-    """Our hooks on a model, living and dead: module, key, hook."""
-    for module in model.modules():
-        for key, hook in [*module._forward_pre_hooks.items(), *module._forward_hooks.items()]:
-            if isinstance(hook, Hook):
-                yield module, key, hook
-
-
-def _clear_dead(model: nn.Module) -> None:
-    """Take off what a deep copy or a pickle brought along."""
-    for module, key, hook in _hooks(model):
-        if hook.recorder is None:
-            for table in (
-                module._forward_pre_hooks,
-                module._forward_pre_hooks_with_kwargs,
-                module._forward_hooks,
-                module._forward_hooks_with_kwargs,
-                module._forward_hooks_always_called,
-            ):
-                table.pop(key, None)
 
 
 def _check(name: str, z: Tensor) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from jumpstart.capture import Capture, CaptureLike, find_targets
+from jumpstart.hooks import End, Hook, Read
 from jumpstart.options import Rule
-from jumpstart.recorder import Hook, Read, Recorder, _End
+from jumpstart.recorder import Recorder
 
 
 class Watcher(Recorder):
@@ -62,7 +63,7 @@ def find_recorder(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
         for module in model.modules()
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     ]
-    found = [(module, hook.recorder) for module, hook in hooks if isinstance(hook, _End) and hook.recorder is not None]
+    found = [(module, hook.recorder) for module, hook in hooks if isinstance(hook, End) and hook.recorder is not None]
     if len(found) > 1:
         raise RuntimeError(
             f"{len(found)} regularisers are attached to parts of this {type(model).__name__}. Make one StatusMonitor "

@@ -79,7 +79,7 @@ PATHS = ["waiting", "tapped", "waiting-kernel", "tapped-kernel"]
 
 
 @pytest.fixture(params=PATHS)
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """All ways to a record: as if every preactivation were small, or large; in PyTorch, or by the compiled kernel."""
     from jumpstart import kernel
 
@@ -88,7 +88,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     if compiled and not kernel.available():
         pytest.skip(f"no kernel here; {kernel.description()}")
     monkeypatch.setattr("jumpstart.kernel._off", not compiled)
-    yield way
+    return way
 
 
 def _local(host: object) -> bool:

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from jumpstart.canvas import COLOURS, LABELS, number, percent, round_ticks, shorten
+from jumpstart.canvas import (
+    BOTTOM,
+    CLASS_COLOURS,
+    COLOURS,
+    CURVE_COLOURS,
+    DPI,
+    LABELS,
+    LEFT,
+    TOP,
+    new_axes,
+    number,
+    percent,
+    rgb,
+    round_ticks,
+    share_column,
+    shorten,
+    stacked_shares,
+)
 from jumpstart.plotting import plot_unit_status
 from jumpstart.status import Status
 
@@ -38,6 +57,52 @@ def test_the_palette_is_told_apart_by_every_eye(eye: str) -> None:
         assert np.linalg.norm(one - other) > 50
         assert abs(one[0] - other[0]) > 15  # lightness: paper without colour
     assert set(COLOURS) == set(LABELS) == set(Status)
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_classes_are_told_apart_by_every_eye(eye: str) -> None:
+    def distances(colours: Iterable[str]) -> list[float]:
+        seen = [lab(colour, EYES[eye]) for colour in colours]
+        return [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2)]
+
+    assert len(CLASS_COLOURS) == 10
+    assert min(distances(CLASS_COLOURS)) > 25
+    assert min(distances(CLASS_COLOURS[:2])) > 50
+    # Regions are paler; points on them have a shape of their own, too.
+    paler = [255 - (255 - colour.astype(float)) * 0.6 for colour in rgb(CLASS_COLOURS)]
+    assert min(distances("#" + "".join(f"{round(level):02X}" for level in colour) for colour in paler)) > 15
+    for colour, status in itertools.product(CLASS_COLOURS, COLOURS.values()):
+        assert distances([colour, status])[0] > 15, "no class looks like a status"
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_curves_are_told_apart_by_every_eye(eye: str) -> None:
+    seen = [lab(colour, EYES[eye]) for colour in CURVE_COLOURS]
+    assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > 10
+
+
+@pytest.mark.parametrize("size", [8.2, 8.567, 0.29 * 100, 4.6, 7.0])
+def test_every_release_of_matplotlib_makes_figures_of_one_size(size: float) -> None:
+    """Of 819.9999 pixels one makes 819, another 820; of 856.7 one makes 856, another 857."""
+    figure, axes = new_axes(size - LEFT - 0.25, size - TOP - BOTTOM, right=0.25)
+    found = figure.get_size_inches() * DPI
+    whole = math.ceil(size * DPI - 1e-6)
+    assert np.floor(found).tolist() == np.round(found).tolist() == [whole, whole]
+    box = axes.get_window_extent()
+    assert (box.width, box.x0, box.y0) == pytest.approx(((size - LEFT - 0.25) * DPI, LEFT * DPI, BOTTOM * DPI))
+
+
+@pytest.mark.parametrize("lines", [3, 7, 450])
+def test_stacked_shares_are_the_shares_of_each_column(lines: int) -> None:
+    counts = np.random.default_rng(0).integers(0, 1000, (3, 50)) * np.random.default_rng(1).integers(0, 2, (3, 50))
+    counts[0] += counts.sum(axis=0) == 0
+    for column, drawn in zip(counts.T, stacked_shares(counts, lines).T, strict=True):
+        assert drawn.tolist() == sorted(drawn, reverse=True), "dead at the bottom"
+        found = np.bincount(drawn, minlength=3)
+        assert ((found > 0) == (column > 0)).all(), "what occurs is seen"
+        assert np.abs(found / lines - column / column.sum()).max() < 2 / lines
+        codes = np.repeat(np.arange(3, dtype=np.int8), column)
+        assert share_column(codes, lines).tolist() == drawn.tolist()
 
 
 @pytest.mark.parametrize(

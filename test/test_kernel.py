@@ -29,7 +29,7 @@ SHAPES = [(1, 1, 1), (5, 4, 1), (64, 4, 1), (65, 2, 1), (130, 8, 1), (200, 3, 1)
 
 def by_hand(z: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
     """Unit and point reach (2, K), what is paid, and the first places that attain them in (N, C, S) order, or -1."""
-    samples, units, places = z.shape
+    samples, units, _ = z.shape
     index = np.arange(z.size).reshape(z.shape)
     reaches, found, paid = [], [], 0.0
     for kind, count in (("unit", units), ("point", samples)):
@@ -62,7 +62,7 @@ def test_reach_places_and_pay_are_those_of_numpy(
     shape: tuple[int, int, int], tied: bool, units_last: bool, dtype: type
 ) -> None:
     rng = np.random.default_rng(0)
-    drawn = [rng.normal(size=shape).astype(dtype) for _ in range(3)]
+    drawn: list[np.ndarray] = [rng.normal(size=shape).astype(dtype) for _ in range(3)]
     tensors = [np.round(z) / 2 if tied else z for z in drawn]
     layout = Layout(*shape, units_last or shape[2] == 1, dtype is np.float64)
     rows = [laid_out(z, layout) for z in tensors]
@@ -147,7 +147,7 @@ def test_what_is_not_dense_or_not_the_usual_case_is_left_to_torch() -> None:
 
 @needs_kernel
 @pytest.mark.parametrize("name", ["conv2d", "conv2d-channels-last", "dense"])
-def test_a_gradient_that_the_kernel_cannot_write_is_written_by_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_the_kernel_cannot_write_is_left_to_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jumpstart.recorder.SMALL", 0)
     grads = []
     for switched_off in (False, True):

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 import os
-import random
 import stat
-import subprocess
-import sys
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from pictures import RGB, WHITE, colour_at, colours, inside, legend, pixels, tick_labels
 
+from jumpstart.canvas import COLOURS
 from jumpstart.plotting import (
-    COLOURS,
     plot_curves,
     plot_point_status,
     plot_status_shares,
@@ -34,78 +27,6 @@ from jumpstart.plotting import (
     save_figure,
 )
 from jumpstart.status import Status, status_of
-
-RNG = np.random.default_rng(0)
-RGB = {s: tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for s, c in COLOURS.items()}
-WHITE = (255, 255, 255)
-LONG = [f"encoder.block_{i}.inner.activation_of_{i}" for i in range(30)]
-EPOCHS = np.arange(4000)
-
-FIGURES: dict[str, Callable[[], Figure]] = {
-    "units": lambda: plot_unit_status(RNG.integers(0, 3, (4, 50))),
-    "one unit": lambda: plot_unit_status([[2]]),
-    "200 layers": lambda: plot_unit_status(RNG.integers(0, 3, (3, 200))),
-    "ragged": lambda: plot_unit_status([RNG.integers(0, 3, n) for n in (3, 64, 9)], LONG[:3]),
-    "25,000 units": lambda: plot_unit_status([RNG.integers(0, 3, n) for n in (64, 24_936)]),
-    "long names": lambda: plot_unit_status(RNG.integers(0, 3, (3, 30)), LONG),
-    "points": lambda: plot_point_status(RNG.integers(0, 3, (1000, 50)), RNG.integers(0, 3, 1000)),
-    "one point": lambda: plot_point_status([[0]]),
-    "named classes": lambda: plot_point_status(RNG.integers(0, 3, (9, 4)), ["malignant tumour"] * 4 + ["benign"] * 5),
-    "29 classes": lambda: plot_point_status(RNG.integers(0, 3, (999, 8)), np.arange(999) % 29),
-    "rare classes": lambda: plot_point_status(np.full((999, 8), 2), [0] * 996 + [1, 2, 3]),
-    "shares": lambda: plot_status_shares(EPOCHS, EPOCHS / 8000, EPOCHS / 8000, 1 - EPOCHS / 4000),
-    "one epoch": lambda: plot_status_shares([7], [0.2], [0.3], [0.5]),
-    "curves": lambda: plot_curves(
-        EPOCHS, {f"val/quite_a_long_name_{i}": np.exp(-EPOCHS / (99 + i)) for i in range(17)}, True
-    ),
-    "one value": lambda: plot_curves([3], {"accuracy": [0.5]}, title="Accuracy"),
-}
-every_figure = pytest.mark.parametrize("name", FIGURES)
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    if not figure.axes[0].get_label():
-        figure.canvas.draw()
-        figure.axes[0].set_label("drawn")
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
-
-
-def inside(figure: Figure) -> np.ndarray:
-    """The pixels within the axes, without their outermost lines."""
-    image = pixels(figure)
-    box = figure.axes[0].get_window_extent()
-    top, left = image.shape[0] - round(box.y1), round(box.x0)
-    height, width = round(box.height), round(box.width)
-    return image[top + 2 : top + height - 2, left + 2 : left + width - 2]
-
-
-def colour_at(figure: Figure, x: float, y: float) -> tuple[int, ...]:
-    """The pixel at data coordinates."""
-    image = pixels(figure)
-    across, up = figure.axes[0].transData.transform((x, y))
-    return tuple(int(c) for c in image[image.shape[0] - 1 - int(up), int(across)])
-
-
-def colours(image: np.ndarray) -> set[tuple[int, ...]]:
-    packed = np.unique(image.astype(np.int64) @ [1 << 16, 1 << 8, 1])
-    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in packed}
-
-
-def legend(figure: Figure) -> list[str]:
-    source = figure.legends[0] if figure.legends else figure.axes[0].get_legend()
-    return [text.get_text() for text in source.get_texts()]
-
-
-def ticks(axes: Axes, axis: str) -> list[Text]:
-    """The labels of the ticks that are drawn."""
-    axes.figure.canvas.draw()
-    low, high = sorted(getattr(axes, f"get_{axis}lim")())
-    found = getattr(axes, f"{axis}axis").get_major_ticks()
-    return [t.label1 for t in found if low <= t.get_loc() <= high and t.label1.get_text()]
-
-
-def tick_labels(axes: Axes, axis: str) -> list[str]:
-    return [label.get_text() for label in ticks(axes, axis)]
 
 
 @pytest.mark.parametrize("shape", [(4, 50), (3, 1), (1, 1), (128, 12), (7, 200)])
@@ -268,63 +189,6 @@ def test_curves_are_told_apart() -> None:
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
     assert len(looks) == 20
     assert not {colour for colour, _ in looks} & set(COLOURS.values())
-
-
-@every_figure
-def test_no_text_is_cut_off_and_no_labels_collide(name: str) -> None:
-    figure = FIGURES[name]()
-    axes = figure.axes[0]
-    across, up = ticks(axes, "x"), ticks(axes, "y")
-    heads = [*figure.texts, *figure.legends]
-    side = axes.get_legend()
-    for item in (
-        *across,
-        *up,
-        *heads,
-        axes.xaxis.label,
-        axes.yaxis.label,
-        *([side] if side else ()),
-    ):
-        box = item.get_window_extent()
-        assert box.width * box.height == 0 or (
-            0 <= box.x0 < box.x1 <= figure.bbox.x1 and 0 <= box.y0 < box.y1 <= figure.bbox.y1
-        ), item
-    boxes = [[item.get_window_extent() for item in group] for group in (across, up, heads)]
-    boxes.append([axes.get_window_extent(), *boxes[2], axes.xaxis.label.get_window_extent()])
-    for group in boxes:
-        assert not any(one.overlaps(other) for one, other in itertools.combinations(group, 2))
-    assert len(across) >= 1
-    for label in across:
-        assert not label.get_window_extent().overlaps(boxes[3][-1])
-
-
-@every_figure
-def test_nothing_global_is_touched(name: str) -> None:
-    torch.manual_seed(1)
-    random.seed(1)
-    np.random.seed(1)
-    before = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
-    with matplotlib.rc_context({"font.size": 31.0}):
-        settings = dict(matplotlib.rcParams)
-        figure = FIGURES[name]()
-        figure.canvas.draw()
-        assert dict(matplotlib.rcParams) == settings
-    assert random.getstate() == before[0]
-    assert str(np.random.get_state()) == before[1]
-    assert torch.equal(torch.get_rng_state(), before[2])
-    assert plt.get_fignums() == []
-    gone = weakref.ref(figure)
-    del figure
-    gc.collect()
-    assert gone() is None
-
-
-def test_pyplot_is_not_even_imported() -> None:
-    code = (
-        "import sys; from jumpstart.plotting import *; plot_unit_status([[1]]); "
-        "sys.exit('matplotlib.pyplot' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
 def test_the_users_settings_change_nothing(tmp_path: Path) -> None:

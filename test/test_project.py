@@ -36,7 +36,7 @@ PROJECT: dict[str, Any] = tomllib.loads(read("pyproject.toml"))["project"]
 REQUIREMENTS = {
     distribution(found): found
     for line in read("requirements.txt").splitlines()
-    if (text := line.partition("#")[0].strip())
+    if (text := line.partition("#")[0].strip()) and not text.startswith("-e")
     for found in [Requirement(text)]
 }
 EXTRAS = {
@@ -67,7 +67,11 @@ def third_party(*places: Path) -> set[str]:
     return {distribution(Requirement(provided[name][0])) for name in names}
 
 
-ALL_CODE = [path for name in CODE if (path := ROOT / name).exists()] + list(ROOT.glob("*.py"))
+ALL_CODE = [path for name in CODE if (path := ROOT / name).exists()] + [
+    path
+    for path in ROOT.glob("*.py")
+    if path.name != "setup.py"  # what that needs is in [build-system]
+]
 
 
 # Versions -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from runs import ROOT
+from runs import ROOT, network_weights
 
 from model.resnet_experiment import ResnetExperiment
 
@@ -53,11 +53,13 @@ def train(processes: int, *argv: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run directory:") == 1
 
 
 def curves(folder: Path, processes: int, **changes: Any) -> pd.DataFrame:
     """The figures of every epoch of a run."""
     train(processes, *(f"--{name}={value}" for name, value in {**RUN, **changes, "output_dir": folder}.items()))
+    assert [path.name for path in folder.iterdir()] == ["run"]
     return pd.read_csv(folder / "run" / "metrics.csv")
 
 
@@ -66,21 +68,21 @@ def furthest(one: pd.DataFrame, other: pd.DataFrame, *names: str) -> float:
     return max(float(np.abs(one[name] - other[name]).max()) for name in names)
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """One process with the whole batch."""
-    rows = curves(tmp_path_factory.mktemp("alone"), 1)
-    assert rows["train/loss"].iloc[-1] < rows["train/loss"].iloc[0] - 0.1
-    assert rows["train/jumpstart_loss"].min() > 0.01
-    return rows
+def assert_same_weights(run: Path, expected: Path) -> None:
+    found, wanted = (network_weights(folder / "run" / "checkpoints" / "best.ckpt") for folder in (run, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_curve_of_one(alone: pd.DataFrame, tmp_path: Path) -> None:
+def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
+    alone = curves(tmp_path / "alone", 1)
+    assert alone["train/loss"].iloc[-1] < alone["train/loss"].iloc[0] - 0.1
+    assert alone["train/jumpstart_loss"].min() > 0.01
     shared = curves(tmp_path / "shared", 2)
     assert furthest(alone, shared, *LOSSES) < 1e-4
     # All else of an epoch is gathered from the processes too.
     assert furthest(alone, shared, *alone.columns) < 1e-3
+    assert_same_weights(tmp_path / "shared", tmp_path / "alone")
     apart = curves(tmp_path / "apart", 2, sync=False)
     assert furthest(alone, apart, "train/jumpstart_loss") > 1e-2
 
@@ -98,3 +100,4 @@ def test_weights_in_shares_train_and_resume_as_whole_ones(optimizer: str, proces
     # A checkpoint is whole: any number of processes goes on from it as if they had been there from the start.
     train(processes, f"--resume={path}", "--epochs=5")
     assert furthest(whole, pd.read_csv(path / "metrics.csv"), *LOSSES) < 1e-4
+    assert_same_weights(tmp_path / "shares", tmp_path / "whole")

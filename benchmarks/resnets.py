@@ -1,8 +1,8 @@
 """ResNets with and without their crutches: ``python -m benchmarks.resnets``.
 
 The plain network (no normalisation, no skips) without and with Jumpstart, and the standard one (both, without
-Jumpstart), on images of digits: same depth, epochs, optimiser, seeds and, unless it is given for one of them, learning
-rate. Prints a row for each run and the table of means; training accuracy is that of the best epoch, in evaluation mode.
+Jumpstart), on images of digits: same depth, epochs, optimiser, learning rate, initialisation and seeds. Prints a line
+for each run and the table of means, all of them of the weights of the best validation accuracy.
 """
 
 from __future__ import annotations
@@ -18,52 +18,69 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-STANDARD = ["--use_batchnorm=True", "--use_skip_connections=True"]
+RECIPE = ["--dataset=digits", "--width_multiplier=1", "--optimizer=adam", "--lr=0.001", "--threads=1", "--gpus=0"]
+STANDARD = ["--use_batchnorm=True", "--use_skip_connections=True", "--lambda_=0"]
+QUIET = ["--name=run", "--wandb=False", "--progress=False", "--plot_status=False"]
+HEAD = "| network | train accuracy | test accuracy | worst seed | diverged |\n|---|---|---|---|---|\n"
 
 
-def train(flags: list[str]) -> dict[str, Any]:
-    """The summary of one run of the command; an empty one if it diverged."""
+def train(flags: list[str]) -> dict[str, Any] | None:
+    """The summary of one run of the command; None if it diverged."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "run_resnet_experiment_sweep.py", "--name=run", "--wandb=False", "--progress=False"]
-        command += ["--plot_status=False", f"--output_dir={folder}", *flags]
+        command = [sys.executable, "run_resnet_experiment_sweep.py", *flags, *QUIET, f"--output_dir={folder}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode == 1 and "not finite" in done.stderr:
-            return {}
+            return None
         if done.returncode:
             raise SystemExit(f"{shlex.join(command)}\n{done.stderr}")
         summary: dict[str, Any] = json.loads((Path(folder) / "run" / "summary.json").read_text())
     return summary
 
 
+def compare(name: str, flags: list[str], seeds: int) -> str:
+    """The row of the table for one network; every run is printed when it ends."""
+    found = []
+    for seed in range(seeds):
+        summary = train([*flags, f"--seed={seed}"])
+        if summary is None:
+            sys.stdout.write(f"{name}, seed {seed}: diverged\n")
+            continue
+        found.append((summary["train/acc"], summary["test/acc"]))
+        train_accuracy, test_accuracy = found[-1]
+        sys.stdout.write(
+            f"{name}, seed {seed}: train {train_accuracy:.3f}, test {test_accuracy:.3f}, {summary['seconds']:.0f} s\n"
+        )
+        sys.stdout.flush()
+    figures = ["-"] * 3
+    if found:
+        trains, tests = zip(*found, strict=True)
+        figures = [f"{value:.3f}" for value in (statistics.mean(trains), statistics.mean(tests), min(tests))]
+    return f"| {' | '.join([name, *figures, str(seeds - len(found))])} |\n"
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="Seeds 0 to N - 1 (default 3).")
-    parser.add_argument("--depth", type=int, default=18)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--lambdas", default="0,0.01,0.1", help="Of the plain network (default 0,0.01,0.1).")
+    parser.add_argument("--depths", default="18,50", help="Default 18,50.")
+    parser.add_argument("--epochs", type=int, default=40, help="Default 40.")
+    parser.add_argument("--lambdas", default="0,1", help="Of the plain network (default 0,1).")
     parser.add_argument("--standard", action=argparse.BooleanOptionalAction, default=True, help="The standard network.")
     parser.add_argument("flags", nargs="*", help="Further flags of the command, after --.")
     arguments = parser.parse_args()
-    shared = ["--dataset=digits", f"--depth={arguments.depth}", f"--epochs={arguments.epochs}", "--lr=0.02"]
-    shared += ["--threads=1", "--gpus=0", *arguments.flags]
-    variants = {f"plain, lambda {value}": [f"--lambda_={value}"] for value in arguments.lambdas.split(",")}
+    variants = {f"plain, lambda {value}": [f"--lambda_={value}"] for value in arguments.lambdas.split(",") if value}
     if arguments.standard:
-        variants["batch normalisation and skips"] = [*STANDARD, "--lambda_=0"]
-    rows = []
-    for name, flags in variants.items():
-        found = []
-        for seed in range(arguments.seeds):
-            summary = train([*shared, *flags, f"--seed={seed}"])
-            found.append([summary.get(f"{stage}/acc", 0.0) for stage in ("train", "test")])
-            outcome = "train {:.3f}, test {:.3f}".format(*found[-1]) if summary else "diverged"
-            seconds = f", {summary['seconds']:.0f} s" if summary else ""
-            sys.stdout.write(f"{name}, seed {seed}: {outcome}{seconds}\n")
-            sys.stdout.flush()
-        train_accuracy, test_accuracy = map(statistics.mean, zip(*found, strict=True))
-        worst = min(test for _, test in found)
-        rows.append(f"| {name} | {train_accuracy:.3f} | {test_accuracy:.3f} | {worst:.3f} |\n")
-    sys.stdout.write("| network | train accuracy | test accuracy | worst seed |\n|---|---|---|---|\n" + "".join(rows))
+        variants["batch normalisation and skips"] = STANDARD
+    rows = [
+        compare(
+            f"resnet{depth}, {name}",
+            [*RECIPE, f"--depth={depth}", f"--epochs={arguments.epochs}", *flags, *arguments.flags],
+            arguments.seeds,
+        )
+        for depth in arguments.depths.split(",")
+        for name, flags in variants.items()
+    ]
+    sys.stdout.write(HEAD + "".join(rows))
 
 
 if __name__ == "__main__":

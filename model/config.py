@@ -190,6 +190,9 @@ class ExperimentConfig(Config):
         "What a point is: a sample, or each position of it.",
         choices=("sample", "location"),
     )
+    sync: bool = _jumpstart(
+        False, "Whether several processes share one Jumpstart loss, that of the whole batch, instead of one each."
+    )
 
     dataset: str = _data(dataclasses.MISSING, "Name of the data set.")
     val_size: float | None = _data(None, "Share of the rows for validation; None: that of the set.", above=0, below=1)

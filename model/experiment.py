@@ -148,6 +148,7 @@ class Experiment(pl.LightningModule):
             ties=config.ties,
             unit_dim=config.unit_dim,
             point=config.point,
+            sync=config.sync,
         )
         # Modules, so that they move with the experiment; "train" alone is a name that modules have already.
         self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(config.margin) for stage in STAGES})

@@ -89,7 +89,6 @@ class ResnetConfig(ExperimentConfig):
         "auto",
         "How several GPUs share the work; fsdp: each keeps a part of the weights.",
         choices=("auto", "ddp", "fsdp"),
-        resumable=True,
     )
     num_nodes: int = _run(1, "Machines that train together.", minimum=1, resumable=True)
     fast_dev_run: bool = _run(
@@ -107,6 +106,8 @@ class ResnetConfig(ExperimentConfig):
             raise ConfigError('stem="small" needs layer="conv": vectors have no pixels. Use stem="auto".')
         if self.layer == "dense" and self.channels_last:
             raise ConfigError('channels_last=True needs layer="conv": vectors have no channels.')
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            raise ConfigError('precision must be 32 or bf16-mixed with strategy="fsdp", got "16-mixed".')
         if self.num_nodes > 1 and self.gpus == 0:
             raise ConfigError(f"num_nodes > 1 needs GPUs, got num_nodes={self.num_nodes} and gpus=0.")
 

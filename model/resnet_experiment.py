@@ -59,12 +59,11 @@ class ResnetExperiment(Experiment):
         )
 
     def configure_model(self) -> None:
-        """With ``strategy="fsdp"``, give each process its part of the weights, once."""
-        if self.config.strategy != "fsdp" or self._sharded:
+        """With ``strategy="fsdp"``, give each process its part of the weights, once; without a trainer, all of them."""
+        if self.device_mesh is None or self._sharded:
             return
         from torch.distributed.fsdp import fully_shard
 
-        assert self.device_mesh is not None
         mesh = self.device_mesh["data_parallel"]
         for block in [module for module in self.network.modules() if isinstance(module, Block)]:
             fully_shard(block, mesh=mesh)
@@ -106,8 +105,11 @@ class ResnetExperiment(Experiment):
         term = super().jumpstart_term(loss, jumpstart_loss)
         if self.config.lambda_clip is None:
             return term
+        task = loss.detach()
+        if self.config.sync and self._trainer is not None:
+            task = self.trainer.strategy.reduce(task, reduce_op="mean")
         size = term.detach().clamp(min=torch.finfo(term.dtype).tiny)
-        return term * (self.config.lambda_clip * loss.detach() / size).clamp(max=1.0)
+        return term * (self.config.lambda_clip * task / size).clamp(max=1.0)
 
 
 def check_batches(config: ResnetConfig, rows: int, input_shape: Sequence[int]) -> None:

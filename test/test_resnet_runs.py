@@ -23,7 +23,6 @@ from model.resnet_config import ResnetConfig
 from model.resnet_conv import resnet50_conv
 from model.resnet_experiment import ResnetExperiment
 from run_resnet_experiment_sweep import build, make_data
-from sweep.metrics_csv import MetricsCsv
 from sweep.run import quiet_lightning
 from sweep.run_directory import RunDirectory
 
@@ -128,35 +127,6 @@ def test_a_run_that_is_killed_ends_the_same(tmp_path: Path) -> None:
         found, wanted = (network_weights(path / "checkpoints" / name) for path in (killed, tmp_path / "whole" / "run"))
         assert same(found, wanted), name
     assert rows.read_text() == (tmp_path / "whole" / "run" / "metrics.csv").read_text()
-
-
-@pytest.mark.slow
-def test_processes_train_as_one_does_and_make_one_run_directory(tmp_path: Path) -> None:
-    changes = {"lambda_": 0, "epochs": 2, "width_multiplier": 0.5, "init": "looks_linear", "augment": False}
-    changes |= {"gradient_clip": 0.1, "weight_decay": 0.1}
-    run_tiny(tmp_path / "auto", **changes)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for strategy in ("ddp", "fsdp"):
-        done = subprocess.run(
-            [*launch, str(SCRIPT), *flags(strategy=strategy, output_dir=tmp_path / strategy, name="run", **changes)],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("run directory:") == 1
-        assert [path.name for path in (tmp_path / strategy).iterdir()] == ["run"]
-    losses, weights = [], []
-    for strategy in ("auto", "ddp", "fsdp"):
-        directory = RunDirectory.open(tmp_path / strategy / "run")
-        losses.append(MetricsCsv(directory.metrics).read()["train/loss"].tolist())
-        weights.append(network_weights(directory.best_checkpoint))
-    for found, state in zip(losses[1:], weights[1:], strict=True):
-        assert found == pytest.approx(losses[0], abs=1e-5)
-        torch.testing.assert_close(state, weights[0], rtol=1e-3, atol=1e-5)
 
 
 def test_scaled_gradients_are_not_clipped_by_a_fused_optimizer() -> None:

@@ -32,8 +32,9 @@ Weights: TypeAlias = kernel.Weights
 NO_WEIGHTS = kernel.NO_WEIGHTS
 SMALL = 128 * 1024
 """Elements up to which a preactivation waits."""
-SMALL_COPY = 16 * 1024
-"""The same for one that would wait as a copy, since what follows may write into it."""
+SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL = 16 * 1024, 64 * 1024
+"""The same for one that would wait as a copy, since what follows may write into it: the copies take memory, and the
+other way takes time, less with the kernel than without."""
 GROUP = 256 * 1024
 """Elements that are reduced together: more take longer, since their copies no longer stay in the cache."""
 

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from jumpstart import kernel
 from jumpstart.capture import Target, feeder_dim
-from jumpstart.extrema import GROUP, SMALL, SMALL_COPY, Extrema, Weights, extrema_of, tap
+from jumpstart.extrema import GROUP, SMALL, SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL, Extrema, Weights, extrema_of, tap
 from jumpstart.hooks import Begin, End, Feed, Read, ReadInput, ReadOutput, clear_dead
 from jumpstart.internals import in_backward, transformed
 from jumpstart.options import After, PointMode, Rule
@@ -145,7 +145,7 @@ class Recorder:
             _refuse_reentrant_checkpoint(repr(read.name))
         position = len(self.calls)
         self.calls.append(read)
-        if z.numel() <= (self.small if read.after is After.READS else min(self.small, SMALL_COPY)) or transformed():
+        if z.numel() <= self._limit(read) or transformed():
             compiling = is_compiling()
             if read.after is not After.READS or (not compiling and z.is_inference()):
                 self.waiting.append((position, z.clone(), None))
@@ -163,6 +163,12 @@ class Recorder:
         )
         self._records.append(record)
         return None if new is z else new
+
+    def _limit(self, read: Read) -> int:
+        """Elements up to which a preactivation waits."""
+        if read.after is After.READS:
+            return self.small
+        return min(self.small, SMALL_COPY if kernel.available() else SMALL_COPY_WITHOUT_KERNEL)
 
     def _unit_dim(self, read: Read, z: Tensor) -> int:
         dims = z.dim()

@@ -192,6 +192,8 @@ def describe_environment() -> dict[str, Any]:
     """What a result may depend on besides its config: versions, commit, command line, devices."""
     import torch
 
+    from jumpstart import kernel
+
     cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return {
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -200,6 +202,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
+        "jumpstart": kernel.description(),
         "cuda": torch.version.cuda,
         "gpus": [torch.cuda.get_device_name(index) for index in cuda],
         "versions": {package: _version(package) for package in _PACKAGES},

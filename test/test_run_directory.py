@@ -21,6 +21,7 @@ import pytest
 import torch
 import yaml
 
+from jumpstart import kernel
 from model.config import Config, option
 from sweep import run_directory
 from sweep.run_directory import (
@@ -63,6 +64,7 @@ def test_a_new_run_holds_its_config_and_environment(tmp_path: Path) -> None:
     assert run.read_config() == {"lr": 1e-5, "sizes": [1, 2], "name": None}
     assert Tiny.from_dict(run.read_config()) == Tiny()
     assert json.loads(run.environment.read_text())["versions"]["torch"]
+    assert json.loads(run.environment.read_text())["jumpstart"] == kernel.description()
 
 
 def test_names_that_are_made_are_readable_and_never_the_same(tmp_path: Path) -> None:

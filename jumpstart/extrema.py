@@ -9,7 +9,7 @@ read that record; nothing else looks at a preactivation. Two ways lead to it:
   positions of the extrema only, and in the backward pass adds its few entries to the gradient that comes through.
 
 Symbols: L layer calls, N samples, C units, S positions in space (or time), P points (N, or N * S by location).
-This is the only file with autograd code.
+Autograd code is in this file, and in ``ranks.py`` for several processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ from jumpstart import kernel
 from jumpstart.internals import alone, holders, transformed
 from jumpstart.options import After, PointMode, Rule, Ties
 from jumpstart.plain import record_dtype, reduce_plainly
-from jumpstart.routing import LONG, entries_at, pay, reach_grad, route, route_to_first, scan, window_extrema
+from jumpstart.routing import (
+    LONG,
+    entries_at,
+    extreme_over,
+    pay,
+    reach_grad,
+    route,
+    route_to_first,
+    scan,
+    window_extrema,
+)
 
 Weights: TypeAlias = kernel.Weights
 NO_WEIGHTS = kernel.NO_WEIGHTS
@@ -203,8 +213,8 @@ class _Reduce(torch.autograd.Function):
         windows = window_extrema(z) if places >= LONG else None
         unit, place = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
         for side, extreme in enumerate((torch.amax, torch.amin)):
-            extreme(z if windows is None else windows[side], 2, out=unit[side])
-            extreme(z, 1, out=place[side])
+            extreme_over(extreme, z if windows is None else windows[side], 2, unit[side])
+            extreme_over(extreme, z, 1, place[side])
         unit[1].neg_(), place[1].neg_()
         spread = places != batch and rule.point is PointMode.SAMPLE
         point = place.view(2, calls, batch, -1).amax(3) if spread else place

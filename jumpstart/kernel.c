@@ -16,7 +16,7 @@
 
 #define BLOCK 64
 #define LANES 16
-#define THIN 16 /* units up to which rows are turned round */
+#define THIN 32 /* units up to which rows are turned round */
 
 /* One build for every processor: the widest vectors that it has are chosen when the module is loaded. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)

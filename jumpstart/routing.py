@@ -5,7 +5,9 @@ Symbols as in ``extrema.py``: L layer calls, N samples, C units, S positions, M 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +20,10 @@ WINDOW = 64
 """Entries of a row that are reduced together: the shortest run that ``amax`` does quickly on a CPU."""
 LONG = 1024
 """Entries of a row from which on windows pay."""
+LANES = 32
+"""Entries that the processor's vectors take in one turn of the loop."""
+
+Extreme: TypeAlias = Callable[..., Tensor]
 
 # Small preactivations, (L, C, M) -----------------------------------------------------------------------------------
 
@@ -50,6 +56,25 @@ def reach_grad(
     return slopes if grad is None else slopes.add_(grad)
 
 
+def extreme_over(extreme: Extreme, z: Tensor, dim: int, out: Tensor | None = None) -> Tensor:
+    """``torch.amax`` or ``torch.amin`` over one of the last two dimensions.
+
+    On a CPU either is several times slower where rows are no multiple of LANES, for the sake of the few entries that
+    are left over. Short rows are cut into two parts that are, and may overlap.
+    """
+    places = z.shape[-1]
+    whole = places - places % LANES
+    if not 0 < whole < places < LONG or z.device.type != "cpu":
+        return extreme(z, dim, out=out)
+    if dim % z.dim() == z.dim() - 1:
+        first, last = extreme(z[..., :whole], dim), extreme(z[..., -LANES:], dim)
+        return (torch.maximum if extreme is torch.amax else torch.minimum)(first, last, out=out)
+    found = z.new_empty(z.shape[:-2] + z.shape[-1:]) if out is None else out
+    extreme(z[..., :whole], dim, out=found[..., :whole])
+    extreme(z[..., -LANES:], dim, out=found[..., -LANES:])
+    return found
+
+
 def window_extrema(z: Tensor) -> Tensor:
     """(L, C, M) -> (2, L, C, W) maxima and minima of windows of each row, in order; the last two may overlap."""
     places = z.shape[2]
@@ -77,35 +102,25 @@ def route_to_first(grad: Tensor, z: Tensor, windows: Tensor, reach: Tensor, reac
 
 def route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int, ties: Ties) -> None:
     """Add to ``grad`` (L, A, B) what the extrema over ``dim`` send to the entries of ``z`` that attain them."""
-    attained = torch.empty_like(z)
-    for extremum, weight in ((reach[0], reach_grad[0]), (-reach[1], -reach_grad[1])):
-        if ties is Ties.SINGLE and dim == 2:
-            # Where a network has collapsed, all entries of a row are equal: the first is found at once.
-            at_once = torch.eq(z[:, :, 0], extremum, out=torch.empty_like(extremum)).mul_(weight)
-            grad[:, :, 0] += at_once
-            weight = weight - at_once
+    attained = z.new_empty(2, *z.shape)
+    for side in (0, 1):
         # A comparison into floats is ten times as fast on a CPU as one into booleans.
-        torch.eq(z, extremum.unsqueeze(dim), out=attained)
-        if ties is Ties.SINGLE and not _no_ties(attained, weight, dim):
-            at = _first(attained, dim)
-            grad.scatter_add_(dim, at.unsqueeze(dim), weight.unsqueeze(dim))
-        elif ties is Ties.RANDOM:
-            grad.scatter_add_(dim, any_of(attained, dim).unsqueeze(dim), weight.unsqueeze(dim))
-        else:
-            share = weight / attained.sum(dim).clamp_(min=1) if ties is Ties.AVERAGE else weight
-            grad.addcmul_(attained, share.unsqueeze(dim))
+        extremum = reach[0] if side == 0 else reach[1].neg()
+        torch.eq(z, extremum.unsqueeze(dim), out=attained[side])
+    value = torch.stack([reach_grad[0], reach_grad[1].neg()])
+    alone = ties is Ties.SINGLE and dim == 1 and _no_ties(attained, value.numel())
+    if alone or ties is Ties.AVERAGE:
+        share = value if alone else value / attained.sum(dim + 1).clamp_(min=1)
+        for side in (0, 1):
+            grad.addcmul_(attained[side], share[side].unsqueeze(dim))
+        return
+    at = _first(attained, dim + 1) if ties is Ties.SINGLE else any_of(attained, dim + 1)
+    grad.scatter_add_(dim, at.movedim(0, dim), value.movedim(0, dim))
 
 
-def _no_ties(attained: Tensor, weight: Tensor, dim: int) -> bool:
-    """Whether no slice attains its extremum twice; of rows, none that still has a gradient to route.
-
-    Not asked on an accelerator, which would have to be waited for.
-    """
-    if attained.device.type != "cpu":
-        return False
-    if dim == 1:  # too many slices to look at each
-        return bool(attained.sum() == weight.numel())
-    return not bool(((attained.sum(2) > 1) & (weight != 0)).any())
+def _no_ties(attained: Tensor, slices: int) -> bool:
+    """Whether every slice attains its extremum once. Not asked on an accelerator, which would have to be waited for."""
+    return attained.device.type == "cpu" and bool(attained.sum() == slices)
 
 
 def _first(attained: Tensor, dim: int) -> Tensor:
@@ -115,8 +130,9 @@ def _first(attained: Tensor, dim: int) -> Tensor:
     """
     size = attained.shape[dim]
     ramp = torch.arange(size, 0, -1, dtype=attained.dtype, device=attained.device)
-    falling = attained.mul_(ramp.view([-1 if i == dim else 1 for i in range(attained.dim())]))
-    return size - falling.amax(dim).clamp_(min=1).long()  # nothing equals a NaN: point at the last entry
+    falling = extreme_over(torch.amax, attained.mul_(ramp.view([-1] + [1] * (attained.dim() - 1 - dim))), dim)
+    # Nothing equals a NaN: point at the last entry.
+    return falling.clamp_(min=1).neg_().add_(size).long()
 
 
 # Large ones, (N, C, *space) ----------------------------------------------------------------------------------------

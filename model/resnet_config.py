@@ -47,7 +47,9 @@ class ResnetConfig(ExperimentConfig):
         choices=("auto", "standard", "small"),
     )
     init: str = _network(
-        "he", "How weights begin; looks_linear suits plain networks.", choices=("he", "torchvision", "looks_linear")
+        "he",
+        "How weights begin; looks_linear suits plain networks.",
+        choices=("he", "torchvision", "torch", "looks_linear"),
     )
 
     lr: float = redefine(ExperimentConfig, "lr", 0.1)

@@ -61,6 +61,7 @@ def test_a_random_one_of_the_tied_takes_all(dim: int) -> None:
         torch.manual_seed(seed)
         grad = torch.zeros_like(z)
         route(grad, z, torch.zeros(2, 1, 4), torch.tensor([1.0, 0.0]).view(2, 1, 1).expand(2, 1, 4), dim, Ties.RANDOM)
-        assert grad.sum(dim).eq(1).all() and grad.count_nonzero() == 4
+        assert grad.sum(dim).eq(1).all()
+        assert grad.count_nonzero() == 4
         chosen.add(int(grad[0].argmax(dim - 1)[0]))
     assert chosen == {0, 1, 2, 3}

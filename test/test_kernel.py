@@ -23,8 +23,9 @@ WEIGHTS = (0.5, 0.25, 0.125, 2.0)
 
 needs_kernel = pytest.mark.skipif(not kernel.available(), reason=f"no kernel here; {kernel.description()}")
 # Samples, units, places: around the sizes of blocks and of thin layers, and a vector's.
-SHAPES = [(1, 1, 1), (5, 4, 1), (64, 4, 1), (65, 2, 1), (130, 8, 1), (200, 3, 1), (70, 16, 1), (150, 25, 1), (70, 32, 1),
-          (70, 33, 1), (9, 40, 1), (3, 5, 7), (2, 3, 64), (4, 1, 33), (1, 6, 300), (70, 200, 1), (3, 2, 129)]  # fmt: skip
+SHAPES = [(1, 1, 1), (5, 4, 1), (64, 4, 1), (65, 2, 1), (130, 8, 1), (200, 3, 1), (70, 16, 1), (150, 25, 1),
+          (70, 32, 1), (70, 33, 1), (9, 40, 1), (70, 200, 1),
+          (3, 5, 7), (2, 3, 64), (4, 1, 33), (1, 6, 300), (3, 2, 129)]  # fmt: skip
 
 
 def by_hand(z: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:

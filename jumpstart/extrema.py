@@ -141,6 +141,12 @@ def extrema_of(
     paid = None
     if transformed():
         unit, point = reduce_plainly(torch.stack(tensors), rule, unit_dim)
+    elif weights is None and not torch.is_grad_enabled():
+        layout = _one_layout(tensors, unit_dim, rule)
+        if layout is None:
+            unit, point, *_ = _reduce_in_torch(tensors, unit_dim, rule)
+        else:
+            unit, point, *_ = kernel.reduce(tensors, layout, rule.margin, NO_WEIGHTS, locate=False)
     else:
         unit, point, paid = _Reduce.apply(rule, unit_dim, weights or NO_WEIGHTS, *tensors)
     order = list(range(len(tensors))) if order is None else order
@@ -204,21 +210,8 @@ class _Reduce(torch.autograd.Function):
             unit, point, paid, ctx.at = kernel.reduce(tensors, ctx.layout, rule.margin, weights, locate=locate)
             ctx.like = tensors[0].shape, tensors[0].stride()
             return unit, point, paid
-        stacked = torch.stack(tensors)
-        batch = stacked.shape[1]
-        by_unit = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
-        # (L, C, N * S): both reductions run over long rows, whatever the width.
-        z = by_unit.flatten(2).contiguous()
-        calls, units, places = z.shape
-        windows = window_extrema(z) if places >= LONG else None
-        unit, place = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
-        for side, extreme in enumerate((torch.amax, torch.amin)):
-            extreme_over(extreme, z if windows is None else windows[side], 2, unit[side])
-            extreme_over(extreme, z, 1, place[side])
-        unit[1].neg_(), place[1].neg_()
-        spread = places != batch and rule.point is PointMode.SAMPLE
-        point = place.view(2, calls, batch, -1).amax(3) if spread else place
-        ctx.spread, ctx.dtype, ctx.shape = spread, stacked.dtype, by_unit.shape
+        unit, point, z, windows, ctx.shape = _reduce_in_torch(tensors, unit_dim, rule)
+        ctx.dtype = tensors[0].dtype
         ctx.save_for_backward(z, windows, unit, point)
         return unit, point, pay((unit, point), weights, rule.margin)
 
@@ -245,7 +238,8 @@ class _Reduce(torch.autograd.Function):
         )
         unit, point = reaches
         grad = torch.zeros_like(z)
-        if point_grad is not None and not ctx.spread:
+        spread = point.shape[2] != z.shape[2]
+        if point_grad is not None and not spread:
             route(grad, z, point, point_grad, 1, ctx.rule.ties)
         elif point_grad is not None:
             # A sample's slice is spread over units and positions: lay each out as one row.
@@ -259,6 +253,30 @@ class _Reduce(torch.autograd.Function):
             route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
         stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
         return *nothing, *stacked.to(ctx.dtype).contiguous().unbind()
+
+
+def _reduce_in_torch(
+    tensors: Sequence[Tensor], unit_dim: int, rule: Rule
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, torch.Size]:
+    """Unit reach and point reach of L tensors of one shape, and what a backward pass looks for them in.
+
+    That is: the numbers (L, C, N * S), their windows if there are any, and the shape (L, C, N, *space).
+    """
+    stacked = torch.stack(list(tensors))
+    by_unit = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
+    # Both reductions run over long rows, whatever the width.
+    z = by_unit.flatten(2).contiguous()
+    calls, units, places = z.shape
+    batch = by_unit.shape[2]
+    windows = window_extrema(z) if places >= LONG else None
+    unit, point = z.new_empty(2, calls, units), z.new_empty(2, calls, places)
+    for side, extreme in enumerate((torch.amax, torch.amin)):
+        extreme_over(extreme, z if windows is None else windows[side], 2, unit[side])
+        extreme_over(extreme, z, 1, point[side])
+    unit[1].neg_(), point[1].neg_()
+    if places != batch and rule.point is PointMode.SAMPLE:
+        point = point.view(2, calls, batch, -1).amax(3)
+    return unit, point, z, windows, by_unit.shape
 
 
 def _one_layout(tensors: Sequence[Tensor], unit_dim: int, rule: Rule) -> kernel.Layout | None:

@@ -106,7 +106,7 @@ class ReadInput(Read):
                 and not z.is_inference()
                 and not z.is_nested
             ):
-                recorder.waiting.append((len(recorder.calls), z if recorder.in_graph else z.detach(), z._version))
+                recorder.waiting.append((len(recorder.calls), z, z._version))
                 recorder.calls.append(self)
                 return None
             new = recorder.take(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))

@@ -169,14 +169,17 @@ class StatusMonitor:
         self._points += records[0].samples
 
     def _passed(self) -> None:
-        """A pass of the model is over. Its records are taken later, so that it is the loss that makes them."""
+        """A pass of the model is over. The loss, if there is one, makes the records, so that they are taken later."""
         recorder = self._recorder()
         if recorder is None:
             if self._missed == 0:
                 logger.warning("The regulariser of a StatusMonitor was removed: forward passes are no longer counted.")
             self._missed += 1
         elif self._enabled and not recorder.active:  # else it is a part of what is recorded as one
-            self._finished = recorder
+            if self._own is None:
+                self._finished = recorder
+            else:
+                self._take(recorder)  # there is no loss to wait for, and what waits is in the model's graph
 
     def _settle(self) -> None:
         """Take what the last finished pass has left, if it has not been taken and is there still."""

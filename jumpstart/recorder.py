@@ -235,7 +235,7 @@ class Recorder:
         if self.waiting:
             groups = self._group(names)
             self.waiting = []
-            with in_graph("cpu"):
+            with in_graph("cpu") if self.in_graph else torch.no_grad():
                 weights = weigh(*self._count_slices(groups))
                 for (*_, unit_dim), (positions, tensors) in groups.items():
                     self._records += self._reduce(positions, tensors, names, unit_dim, weights)

@@ -16,6 +16,8 @@ from jumpstart.recorder import Recorder
 class Watcher(Recorder):
     """A recorder that no loss reads: it records without a graph, and only while one of its users is ``enabled``.
 
+    What waits is in the graph of the model until it is read, which is to be done as soon as a pass is over.
+
     Args:
         model: The model.
         capture: What is read.

@@ -17,13 +17,14 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.callbacks import NetworkStatusPlot
-from jumpstart.plotting import plot_curves, plot_status_shares, save_figure
+from jumpstart.history import StatusHistory
 from jumpstart.report import write_report
 from model.config import ConfigError, ExperimentConfig
 from model.experiment import Experiment
 from sweep.callbacks import BestAndLast, EpochLog, ProgressLine
 from sweep.files import write_json, write_text
 from sweep.metrics_csv import MetricsCsv
+from sweep.pictures import DecisionFilm, draw_curves, draw_units
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
 
@@ -92,6 +93,7 @@ def run(
             # The rows of figures go to the loggers already.
             NetworkStatusPlot(frequency, directory=directory.plots, history=directory.status, scalars=False)
         )
+        callbacks.append(DecisionFilm(frequency, directory.plots))
     wandb_logger = make_wandb_logger(config, directory) if config.wandb and leads() else None
     trainer = pl.Trainer(
         **options,
@@ -121,6 +123,7 @@ def run(
             write_json(directory.summary, summary)
         if config.plot_status and leads():
             draw_curves(metrics, directory.plots)
+            draw_units(StatusHistory.load(directory.status), config.margin, directory.plots)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_flat(summary))
     except BaseException as error:
@@ -176,32 +179,6 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     names = [f"{stage}/{part}" for part in parts for stage in ("train", "val", "test")]
     names += ["best_epoch", "epochs", "seconds", "parameters"]
     return {name: summary[name] for name in names if name in summary}
-
-
-def draw_curves(metrics: MetricsCsv, folder: Path) -> None:
-    """The curves of a run, from its CSV file: losses, accuracies, status of units."""
-    table = metrics.read()
-    if len(table) < 2:
-        return
-    epochs = table["epoch"].to_numpy()
-    for name, key, logy in (
-        ("loss", "loss", True),
-        ("accuracy", "acc", False),
-        ("jumpstart_loss", "jumpstart_loss", True),
-    ):
-        curves = {
-            stage: table[f"{stage}/{key}"].to_numpy() for stage in ("train", "val") if f"{stage}/{key}" in table.columns
-        }
-        save_figure(
-            plot_curves(epochs, curves, logy=logy, title=name.replace("_", " ")),
-            folder / f"{name}.png",
-        )
-    stage = "val" if "val/unit_dead_ratio" in table.columns else "train"
-    dead, linear, nonlinear = (
-        table[f"{stage}/unit_{status}_ratio"].to_numpy() for status in ("dead", "linear", "nonlinear")
-    )
-    figure = plot_status_shares(epochs, dead, linear, nonlinear, title=f"Units over training ({stage})")
-    save_figure(figure, folder / "unit_shares.png")
 
 
 def leads() -> bool:

@@ -63,8 +63,12 @@ def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Pat
     pictures = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
     assert set(os.listdir(path / "plots")) == pictures | {
         "accuracy.png",
+        "decision_regions.gif",
+        "decision_regions.png",
         "jumpstart_loss.png",
         "loss.png",
+        "unit_life.png",
+        "unit_ranges.png",
         "unit_shares.png",
     }
     assert len(MetricsCsv(path / "metrics.csv").read()) == 3
@@ -164,7 +168,8 @@ def test_every_kind_of_network_runs_to_its_end(changes: dict[str, Any], tmp_path
     for stage in ("train", "val", "test"):
         shares = [summary[f"{stage}/unit_{status}_ratio"] for status in ("dead", "linear", "nonlinear")]
         assert sum(shares) == pytest.approx(1)
-    assert len(os.listdir(directory.plots)) == 2 * 2 + 4
+    film = changes.get("dataset", "moons") == "moons"
+    assert len(os.listdir(directory.plots)) == 2 * 2 + 6 + 2 * film
 
 
 def test_early_stopping_ends_with_the_first_perfect_epoch(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import copy
 import datetime
 import json
+import os
 import platform
 import statistics
 import sys
@@ -296,6 +297,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the rows to a file as well.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler has much to say of GPUs that are not there
     rows: list[dict[str, object]] = []
     sys.stdout.write(f"{'case':<24}{'way':<22}{'ratio':>7}   {'middle half':<16}{'memory':>8}\n")
     for case in CASES.values():

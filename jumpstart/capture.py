@@ -39,12 +39,16 @@ _BATCH_NORMS: tuple[type[nn.Module], ...] = (
 )  # fmt: skip
 _registered: set[type[nn.Module]] = set()
 
-FEEDERS: dict[type[nn.Module], int] = {
-    nn.Linear: -1,
-    nn.Bilinear: -1,
-    nn.LayerNorm: -1,
-} | dict.fromkeys((*_CONVOLUTIONS, *_BATCH_NORMS), 1)
+_LAST: tuple[type[nn.Module], ...] = (
+    nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention,
+)  # fmt: skip
+FEEDERS: dict[type[nn.Module], int] = dict.fromkeys(_LAST, -1) | dict.fromkeys((*_CONVOLUTIONS, *_BATCH_NORMS), 1)
 """Modules that tell where the units of their output are: Linear puts them last, Conv and BatchNorm second."""
+_KEEPERS = ("dropout", "padding", "pooling", "upsampling", "pixelshuffle", "channelshuffle")
+"""Files of ``torch.nn.modules`` whose modules leave the units where they are."""
+_KEEPING: tuple[type[nn.Module], ...] = (
+    nn.Identity, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.LocalResponseNorm, nn.CrossMapLRN2d,
+)  # fmt: skip
 
 
 def register_activation(kind: type[nn.Module]) -> type[nn.Module]:
@@ -84,6 +88,13 @@ def is_activation(module: nn.Module) -> bool:
 def feeder_dim(module: nn.Module) -> int | None:
     """Where a module that feeds activations puts the units of its output, if that is known."""
     return next((dim for kind, dim in FEEDERS.items() if isinstance(module, kind)), None)
+
+
+def hides_units(module: nn.Module) -> bool:
+    """Whether nothing is known of where a module leaves the units: one without parts that is none of the usual ones."""
+    file = type(module).__module__.removeprefix("torch.nn.modules.")
+    known = feeder_dim(module) is not None or is_activation(module) or isinstance(module, _KEEPING) or file in _KEEPERS
+    return not known and next(module.children(), None) is None
 
 
 @dataclass(frozen=True, slots=True)

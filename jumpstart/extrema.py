@@ -20,7 +20,6 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from jumpstart import kernel
 from jumpstart.internals import alone, holders, transformed
@@ -28,14 +27,15 @@ from jumpstart.options import After, PointMode, Rule, Ties
 from jumpstart.plain import record_dtype, reduce_plainly
 from jumpstart.routing import (
     LONG,
+    add_entries,
     entries_at,
     extreme_over,
     pay,
-    reach_grad,
     route,
     route_to_first,
     scan,
     window_extrema,
+    with_pay,
 )
 
 Weights: TypeAlias = kernel.Weights
@@ -185,7 +185,10 @@ def tap(
     """
     rule = rule or Rule()
     if z.requires_grad and torch.is_grad_enabled():
-        out, unit, point = _Tap.apply(z, rule, unit_dim, after or After.UNKNOWN)
+        after = after or After.UNKNOWN
+        if after is After.WRITES and z._base is not None:
+            after = After.UNKNOWN  # a function that writes into a view may return nothing else: go on with a copy
+        out, unit, point = _Tap.apply(z, rule, unit_dim, after)
     else:
         out = z
         unit, point, *_ = scan(z, rule, unit_dim, locate=False)
@@ -216,24 +219,33 @@ class _Reduce(torch.autograd.Function):
         return unit, point, pay((unit, point), weights, rule.margin)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         *reach_grads, paid_grad = grads
         nothing = (None, None, None)
+        sides = ctx.weights[:2], ctx.weights[2:]
         if ctx.layout is not None:
             shape, stride = ctx.like
             calls, dtype = ctx.at[0].shape[1], torch.float64 if ctx.layout.double else torch.float32
             grads_of = torch.zeros(calls, *shape, dtype=dtype)
             if grads_of[0].stride() != stride:  # channels last
                 grads_of = grads_of.as_strided(grads_of.shape, (shape.numel(), *stride))
+            if torch.is_grad_enabled():  # the gradient, linear in what comes in, has a graph
+                whole = [
+                    with_pay(at >= 0, grad, paid_grad, pair)
+                    for at, grad, pair in zip(ctx.at, reach_grads, sides, strict=True)
+                ]
+                for call in range(calls):
+                    of_call = [None if grad is None else grad[:, call] for grad in whole]
+                    add_entries(grads_of[call], entries_at(ctx.at, call, shape, ctx.unit_dim), of_call, ctx.unit_dim)
+                return *nothing, *grads_of
             rows = grads_of.unbind()
             kernel.spread(rows, ctx.layout, ctx.at, reach_grads, paid_grad, ctx.weights)
             return *nothing, *rows
         z, windows, *reaches = ctx.saved_tensors
+        reaches = [reach.detach() for reach in reaches]
         calls, units, batch, *_ = ctx.shape
-        sides = ctx.weights[:2], ctx.weights[2:]
         unit_grad, point_grad = (
-            reach_grad(reach, grad, paid_grad, pair, ctx.rule.margin)
+            with_pay(torch.lt(reach, ctx.rule.margin, out=torch.empty_like(reach)), grad, paid_grad, pair)
             for reach, grad, pair in zip(reaches, reach_grads, sides, strict=True)
         )
         unit, point = reaches
@@ -313,31 +325,22 @@ class _Tap(torch.autograd.Function):
         return (z.view_as(z) if after is After.READS else z.clone()), unit, point
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         through, *reach_grads = grads
         shape, dtype, device = ctx.like
+        graph = torch.is_grad_enabled()  # of the gradient, which is linear in what comes in
         if through is None:
             grad = torch.zeros(shape, dtype=dtype, device=device)
         else:
             # Somebody else may hold it: a residual sum hands the same gradient to both its terms.
-            grad = through if holders(through) == alone() else through.clone()
+            grad = through if not graph and holders(through) == alone() else through.clone()
         entries = ctx.entries
         if ctx.at is not None:
-            layout = kernel.layout_of(grad, ctx.unit_dim, ctx.rule)
+            layout = None if graph else kernel.layout_of(grad, ctx.unit_dim, ctx.rule)
             if layout is not None:
                 reaches = [None if reach is None else reach.unsqueeze(1) for reach in reach_grads]
                 kernel.spread([grad], layout, ctx.at, reaches, None, NO_WEIGHTS)
                 return grad, None, None, None
-            entries = entries_at(ctx.at, shape, ctx.unit_dim)
-        by_unit = grad.movedim(ctx.unit_dim, 1)
-        for found in entries:
-            reach_grad = reach_grads[found.kind]
-            if reach_grad is None:
-                continue
-            value = reach_grad[found.side][found.slice] * (1 - 2 * found.side)
-            value = value if found.share is None else value * found.share
-            sample, unit, position = found.at
-            space = torch.unravel_index(position, by_unit.shape[2:]) if by_unit.dim() > 2 else ()
-            by_unit.index_put_((sample, unit, *space), value.to(dtype), accumulate=True)
+            entries = entries_at(ctx.at, 0, shape, ctx.unit_dim)
+        add_entries(grad, entries, reach_grads, ctx.unit_dim)
         return grad, None, None, None

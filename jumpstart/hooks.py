@@ -62,9 +62,9 @@ class End(Hook):
 
 
 class Feed(Hook):
-    """After a module that puts its units in a known dimension: what comes next is fed by it."""
+    """After a module that puts its units in a known dimension, or nobody knows where: it feeds what comes next."""
 
-    def __init__(self, recorder: Recorder, dim: int) -> None:
+    def __init__(self, recorder: Recorder, dim: int | None) -> None:
         super().__init__(recorder)
         self.dim = dim
 
@@ -76,14 +76,21 @@ class Feed(Hook):
 
 
 class Read(Hook):
-    """At one preactivation. ``fed`` is the dimension of the units of what feeds it, once that is known."""
+    """At one preactivation.
+
+    Attributes:
+        fed: The dimension of the units of what feeds it, if that is known.
+        resolved: Whether ``fed`` has been found out.
+        varies: Whether its calls are fed differently, so that ``fed`` is that of its first call only.
+        simple: Whether its preactivation simply waits if it is small.
+    """
 
     def __init__(self, recorder: Recorder, target: Target) -> None:
         super().__init__(recorder)
         self.name, self.after = target.name, target.after
         self.fed = None if target.reads_input else feeder_dim(target.module)
         self.resolved = not target.reads_input
-        self.simple = False
+        self.varies = self.simple = False
 
 
 class ReadInput(Read):

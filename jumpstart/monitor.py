@@ -90,7 +90,7 @@ class StatusMonitor:
             )
         if isinstance(recorder, Watcher):
             self._own = recorder
-            recorder.users.add(self)
+        recorder.users.add(self)
         self._recorder: Callable[[], Recorder | None] = weakref.ref(recorder)
         self._root: Callable[[], nn.Module | None] = weakref.ref(root)
         self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
@@ -101,11 +101,8 @@ class StatusMonitor:
         self._enabled = enabled
         self._finished: Recorder | None = None
         _clear_dead(root)
-        handles = [
-            root.register_forward_pre_hook(_PassBegin(self), prepend=True),  # before the recorder forgets
-            root.register_forward_hook(_PassEnd(self)),
-        ]
-        self._finalizer = weakref.finalize(self, _take_off, handles, self._own)
+        handle = root.register_forward_hook(_PassEnd(self))
+        self._finalizer = weakref.finalize(self, _take_off, [handle], self._own)
         self._finalizer.atexit = False
 
     # Passes ------------------------------------------------------------------------------------------------------
@@ -126,7 +123,6 @@ class StatusMonitor:
         """
         with self._live().scope():
             yield
-        self._passed()
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -140,7 +136,7 @@ class StatusMonitor:
     def update(self) -> None:
         """Count the model's latest forward pass, unless it has been counted. By itself this happens after each.
 
-        Needed after ``with jumpstart.recording():``, and with ``torch.compile``, whose graphs leave the monitor out.
+        Needed with ``torch.compile``, whose graphs leave the monitor out.
 
         Raises:
             RuntimeError: Before any forward pass, and after one in which nothing was captured.
@@ -168,7 +164,7 @@ class StatusMonitor:
         self._status.add(records)
         self._points += records[0].samples
 
-    def _passed(self) -> None:
+    def passed(self) -> None:
         """A pass of the model is over. The loss, if there is one, makes the records, so that they are taken later."""
         recorder = self._recorder()
         if recorder is None:
@@ -181,7 +177,7 @@ class StatusMonitor:
             else:
                 self._take(recorder)  # there is no loss to wait for, and what waits is in the model's graph
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Take what the last finished pass has left, if it has not been taken and is there still."""
         recorder = self._finished
         if recorder is not None and not recorder.active:
@@ -194,7 +190,7 @@ class StatusMonitor:
 
     @enabled.setter
     def enabled(self, value: bool) -> None:
-        self._settle()
+        self.settle()
         recorder = self._recorder()
         if value and not self._enabled and recorder is not None:
             self._seen = recorder.calls  # each pass has a list of its own
@@ -265,17 +261,17 @@ class StatusMonitor:
     @property
     def points(self) -> int:
         """How many points have been counted, in this process."""
-        self._settle()
+        self.settle()
         return self._points
 
     @property
     def layers(self) -> list[str]:
         """Names of the layers in call order; none before the first pass."""
-        self._settle()
+        self.settle()
         return [name for name, _ in self._status.layout]
 
     def _require_passes(self) -> None:
-        self._settle()
+        self.settle()
         self._status.settle()
         if self._missed:
             raise RuntimeError(
@@ -301,9 +297,10 @@ class StatusMonitor:
 
     def remove(self) -> None:
         """Take the monitor's hooks off the model; the figures stay. May be called twice."""
-        self._settle()
-        if self._own is not None:
-            self._own.users.discard(self)
+        self.settle()
+        recorder = self._recorder()
+        if recorder is not None:
+            recorder.users.discard(self)
         self._finalizer()
         self._own = None
         self._recorder = self._root = _nothing
@@ -328,7 +325,7 @@ class StatusMonitor:
         return {"_sample": sample, "_status": NetworkStatus(self._status.margin, sample), "_enabled": self._enabled}
 
 
-class _Pass:
+class _PassEnd:
     """A hook on the model that tells its monitor, which it does not keep alive. Copies and pickles of it are dead."""
 
     def __init__(self, monitor: StatusMonitor | None = None) -> None:
@@ -340,27 +337,15 @@ class _Pass:
         return None if self._monitor is None or torch.compiler.is_compiling() else self._monitor()
 
     def __call__(self, *args: Any) -> None:
-        """Do nothing: this one is dead."""
+        monitor = self.monitor
+        if monitor is not None:
+            monitor.passed()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_Pass, ())
+        return (_PassEnd, ())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Pass:
-        return _Pass()
-
-
-class _PassBegin(_Pass):
-    def __call__(self, *args: Any) -> None:
-        monitor = self.monitor
-        if monitor is not None:
-            monitor._settle()
-
-
-class _PassEnd(_Pass):
-    def __call__(self, *args: Any) -> None:
-        monitor = self.monitor
-        if monitor is not None:
-            monitor._passed()
+    def __deepcopy__(self, memo: dict[int, Any]) -> _PassEnd:
+        return _PassEnd()
 
 
 def _no_weights(units: int, points: int) -> None:
@@ -377,10 +362,9 @@ def _take_off(handles: list[RemovableHandle], own: Watcher | None = None) -> Non
 
 def _clear_dead(module: nn.Module) -> None:
     """Take off what a deep copy or a pickle brought along."""
-    for table in (module._forward_pre_hooks, module._forward_hooks):
-        for key, hook in list(table.items()):
-            if isinstance(hook, _Pass) and hook.monitor is None:
-                table.pop(key)
+    for key, hook in list(module._forward_hooks.items()):
+        if isinstance(hook, _PassEnd) and hook.monitor is None:
+            module._forward_hooks.pop(key)
 
 
 def _nothing() -> None:

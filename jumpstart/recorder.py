@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart import kernel
-from jumpstart.capture import Target, feeder_dim
+from jumpstart.capture import Target, feeder_dim, hides_units
 from jumpstart.extrema import GROUP, SMALL, SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL, Extrema, Weights, extrema_of, tap
 from jumpstart.hooks import Begin, End, Feed, Read, ReadInput, ReadOutput, clear_dead
 from jumpstart.internals import in_backward, transformed
@@ -45,6 +46,7 @@ class Recorder:
         fed: Where the module that ran last puts its units, while that is still to be found out.
         small: Elements up to which a preactivation waits.
         in_graph: Whether records can be differentiated.
+        users: Monitors that count its passes: told before one is forgotten, and when a :meth:`scope` is over.
     """
 
     in_graph = True
@@ -56,12 +58,14 @@ class Recorder:
         self.calls: list[Read] = []
         self.waiting: list[tuple[int, Tensor, int | None]] = []
         self.fed: int | None = None
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         self._depth = 0
         self._records: list[Extrema] = []
         self._names: list[str] = []
         self._named: list[Read] = []  # the calls that _names belongs to
         self._feeds: list[RemovableHandle] = []
         self._unresolved: list[Read] = []
+        self._fed_at: dict[int, int | None] = {}  # by position, of calls of modules that are fed differently
         self._probing = False
 
     # Attaching ---------------------------------------------------------------------------------------------------
@@ -84,7 +88,7 @@ class Recorder:
         if self._unresolved and self.unit_dim is None:
             for module in model.modules():
                 dim = feeder_dim(module)
-                if dim is not None:
+                if dim is not None or hides_units(module):
                     self._feeds.append(module.register_forward_hook(Feed(self, dim)))
             self._probing = bool(self._feeds)
         return handles + self._feeds
@@ -100,6 +104,9 @@ class Recorder:
             )
         # A checkpoint that runs the model again during the backward pass is no pass of its own.
         if self._depth == 0 and (is_compiling() or not in_backward()):
+            if not is_compiling():
+                for user in list(self.users):
+                    user.settle()
             self.forget()
             self.active = self.ran = True
             self.grad = torch.is_grad_enabled()
@@ -114,11 +121,15 @@ class Recorder:
             return
         self.active = False
         self.fed = None
-        if not is_compiling() and self._probing and all(read.resolved for read in self._unresolved):
-            self._probing = False
-            for handle in self._feeds:
-                handle.remove()
-            self._feeds, self._unresolved = [], []
+        if not is_compiling() and self._probing:
+            for read in self._unresolved:
+                read.simple = read.resolved and not read.varies and read.after is After.READS
+            self._unresolved = [read for read in self._unresolved if read.varies or not read.resolved]
+            if not self._unresolved:
+                self._probing = False
+                for handle in self._feeds:
+                    handle.remove()
+                self._feeds = []
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -130,6 +141,8 @@ class Recorder:
         finally:
             self._depth = 1
             self.end()
+        for user in list(self.users):
+            user.passed()
 
     def take(self, read: Read, z: Tensor) -> Tensor | None:
         """Note one preactivation; the result, if any, goes on in its place."""
@@ -138,12 +151,16 @@ class Recorder:
                 f"the preactivation of {read.name!r} is a nested tensor, whose samples have no common shape. Give "
                 "torch.nn.TransformerEncoder(..., enable_nested_tensor=False), or pad the batch."
             )
+        position = len(self.calls)
         if not read.resolved:
             read.fed, read.resolved = self.fed if self._probing else None, True
-            read.simple = read.after is After.READS
+            read.simple = not self._probing and read.after is After.READS
+        elif self._probing and isinstance(read, ReadInput):
+            read.varies = read.varies or (z.dim() > 2 and read.fed != self.fed)
+            if read.varies:
+                self._fed_at[position] = self.fed
         if self.grad and not torch.is_grad_enabled():
             _refuse_reentrant_checkpoint(repr(read.name))
-        position = len(self.calls)
         self.calls.append(read)
         if z.numel() <= self._limit(read) or transformed():
             compiling = is_compiling()
@@ -157,7 +174,7 @@ class Recorder:
             z,
             read.name,
             position,
-            unit_dim=self._unit_dim(read, z),
+            unit_dim=self._unit_dim(position, z),
             rule=self.rule,
             after=read.after,
         )
@@ -170,8 +187,8 @@ class Recorder:
             return self.small
         return min(self.small, SMALL_COPY if kernel.available() else SMALL_COPY_WITHOUT_KERNEL)
 
-    def _unit_dim(self, read: Read, z: Tensor) -> int:
-        dims = z.dim()
+    def _unit_dim(self, position: int, z: Tensor) -> int:
+        read, dims = self.calls[position], z.dim()
         if dims == 2:
             return 1
         if dims < 2:
@@ -179,7 +196,7 @@ class Recorder:
                 f"the preactivation of {read.name!r} has shape ({_sizes(z)}), but needs a dimension of samples and one "
                 "of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
             )
-        dim = self.unit_dim if self.unit_dim is not None else read.fed
+        dim = self.unit_dim if self.unit_dim is not None else self._fed_at.get(position, read.fed)
         if dim is None and dims > 3:
             dim = 1
         if dim is None:
@@ -209,6 +226,8 @@ class Recorder:
     def forget(self) -> None:
         """Let go of every tensor."""
         self.calls, self.waiting, self._records = [], [], []
+        if self._fed_at:
+            self._fed_at = {}
 
     @property
     def names(self) -> list[str]:
@@ -268,7 +287,7 @@ class Recorder:
                 )
             if z.shape != shape or z.dtype != dtype or z.device != device or len(shape) > 2:
                 shape, dtype, device = z.shape, z.dtype, z.device
-                unit_dim = 1 if len(shape) == 2 else self._unit_dim(self.calls[position], z)
+                unit_dim = 1 if len(shape) == 2 else self._unit_dim(position, z)
                 positions, tensors = groups.setdefault((shape, dtype, device, unit_dim), ([], []))
             positions.append(position)
             tensors.append(z)

@@ -5,7 +5,7 @@ Symbols as in ``extrema.py``: L layer calls, N samples, C units, S positions, M 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -42,18 +42,26 @@ def pay(reaches: tuple[Tensor, Tensor], weights: kernel.Weights, margin: float) 
     return paid
 
 
-def reach_grad(
-    reach: Tensor, grad: Tensor | None, paid_grad: Tensor | None, weights: tuple[float, float], margin: float
+def with_pay(
+    short: Tensor, grad: Tensor | None, paid_grad: Tensor | None, weights: tuple[float, float]
 ) -> Tensor | None:
-    """The whole gradient of a reach: its own, and that of what its hinges pay."""
-    if paid_grad is None or weights == (0.0, 0.0):
-        return grad
-    slopes = torch.lt(reach, margin, out=torch.empty_like(reach))
+    """The whole gradient of a reach: its own, and that of what its hinges pay.
+
+    Args:
+        short: (2, L, K) one where the reach is short of the margin, else zero; is used up if it holds floats.
+        grad: (2, L, K), the reach's own.
+        paid_grad: That of the sum of the hinges, a scalar.
+        weights: Of the hinges.
+    """
     positive, negative = weights
-    slopes *= paid_grad * -positive
-    if negative != positive:
-        slopes[1] = torch.lt(reach[1], margin) * (paid_grad * -negative)
-    return slopes if grad is None else slopes.add_(grad)
+    if paid_grad is None or positive == negative == 0:
+        return grad
+    if positive == negative:
+        slope = paid_grad * -positive
+        slopes = short.mul_(slope) if short.is_floating_point() else short * slope
+    else:
+        slopes = short * torch.stack([paid_grad * -positive, paid_grad * -negative]).view(2, 1, 1)
+    return slopes if grad is None else slopes + grad
 
 
 def extreme_over(extreme: Extreme, z: Tensor, dim: int, out: Tensor | None = None) -> Tensor:
@@ -178,14 +186,28 @@ def scan(
     return unit, point, entries, None
 
 
-def entries_at(at: kernel.Places, shape: torch.Size, unit_dim: int) -> list[Entries]:
-    """The kernel's places, for a gradient that it can't write into."""
+def add_entries(grad: Tensor, entries: list[Entries], reach_grads: Sequence[Tensor | None], unit_dim: int) -> None:
+    """Add the gradients (2, K) of unit reach and point reach to the entries of ``grad`` that attain them."""
+    by_unit = grad.movedim(unit_dim, 1)
+    for found in entries:
+        reach_grad = reach_grads[found.kind]
+        if reach_grad is None:
+            continue
+        value = reach_grad[found.side][found.slice] * (1 - 2 * found.side)
+        value = value if found.share is None else value * found.share
+        sample, unit, position = found.at
+        space = torch.unravel_index(position, by_unit.shape[2:]) if by_unit.dim() > 2 else ()
+        by_unit.index_put_((sample, unit, *space), value.to(grad.dtype), accumulate=True)
+
+
+def entries_at(at: kernel.Places, call: int, shape: torch.Size, unit_dim: int) -> list[Entries]:
+    """The kernel's places in one call, for a gradient that it can't write into."""
     units, places = shape[unit_dim], shape.numel() // (shape[0] * shape[unit_dim])
     entries = []
     for kind in (0, 1):
         for side in (0, 1):
-            (index,) = (at[kind][side, 0] >= 0).nonzero(as_tuple=True)
-            where = at[kind][side, 0][index].long()
+            (index,) = (at[kind][side, call] >= 0).nonzero(as_tuple=True)
+            where = at[kind][side, call][index].long()
             entries.append(
                 Entries(kind, side, index, (where // (units * places), where // places % units, where % places))
             )

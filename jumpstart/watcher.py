@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
-
 from torch import Tensor, nn
 
 from jumpstart.capture import Capture, CaptureLike, find_targets
@@ -24,8 +21,7 @@ class Watcher(Recorder):
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units, None to find out.
 
-    Attributes:
-        users: Whoever reads it; the hooks are taken off when the last one leaves.
+    The hooks are taken off when the last of its users leaves.
 
     Raises:
         ValueError: On a wrong option, or if there is nothing to capture.
@@ -44,7 +40,6 @@ class Watcher(Recorder):
                 "and skip_last leaves the last one out. Use skip_last=False."
             )
         super().__init__(Rule(), unit_dim, drop_last=drop_last)
-        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         self.handles = self.attach(model, targets)
 
     def begin(self, module: nn.Module | None = None) -> None:

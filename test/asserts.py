@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -52,7 +52,6 @@ class Options:
     terms: Iterable[str] = ("unit_positive", "unit_negative", "point_positive", "point_negative")
     ties: str = "single"
     point: str = "sample"
-    unit_dims: dict[int, int] = field(default_factory=dict)
 
 
 def reference(tensors: list[Tensor], options: Options, unit_dim: int = 1) -> tuple[float, list[np.ndarray]]:

@@ -8,6 +8,7 @@ import architectures
 import pytest
 import torch
 from architectures import make
+from asserts import Options, preactivations, reference
 from torch import nn
 
 from jumpstart import JumpstartRegularization, register_activation
@@ -137,6 +138,100 @@ def test_units_are_where_the_feeder_puts_them() -> None:
     with JumpstartRegularization(model := nn.Sequential(nn.ReLU()), unit_dim=-1) as jumpstart:
         model(torch.randn(2, 3, 4))
         assert jumpstart.extrema[0].unit.shape == (2, 1, 4)
+
+
+class TwoLayouts(nn.Module):
+    """One activation module after a convolution, with units second, and after dense layers, with units last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.same, self.dense = nn.Conv1d(4, 6, 1), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 9)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.conv(x)).transpose(1, 2)
+        return self.act(self.dense(self.act(self.same(x))))
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_each_call_of_a_shared_module_has_the_layout_of_what_feeds_it(
+    small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jumpstart.recorder.SMALL", 10**9 if small else 0)
+    model, x = TwoLayouts(), torch.randn(5, 4, 7)
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(3):
+            model(x)
+            units = {name: record.unit.shape[2] for record in jumpstart.extrema for name in record.names}
+            assert units == {"act": 6, "act#2": 6, "act#3": 9}
+            first, *others = preactivations(model, x)[2]
+            loss, _ = reference([first, *(z.transpose(1, 2) for z in others)], Options())
+            assert jumpstart.loss.item() == pytest.approx(loss, rel=1e-6)
+
+
+class Between(nn.Module):
+    """A convolution, and an activation that does not see it: something else comes in between."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.between, self.act = nn.Conv1d(4, 6, 1), between, nn.Tanh()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.between(self.conv(x).transpose(1, 2))
+        return self.act(x[0] if isinstance(x, tuple) else x)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.LSTM(6, 6, batch_first=True), nn.GRU(6, 6, batch_first=True), nn.RMSNorm(6), nn.LayerNorm(6)],
+    ids=lambda module: type(module).__name__,
+)
+def test_layers_with_their_units_last_say_so(between: nn.Module) -> None:
+    model = Between(between)
+    with JumpstartRegularization(model) as jumpstart:
+        model(torch.randn(5, 4, 7))
+        assert jumpstart.extrema[0].unit.shape == (2, 1, 6)
+
+
+def test_a_module_of_which_nothing_is_known_hides_what_came_before() -> None:
+    class Turn(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.transpose(1, 2)
+
+    for between in (Turn(), nn.Unflatten(2, (7,))):
+        model = nn.Sequential(nn.Conv1d(4, 6, 1), between, nn.ReLU())
+        with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="nothing known feeds it"):
+            model(torch.randn(5, 4, 7))
+            _ = jumpstart.loss
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.Dropout(0.5), nn.Identity(), nn.MaxPool1d(2), nn.ConstantPad1d(1, 0.0), nn.Upsample(scale_factor=2), nn.ReLU()],
+    ids=lambda module: type(module).__name__,
+)
+def test_modules_that_leave_the_units_where_they_are_hide_nothing(between: nn.Module) -> None:
+    model = nn.Sequential(nn.Conv1d(4, 6, 1), between, nn.Tanh())
+    with JumpstartRegularization(model) as jumpstart:
+        model(torch.randn(5, 4, 7))
+        assert jumpstart.extrema[-1].unit.shape[2] == 6
+
+
+def test_activations_that_are_never_called_keep_nobody_waiting() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.used, self.unused = nn.Linear(3, 4), nn.ReLU(), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(self.layer(x))
+
+    model = Half()
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(3):
+            model(torch.randn(5, 2, 3))
+            assert jumpstart.extrema[0].unit.shape == (2, 1, 4)
+        (read,) = model.used._forward_pre_hooks.values()
+        assert getattr(read, "simple")  # noqa: B009
 
 
 def test_bad_input_is_refused_with_a_remedy() -> None:

@@ -366,3 +366,27 @@ def test_a_model_compiled_in_place_after_attaching() -> None:
         assert loss.item() == pytest.approx(expected)
         loss.backward()
         assert_same_grads(grads_of(model), grads[:-1])
+
+
+@pytest.mark.parametrize("name", ["tokens", "flattened", "slice"])
+def test_in_place_activations_write_into_views_too(name: str, path: str) -> None:
+    class Slice(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, :5]
+
+    before: dict[str, list[nn.Module]] = {
+        "tokens": [nn.Linear(3, 6)],
+        "flattened": [nn.Conv1d(4, 2, 1), nn.Flatten()],
+        "slice": [nn.Flatten(), nn.Linear(12, 6), Slice()],
+    }
+    model = nn.Sequential(*before[name], nn.ReLU(inplace=True))
+    x = torch.randn(7, 4, 3)
+    is_dense = name == "tokens"
+    expected, grads = reference_loss_and_grads(model, x, unit_dim=2 if is_dense else 1)
+    plain = copy.deepcopy(model)(x)
+    with JumpstartRegularization(model) as jumpstart:
+        output = model(x)
+        assert torch.equal(output, plain)
+        assert jumpstart.loss.item() == pytest.approx(expected, rel=1e-6)
+        jumpstart.loss.backward()
+    assert_same_grads(grads_of(model), grads[:-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,53 @@ def test_only_passes_that_count_are_counted() -> None:
         assert monitor.points == 10
 
 
-def test_a_recording_of_the_regulariser_is_counted_once_by_hand() -> None:
+def test_a_recording_of_the_regulariser_is_counted_once() -> None:
     model = dense()
     with JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:
         with jumpstart.recording():
             model(torch.randn(6, 3)), model(torch.randn(6, 3))
-        assert monitor.points == 0
+        assert monitor.points == 6
         monitor.update()
         monitor.update()
         assert (monitor.points, len(monitor.layers)) == (6, 10)
+
+
+@pytest.mark.parametrize("regularised", [False, True])
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("recorded", ["none", "monitor", "loss", "mixed"])
+def test_no_pass_is_lost_or_counted_twice(recorded: str, read: bool, regularised: bool) -> None:
+    if not regularised and (read or recorded != "monitor"):
+        pytest.skip("there is no loss to read")
+    model, x = dense(), torch.randn(101, 3)
+    with StatusMonitor(model) as alone:
+        model(x)
+        expected = alone.numbers()
+    jumpstart = JumpstartRegularization(model) if regularised else None
+    with StatusMonitor(model) as monitor:
+        for number, batch in enumerate(x.split(25)):
+            kind = ("none", "monitor", "loss")[number % 3] if recorded == "mixed" else recorded
+            scope = monitor.recording() if kind == "monitor" else nullcontext()
+            if kind == "loss":
+                assert jumpstart is not None
+                scope = jumpstart.recording()
+            with scope:
+                model(batch)
+            if read:
+                assert jumpstart is not None
+                jumpstart.loss.backward()
+        assert monitor.points == 101
+        assert monitor.numbers() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scoped", [False, True])
+def test_a_pass_that_fails_counts_nothing_and_costs_no_other(scoped: bool) -> None:
+    model = dense()
+    with JumpstartRegularization(model), StatusMonitor(model) as monitor:
+        model(torch.randn(30, 3))
+        with pytest.raises(RuntimeError), monitor.recording() if scoped else nullcontext():
+            model(torch.randn(7, 4))
+        model(torch.randn(70, 3))
+        assert monitor.points == 100
 
 
 def test_it_finds_the_regulariser_wherever_it_is() -> None:

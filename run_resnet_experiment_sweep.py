@@ -35,7 +35,9 @@ def start(parsed: Parsed[ResnetConfig]) -> None:
     data = make_data(parsed.config)
     directory, summary = run(parsed.config, data, build, resume=parsed.resume, on_directory=remember)
     if leads():
-        sys.stdout.write(f"{summary_table(headline(summary))}\n\nrun directory: {directory.path}\n")
+        sys.stdout.write(
+            f"{summary_table(headline(summary))}\n\nrun directory: {directory.path}\nreport: {directory.report}\n"
+        )
 
 
 def make_data(config: ResnetConfig) -> TabularDataModule | ImageModule:

@@ -197,7 +197,9 @@ class ExperimentConfig(Config):
     dataset: str = _data(dataclasses.MISSING, "Name of the data set.")
     val_size: float | None = _data(None, "Share of the rows for validation; None: that of the set.", above=0, below=1)
     test_size: float = _data(0.15, "Share of the rows for the test.", above=0, below=1)
-    data_dir: str | None = _data(None, "Folder of the data files; None: JUMPSTART_DATA_DIR or the user's cache.")
+    data_dir: str | None = _data(
+        None, "Folder of the data files; None: JUMPSTART_DATA_DIR or the user's cache.", resumable=True
+    )
 
     seed: int = _run(42, "Seed of the split, the weights and the order of batches.", minimum=0, maximum=2**32 - 1)
     gpus: int | str = _run(

@@ -283,7 +283,7 @@ class Experiment(pl.LightningModule):
         """The figures of every part that was evaluated, in ``evaluation``."""
         seen = [stage for stage in STAGES if self.meters(stage).figures.update_count]
         self.evaluation = {name: value for stage in seen for name, value in self._read(stage).items()}
-        self.log_dict({name: self.evaluation[name] for name in ("test/loss", "test/acc")})
+        self.log_dict({name: self.evaluation[name] for name in ("test/loss", "test/acc")}, rank_zero_only=True)
 
     # A deep network has hundreds of modules, and walking through them takes as long as a validation of a small table:
     # the list is made once, and what Lightning would do by four walks an epoch is done along it.

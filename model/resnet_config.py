@@ -75,7 +75,7 @@ class ResnetConfig(ExperimentConfig):
     image_size: int | None = _data(None, "Height and width of the images; None: those of the set.", minimum=4)
     augment: bool = _data(True, "Whether training images are changed at random, as is usual for the set.")
     num_workers: int | None = _data(
-        None, "Processes that decode images from folders; None: chosen from the cores.", minimum=0
+        None, "Processes that decode images from folders; None: chosen from the cores.", minimum=0, resumable=True
     )
     corrupt: str = _data("skip", "What becomes of images in folders that can't be decoded.", choices=("skip", "refuse"))
     num_points: int = _data(1000, "Rows of a generated data set.", minimum=10)

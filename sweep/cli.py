@@ -108,7 +108,8 @@ def main(
             run directories. Anything else is a defect and keeps its traceback.
 
     Returns:
-        Exit code: 0, 1 if training diverged, 2 after an error of the user's, 130 after an interruption.
+        Exit code: 0, 1 if training diverged, 2 after an error of the user's, 130 after an interruption from the
+        keyboard, 143 after a signal to terminate.
     """
     parsed: Parsed[C] | None = None
     mendable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, *user_errors)
@@ -128,18 +129,29 @@ def main(
         # Lightning answers Ctrl-C with sys.exit(1) from within its handler.
         if isinstance(error.__context__, KeyboardInterrupt):
             return _interrupted(parsed)
+        if _is_termination(error):
+            return _interrupted(parsed, 143)
         raise
     return 0
 
 
-def _interrupted(parsed: Parsed[Any] | None) -> int:
+def _is_termination(error: SystemExit) -> bool:
+    """Whether Lightning ends a run with this at a signal to terminate: it would exit with 0."""
+    if "pytorch_lightning" not in sys.modules:
+        return False
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    return isinstance(error, SIGTERMException)
+
+
+def _interrupted(parsed: Parsed[Any] | None, code: int = 130) -> int:
     where = parsed.run_directory if parsed else None
     if where is None:
         _complain("interrupted before the run began.")
     else:
         script = shlex.quote(sys.argv[0])
         _complain(f"interrupted; continue with: python {script} --resume={shlex.quote(str(where))}")
-    return 130
+    return code
 
 
 def _complain(message: str) -> None:

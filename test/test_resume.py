@@ -150,13 +150,16 @@ def test_a_run_that_is_killed_between_its_last_checkpoint_and_its_end_is_whole(
     assert_same(tmp_path / "killed", undisturbed[case] / "run")
 
 
-def test_a_run_that_is_interrupted_says_how_to_go_on_and_does(undisturbed: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "term"])
+def test_a_run_that_is_interrupted_says_how_to_go_on_and_does(
+    number: int, code: int, undisturbed: dict[str, Path], tmp_path: Path
+) -> None:
     process = begin(tmp_path, *command_of(tmp_path, "plateau"))
     while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and process.is_alive():
         time.sleep(0.001)
     assert process.pid is not None
-    os.kill(process.pid, signal.SIGINT)
-    assert finish(process) == 130
+    os.kill(process.pid, number)
+    assert finish(process) == code
     last = (tmp_path / "output.txt").read_text().splitlines()[-1]
     assert re.fullmatch(rf"interrupted; continue with: python \S*sweep\.py --resume={tmp_path}/run", last)
     assert finish(begin(tmp_path, *command_of(tmp_path, "plateau"))) == 0

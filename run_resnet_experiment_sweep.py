@@ -25,6 +25,11 @@ EXAMPLES = (
 
 def start(parsed: Parsed[ResnetConfig]) -> None:
     """Run what the command line asks for, and show the result."""
+    if parsed.config.dataset == "imagenet":
+        # Nobody can fetch it: that its folder is missing is told before what takes seconds to import.
+        from data.image_folders import find_folders
+
+        find_folders("imagenet", parsed.config.data_dir)
     # Imported here so that a mistake on the command line is told at once.
     from jumpstart.table import summary_table
     from sweep.run import headline, leads, run

@@ -348,6 +348,11 @@ def test_vectors_of_another_length_are_refused(shape: tuple[int, ...]) -> None:
         network(torch.zeros(shape))
 
 
+def test_a_vector_without_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must have shape \(N, 1\), .* got \(5,\)"):
+        resnet_dense(18, 10, 1, width_multiplier=0.25)(torch.zeros(5))
+
+
 @pytest.mark.parametrize("shape", [(2, 64), (0, 64), (3, 1, 8, 8), (2, 4, 16)])
 def test_samples_of_as_many_values_are_taken(shape: tuple[int, ...]) -> None:
     network = resnet_dense(18, 10, 64, use_batchnorm=False, width_multiplier=0.25)

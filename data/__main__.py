@@ -13,6 +13,7 @@ from data.catalogue import UCI
 from data.datasets import DATASETS, availability, get_info, places
 from data.download import archive_url, cache_folder
 from data.image_catalogue import IMAGE_SOURCES
+from data.image_folders import describe_folders
 from data.info import DatasetInfo
 from data.published import addresses
 
@@ -70,7 +71,9 @@ def _details(info: DatasetInfo, data_dir: str | None) -> dict[str, Any]:
             {"name": file.name, "bytes": file.size, "sha256": list(file.sha256), "path": path}
             for file, path in zip(info.files, places(info.name, data_dir), strict=True)
         ]
-    elif info.name in IMAGE_SOURCES and IMAGE_SOURCES[info.name].files:
+    if info.name in IMAGE_SOURCES and IMAGE_SOURCES[info.name].folders:
+        details |= describe_folders(info.name, data_dir)
+    if info.name in IMAGE_SOURCES and IMAGE_SOURCES[info.name].files:
         files = IMAGE_SOURCES[info.name].files
         details["download"] = " ".join(url for file in files for url in addresses(file))
         details["files"] = [

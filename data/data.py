@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data.datasets import (
     DATASETS,
     check_available,
+    check_flag,
     check_options,
     get_info,
     load_table,
@@ -66,9 +67,10 @@ def make_datamodule(
         noise: Standard deviation of a generated set's noise; others take no notice of it.
         as_images: Serve ``digits`` as ``(1, 8, 8)`` images; the other sets of images are always served so.
         data_dir: Cache folder; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
-        image_size: Height and width of images; ``None`` for the set's own. Tables take no notice of this and of what
-            follows.
-        augment: Whether training images are changed at random, as is usual for the set.
+        image_size: Height and width of images; ``None`` for the set's own. ``digits`` are resized with and without
+            ``as_images``.
+        augment: Whether training images are changed at random, as is usual for the set: ``digits``, of 8 pixels, never
+            are. Tables take no notice of this and of what follows.
         num_classes: Classes of ``fake``.
         channels: Channels of ``fake``.
         num_workers: Processes that decode images from folders; ``None`` for one less than there are cores for this
@@ -78,6 +80,7 @@ def make_datamodule(
 
     Raises:
         ValueError: If there is no data set of that name, or an argument is out of range.
+        TypeError: If ``as_images`` or ``augment`` is neither True nor False.
 
     Example:
         >>> module = make_datamodule("moons", num_points=100)
@@ -88,7 +91,8 @@ def make_datamodule(
         'fake'
     """
     info = get_info(name)
-    check_options(name, num_points=num_points, noise=noise, as_images=as_images)
+    check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
+    check_flag("augment", augment)
     source = IMAGE_SOURCES.get(name)
     val_size = (SHARE if source is None else source.val_size) if val_size is None else val_size
     test_size = SHARE if test_size is None else test_size
@@ -102,7 +106,7 @@ def make_datamodule(
         "test_size": test_size,
     }
     if source is not None:
-        _check_images(image_size, num_classes, channels, num_workers)
+        _check_images(num_classes, channels, num_workers)
         how = chosen_corrupt(corrupt)
         if source.folders:
             return _folder_images(name, image_size, augment, num_workers, how, data_dir, shared)
@@ -125,6 +129,7 @@ def make_datamodule(
         noise=noise,
         seed=seed,
         as_images=as_images,
+        image_size=image_size,
         data_dir=data_dir,
     )
     return TabularDataModule(load, **shared)
@@ -183,9 +188,8 @@ def _fake(*args: Any, **options: Any) -> tuple[Any, None]:
     return make_fake(*args, **options), None
 
 
-def _check_images(image_size: int | None, num_classes: int, channels: int, num_workers: int | None) -> None:
+def _check_images(num_classes: int, channels: int, num_workers: int | None) -> None:
     for name, value, least in (
-        ("image_size", 4 if image_size is None else image_size, 4),
         ("num_classes", num_classes, 2),
         ("channels", channels, 1),
         ("num_workers", 0 if num_workers is None else num_workers, 0),

@@ -16,7 +16,7 @@ from data.image_catalogue import IMAGE_INFOS, IMAGE_SOURCES
 from data.image_files import images_available, images_state
 from data.info import DatasetInfo
 from data.published import place
-from data.tables import Floats, Integers, Table, no_categories
+from data.tables import Floats, Integers, Table, no_categories, resized
 
 UCI_LICENCE = "CC BY 4.0, as stated by UCI"
 
@@ -114,7 +114,8 @@ DATASETS: dict[str, DatasetInfo] = {
             10,
             "E. Alpaydin, C. Kaynak",
             "80/optical+recognition+of+handwritten+digits",
-            "UCI's test part, as in scikit-learn. All pixels are scaled together. as_images gives (1, 8, 8).",
+            "UCI's test part, as in scikit-learn. All pixels are scaled together. as_images gives (1, 8, 8). "
+            "image_size resizes; augment changes nothing.",
             image_shape=(1, 8, 8),
         ),
         _uci(
@@ -217,6 +218,7 @@ def load_table(
     noise: float = 0.1,
     seed: int = 42,
     as_images: bool = False,
+    image_size: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Table:
     """A data set as a table: nothing imputed, scaled or encoded yet.
@@ -227,10 +229,12 @@ def load_table(
         noise: Standard deviation of a generated set's noise; others take no notice of it.
         seed: Seed of a generated set.
         as_images: Give ``digits`` the shape ``(1, 8, 8)``.
+        image_size: Height and width to which ``digits`` are resized; ``None`` leaves them.
         data_dir: Cache folder; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
 
     Raises:
         ValueError: If an argument is out of range.
+        TypeError: If ``as_images`` is neither True nor False.
         DataError: If a UCI set is damaged, or neither cached nor reachable.
 
     Example:
@@ -239,13 +243,14 @@ def load_table(
         ((10, 2), ('0', '1'))
     """
     info = get_info(name)
-    check_options(name, num_points=num_points, noise=noise, as_images=as_images)
+    check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     if not info.tabular:
         raise ValueError(f"dataset must be one of {', '.join(TABLES)} to be had as a table, got {name!r}.")
     if info.source == "generated":
         return _generate(name, num_points, float(noise), seed)
     if info.source == "scikit-learn":
-        return _load_bundled(name, as_images)
+        table = _load_bundled(name, as_images)
+        return resized(table, info.image_shape, image_size) if info.image_shape and image_size else table
     source = UCI[name]
     try:
         return source.table(obtain(source.remote(name), data_dir))
@@ -253,12 +258,14 @@ def load_table(
         raise DataError(f"{name} cannot be read: {error}.") from None
 
 
-def check_options(name: str, *, num_points: int, noise: float, as_images: bool) -> None:
+def check_options(name: str, *, num_points: int, noise: float, as_images: bool, image_size: int | None = None) -> None:
     """Refuse what :func:`load_table` cannot do.
 
     Raises:
         ValueError: With the parameter, what was found and what would do.
+        TypeError: If ``as_images`` is neither True nor False.
     """
+    check_flag("as_images", as_images)
     if isinstance(num_points, bool) or not isinstance(num_points, (int, np.integer)) or num_points < 1:
         raise ValueError(f"num_points must be an integer >= 1, got {num_points!r}.")
     if isinstance(noise, bool) or not isinstance(noise, (int, float, np.floating)) or not 0 <= noise < math.inf:
@@ -269,6 +276,22 @@ def check_options(name: str, *, num_points: int, noise: float, as_images: bool) 
         raise ValueError(
             f"as_images needs a data set of images ({', '.join(IMAGES)}), got {name!r}: choose one, or as_images=False."
         )
+    if image_size is None:
+        return
+    if name not in IMAGES:
+        raise ValueError(f"image_size needs a data set of images ({', '.join(IMAGES)}), got {name!r}: leave it out.")
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 4:
+        raise ValueError(f"image_size must be an integer >= 4, got {image_size!r}.")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse anything but True and False: the text "False" would count as true.
+
+    Raises:
+        TypeError: With the parameter and what was found.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_available(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:

@@ -114,8 +114,36 @@ def find_folders(name: str, data_dir: str | os.PathLike[str] | None = None, *, d
 
 
 def folder_state(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """``"cached"`` or ``"not cached"``."""
-    return "not cached" if _look(name, data_dir) is None else "cached"
+    """``"cached"``, ``"not cached"`` or ``"damaged"``."""
+    try:
+        return "not cached" if _look(name, data_dir) is None else "cached"
+    except DataError:
+        return "damaged"
+
+
+def describe_folders(name: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """Where a set of images is or must be, and what is there, in words: every name is read, no image.
+
+    Returns:
+        ``folder``; ``layout`` and ``found`` if it is there; ``problem`` if it can't be used as it is.
+    """
+    described = {"folder": str(cache_folder(data_dir) / name)}
+    try:
+        folders = _look(name, data_dir)
+        if folders is None:
+            return described
+        base = folders.train.parent
+        kaggle = base.parts[-len(KAGGLE.parts) :] == KAGGLE.parts
+        described["folder"] = str(base.parents[len(KAGGLE.parts) - 1] if kaggle else base)
+        described["layout"] = (
+            f"{'Kaggle' if kaggle else 'torchvision'}'s, training images in {folders.train}, test images in "
+            f"{folders.test}" + (f", their classes in {folders.answers}" if folders.answers else "")
+        )
+        train, test, classes = list_images(folders)
+        described["found"] = f"{len(train)} training and {len(test)} test images of {len(classes)} classes"
+    except DataError as error:
+        described["problem"] = str(error)
+    return described
 
 
 def list_images(folders: Folders) -> tuple[Listing, Listing, tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Table:
         category_names: One name for each nominal column.
         image_shape: Shape of one row if the numbers are an image, e.g. ``(1, 8, 8)``.
         common_scale: Scale all numbers together, not each column alone: they share one unit.
+        compared: Numbers by which rows are found equal; ``None`` for ``numbers``.
 
     Shape:
         - numbers: ``(rows, numeric columns)``, float64.
@@ -50,6 +52,7 @@ class Table:
     category_names: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
     common_scale: bool = False
+    compared: Floats | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
@@ -91,7 +94,8 @@ class Table:
 
         Labels are not looked at: two rows that differ in the label alone are the same input.
         """
-        columns = [np.where(np.isnan(self.numbers), np.inf, self.numbers)]
+        compared = self.numbers if self.compared is None else self.compared
+        columns = [np.where(np.isnan(compared), np.inf, compared)]
         for column in self.categories.T:
             known = np.array(["" if gap else f"={value}" for value, gap in zip(column, _missing(column), strict=True)])
             columns.append(np.unique(known, return_inverse=True)[1].reshape(-1, 1).astype(np.float64))
@@ -102,6 +106,37 @@ class Table:
 def no_categories(rows: int) -> Objects:
     """The nominal part of a table that has none."""
     return np.empty((rows, 0), dtype=object)
+
+
+def resized(table: Table, shape: tuple[int, int, int], side: int) -> Table:
+    """A table of images whose images have another height and width; rows are equal if they were.
+
+    Args:
+        table: Of numbers alone.
+        shape: Channels, height and width of a row.
+        side: The new height and width.
+
+    Example:
+        >>> table = Table(np.ones((1, 4)), no_categories(1), np.array([0]), ("a",), ("p", "q", "r", "s"))
+        >>> resized(table, (1, 2, 2), 3).numbers.shape
+        (1, 9)
+    """
+    if shape[1:] == (side, side):
+        return table
+    import torch
+    from torch.nn import functional
+
+    images = torch.from_numpy(table.numbers).view(-1, *shape)
+    numbers = functional.interpolate(images, (side, side), mode="bilinear", antialias=True).flatten(1).numpy()
+    rest = itertools.product(range(shape[0]), range(side), range(side))
+    names = tuple(f"pixel_{row}_{column}" + f"_{channel}" * (shape[0] > 1) for channel, row, column in rest)
+    return replace(
+        table,
+        numbers=numbers,
+        number_names=names,
+        image_shape=None if table.image_shape is None else (shape[0], side, side),
+        compared=table.numbers,
+    )
 
 
 def _missing(values: Objects) -> npt.NDArray[np.bool_]:

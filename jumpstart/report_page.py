@@ -96,8 +96,7 @@ def _section(title: str, content: str, kind: str = "") -> str:
 def _subtitle(run: RunRecord) -> str:
     config = run.config
     parts = [str(config[name]) for name in ("dataset",) if name in config]
-    if "depth" in config and "width" in config:
-        parts.append(f"{config['depth']} layers of {config['width']} units")
+    parts += [run.network] if run.network else []
     parts += [
         f"{name.rstrip('_')} {config[name]}" for name in ("activation", "lambda_", "lr", "seed") if name in config
     ]
@@ -162,8 +161,11 @@ def _charts(run: RunRecord) -> Iterable[str]:
             table = np.array([run.metrics["epoch"], *(run.metrics[name] for name in full)])
             epochs, *shares = table[:, np.isfinite(table).all(axis=0)]
             yield shares_svg(f"{title} ({full[0].partition('/')[0]})", epochs, dict(zip(Status, shares, strict=True)))
+    beside = ", what skip connections carry left out" if run.has_skips else ""
     yield curves_svg(
-        "Point efficiency: pairs of point and layer that a gradient reaches", pair("point_efficiency"), shares=True
+        f"Point efficiency: pairs of point and layer that a gradient reaches{beside}",
+        pair("point_efficiency"),
+        shares=True,
     )
 
 
@@ -275,9 +277,12 @@ def _left_out(runs: Sequence[RunRecord]) -> str:
 
 def _comparison_table(names: Sequence[str], runs: Sequence[RunRecord]) -> str:
     rows: list[tuple[str, list[str]]] = []
-    for part, extreme in (("acc", np.argmax), ("loss", np.argmin)):
+    for part in ("acc", "loss"):
         found = [run.series(f"val/{part}") for run in runs]
-        at = [int(extreme(y)) if len(y) else None for _, y in found]
+        if part == "acc":
+            at = [run.best("val/acc") for run in runs]
+        else:
+            at = [int(y.argmin()) if len(y) else None for _, y in found]
         best = [_text(part, float(y[i])) if i is not None else "" for (_, y), i in zip(found, at, strict=True)]
         rows.append((f"best validation {_WORDS[part]}", best))
         when = [f"{int(x[i]):,}" if i is not None else "" for (x, _), i in zip(found, at, strict=True)]

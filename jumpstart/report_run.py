@@ -78,6 +78,51 @@ class RunRecord:
         """The metric over the validation part, or over the training part where there is no other."""
         return next((full for part in ("val", "train") if len(self.series(full := f"{part}/{name}")[1])), f"val/{name}")
 
+    def best(self, name: str) -> int | None:
+        """Where in its series an accuracy is highest; None where there is none.
+
+        Of equal ones it is that of the summary, else that with the lowest loss of the same part.
+
+        Args:
+            name: Such as ``val/acc``.
+        """
+        epochs, values = self.series(name)
+        if not len(values):
+            return None
+        equal = np.flatnonzero(values == values.max())
+        named = equal[epochs[equal] == self._number("best_epoch")]
+        if len(named):
+            return int(named[0])
+        losses = dict(zip(*self.series(f"{name.partition('/')[0]}/loss"), strict=True))
+        return int(min(equal, key=lambda at: losses.get(epochs[at], math.inf)))
+
+    def _number(self, name: str) -> float:
+        """A number of the summary; NaN where there is none."""
+        value = self.summary.get(name)
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether skip connections carry gradient past layers, by whichever option the network has for them."""
+        return any(bool(self.config.get(name)) for name in ("skip_connections", "use_skip_connections"))
+
+    @property
+    def network(self) -> str:
+        """The network in words, such as ``50 layers of 4 units``, or nothing."""
+        config = self.config
+        if "depth" not in config:
+            return ""
+        if "width" in config:
+            return f"{config['depth']} layers of {config['width']} units"
+        if "width_multiplier" not in config:
+            return ""
+        kind = "dense ResNet" if config.get("layer") == "dense" else "ResNet"
+        words = [f"{kind}-{config['depth']}", f"width x{config['width_multiplier']}"]
+        for name, crutch in (("use_skip_connections", "skip connections"), ("use_batchnorm", "batch normalisation")):
+            if name in config:
+                words.append(f"{'with' if config[name] else 'without'} {crutch}")
+        return ", ".join(words)
+
     @property
     def epochs(self) -> int:
         """How many epochs are on record."""

@@ -23,6 +23,8 @@ Bools = npt.NDArray[np.bool_]
 SICK = 0.2
 """The share of dead units above which the paper's own tables count a network as dead."""
 
+_BY_SKIPS = " The skip connections may carry some of it past these layers."
+
 
 class Tone(StrEnum):
     """How good or bad a finding is."""
@@ -87,7 +89,7 @@ def judge(run: RunRecord) -> Verdict:
     history = run.history
     if history is not None:
         findings += [_units(history, Status.DEAD), _units(history, Status.LINEAR)]
-        findings += [_points(history, bool(run.config.get("skip_connections")))]
+        findings += [_points(history, run.has_skips)]
         findings += _drawn(history)
     else:
         findings += _from_metrics(run)
@@ -170,9 +172,9 @@ def _training(run: RunRecord) -> tuple[bool | None, Finding]:
     name = run.stage("acc")
     epochs, values = run.series(name)
     part = "validation" if name.startswith("val") else "training"
-    if not len(values):
+    at = run.best(name)
+    if at is None:
         return None, Finding(Tone.INFO, "No accuracy is on record, so whether training works can't be told.")
-    at = int(values.argmax())
     best = f"The best {part} accuracy is {percent(values[at])} (epoch {int(epochs[at]):,})"
     guess = chance(run)
     if guess is None:
@@ -245,8 +247,7 @@ def _points(history: StatusHistory, skips: bool) -> Finding:
     else:
         reached = f"layer 1 from {blocked:,} of {drawn}"
     text = f"No gradient reaches {reached} since epoch {began:,}: {_are(blocked, 'it dies', 'they die')} in {where}."
-    if skips:
-        text += " The skip connections may carry some of it past these layers."
+    text += _BY_SKIPS if skips else ""
     return Finding(Tone.BAD if blocked > SICK * points else Tone.WARN, text)
 
 
@@ -277,6 +278,7 @@ def _from_metrics(run: RunRecord) -> list[Finding]:
     blocked = run.last(run.stage("point_dead_ratio"))
     if blocked is not None:
         text = f"{percent(blocked)} of the points are dead in some layer: from them no gradient reaches the input."
+        text += _BY_SKIPS if run.has_skips else ""
         tone = Tone.GOOD if not blocked else Tone.BAD if blocked > SICK else Tone.WARN
         found.append(Finding(tone, text if blocked else "No point is dead in any layer."))
     return found
@@ -339,8 +341,8 @@ def _advice(run: RunRecord, health: Health) -> list[str]:
         advice.append("Units and points are alive, so the reason is elsewhere: try another lr, and look at the data.")
     elif health.works and max(health.dead or 0.0, health.linear or 0.0) <= SICK < (health.blocked or 0.0):
         advice.append(
-            "Earlier layers have nothing more to learn from the points that die. If the accuracy is good enough, leave "
-            f"it so. {_more_jumpstart(run)}"
+            f"Earlier layers learn no more from the points that die{', but by the skip connections' * run.has_skips}."
+            f" If the accuracy is good enough, leave it so. {_more_jumpstart(run)}"
         )
     elif _sick(health):
         advice.append(_more_jumpstart(run))

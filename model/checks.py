@@ -8,11 +8,16 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
 
-def check_count(name: str, value: object) -> None:
-    """Refuse anything but a whole number of at least 1."""
+def check_whole(name: str, value: object) -> None:
+    """Refuse anything but a whole number."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < 1:
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse anything but a whole number of at least 1."""
+    check_whole(name, value)
+    if value < 1:  # type: ignore[operator]
         raise ValueError(f"{name} must be >= 1, got {value}.")
 
 
@@ -22,6 +27,18 @@ def check_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}.")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse anything but True and False: the text "False" would count as true.
+
+    Example:
+        >>> check_flag("use_batchnorm", "False")
+        Traceback (most recent call last):
+        TypeError: use_batchnorm must be True or False, got 'False'.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_dropout(value: object) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from model.checks import check_choice, check_count, check_dropout, check_number, unknown
+from model.checks import check_choice, check_count, check_dropout, check_flag, check_number, unknown
 
 Init = Literal["torch", "kaiming", "glorot", "zero", "constant"]
 Layer = Literal["dense", "conv"]
@@ -187,6 +187,7 @@ class RectangularNetwork(nn.Module):
         check_choice("init", init, get_args(Init))
         check_choice("head", head, get_args(Head))
         check_dropout(dropout)
+        check_flag("use_batchnorm", use_batchnorm)
         check_number("init_value", init_value)
         if skip_connections is not None:
             check_count("skip_connections", skip_connections)

@@ -13,7 +13,7 @@ from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
-from model.checks import check_choice, check_count, check_dropout, check_number
+from model.checks import check_choice, check_count, check_dropout, check_flag, check_number, check_whole
 from model.rectangular import resolve_activation
 from model.resnet_init import Init, initialise
 
@@ -42,7 +42,7 @@ class Layers:
             the size of an image.
         norm: ``(units)`` -> batch normalisation.
         strides: Stride of the first block of each stage.
-        entry: What comes before the first layer.
+        entry: ``(inputs)`` -> what comes before the first layer.
         stems: Name of the stem -> kernel and stride of the first layer, and the pooling after it.
         exit: What makes one vector of the last activations.
     """
@@ -50,7 +50,7 @@ class Layers:
     weighted: Callable[[int, int, int, int, bool], nn.Module]
     norm: Callable[[int], nn.Module]
     strides: tuple[int, int, int, int]
-    entry: Callable[[], nn.Module]
+    entry: Callable[[int], nn.Module]
     stems: Mapping[str, tuple[int, int, Callable[[], nn.Module]]]
     exit: Callable[[], nn.Module]
 
@@ -183,9 +183,11 @@ class ResNet(nn.Module):
         init: Init = "he",
     ) -> None:
         super().__init__()
-        check_choice("depth", depth, DEPTHS)
+        check_depth(depth)
         check_count("inputs", inputs)
         check_count("num_classes", num_classes)
+        check_flag("use_batchnorm", use_batchnorm)
+        check_flag("use_skip_connections", use_skip_connections)
         check_number("width_multiplier", width_multiplier)
         if width_multiplier <= 0:
             raise ValueError(f"width_multiplier must be > 0, got {width_multiplier}.")
@@ -197,7 +199,7 @@ class ResNet(nn.Module):
 
         self.depth, self.widths = depth, stage_widths(width_multiplier)
         kernel_size, stride, pool = layers.stems[stem]
-        self.entry = layers.entry()
+        self.entry = layers.entry(inputs)
         self.conv1 = design.weighted(inputs, self.widths[0], kernel_size, stride)
         self.bn1 = design.norm(self.widths[0])
         self.activation = build()
@@ -224,6 +226,20 @@ class ResNet(nn.Module):
         for number in range(1, 5):
             x = self._modules[f"layer{number}"](x)  # type: ignore[misc]
         return cast("Tensor", self.fc(self.dropout(self.avgpool(x))))
+
+
+def check_depth(depth: object) -> None:
+    """Refuse anything but one of :data:`DEPTHS`; the error names the nearest.
+
+    Example:
+        >>> check_depth(20)
+        Traceback (most recent call last):
+        ValueError: depth must be one of 18, 34, 50, 101, 152, got 20. Nearest: 18.
+    """
+    check_whole("depth", depth)
+    if depth not in DEPTHS:
+        near = min(DEPTHS, key=lambda known: abs(known - cast("int", depth)))
+        raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}. Nearest: {near}.")
 
 
 def stage_widths(width_multiplier: float) -> tuple[int, int, int, int]:

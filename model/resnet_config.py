@@ -73,7 +73,9 @@ class ResnetConfig(ExperimentConfig):
     dataset: str = redefine(ExperimentConfig, "dataset", "imagenet")
     val_size: float | None = redefine(ExperimentConfig, "val_size", None)
     image_size: int | None = _data(None, "Height and width of the images; None: those of the set.", minimum=4)
-    augment: bool = _data(True, "Whether training images are changed at random, as is usual for the set.")
+    augment: bool = _data(
+        True, "Whether training images are changed at random, as is usual for the set; digits never are."
+    )
     num_workers: int | None = _data(
         None, "Processes that decode images from folders; None: chosen from the cores.", minimum=0, resumable=True
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import pickle
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, hub, nn
 
-from model.resnet import Layers, ResNet
+from model.checks import check_count
+from model.resnet import Layers, ResNet, check_depth
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["CONVOLUTIONS", "pretrained_state", "resnet_conv"]
 
@@ -58,6 +66,7 @@ def resnet_conv(depth: int, num_classes: int = 1000, in_channels: int = 3, **opt
         >>> plain(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
+    check_count("in_channels", in_channels)
     return ResNet(CONVOLUTIONS, depth, in_channels, num_classes, **options)
 
 
@@ -66,10 +75,28 @@ def pretrained_state(depth: int) -> dict[str, Tensor]:
 
     Args:
         depth: 18, 34, 50, 101 or 152.
+
+    Raises:
+        ValueError: If there is no such network.
+        TypeError: If ``depth`` is no whole number.
+        OSError: If the file is neither there nor can be had, or is damaged. The message says where to put it.
     """
     from torchvision.models import get_model_weights
 
-    state: dict[str, Tensor] = get_model_weights(f"resnet{depth}").DEFAULT.get_state_dict(progress=False)
+    check_depth(depth)
+    weights = get_model_weights(f"resnet{depth}").DEFAULT
+    place = Path(hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if not place.exists():
+        logger.info("Downloading %s to %s.", weights.url, place)
+    try:
+        # torch writes its own line to the standard output, whatever progress is.
+        with contextlib.redirect_stdout(io.StringIO()):
+            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise OSError(
+            f"the weights of resnet{depth} must be at {place} or be downloaded, got: {' '.join(str(error).split())}. "
+            f"Download {weights.url} elsewhere and put it there ($TORCH_HOME/hub/checkpoints/)."
+        ) from None
     return state
 
 

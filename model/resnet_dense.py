@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from model.checks import check_count
 from model.resnet import Layers, ResNet
 
 __all__ = ["DENSE", "resnet_dense"]
@@ -17,12 +19,44 @@ def _dense(inputs: int, outputs: int, kernel_size: int, stride: int, bias: bool)
     return nn.Linear(inputs, outputs, bias=bias)
 
 
+class Vectors(nn.Module):
+    """Makes one vector of whatever a sample is, and refuses those that are not as long as the network expects.
+
+    Args:
+        features: Values of a sample.
+
+    Shape:
+        - Input: (N, ...), ``features`` values each.
+        - Output: (N, ``features``).
+
+    Raises:
+        ValueError: On a call, if a sample has another number of values.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The vectors."""
+        if x.dim() < 2 or math.prod(x.shape[1:]) != self.features:
+            raise ValueError(
+                f"the input must have shape (N, {self.features}), or (N, ...) with as many values a sample, got "
+                f"{tuple(x.shape)}. Set in_channels to the number of values, or give the network such samples."
+            )
+        return x.flatten(1)
+
+    def extra_repr(self) -> str:
+        """Shown by ``print``."""
+        return f"features={self.features}"
+
+
 DENSE = Layers(
     weighted=_dense,
     norm=nn.BatchNorm1d,
     # A vector has no pixels to lose, so only a change of width needs weights in a skip connection.
     strides=(1, 1, 1, 1),
-    entry=nn.Flatten,
+    entry=Vectors,
     stems={"standard": (1, 1, nn.Identity)},
     exit=nn.Identity,
 )
@@ -50,6 +84,7 @@ def resnet_dense(depth: int, num_classes: int = 10, in_channels: int = 64, **opt
         >>> resnet_dense(18, 3, 5, width_multiplier=0.5)(torch.zeros(2, 5)).shape
         torch.Size([2, 3])
     """
+    check_count("in_channels", in_channels)
     return ResNet(DENSE, depth, in_channels, num_classes, **options)
 
 

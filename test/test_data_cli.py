@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_image_loader import kaggle_layout, torchvision_layout
 
 from data.__main__ import main
 from data.datasets import DATASETS
@@ -61,6 +63,45 @@ def test_a_damaged_file_shows(
     states = {row["name"]: row["available"] for row in json.loads(capsys.readouterr().out)}
     assert states.pop("haberman") == "damaged"
     assert set(states.values()) == {"built in", "not cached"}
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenette"])
+def test_where_a_folder_must_be_is_said(name: str, capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
+    assert main([name]) == 0
+    text = capsys.readouterr().out
+    assert f"folder:    {empty_cache / name}\n" in text
+    assert "layout:" not in text
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        (torchvision_layout, "torchvision's, training images in {root}/train, test images in {root}/val"),
+        (kaggle_layout, "Kaggle's, training images in {root}/ILSVRC/Data/CLS-LOC/train, test images in "),
+        (kaggle_layout, "their classes in {root}/LOC_val_solution.csv"),
+    ],
+)
+def test_what_is_in_a_folder_is_said(
+    layout: Callable[..., Path], words: str, capsys: pytest.CaptureFixture[str], empty_cache: Path
+) -> None:
+    root = layout(empty_cache, classes=3, per_class=4, held=2)
+    assert main(["imagenet", "--json"]) == 0
+    details = json.loads(capsys.readouterr().out)
+    assert (details["available"], details["folder"]) == ("cached", str(root))
+    assert words.format(root=root) in details["layout"]
+    assert details["found"] == "12 training and 6 test images of 3 classes"
+    # The folder itself may be given, too.
+    assert main(["imagenet", "--data_dir", str(root)]) == 0
+    assert f"folder:    {root}\n" in capsys.readouterr().out
+
+
+def test_a_folder_that_can_not_be_used_says_why(capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
+    (kaggle_layout(empty_cache) / "LOC_val_solution.csv").unlink()
+    assert main(["imagenet", "--json"]) == 0
+    details = json.loads(capsys.readouterr().out)
+    assert details["available"] == "damaged"
+    assert "LOC_val_solution.csv" in details["problem"]
+    assert main([]) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
 from data.data import DATASETS, make_datamodule
 from data.datamodules import TabularDataModule
@@ -184,6 +185,28 @@ def test_images_and_vectors_hold_the_same_values() -> None:
     assert torch.equal(images.x_test.flatten(1), vectors.x_test)
 
 
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_digits_are_resized_as_asked(size: int) -> None:
+    own, images = make_datamodule("digits", as_images=True), make_datamodule("digits", as_images=True, image_size=size)
+    vectors = make_datamodule("digits", image_size=size)
+    for module in (own, images, vectors):
+        module.setup()
+    assert images.input_shape == (1, size, size)
+    assert vectors.num_features == len(vectors.feature_names) == size**2
+    assert torch.equal(images.x_test.flatten(1), vectors.x_test)
+    # The same points in the same parts; each picture is still its own.
+    assert torch.equal(images.y_train, own.y_train)
+    scaled = [(x - x.mean()) / x.std() for x in (v2.functional.resize(own.x_train, [size, size]), images.x_train)]
+    torch.testing.assert_close(*scaled, atol=1e-4, rtol=1e-4)
+
+
+def test_augmentation_leaves_digits_alone() -> None:
+    plain, changed = (make_datamodule("digits", as_images=True, augment=augment) for augment in (False, True))
+    plain.setup()
+    changed.setup()
+    assert torch.equal(next(iter(plain.train_dataloader()))[0], next(iter(changed.train_dataloader()))[0])
+
+
 def test_duplicates_are_counted_and_kept_together() -> None:
     table = mixed_table(rows=90)
     twice = Table(
@@ -246,11 +269,22 @@ def test_a_module_can_be_pickled() -> None:
         ({"name": "blobs", "num_points": 19}, "num_points must be >= 20"),
         ({"noise": -1}, "noise must be a number >= 0"),
         ({"as_images": True}, "as_images needs"),
+        ({"image_size": 8}, "image_size needs a data set of images .* got 'moons': leave it out"),
+        ({"name": "digits", "image_size": 3}, "image_size must be an integer >= 4, got 3"),
+        ({"name": "digits", "image_size": "8"}, "image_size must be an integer >= 4, got '8'"),
     ],
 )
 def test_bad_input_is_refused_at_construction(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_datamodule(**{"name": "moons", **options})
+
+
+@pytest.mark.parametrize("value", ["no", "False", None, 0])
+@pytest.mark.parametrize("name", ["augment", "as_images"])
+@pytest.mark.parametrize("dataset", ["digits", "fake"])
+def test_text_is_no_yes_or_no(dataset: str, name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got {value!r}"):
+        make_datamodule(dataset, **{name: value})
 
 
 @pytest.mark.parametrize(("name", "least"), [("moons", 14), ("circles", 14), ("blobs", 20)])

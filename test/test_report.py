@@ -155,6 +155,20 @@ def test_it_needs_nothing_from_outside(tmp_path: Path) -> None:
             assert (attributes.get("href") or "data:,") == "data:,", tag
 
 
+def test_a_resnet_is_named_and_its_skips_are_allowed_for(tmp_path: Path) -> None:
+    options = {"dataset": "fake", "depth": 18, "width_multiplier": 0.5, "use_skip_connections": True}
+    run = make_run(tmp_path)
+    (run / "config.yaml").write_text(json.dumps({**options, "use_batchnorm": False, "layer": "conv"}))
+    (run / "metrics.csv").write_text("epoch,val/point_efficiency\n0,0.5\n1,0.25\n")
+    text = read(write_report(run)).text
+    assert "fake · ResNet-18, width x0.5, with skip connections, without batch normalisation" in text
+    assert "that a gradient reaches, what skip connections carry left out" in text
+    (run / "config.yaml").write_text(json.dumps({**options, "use_skip_connections": False, "layer": "dense"}))
+    text = read(write_report(run)).text
+    assert "fake · dense ResNet-18, width x0.5, without skip connections" in text
+    assert "left out" not in text.partition("Curves")[2]
+
+
 def test_what_a_run_is_called_is_shown_and_never_run(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script><b title=\"x\" a='$style ${body}'>&amp;"
     run = make_run(tmp_path, "a&b <i>", dataset=evil)

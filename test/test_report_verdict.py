@@ -129,9 +129,24 @@ def test_points_that_no_gradient_comes_from(points: list[str], words: str) -> No
     assert words in texts(judge(record(history=history(["nn", "nn", "nn"], [1, 1, 1], points))))
 
 
-def test_skip_connections_are_allowed_for() -> None:
-    run = record(history=history(["nn", "nn"], [1, 1], ["dn"]), config={"skip_connections": 2})
-    assert "skip connections may carry" in texts(judge(run))
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"skip_connections": 2}, True),
+        ({"skip_connections": None}, False),
+        ({"use_skip_connections": True}, True),
+        ({"use_skip_connections": False}, False),
+        ({}, False),
+    ],
+)
+def test_skip_connections_are_allowed_for(config: dict[str, Any], said: bool) -> None:
+    drawn = record(history=history(["nn", "nn"], [1, 1], ["dn"]), config=config)
+    figures = record(metrics=metrics(val_point_dead_ratio=[0.5]), config=config)
+    works = {"summary": balanced(), "metrics": metrics(val_acc=[0.5, 1.0])}
+    points = record(history=history(["nn", "nn"], [1, 1], ["nd"]), config=config, **works)
+    assert ("skip connections may carry" in texts(judge(drawn))) is said
+    assert ("skip connections may carry" in texts(judge(figures))) is said
+    assert ("but by the skip connections" in judge(points).advice[0]) is said
 
 
 # Training ---------------------------------------------------------------------------------------
@@ -147,6 +162,26 @@ def test_training_works_or_not() -> None:
     assert bad.headline == "Training does not work."
     assert "no better than chance" in texts(bad)
     assert "another lr" in bad.advice[0]
+
+
+@pytest.mark.parametrize(
+    ("named", "epoch"),
+    [
+        ({}, 3),  # the lowest loss
+        ({"best_epoch": 2}, 2),
+        ({"best_epoch": 0}, 3),  # not among the best, such as before the run was resumed
+        ({"best_epoch": "damaged"}, 3),
+    ],
+)
+def test_of_equal_epochs_the_best_is_that_of_the_summary(named: dict[str, Any], epoch: int) -> None:
+    columns = metrics(val_acc=[0.5, 0.9, 0.9, 0.9, 0.9], val_loss=[0.1, 0.4, 0.3, 0.2, 0.2])
+    run = record(metrics=columns, summary={**balanced(), **named})
+    assert f"The best validation accuracy is 90.0 % (epoch {epoch});" in texts(judge(run))
+
+
+def test_equal_epochs_without_a_loss_are_told_by_the_first() -> None:
+    run = record(metrics=metrics(val_acc=[0.5, 0.9, 0.9]), summary=balanced())
+    assert "(epoch 1)" in texts(judge(run))
 
 
 def test_luck_is_not_training() -> None:
@@ -193,7 +228,7 @@ def test_points_that_die_in_a_network_that_works_are_no_alarm() -> None:
     )
     verdict = judge(run)
     assert verdict.headline == "Training works, but 50.0 % of the points are dead in some layer."
-    assert verdict.advice[0].startswith("Earlier layers have nothing more to learn from the points that die.")
+    assert verdict.advice[0].startswith("Earlier layers learn no more from the points that die.")
 
 
 def test_figures_alone_have_a_verdict_too() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+import urllib.error
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +267,38 @@ def test_pretrained_weights_are_asked_of_torchvision(monkeypatch: pytest.MonkeyP
     assert "fc.weight" in loaded
 
 
+def _no_network(*args: Any, **options: Any) -> None:
+    raise urllib.error.URLError("no route to host")
+
+
+def test_pretrained_weights_that_can_not_be_had_say_where_to_put_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
+    name = Path(models.ResNet34_Weights.DEFAULT.url).name
+    place = tmp_path / "checkpoints" / name
+    with pytest.raises(OSError, match="no route to host") as caught:
+        pretrained_state(34)
+    assert str(place) in str(caught.value)
+    assert "TORCH_HOME" in str(caught.value)
+    assert not isinstance(caught.value, urllib.error.URLError)
+    place.write_bytes(b"an error page")
+    with pytest.raises(OSError, match="put it there") as caught:
+        pretrained_state(34)
+    assert str(place) in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+    torch.save({"fc.bias": torch.ones(3)}, place)
+    assert torch.equal(pretrained_state(34)["fc.bias"], torch.ones(3))
+
+
+def test_pretrained_weights_of_unknown_depths_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"depth must be one of .* got 20\. Nearest: 18"):
+        pretrained_state(20)
+    with pytest.raises(TypeError, match="depth must be a whole number"):
+        pretrained_state("18")  # type: ignore[arg-type]
+
+
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +307,8 @@ def test_pretrained_weights_are_asked_of_torchvision(monkeypatch: pytest.MonkeyP
     [
         ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, got 20"),
         ({"num_classes": 0}, "num_classes must be >= 1"),
-        ({"in_channels": 0}, "inputs must be >= 1"),
+        ({"depth": 1000}, "got 1000. Nearest: 152"),
+        ({"in_channels": 0}, "in_channels must be >= 1, got 0"),
         ({"width_multiplier": 0}, "width_multiplier must be > 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"stem": "tiny"}, "stem must be one of standard, small"),
@@ -281,8 +317,54 @@ def test_pretrained_weights_are_asked_of_torchvision(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+    for make in (resnet_conv, resnet_dense):
+        if make is resnet_conv or "stem" not in options:
+            with pytest.raises(ValueError, match=message):
+                make(**{"depth": 18, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": "18"}, "depth must be a whole number, got '18'"),
+        ({"depth": True}, "depth must be a whole number, got True"),
+        ({"in_channels": "3"}, "in_channels must be a whole number, got '3'"),
+        ({"use_batchnorm": "False"}, "use_batchnorm must be True or False, got 'False'"),
+        ({"use_batchnorm": 0}, "use_batchnorm must be True or False, got 0"),
+        ({"use_skip_connections": None}, "use_skip_connections must be True or False, got None"),
+    ],
+)
+@pytest.mark.parametrize("make", [resnet_conv, resnet_dense])
+def test_arguments_of_the_wrong_type_are_refused(make: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make(**{"depth": 18, **options})
+
+
+@pytest.mark.parametrize("shape", [(2, 65), (64,), (2, 1, 8, 9), (0, 63), (2, 32, 3)])
+def test_vectors_of_another_length_are_refused(shape: tuple[int, ...]) -> None:
+    network = resnet_dense(18, 10, 64, width_multiplier=0.25)
+    message = rf"must have shape \(N, 64\), or .* got {re.escape(str(shape))}"
     with pytest.raises(ValueError, match=message):
-        resnet_conv(**{"depth": 18, **options})
+        network(torch.zeros(shape))
+
+
+def test_a_vector_without_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must have shape \(N, 1\), .* got \(5,\)"):
+        resnet_dense(18, 10, 1, width_multiplier=0.25)(torch.zeros(5))
+
+
+@pytest.mark.parametrize("shape", [(2, 64), (0, 64), (3, 1, 8, 8), (2, 4, 16)])
+def test_samples_of_as_many_values_are_taken(shape: tuple[int, ...]) -> None:
+    network = resnet_dense(18, 10, 64, use_batchnorm=False, width_multiplier=0.25)
+    assert network(torch.zeros(shape)).shape == (shape[0], 10)
+
+
+def test_the_check_of_the_shape_breaks_no_graph() -> None:
+    network = resnet_dense(18, 10, 64, use_batchnorm=False, width_multiplier=0.25)
+    compiled = torch.compile(network, backend="eager", fullgraph=True, dynamic=True)
+    for rows in (2, 3, 5):
+        x = torch.randn(rows, 64)
+        assert torch.equal(compiled(x), network(x))
 
 
 @pytest.mark.parametrize("make", [lambda: resnet_conv(18, 3, 1, stem="small", **SLIM), lambda: resnet_dense(18, 3, 64)])

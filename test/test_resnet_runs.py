@@ -15,14 +15,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from resnet_runs import SCRIPT, USERS_COMMAND, command, experiment_of, flags, run_tiny, tiny
-from runs import network_weights, same
+from runs import ROOT, network_weights, same
 from test_image_loader import torchvision_layout
 from torch import nn
 
+from model.options import options
 from model.resnet_config import ResnetConfig
 from model.resnet_conv import resnet50_conv
 from model.resnet_experiment import ResnetExperiment
 from run_resnet_experiment_sweep import build, make_data
+from sweep.cli import parse
 from sweep.run import quiet_lightning
 from sweep.run_directory import RunDirectory
 
@@ -76,6 +78,51 @@ def test_the_best_weights_are_read_back(tmp_path: Path) -> None:
     experiment = ResnetExperiment.load_from_checkpoint(directory.best_checkpoint, weights_only=False)
     kept = {f"network.{name}": value for name, value in experiment.network.state_dict().items()}
     assert same(kept, network_weights(directory.best_checkpoint))
+
+
+def submitted(folder: Path, *more: str, nodes: int = 1) -> list[str]:
+    """What the script for clusters gives to ``srun``, after the name of the program."""
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    (tools / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tools / "srun").chmod(0o755)
+    variables = {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "JUMPSTART_DATA_DIR": str(folder),
+        "SLURM_SUBMIT_DIR": str(folder),
+        "SLURM_JOB_NUM_NODES": str(nodes),
+        "NAME": "run",
+    }
+    words = ["bash", str(ROOT / "scripts" / "imagenet.slurm"), *more]
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=True)
+    given = done.stdout.splitlines()
+    assert given[1:3] == ["python", SCRIPT.name]
+    return given[3:]
+
+
+def test_a_requeued_job_goes_on_with_or_without_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "run").mkdir(parents=True)  # not one of ours: nothing to resume
+    more = ["--batch_size=2048", "--wandb=False"]
+    first = parse(ResnetConfig, submitted(tmp_path, *more, nodes=2), description="")
+    assert first.resume is None
+    assert (first.config.name, first.config.num_nodes, first.config.batch_size) == ("run", 2, 2048)
+    (tmp_path / "runs" / "run").rmdir()
+    directory = RunDirectory.create(first.config.output_dir, first.config.name, first.config)
+    assert not directory.last_checkpoint.exists()
+    again = parse(ResnetConfig, submitted(tmp_path, *more, nodes=2), description="")
+    assert again.resume == directory.path
+    assert again.config == first.config
+    longer = parse(ResnetConfig, submitted(tmp_path, *more, "--epochs=100", nodes=3), description="")
+    assert longer.config == first.config.replace(num_nodes=3, epochs=100)
+
+
+def test_the_job_names_what_a_resumed_run_takes() -> None:
+    said = "epochs, gpus, num_nodes, wandb and progress"
+    text = (ROOT / "scripts" / "imagenet.slurm").read_text()
+    assert said in " ".join(text.replace("\n#", "").split())
+    names = {name for name, item in options(ResnetConfig).items() if item.resumable}
+    assert names == set(said.replace(" and", ",").split(", "))
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_a_requeued_job_goes_on_with_or_without_a_checkpoint(tmp_path: Path, mon
 
 
 def test_the_job_names_what_a_resumed_run_takes() -> None:
-    said = "epochs, gpus, num_nodes, wandb and progress"
+    said = "epochs, data_dir, num_workers, gpus, num_nodes, wandb and progress"
     text = (ROOT / "scripts" / "imagenet.slurm").read_text()
     assert said in " ".join(text.replace("\n#", "").split())
     names = {name for name, item in options(ResnetConfig).items() if item.resumable}

@@ -97,7 +97,7 @@ class Jumpstart(pl.Callback):
         """Attach and wrap."""
         self._release()
         target = self._target(pl_module)
-        if attached(target):
+        if attached(target) is not None:
             raise RuntimeError(
                 f"{type(pl_module).__name__} has a JumpstartRegularization (or a StatusMonitor) attached already, so "
                 "the loss might be added twice. Leave out this callback, or remove() that one before trainer.fit()."

@@ -133,6 +133,11 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
     elif callable(capture):
         wanted = capture
     else:
+        if not isinstance(capture, Iterable):
+            raise ValueError(
+                f"capture must be {', '.join(map(repr, map(str, Capture)))}, a list of module names or a predicate "
+                f"(name, module) -> bool, got {capture!r}."
+            )
         names = list(capture)
         for name in names:
             if name not in modules:

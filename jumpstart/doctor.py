@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart.capture import find_targets
-from jumpstart.doctor_load import DoctorError, Patient, candidate_shapes, dataset_batch, random_batch, untouched
+from jumpstart.doctor_load import (
+    DoctorError,
+    Patient,
+    candidate_shapes,
+    check_inputs,
+    dataset_batch,
+    one_line,
+    random_batch,
+    untouched,
+)
 from jumpstart.doctor_text import advise
 from jumpstart.doctor_watch import Observed, observe
 from jumpstart.hooks import attached
 from jumpstart.jumpstart import JumpstartRegularization
 from jumpstart.options import After
 from jumpstart.status import Status, status_of
+from jumpstart.watcher import Watcher
 
 __all__ = ["DoctorError", "examine"]
 
@@ -69,8 +78,11 @@ def examine(
     body = getattr(patient.model, "_orig_mod", patient.model)
     if batch_size < 1:
         raise DoctorError(f"batch_size must be >= 1, got {batch_size}.")
-    if attached(body):
-        raise DoctorError("the model has a JumpstartRegularization already: take it off first with its remove().")
+    other = attached(body)
+    if other is not None:
+        kind = "StatusMonitor" if isinstance(other, Watcher) else "JumpstartRegularization"
+        raise DoctorError(f"the model has a {kind} already: take it off first with its remove().")
+    check_inputs(body)
     with untouched(body), _eager():
         x = _batch(body, patient, data, input_shape, batch_size, seed)
         observed = _try(body, x)
@@ -125,16 +137,20 @@ def _batch(
     if known is not None:
         return random_batch(model, known, batch_size, seed)
     candidates = candidate_shapes(model)
+    reason = ""
     for guess in candidates:
         x = random_batch(model, guess, 2, seed)
         try:
             model(x)
-        except Exception:  # whatever a model raises at a wrong shape
+        except Exception as error:  # whatever a model raises at a wrong shape
+            reason = one_line(error)
             continue
         return random_batch(model, guess, batch_size, seed)
-    tried = ", ".join(map(_by_commas, candidates)) or "none, as no layer tells it"
+    tried = " and ".join(map(_by_commas, candidates)) or "none, as no layer tells it"
+    last = f", the last one ended in {reason}. If that is no mistake in the model itself, give" if reason else ". Give"
     raise DoctorError(
-        f"the shape of a sample can't be guessed (tried: {tried}). Give it: --input-shape 3,224,224, or --data NAME."
+        f"the shape of a sample can't be guessed: tried {tried}{last} the shape: --input-shape 3,224,224, or "
+        "--data NAME."
     )
 
 
@@ -142,8 +158,7 @@ def _try(model: nn.Module, x: Tensor) -> Observed:
     try:
         return observe(model, lambda: model(x))
     except Exception as error:  # the model's own words
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DoctorError(f"the model can't be run on a batch of shape {tuple(x.shape)}: {reason}") from error
+        raise DoctorError(f"the model can't be run on a batch of shape {tuple(x.shape)}: {one_line(error)}") from error
 
 
 # Status -----------------------------------------------------------------------------------------
@@ -222,7 +237,10 @@ def _finite(value: Tensor) -> float | None:
 
 
 def _cost(model: nn.Module, patient: Patient, x: Tensor) -> dict[str, Any]:
-    """Forward and backward with and without the loss, in turn, so that both see the same machine."""
+    """Forward and backward with and without the loss, in turn, so that both see the same machine.
+
+    The times are those of the round with the median ratio: they belong together.
+    """
 
     def plain() -> None:
         _backward(model, _scalar(model(x)))
@@ -240,13 +258,14 @@ def _cost(model: nn.Module, patient: Patient, x: Tensor) -> dict[str, Any]:
             pairs.append((before, after))
         if len(pairs) >= 3 and time.perf_counter() - begin > _SECONDS:
             break
-    ratios = sorted(after / before for before, after in pairs)
+    pairs.sort(key=lambda pair: pair[1] / pair[0])
+    before, after = pairs[(len(pairs) - 1) // 2]
     return {
-        "plain_ms": 1000 * statistics.median(before for before, _ in pairs),
-        "jumpstart_ms": 1000 * statistics.median(after for _, after in pairs),
-        "ratio": statistics.median(ratios),
-        "lowest_ratio": ratios[0],
-        "highest_ratio": ratios[-1],
+        "plain_ms": 1000 * before,
+        "jumpstart_ms": 1000 * after,
+        "ratio": after / before,
+        "lowest_ratio": pairs[0][1] / pairs[0][0],
+        "highest_ratio": pairs[-1][1] / pairs[-1][0],
         "rounds": len(pairs),
         "threads": torch.get_num_threads(),
         "device": str(x.device),

@@ -159,6 +159,34 @@ def _experiments() -> Iterator[type[Any]]:
 # Data -------------------------------------------------------------------------------------------
 
 
+def check_inputs(model: nn.Module) -> None:
+    """Make sure that a model can be called with a batch alone.
+
+    Args:
+        model: What will be called.
+
+    Raises:
+        DoctorError: If its forward pass asks for more, or for nothing.
+    """
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # not every compiled function has one
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        name = type(model).__name__
+        raise DoctorError(
+            f"{name}.forward can't be called with one batch alone: {error}. Write a module with one input whose "
+            f"forward(x) calls {name} with all that it needs, and name that module instead."
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The kind and the words of an error."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+
+
 def candidate_shapes(model: nn.Module) -> list[tuple[int, ...]]:
     """Likely shapes of one sample, told from the first layer with weights.
 

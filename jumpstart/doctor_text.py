@@ -9,6 +9,8 @@ from torch import nn
 
 SICK = 0.2
 _MOST_ROWS = 60
+_STEADY = 1.5
+"""Rounds that differ by a larger factor tell of the machine, not of the loss."""
 
 
 def advise(found: Mapping[str, Any], model: nn.Module) -> list[str]:
@@ -58,12 +60,19 @@ def advise(found: Mapping[str, Any], model: nn.Module) -> list[str]:
     elif dead or linear:
         advice.append("A few units are dead or linear on this batch. See whether that lasts: jumpstart.monitor.")
     cost = found["cost"]
-    if cost is not None and cost["ratio"] > 1.5:
+    steady = cost is None or cost["highest_ratio"] <= _STEADY * cost["lowest_ratio"]
+    if cost is not None and steady and cost["ratio"] > 1.5:
         advice.append(
             f"The loss makes a step {cost['ratio']:.2f} times as long on this batch: a larger batch or fewer layers "
             "(capture=[names]) make it cheaper."
         )
-    return advice or ["Nothing needs to be done: attach it with JumpstartRegularization(model)."]
+    advice = advice or ["Nothing needs to be done: attach it with JumpstartRegularization(model)."]
+    if cost is not None and not steady:
+        advice.append(
+            f"What the loss costs can't be told: the machine is too busy, and the rounds lie between "
+            f"x{cost['lowest_ratio']:.2f} and x{cost['highest_ratio']:.2f}. Run this again when it is idle."
+        )
+    return advice
 
 
 def _about_functions(functional: Sequence[Mapping[str, Any]], model: nn.Module, some: bool) -> list[str]:

@@ -141,9 +141,9 @@ class ReadOutput(Read):
         return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
 
-def attached(model: nn.Module) -> bool:
-    """Whether any module of ``model`` carries a live hook of ours."""
-    return any(hook.recorder is not None for *_, hook in _hooks(model))
+def attached(model: nn.Module) -> Recorder | None:
+    """The recorder of a live hook of ours on any module of ``model``, or None."""
+    return next((hook.recorder for *_, hook in _hooks(model) if hook.recorder is not None), None)
 
 
 def _hooks(model: nn.Module) -> Iterator[tuple[nn.Module, int, Hook]]:

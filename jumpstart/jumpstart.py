@@ -18,6 +18,7 @@ from jumpstart.options import PointMode, Rule, Ties, choose
 from jumpstart.penalty import Aggregate, Penalty, Terms
 from jumpstart.ranks import whole_batch
 from jumpstart.recorder import Recorder, State, in_graph
+from jumpstart.watcher import Watcher
 
 
 class JumpstartRegularization:
@@ -58,7 +59,7 @@ class JumpstartRegularization:
     Raises:
         TypeError: If ``model`` is not a module.
         ValueError: On an unknown option or module name, or if the model has nothing to capture.
-        RuntimeError: If a regulariser is attached to the model already.
+        RuntimeError: If a regulariser is attached to the model already, or a monitor with hooks of its own.
 
     Source:
         Riera, Puertas, Pujol, *Unit-Centric Regularization for Efficient Deep Neural Networks*, IEEE Access 2025.
@@ -106,7 +107,14 @@ class JumpstartRegularization:
         self.penalty = Penalty(terms, aggregate, margin, positive_weight, negative_weight)
         rule = Rule(choose(Ties, ties, "ties"), choose(PointMode, point, "point"), margin)
         targets = find_targets(model, capture)
-        if attached(model):
+        other = attached(model)
+        if isinstance(other, Watcher):
+            raise RuntimeError(
+                f"a StatusMonitor with hooks of its own is attached to this {type(model).__name__} (or to a part of "
+                "it). Take it off first with its remove(), or attach the JumpstartRegularization before it: a "
+                "StatusMonitor that comes later reads along."
+            )
+        if other is not None:
             raise RuntimeError(
                 f"a JumpstartRegularization is attached to this {type(model).__name__} (or to a part of it) already. "
                 "Use that one, or take it off first with its remove()."
@@ -245,7 +253,8 @@ class JumpstartRegularization:
         if not recorder.ran:
             raise RuntimeError(
                 "there is no Jumpstart loss yet: run the model first (call the model itself, or wrap calls of its "
-                "parts in `with jumpstart.recording():`)."
+                "parts in `with jumpstart.recording():`). If it has run: a model that torch.compile compiled does not "
+                "see hooks that were attached later. Attach before compiling."
             )
         records = recorder.read(self.penalty.weigh)
         if not records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -74,6 +75,14 @@ def choose(kind: type[E], value: E | str, name: str) -> E:
     if isinstance(value, str) and value in known:
         return kind(value)
     raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.{nearest(value, known)}")
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a finite number; what is no number, such as a text or None, is not."""
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # of None, arrays, huge integers, tensors
+        return False
 
 
 def nearest(value: object, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from enum import Flag, StrEnum
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jumpstart.extrema import Extrema, Weights
-from jumpstart.options import choose, nearest
+from jumpstart.options import choose, is_finite, nearest
 
 
 class Terms(Flag):
@@ -41,16 +40,14 @@ class Terms(Flag):
         if isinstance(terms, Terms):
             union = terms
         else:
-            names = terms.split(",") if isinstance(terms, str) else list(terms)
+            names = terms.split(",") if isinstance(terms, str) else terms if isinstance(terms, Iterable) else [terms]
             union = cls(0)
             for name in names:
-                key = name.strip().upper()
-                if key not in cls.__members__:
+                key = name.strip() if isinstance(name, str) else name
+                if not isinstance(key, str) or key.upper() not in cls.__members__:
                     known = [member.lower() for member in cls.__members__]
-                    raise ValueError(
-                        f"terms must be a union of {', '.join(known)}, got {name.strip()!r}.{nearest(name, known)}"
-                    )
-                union |= cls[key]
+                    raise ValueError(f"terms must be a union of {', '.join(known)}, got {key!r}.{nearest(key, known)}")
+                union |= cls[key.upper()]
         if not union:
             raise ValueError("terms must name at least one hinge, got none. Use terms='all' for all four.")
         return union
@@ -113,14 +110,14 @@ class Penalty:
     ) -> None:
         self.terms = Terms.parse(terms)
         self.aggregate = choose(Aggregate, aggregate, "aggregate")
-        if not (math.isfinite(margin) and margin > 0):
-            raise ValueError(f"margin must be a finite number > 0, got {margin}. The published value is 1.")
+        if not (is_finite(margin) and margin > 0):
+            raise ValueError(f"margin must be a finite number > 0, got {margin!r}. The published value is 1.")
         for name, weight in (
             ("positive_weight", positive_weight),
             ("negative_weight", negative_weight),
         ):
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"{name} must be a finite number >= 0, got {weight}. The published value is 1.")
+            if not (is_finite(weight) and weight >= 0):
+                raise ValueError(f"{name} must be a finite number >= 0, got {weight!r}. The published value is 1.")
         self.margin, self.positive_weight, self.negative_weight = (
             margin,
             positive_weight,

@@ -115,8 +115,11 @@ class BestAndLast(Checkpoint):
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """The best weights are saved; the last state on the disk is the end of an epoch, and stays."""
-        if isinstance(pl_module, Experiment):
+        """The best weights are saved; the last state on the disk is the end of an epoch, and stays.
+
+        Without a last state there are none: who has the best weights has a run that can go on.
+        """
+        if isinstance(pl_module, Experiment) and self.last.exists():
             self._write_best(trainer, pl_module)
 
     def load_best(self, experiment: Experiment) -> None:

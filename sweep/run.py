@@ -25,6 +25,7 @@ from sweep.callbacks import BestAndLast, EpochLog, ProgressLine
 from sweep.files import write_json, write_text
 from sweep.metrics_csv import MetricsCsv
 from sweep.pictures import DecisionFilm, draw_curves, draw_units
+from sweep.resumption import check_resumable
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
 
@@ -50,7 +51,7 @@ def run(
         config: The run.
         datamodule: Its data, not yet set up.
         build: Makes the experiment from the config and the data, once the seed is set.
-        resume: A run directory to continue.
+        resume: A run directory to continue; see :func:`~sweep.resumption.check_resumable`.
         on_directory: Told the path of the run directory as soon as there is one.
 
     Returns:
@@ -58,6 +59,7 @@ def run(
 
     Raises:
         ConfigError: If the config can't be run on this machine or these data; nothing has been written then.
+        RunDirectoryError: If there can be no such run directory, or the run can't be resumed; likewise.
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
     quiet_lightning()
@@ -70,6 +72,8 @@ def run(
         torch.set_num_threads(config.threads)
     if config.wandb:
         check_wandb(config)
+    if resume is not None:
+        check_resumable(RunDirectory.open(resume), warn=leads())
     # Before the model is built: weights, split and order all follow from it.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule.prepare_data()

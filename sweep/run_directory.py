@@ -14,15 +14,13 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweep.files import RunDirectoryError, write_json, write_text, write_yaml
+from sweep.files import RunDirectoryError, draft_folder, write_json, write_text, write_yaml
 from sweep.metrics_csv import MetricsCsv
 
 __all__ = [
@@ -112,34 +110,31 @@ class RunDirectory:
             RunDirectoryError: If the name is taken or the folder can't be written.
         """
         folder = Path(output_dir)
-        draft = folder / f".new-{uuid.uuid4().hex}"
         try:
             _refuse_unwritable(folder)
             if name is not None:
                 _refuse_taken(folder / name)
-            draft.mkdir(parents=True)
-            run = cls(draft)
-            run.checkpoints.mkdir()
-            run.plots.mkdir()
-            run.write_config(config)
-            write_json(run.environment, describe_environment())
-            for path in _candidates(folder, name, config):
-                try:
-                    draft.rename(path)
-                except OSError:
-                    # Another process may have taken the name since it was chosen.
-                    if not path.exists():
-                        raise
-                else:
-                    return cls(path)
+            with draft_folder(folder) as draft:
+                run = cls(draft)
+                run.checkpoints.mkdir()
+                run.plots.mkdir()
+                run.write_config(config)
+                write_json(run.environment, describe_environment())
+                for path in _candidates(folder, name, config):
+                    try:
+                        draft.rename(path)
+                    except OSError:
+                        # Another process may have taken the name since it was chosen.
+                        if not path.exists():
+                            raise
+                    else:
+                        return cls(path)
             _refuse_taken(folder / str(name))
             raise RunDirectoryError(f"run directory {folder / str(name)} can't be made.")
         except RunDirectoryError:
             raise
         except (OSError, ValueError) as error:
             raise _unwritable(folder, getattr(error, "strerror", None) or str(error)) from None
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:

@@ -34,6 +34,14 @@ def test_a_pass_that_captures_nothing_says_so() -> None:
                     read()
 
 
+def test_no_pass_yet_says_what_may_have_hidden_it() -> None:
+    model, _ = make("dense")
+    with JumpstartRegularization(model) as jumpstart:
+        for read in (lambda: jumpstart.loss, lambda: jumpstart.extrema):
+            with pytest.raises(RuntimeError, match=r"run the model first.*recording.*torch\.compile.*Attach before"):
+                read()
+
+
 @pytest.mark.parametrize("bad", ["model", None, torch.ones(2), nn.ReLU], ids=str)
 def test_what_is_no_module_is_named(bad: Any) -> None:
     with pytest.raises(TypeError, match=rf"model must be a torch.nn.Module, got {type(bad).__name__}"):

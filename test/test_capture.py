@@ -251,6 +251,18 @@ def test_bad_input_is_refused_with_a_remedy() -> None:
         ((model, {"margin": 0.0}), ValueError, "margin must be a finite number > 0, got 0"),
         ((model, {"margin": float("nan")}), ValueError, "got nan"),
         ((model, {"positive_weight": -1.0}), ValueError, "positive_weight must be"),
+        ((model, {"margin": "1"}), ValueError, "margin must be a finite number > 0, got '1'"),
+        ((model, {"margin": torch.ones(2)}), ValueError, "margin must be a finite number > 0, got tensor"),
+        ((model, {"positive_weight": None}), ValueError, "positive_weight must be a finite number >= 0, got None"),
+        ((model, {"negative_weight": [1]}), ValueError, r"negative_weight must be a finite number >= 0, got \[1\]"),
+        ((model, {"terms": None}), ValueError, "terms must be a union of unit_positive, .*, got None"),
+        ((model, {"terms": 3}), ValueError, "terms must be a union of unit_positive, .*, got 3"),
+        ((model, {"terms": ["unit", None]}), ValueError, "terms must be a union of unit_positive, .*, got None"),
+        (
+            (model, {"capture": None}),
+            ValueError,
+            r"capture must be 'activations', 'weights', a list of module names or a predicate .*, got None",
+        ),
         (
             (model, {"positive_weight": 0.0, "negative_weight": 0.0}),
             ValueError,

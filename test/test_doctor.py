@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from jumpstart import JumpstartRegularization
+from jumpstart import JumpstartRegularization, doctor
 from jumpstart.doctor import examine
 from jumpstart.doctor_load import DoctorError
+from jumpstart.monitor import StatusMonitor
 
 
 class Functional(nn.Module):
@@ -231,6 +232,23 @@ def test_the_cost_is_measured() -> None:
     assert cost["rounds"] >= 3
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_times_are_those_of_the_ratio(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(seed)
+    times = [rng.uniform(1, 2) for _ in range(16)]
+    left = iter(times)
+    monkeypatch.setattr(doctor, "_seconds", lambda *_: next(left))
+    if seed % 2:  # an even number of rounds
+        monkeypatch.setattr(doctor, "_ROUNDS", 6)
+    cost = examine(nn.Sequential(nn.Linear(3, 8), nn.ReLU()))["cost"]
+    assert cost["jumpstart_ms"] / cost["plain_ms"] == pytest.approx(cost["ratio"])
+    rounds = list(zip(times[2::2], times[3::2], strict=True))[: cost["rounds"]]
+    assert (cost["plain_ms"] / 1000, cost["jumpstart_ms"] / 1000) in [pytest.approx(pair) for pair in rounds]
+    ratios = [after / before for before, after in rounds]
+    assert (cost["lowest_ratio"], cost["highest_ratio"]) == pytest.approx((min(ratios), max(ratios)))
+    assert sorted(ratios)[(len(ratios) - 1) // 2] == pytest.approx(cost["ratio"])
+
+
 # Nothing changes --------------------------------------------------------------------------------
 
 
@@ -275,6 +293,8 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 def test_a_model_with_a_regulariser_is_refused() -> None:
     model = Functional()
-    with JumpstartRegularization(model), pytest.raises(DoctorError, match="take it off first"):
+    with JumpstartRegularization(model), pytest.raises(DoctorError, match="a JumpstartRegularization already: take"):
+        examine(model)
+    with StatusMonitor(model), pytest.raises(DoctorError, match="a StatusMonitor already: take it off first"):
         examine(model)
     examine(model, cost=False)

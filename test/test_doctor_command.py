@@ -15,6 +15,7 @@ from runs import ROOT, run_tiny
 from test_doctor import Functional, made_to_die
 from torch import Tensor, nn
 
+from jumpstart import doctor
 from jumpstart.__main__ import main
 from jumpstart.doctor import examine
 from jumpstart.doctor_load import DoctorError, candidate_shapes, load_patient, parse_kwargs
@@ -39,11 +40,56 @@ def test_the_shape_is_guessed(model: nn.Module, shape: list[int]) -> None:
 
 
 def test_a_shape_that_cannot_be_guessed() -> None:
-    with pytest.raises(DoctorError, match="Give it: --input-shape 3,224,224"):
+    wrong = r"tried 5 and 16,5, the last one ended in RuntimeError: .*unflatten.* give the shape: --input-shape 3,224,"
+    with pytest.raises(DoctorError, match=wrong):
         examine(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (5, 5)), nn.Linear(5, 2), nn.ReLU()))
-    with pytest.raises(DoctorError, match="no layer tells it"):
+    with pytest.raises(DoctorError, match=r"tried none, as no layer tells it\. Give the shape: --input-shape"):
         examine(nn.ReLU())
     assert candidate_shapes(nn.LSTM(4, 5)) == [(16, 4)]
+
+
+class Two(nn.Module):
+    """Needs two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.act = nn.Linear(4, 4), nn.ReLU()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.act(self.layer(x) * mask)
+
+
+class Broken(Two):
+    """Has a mistake in it."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        raise KeyError("boom")
+
+
+@pytest.mark.parametrize("given", [{}, {"input_shape": (4,)}, {"data": torch.zeros(2, 4)}, {"data": "moons"}], ids=str)
+def test_a_model_of_several_inputs_is_told_to_get_a_wrapper(given: dict[str, Any]) -> None:
+    for model in (Two(), torch.compile(Two())):
+        with pytest.raises(DoctorError, match=r"Two\.forward .*: missing a required argument: 'mask'\.") as caught:
+            examine(model, **given)
+        assert "a module with one input whose forward(x) calls Two" in str(caught.value)
+        assert "--input-shape" not in str(caught.value)
+
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.two = Two()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(x, torch.ones(()))
+
+    assert [layer["name"] for layer in examine(Wrapper(), cost=False)["captured"]] == ["two.act"]
+
+
+def test_a_mistake_in_the_model_is_told() -> None:
+    with pytest.raises(DoctorError, match=r"the last one ended in KeyError: 'boom'\. If that is no mistake"):
+        examine(Broken())
+    with pytest.raises(DoctorError, match="KeyError: 'boom'"):
+        examine(Broken(), input_shape=(4,))
 
 
 def test_arguments_are_literals() -> None:
@@ -156,9 +202,30 @@ def test_json_and_table(name: str, status: int, capsys: pytest.CaptureFixture[st
     for layer in found["captured"]:
         assert layer["name"] in text
     for advice in found["advice"]:
-        if "times as long" not in advice:
+        if not any(words in advice for words in ("times as long", "costs can't be told", "Nothing needs")):
             assert advice in text
     assert all(line == line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("ratio", [1.2, 1.8])
+@pytest.mark.parametrize(("spread", "steady"), [(1.0, True), (1.2, True), (1.4, False), (30.0, False)])
+def test_advice_on_cost_only_where_the_machine_is_calm(
+    ratio: float, spread: float, steady: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(
+        pair
+        for factor in (9.0, 1 / spread, 1.0, spread, 1.0, 1.0, 1 / spread, spread)  # the first round does not count
+        for pair in (1.0, ratio * factor)
+    )
+    monkeypatch.setattr(doctor, "_seconds", lambda *_: next(times))
+    found = examine(nn.Sequential(nn.Linear(3, 8), nn.ReLU()), data=torch.randn(99, 3))
+    assert found["cost"]["lowest_ratio"] == pytest.approx(ratio / spread)
+    words = " ".join(found["advice"])
+    assert ("times as long" in words) == (steady and ratio > 1.5)
+    told = f"the rounds lie between x{ratio / spread:.2f} and x{ratio * spread:.2f}"
+    assert (told in words and "too busy" in words) == (not steady)
+    assert "Nothing needs to be done" in words or ratio > 1.5
+    assert all(text in describe(found) for text in found["advice"])
 
 
 def test_what_a_model_prints_does_not_reach_the_result(

@@ -120,13 +120,16 @@ def _attached(model: nn.Module) -> nn.Module:
 def test_a_regulariser_that_comes_later_is_refused_until_the_monitor_is_removed() -> None:
     model = dense()
     monitor = StatusMonitor(model)
-    with pytest.raises(RuntimeError, match="attached to this Sequential"):
-        JumpstartRegularization(model)
+    for whole in (model, nn.Sequential(model)):
+        with pytest.raises(RuntimeError, match=r"^a StatusMonitor .* attached to this Sequential .*remove\(\)"):
+            JumpstartRegularization(whole)
     monitor.remove()
     monitor.remove()
     with JumpstartRegularization(model) as jumpstart:
         model(torch.randn(4, 3))
         assert jumpstart.loss > 0
+        with StatusMonitor(model), pytest.raises(RuntimeError, match=r"^a JumpstartRegularization is attached"):
+            JumpstartRegularization(model)
 
 
 def test_a_regulariser_that_goes_is_told(caplog: pytest.LogCaptureFixture) -> None:

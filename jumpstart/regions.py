@@ -6,8 +6,9 @@ grid; :class:`DecisionRegions` remembers it over training. Needs NumPy.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -200,6 +201,7 @@ class DecisionRegions:
         }
         self._every, self._calls = 1, 0
         self._kept: list[tuple[int, int, Regions]] = []
+        self._packed: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -230,11 +232,47 @@ class DecisionRegions:
         self._kept.append((self._calls, epoch, regions))
         self._calls += 1
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that is kept, as compressed bytes: for a checkpoint, from which :meth:`load_state_dict` goes on."""
+        for entry in self._kept:
+            if entry[0] not in self._packed:
+                self._packed[entry[0]] = _pack(entry[2])
+        self._packed = {number: self._packed[number] for number, *_ in self._kept}
+        frames = [(number, epoch, self._packed[number]) for number, epoch, _ in self._kept]
+        return {"every": self._every, "calls": self._calls, "frames": frames}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`; what is kept so far is forgotten.
+
+        Example:
+            >>> model, points = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(20, 2)
+            >>> first, second = DecisionRegions(points, resolution=9), DecisionRegions(points, resolution=9)
+            >>> first.add(0, model)
+            >>> second.load_state_dict(first.state_dict())
+            >>> second.frames[0][1].classes.tolist() == first.frames[0][1].classes.tolist()
+            True
+        """
+        self._every, self._calls = int(state["every"]), int(state["calls"])
+        self._packed = {number: packed for number, _, packed in state["frames"]}
+        self._kept = [(number, epoch, _unpack(packed)) for number, epoch, packed in state["frames"]]
+
     def save(self, path: str | os.PathLike[str], fps: float = 8.0) -> Path:
         """Write the animation, as :func:`jumpstart.plotting.animate_decision_regions` does."""
         from jumpstart.plotting_regions import animate_decision_regions
 
         return animate_decision_regions(self.frames, path, self.points, self.labels, fps=fps)
+
+
+def _pack(regions: Regions) -> bytes:
+    memory = io.BytesIO()
+    arrays = {name: value for name, value in vars(regions).items() if value is not None}
+    np.savez_compressed(memory, **arrays)
+    return memory.getvalue()
+
+
+def _unpack(packed: bytes) -> Regions:
+    with np.load(io.BytesIO(packed)) as arrays:
+        return Regions(**arrays)
 
 
 def _scores(output: Any, samples: int) -> Tensor:

@@ -25,9 +25,6 @@ from sweep.callbacks import BestAndLast, EpochLog
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 
-FILM = "decision_regions.gif"
-"""A resumed run begins a new one, and has none after its last frame."""
-
 CASES: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.2, "width": 6, "curve_points": 3, "epochs": 12},
     "plateau": {
@@ -68,8 +65,8 @@ def state(run: Path) -> dict[str, Any]:
     return {
         "rows": (run / "metrics.csv").read_text(),
         "summary": summary,
-        "plots": {path.name: path.read_bytes() for path in (run / "plots").iterdir() if path.name != FILM},
-        "files": sorted(path.name for path in run.rglob("*") if not path.name.startswith(".") and path.name != FILM),
+        "plots": {path.name: path.read_bytes() for path in (run / "plots").glob("[!.]*")},
+        "files": sorted(path.name for path in run.rglob("*") if not path.name.startswith(".")),
     }
 
 

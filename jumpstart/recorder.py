@@ -44,7 +44,7 @@ class Recorder:
         waiting: Of those that wait: position in ``calls``, tensor, and its version where that can be told.
         fed: Where the module that ran last puts its units, while that is still to be found out.
         small: Elements up to which a preactivation waits.
-        in_graph: Whether records can be differentiated.
+        in_graph: Whether the records of the latest pass can be differentiated.
     """
 
     in_graph = True
@@ -101,6 +101,7 @@ class Recorder:
         # A checkpoint that runs the model again during the backward pass is no pass of its own.
         if self._depth == 0 and (is_compiling() or not in_backward()):
             self.forget()
+            self.in_graph = type(self).in_graph
             self.active = self.ran = True
             self.grad = torch.is_grad_enabled()
             if not self.grad and not is_compiling():
@@ -121,10 +122,12 @@ class Recorder:
             self._feeds, self._unresolved = [], []
 
     @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Count all that runs inside as one forward pass."""
+    def scope(self, *, grad: bool = True) -> Iterator[None]:
+        """Count all that runs inside as one forward pass, with ``grad=False`` without a graph."""
         self._depth = 0
         self.begin()
+        if not grad:
+            self.in_graph = self.grad = False
         try:
             yield
         finally:
@@ -143,6 +146,8 @@ class Recorder:
             read.simple = read.after is After.READS
         if self.grad and not torch.is_grad_enabled():
             _refuse_reentrant_checkpoint(repr(read.name))
+        if not self.in_graph:
+            z = z.detach()
         position = len(self.calls)
         self.calls.append(read)
         if z.numel() <= self._limit(read) or transformed():

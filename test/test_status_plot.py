@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization, Status, status_plot
 from jumpstart.callbacks import Jumpstart, NetworkStatusPlot
-from jumpstart.history import StatusHistory
-from jumpstart.status_plot import _Memory
+from jumpstart.history import HistoryFile, StatusHistory
 from model.optimization import lr_factor
 from sweep.run import quiet_lightning
 
@@ -284,14 +283,14 @@ def test_a_resumed_run_goes_on_with_its_history(drawn: Drawn, tmp_path: Path) ->
 
 def test_a_damaged_history_begins_anew(drawn: Drawn, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "status.npz").write_bytes(b"half")
-    memory = _Memory(tmp_path / "status.npz", resume=True)
+    memory = HistoryFile(tmp_path / "status.npz", resume=True)
     assert "begins anew" in caplog.text
     memory.append(["a"], 3, [np.ones(2)], [np.zeros(2)], np.zeros((4, 1), dtype=np.int8), None)
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [3]
 
 
 def test_points_that_change_from_epoch_to_epoch_have_no_labels(tmp_path: Path) -> None:
-    memory = _Memory(tmp_path / "status.npz", resume=False)
+    memory = HistoryFile(tmp_path / "status.npz", resume=False)
     for epoch in range(3):
         labels = np.arange(4) + epoch
         memory.append(["a"], epoch, [np.ones(2)], [np.zeros(2)], np.zeros((4, 1), dtype=np.int8), labels)

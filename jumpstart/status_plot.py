@@ -143,7 +143,8 @@ class NetworkStatusPlot(pl.Callback):
 
     def logging_step(self, trainer: pl.Trainer) -> int:
         """The step at which loggers get figures and pictures: that of Lightning's own. A subclass may have others."""
-        return trainer.fit_loop.epoch_loop._batches_that_stepped
+        steps = trainer.fit_loop.epoch_loop._batches_that_stepped
+        return max(0, steps - 1) if self._by_training else steps  # an epoch of training is logged at its last step
 
     def _attach(self, pl_module: pl.LightningModule) -> None:
         self._detach()

@@ -169,7 +169,7 @@ def test_a_step_without_the_network_stops_no_training_whose_lambda_is_zero(
 ) -> None:
     class Elsewhere(Plain):
         def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-            return sum(weight.square().sum() for weight in self.parameters())
+            return torch.stack([weight.square().sum() for weight in self.parameters()]).sum()
 
     fit(Elsewhere(), Jumpstart(0.0), logger=CSVLogger(tmp_path))
     assert caplog.text.count("is not logged any more while lambda_ is 0: the latest forward pass captured nothing") == 1

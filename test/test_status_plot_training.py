@@ -245,6 +245,17 @@ def test_a_step_without_the_network_counts_as_no_pass(
     assert "has nothing to draw of epoch 1 of Sometimes: no captured layer ran" in warnings[0]
 
 
+def test_an_epoch_without_a_pass_leaves_nothing_to_draw_at_the_end(tmp_path: Path) -> None:
+    class Begins(Sometimes):
+        def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+            if self.current_epoch < 2:
+                self.loss(batch)
+
+    rare = NetworkStatusPlot(9, directory=tmp_path / "plots", history=tmp_path / "status.npz")
+    fit(Begins(), rare, max_epochs=3)
+    assert StatusHistory.load(tmp_path / "status.npz").epochs == [0]
+
+
 class TwoParts(Plain):
     """An encoder, and what comes after it."""
 

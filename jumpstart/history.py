@@ -6,7 +6,9 @@ The callback writes it as ``status.npz`` while the network trains; the report re
 from __future__ import annotations
 
 import io
+import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +21,8 @@ from jumpstart.status import Status
 Floats: TypeAlias = npt.NDArray[np.float32]
 Codes: TypeAlias = npt.NDArray[np.int8]
 Labels: TypeAlias = npt.NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
 
 _FIELDS = ("layers", "units", "epochs", "unit_max", "unit_min", "point_status")
 
@@ -220,3 +224,60 @@ def _labels(values: Any, points: int) -> Labels | None:
 def _array(values: Any) -> npt.NDArray[Any]:
     """An array of anything, tensors on any device included."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+class HistoryFile:
+    """The history of a run and its file, which is whole at any moment.
+
+    Args:
+        path: The file.
+        resume: Go on with what it holds.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self.path = path
+        self._history: StatusHistory | None = None
+        self._dirty = False
+        self._saved_at, self._cost = -float("inf"), 0.0
+        if resume and path.is_file():
+            try:
+                self._history = StatusHistory.load(path)
+            except ValueError as error:
+                logger.warning("The status history begins anew: %s", error)
+
+    def append(
+        self,
+        layers: Sequence[str],
+        epoch: int,
+        unit_max: Sequence[np.ndarray[Any, Any]],
+        unit_min: Sequence[np.ndarray[Any, Any]],
+        points: np.ndarray[Any, Any],
+        labels: np.ndarray[Any, Any] | None,
+    ) -> None:
+        """Remember an epoch."""
+        history = self._history
+        sizes = tuple(len(units) for units in unit_max)
+        fits = history is not None and (history.layers, history.units) == (tuple(layers), sizes)
+        if history is None or not fits or history.point_status.shape[1] != len(points):
+            history = StatusHistory(layers, sizes)
+        if history.labels is not None and not np.array_equal(history.labels, labels if labels is not None else ()):
+            # Data that are dealt anew each epoch: other points every time.
+            history.labels = labels = None
+        elif len(history) and history.labels is None:
+            labels = None
+        history.append(epoch, np.concatenate(unit_max), np.concatenate(unit_min), points, labels)
+        self._history, self._dirty = history, True
+        # Writing takes longer the more there is: never spend more than a twentieth of the time on it.
+        if time.monotonic() - self._saved_at >= 20 * self._cost:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is not written yet."""
+        if self._history is None or not self._dirty:
+            return
+        started = time.monotonic()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._history.save(self.path)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - started
+        self._dirty = False

@@ -180,10 +180,14 @@ class JumpstartRegularization:
         return list(names or self._registered)
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
+    def recording(self, *, grad: bool = True) -> Iterator[None]:
         """Count everything that runs inside as one forward pass.
 
         For models that are not called as a whole (``model.features(x)``), and for losses over several calls.
+
+        Args:
+            grad: Whether the loss can be differentiated. Without, it costs less, and nothing that runs inside is
+                given a graph.
 
         Example:
             >>> import torch
@@ -194,7 +198,7 @@ class JumpstartRegularization:
             ...     jumpstart.layers
             ['1', '1#2']
         """
-        with self._live().scope():
+        with self._live().scope(grad=grad):
             yield
 
     def remove(self) -> None:

@@ -20,7 +20,7 @@ from jumpstart.capture import Capture, CaptureLike
 from jumpstart.metrics import NetworkStatus
 from jumpstart.recorder import Recorder
 from jumpstart.sample import PointSample
-from jumpstart.watcher import Watcher, find_recorder
+from jumpstart.watcher import NothingCapturedError, Watcher, find_recorder
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class StatusMonitor:
         self._seen = recorder.calls  # each pass has a list of its own
         records = recorder.read(_no_weights)
         if not records:
-            raise RuntimeError(
+            raise NothingCapturedError(
                 "the latest forward pass captured nothing. Were the hooks attached after torch.compile, or is the "
                 "model called by its parts? Attach before compiling; wrap calls in `with monitor.recording():`."
             )
@@ -167,15 +167,16 @@ class StatusMonitor:
     def passed(self) -> None:
         """A pass of the model is over. The loss, if there is one, makes the records, so that they are taken later."""
         recorder = self._recorder()
+        if not self._enabled:
+            return
         if recorder is None:
             if self._missed == 0:
                 logger.warning("The regulariser of a StatusMonitor was removed: forward passes are no longer counted.")
             self._missed += 1
-        elif self._enabled and not recorder.active:  # else it is a part of what is recorded as one
-            if self._own is None:
-                self._finished = recorder
-            else:
-                self._take(recorder)  # there is no loss to wait for, and what waits is in the model's graph
+        elif not recorder.active:  # else it is a part of what is recorded as one
+            self._finished = recorder
+            if self._own is not None:
+                self._own.reduce()  # there is no loss to wait for
 
     def settle(self) -> None:
         """Take what the last finished pass has left, if it has not been taken and is there still."""

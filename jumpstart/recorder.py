@@ -45,7 +45,7 @@ class Recorder:
         waiting: Of those that wait: position in ``calls``, tensor, and its version where that can be told.
         fed: Where the module that ran last puts its units, while that is still to be found out.
         small: Elements up to which a preactivation waits.
-        in_graph: Whether records can be differentiated.
+        in_graph: Whether the records of the latest pass can be differentiated.
         users: Monitors that count its passes: told before one is forgotten, and when a :meth:`scope` is over.
     """
 
@@ -108,6 +108,7 @@ class Recorder:
                 for user in list(self.users):
                     user.settle()
             self.forget()
+            self.in_graph = type(self).in_graph
             self.active = self.ran = True
             self.grad = torch.is_grad_enabled()
             if not self.grad and not is_compiling():
@@ -132,10 +133,12 @@ class Recorder:
                 self._feeds = []
 
     @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Count all that runs inside as one forward pass."""
+    def scope(self, *, grad: bool = True) -> Iterator[None]:
+        """Count all that runs inside as one forward pass, with ``grad=False`` without a graph."""
         self._depth = 0
         self.begin()
+        if not grad:
+            self.in_graph = self.grad = False
         try:
             yield
         finally:
@@ -161,6 +164,8 @@ class Recorder:
                 self._fed_at[position] = self.fed
         if self.grad and not torch.is_grad_enabled():
             _refuse_reentrant_checkpoint(repr(read.name))
+        if not self.in_graph:
+            z = z.detach()
         self.calls.append(read)
         if z.numel() <= self._limit(read) or transformed():
             compiling = is_compiling()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,12 +12,15 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 
-from jumpstart.history import StatusHistory
+from jumpstart.capture import Capture, CaptureLike
+from jumpstart.history import HistoryFile
 from jumpstart.monitor import StatusMonitor
 from jumpstart.plotting import plot_point_status, plot_unit_status, save_figure
+from jumpstart.recorder import Recorder
 from jumpstart.sample import PointSample
+from jumpstart.watcher import NothingCapturedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,11 +36,14 @@ class NetworkStatusPlot(pl.Callback):
     regulariser of its own, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
 
     Pictures go to files, and to the loggers that take them (Weights & Biases, TensorBoard); the figures of
-    :meth:`~jumpstart.metrics.NetworkStatus.compute` go to every logger once an epoch, as ``status/...``; and what is
-    drawn is remembered in ``status.npz``, a :class:`~jumpstart.history.StatusHistory` that is whole at any moment and
-    goes on when a run is resumed. Nothing here draws global random numbers or touches the network: training is the
-    same, bit for bit, with and without it. In a distributed run the figures are those of all processes, and the first
-    one writes.
+    :meth:`~jumpstart.metrics.NetworkStatus.compute` go to every logger after every validation, as ``status/...``, at
+    the step at which Lightning logs that validation's own figures, with the epoch as a column; and what is drawn is
+    remembered in ``status.npz``, a :class:`~jumpstart.history.StatusHistory` that is whole at any moment and goes on
+    when a run is resumed. Nothing here draws global random numbers or touches the network: training is the same, bit
+    for bit, with and without it. In a distributed run the figures are those of all processes, and the first one writes.
+
+    A step in which no captured layer runs counts as no pass. What can't be counted, such as layers that see unequal
+    numbers of samples in one step, ends the watching with one warning, and training goes on.
 
     Args:
         epoch_freq: Epochs between two pictures; the last epoch is drawn too, also when training stops early.
@@ -47,9 +52,18 @@ class NetworkStatusPlot(pl.Callback):
         history: The file that remembers; by default ``status.npz`` in the trainer's root directory.
         seed: Chooses the points, by a private generator.
         scalars: Whether the figures are sent to the loggers.
+        module: Name of the part that is watched, such as ``"model.encoder"``; by default all that the module holds.
+            Figures and pictures then go to the loggers as ``status/<module>/...``.
+        capture: What is read, as for :class:`~jumpstart.monitor.StatusMonitor`. As the next two, only where no
+            regulariser is attached, which has options of its own.
+        skip_last: With ``capture="weights"``, leave out the layer that is called last.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default found out.
 
     Raises:
-        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, or ``seed`` below 0.
+        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture`` or ``unit_dim``
+            wrong. Before training, if there is no part of that name, nothing to capture, or a regulariser that decides
+            what is read.
+        RuntimeError: Before training, if several regularisers are attached to parts of what is watched.
 
     Example:
         >>> callback = NetworkStatusPlot(epoch_freq=10, num_points=200)
@@ -65,20 +79,30 @@ class NetworkStatusPlot(pl.Callback):
         history: str | Path | None = None,
         seed: int = 0,
         scalars: bool = True,
+        module: str | None = None,
+        capture: CaptureLike = Capture.ACTIVATIONS,
+        skip_last: bool = True,
+        unit_dim: int | None = None,
     ) -> None:
         if epoch_freq < 1:
             raise ValueError(f"epoch_freq must be >= 1, got {epoch_freq}.")
+        named = capture if isinstance(capture, str) else Capture.ACTIVATIONS  # names are those of a model
+        StatusMonitor(small_model(), capture=named, skip_last=skip_last, unit_dim=unit_dim).remove()
+        self.module = module
+        self._capture: dict[str, Any] = {"capture": capture, "skip_last": skip_last, "unit_dim": unit_dim}
         self._labels = PointSample(num_points, seed)
         self.epoch_freq, self.num_points, self.seed = epoch_freq, num_points, seed
         self.directory, self.history, self.scalars = directory, history, scalars
-        self._monitor: StatusMonitor | None = None
+        self._monitor: _Monitor | None = None
         self._step = ExitStack()
+        self._noted = False
+        self._logged_at = 0
         self._by_training = False
         self._labelled = True
         self._before = 0
         self._watched: int | None = None
         self._drawn: int | None = None
-        self._memory: _Memory | None = None
+        self._memory: HistoryFile | None = None
 
     # The run -----------------------------------------------------------------------------------------------------
 
@@ -89,12 +113,12 @@ class NetworkStatusPlot(pl.Callback):
         epoch = trainer.current_epoch
         self._watched, self._drawn = None, epoch - 1 if epoch else None
         path = Path(self.history or Path(trainer.default_root_dir) / "status.npz")
-        self._memory = _Memory(path, resume=epoch > 0) if trainer.is_global_zero else None
+        self._memory = HistoryFile(path, resume=epoch > 0) if trainer.is_global_zero else None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw, if it is time."""
         if self._by_training:
-            self._end_epoch(trainer)
+            self._end_epoch(trainer, pl_module)
         epoch = self._watched
         if epoch is None or epoch == self._drawn:
             return
@@ -117,11 +141,20 @@ class NetworkStatusPlot(pl.Callback):
         """Detach."""
         self._detach()
 
+    def logging_step(self, trainer: pl.Trainer) -> int:
+        """The step at which loggers get figures and pictures: that of Lightning's own. A subclass may have others."""
+        steps = trainer.fit_loop.epoch_loop._batches_that_stepped
+        return max(0, steps - 1) if self._by_training else steps  # an epoch of training is logged at its last step
+
     def _attach(self, pl_module: pl.LightningModule) -> None:
         self._detach()
-        self._monitor = StatusMonitor(pl_module, num_points=self.num_points, seed=self.seed, enabled=False)
+        self._noted = False
+        part = part_of(pl_module, self.module)
+        self._monitor = _Monitor(part, num_points=self.num_points, seed=self.seed, enabled=False, **self._capture)
 
     def _detach(self) -> None:
+        if self._monitor is not None:
+            self._monitor.enabled = False  # a step that has failed does not count
         self._step.close()
         if self._monitor is not None:
             self._monitor.remove()
@@ -156,7 +189,7 @@ class NetworkStatusPlot(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the figures."""
         if not self._by_training and not trainer.sanity_checking:
-            self._end_epoch(trainer)
+            self._end_epoch(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -200,11 +233,11 @@ class NetworkStatusPlot(pl.Callback):
 
     def _begin_batch(self, pl_module: pl.LightningModule) -> None:
         monitor = self._monitor
-        if monitor is None:  # the sanity check
+        if monitor is None or not monitor.able():  # the sanity check, or what can't be counted
             return
         monitor.enabled = True
         self._before = monitor.points
-        if monitor.root is pl_module:  # a step need not call the module as a whole
+        if monitor.alone or monitor.root is pl_module:  # a step need not call the module as a whole
             self._step.enter_context(monitor.recording())
 
     def _end_batch(self, batch: Any) -> None:
@@ -213,6 +246,8 @@ class NetworkStatusPlot(pl.Callback):
             return
         self._step.close()
         monitor.enabled = False
+        if monitor.points == self._before:
+            return
         labels = batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
         if (
             isinstance(labels, Tensor)
@@ -223,15 +258,43 @@ class NetworkStatusPlot(pl.Callback):
         else:
             self._labelled = False
 
-    def _end_epoch(self, trainer: pl.Trainer) -> None:
+    def _end_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         monitor = self._monitor
-        if monitor is None or monitor.points == 0:
+        if monitor is None:
             return
-        self._watched = epoch = trainer.current_epoch
-        if self.scalars and trainer.loggers:
-            figures = {f"status/{name}": value for name, value in monitor.numbers().items()}
-            for target in trainer.loggers:
-                target.log_metrics({**figures, "epoch": epoch}, step=epoch)
+        self._watched = None
+        name = type(pl_module).__name__
+        if not monitor.able():
+            instead = " With validation data, those are watched instead of the training." if self._by_training else ""
+            logger.warning(
+                "NetworkStatusPlot stops watching %s, and training goes on. The reason: %s Let capture (that of "
+                "NetworkStatusPlot, or of the regulariser if there is one) name layers that every step runs alike.%s",
+                name,
+                monitor.failure,
+                instead,
+            )
+        # What follows talks to the other processes, so that all of them must go the same way.
+        if trainer.strategy.reduce_boolean_decision(not monitor.able(), all=False):
+            self._detach()
+        elif trainer.strategy.reduce_boolean_decision(monitor.points > 0):
+            self._watched, self._logged_at = trainer.current_epoch, self.logging_step(trainer)
+            if self.scalars and trainer.loggers:
+                figures = {f"{self._tag}/{name}": value for name, value in monitor.numbers().items()}
+                for target in trainer.loggers:
+                    target.log_metrics({**figures, "epoch": self._watched}, step=self._logged_at)
+        elif not self._noted:
+            self._noted = True
+            logger.warning(
+                "NetworkStatusPlot has nothing to draw of epoch %d of %s: no captured layer ran. Does a part run that "
+                "it does not watch, or was the model compiled, which leaves out hooks that come later? Name other "
+                "layers with module and capture, or do not compile.",
+                trainer.current_epoch,
+                name,
+            )
+
+    @property
+    def _tag(self) -> str:
+        return "status" if self.module is None else f"status/{self.module}"
 
     # Pictures ----------------------------------------------------------------------------------------------------
 
@@ -254,77 +317,71 @@ class NetworkStatusPlot(pl.Callback):
         folder = Path(self.directory or Path(trainer.default_root_dir) / "plots")
         for name, figure in figures.items():
             save_figure(figure, folder / f"{name}-epoch{epoch:06d}.png")
-        log_figures(trainer, figures, epoch)
+        log_figures(trainer, figures, self._logged_at, self._tag)
         if self._memory is not None:
             self._memory.append(names, epoch, largest, smallest, points, labels)
 
 
-class _Memory:
-    """The status history of a run and its file.
+class _Monitor(StatusMonitor):
+    """One that stops nobody: the first thing that it can't count is kept in ``failure``, and it counts no more."""
 
-    Args:
-        path: The file.
-        resume: Go on with what it holds.
-    """
+    failure: Exception | None = None
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
-        self.path = path
-        self._history: StatusHistory | None = None
-        self._dirty = False
-        self._saved_at, self._cost = -float("inf"), 0.0
-        if resume and path.is_file():
-            try:
-                self._history = StatusHistory.load(path)
-            except ValueError as error:
-                logger.warning("The status history begins anew: %s", error)
+    @property
+    def alone(self) -> bool:
+        """Whether no regulariser makes the records."""
+        return self._own is not None
 
-    def append(
-        self,
-        layers: Sequence[str],
-        epoch: int,
-        unit_max: Sequence[np.ndarray[Any, Any]],
-        unit_min: Sequence[np.ndarray[Any, Any]],
-        points: np.ndarray[Any, Any],
-        labels: np.ndarray[Any, Any] | None,
-    ) -> None:
-        """Remember an epoch."""
-        history = self._history
-        sizes = tuple(len(units) for units in unit_max)
-        fits = history is not None and (history.layers, history.units) == (tuple(layers), sizes)
-        if history is None or not fits or history.point_status.shape[1] != len(points):
-            history = StatusHistory(layers, sizes)
-        if history.labels is not None and not np.array_equal(history.labels, labels if labels is not None else ()):
-            # Data that are dealt anew each epoch: other points every time.
-            history.labels = labels = None
-        elif len(history) and history.labels is None:
-            labels = None
-        history.append(epoch, np.concatenate(unit_max), np.concatenate(unit_min), points, labels)
-        self._history, self._dirty = history, True
-        # Writing takes longer the more there is: never spend more than a twentieth of the time on it.
-        if time.monotonic() - self._saved_at >= 20 * self._cost:
-            self.save()
+    def able(self) -> bool:
+        """Whether it counts still; otherwise its hooks are off."""
+        if self.failure is None and self._recorder() is None:
+            self.failure = RuntimeError("the regulariser whose records it reads was removed.")
+        if self.failure is None:
+            return True
+        self.remove()
+        return False
 
-    def save(self) -> None:
-        """Write what is not written yet."""
-        if self._history is None or not self._dirty:
+    def _take(self, recorder: Recorder) -> None:
+        if self.failure is not None:
             return
-        started = time.monotonic()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._history.save(self.path)
-        self._saved_at = time.monotonic()
-        self._cost = self._saved_at - started
-        self._dirty = False
+        try:
+            super()._take(recorder)
+        except NothingCapturedError:  # a step may well do something else
+            pass
+        except (RuntimeError, TypeError, ValueError) as error:
+            self.failure = error
 
 
-def log_figures(trainer: pl.Trainer, figures: Mapping[str, Figure], epoch: int) -> None:
+def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
+    """The part of that name, or else the module itself.
+
+    Raises:
+        ValueError: If there is no such part.
+    """
+    if name is None:
+        return pl_module
+    try:
+        return pl_module.get_submodule(name)
+    except AttributeError:
+        parts = ", ".join(part for part, _ in pl_module.named_children()) or "none"
+        raise ValueError(f"module must name a part of {type(pl_module).__name__} ({parts}), got {name!r}.") from None
+
+
+def small_model() -> nn.Module:
+    """Something to try options on before there is a model. Global random numbers are left alone."""
+    first, last = (nn.utils.skip_init(nn.Linear, 1, 1) for _ in range(2))
+    return nn.Sequential(first, nn.ReLU(), last)
+
+
+def log_figures(trainer: pl.Trainer, figures: Mapping[str, Figure], step: int, tag: str = "status") -> None:
     """Send pictures to every logger that takes them: Weights & Biases, TensorBoard."""
     for target in trainer.loggers:
         writer: Any = getattr(target, "experiment", None)
         for name, figure in figures.items():
             if hasattr(target, "log_image"):
-                target.log_image(f"status/{name}", [_pixels(figure)], step=epoch)
+                target.log_image(f"{tag}/{name}", [_pixels(figure)], step=step)
             elif hasattr(writer, "add_image"):
-                writer.add_image(f"status/{name}", _pixels(figure), epoch, dataformats="HWC")
+                writer.add_image(f"{tag}/{name}", _pixels(figure), step, dataformats="HWC")
 
 
 def _pixels(figure: Figure) -> np.ndarray[Any, Any]:

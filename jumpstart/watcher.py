@@ -5,15 +5,20 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from jumpstart.capture import Capture, CaptureLike, find_targets
+from jumpstart.extrema import Extrema
 from jumpstart.hooks import End, Hook, Read
 from jumpstart.options import Rule
-from jumpstart.recorder import Recorder
+from jumpstart.recorder import Recorder, Weigh
+
+
+class NothingCapturedError(RuntimeError):
+    """A forward pass in which no captured layer ran."""
 
 
 class Watcher(Recorder):
     """A recorder that no loss reads: it records without a graph, and only while one of its users is ``enabled``.
 
-    What waits is in the graph of the model until it is read, which is to be done as soon as a pass is over.
+    What waits is in the graph of the model until it is reduced, which is to be done as soon as a pass is over.
 
     Args:
         model: The model.
@@ -40,6 +45,7 @@ class Watcher(Recorder):
                 "and skip_last leaves the last one out. Use skip_last=False."
             )
         super().__init__(Rule(), unit_dim, drop_last=drop_last)
+        self._failure: Exception | None = None
         self.handles = self.attach(model, targets)
 
     def begin(self, module: nn.Module | None = None) -> None:
@@ -49,8 +55,38 @@ class Watcher(Recorder):
             self.grad = False  # a reentrant checkpoint does no harm here
 
     def take(self, read: Read, z: Tensor) -> None:
-        """Note one preactivation without its graph."""
-        super().take(read, z.detach())
+        """Note one preactivation without its graph. The model is not stopped: a failure is told who reads."""
+        try:
+            super().take(read, z)
+        except (RuntimeError, TypeError, ValueError) as error:
+            self._failure = self._failure or error
+
+    def reduce(self) -> None:
+        """Reduce what waits. A failure is told who reads."""
+        if self._failure is None:
+            try:
+                super().read(_no_weights)
+            except (RuntimeError, TypeError, ValueError) as error:
+                self._failure = error
+
+    def read(self, weigh: Weigh) -> list[Extrema]:
+        """The records of the latest pass.
+
+        Raises:
+            RuntimeError, TypeError, ValueError: What a preactivation of the pass was refused for.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return super().read(weigh)
+
+    def forget(self) -> None:
+        """Let go of every tensor."""
+        super().forget()
+        self._failure = None
+
+
+def _no_weights(units: int, points: int) -> None:
+    """No loss is asked for."""
 
 
 def find_recorder(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
@@ -64,13 +100,13 @@ def find_recorder(model: nn.Module) -> tuple[nn.Module, Recorder | None]:
     if len(found) > 1:
         raise RuntimeError(
             f"{len(found)} regularisers are attached to parts of this {type(model).__name__}. Make one StatusMonitor "
-            "for each of these parts."
+            "for each of these parts, or NetworkStatusPlot(module=...)."
         )
     if found:
         return found[0]
     if any(isinstance(hook, Hook) and hook.recorder is not None for _, hook in hooks):
         raise RuntimeError(
             f"this {type(model).__name__} is a part of a model that has a regulariser attached. Give that model to "
-            "StatusMonitor."
+            "StatusMonitor, or leave out the module of NetworkStatusPlot."
         )
     return model, None

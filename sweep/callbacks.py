@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
+from jumpstart.callbacks import NetworkStatusPlot
 from model.experiment import Experiment
 from sweep.metrics_csv import MetricsCsv
 
@@ -182,6 +183,14 @@ class BestAndLast(Checkpoint):
 def _whole(value: Tensor) -> Tensor:
     """A tensor that processes hold in parts, put together."""
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+class StatusPictures(NetworkStatusPlot):
+    """The pictures of a run, which go to the loggers by epoch, like the rows of figures."""
+
+    def logging_step(self, trainer: pl.Trainer) -> int:
+        """The epoch."""
+        return trainer.current_epoch
 
 
 class ProgressLine(pl.Callback):

@@ -16,12 +16,11 @@ import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
-from jumpstart.callbacks import NetworkStatusPlot
 from jumpstart.history import StatusHistory
 from jumpstart.report import write_report
 from model.config import ConfigError, ExperimentConfig
 from model.experiment import Experiment
-from sweep.callbacks import BestAndLast, EpochLog, ProgressLine
+from sweep.callbacks import BestAndLast, EpochLog, ProgressLine, StatusPictures
 from sweep.files import write_json, write_text
 from sweep.metrics_csv import MetricsCsv
 from sweep.pictures import DecisionFilm, draw_curves, draw_units
@@ -95,7 +94,7 @@ def run(
         frequency = config.plot_every or max(1, math.ceil(config.epochs / PICTURES))
         callbacks.append(
             # The rows of figures go to the loggers already.
-            NetworkStatusPlot(frequency, directory=directory.plots, history=directory.status, scalars=False)
+            StatusPictures(frequency, directory=directory.plots, history=directory.status, scalars=False)
         )
         callbacks.append(DecisionFilm(frequency, directory.plots))
     wandb_logger = make_wandb_logger(config, directory) if config.wandb and leads() else None

@@ -16,6 +16,7 @@ from asserts import Options, assert_same_grads, preactivations, reference, refer
 from torch import nn
 
 from jumpstart import JumpstartRegularization, PointMode, Terms, Ties, extrema
+from jumpstart.capture import first_tensor
 from jumpstart.options import Rule
 
 LAST = {"tokens": 2, "transformer": 2}  # the dimension of the units where it is not 1
@@ -273,6 +274,25 @@ def test_recording_covers_models_that_are_called_by_their_parts() -> None:
             model[2:](model[:2](x))
         expected, _ = reference_loss_and_grads(model, x)
         assert jumpstart.loss.item() == pytest.approx(expected)
+
+
+@every_architecture
+@pytest.mark.parametrize("small", [True, False])
+def test_recording_without_grad_measures_alone(name: str, small: bool) -> None:
+    model, x = make(name)
+    with JumpstartRegularization(model) as jumpstart:
+        if not small:
+            jumpstart._recorder.small = 0
+        model(x)
+        expected = jumpstart.loss
+        with jumpstart.recording(grad=False):
+            output = model(x)
+        parts = list(output.values()) if isinstance(output, dict) else output
+        first_tensor(parts, "output").sum().backward()  # a checkpoint finds what it has saved
+        assert jumpstart.loss.item() == pytest.approx(expected.item())
+        assert not jumpstart.loss.requires_grad
+        model(x)
+        assert jumpstart.loss.requires_grad == expected.requires_grad
 
 
 def test_an_error_in_the_forward_pass_leaves_a_working_handle() -> None:

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization, Status, status_plot
 from jumpstart.callbacks import Jumpstart, NetworkStatusPlot
-from jumpstart.history import StatusHistory
-from jumpstart.status_plot import _Memory
+from jumpstart.history import HistoryFile, StatusHistory
 from model.optimization import lr_factor
 from sweep.run import quiet_lightning
 
@@ -94,6 +93,11 @@ class Images(DummyLogger):
         self.seen.append((key, images[0], step))
 
 
+def at(epoch: int) -> int:
+    """The step at which Lightning logs the validation of an epoch of ``tiny``: that of its last batch, from 0."""
+    return 3 * epoch + 2
+
+
 @pytest.mark.parametrize("sanity_steps", [0, 2])
 def test_files_and_loggers_get_whole_pictures_of_the_epochs_that_are_due(sanity_steps: int, tmp_path: Path) -> None:
     logger = Images()
@@ -103,7 +107,7 @@ def test_files_and_loggers_get_whole_pictures_of_the_epochs_that_are_due(sanity_
     files = sorted(path.name for path in (tmp_path / "plots").iterdir())
     assert files == sorted(f"{kind}-epoch{epoch:06d}.png" for kind, epoch in expected)
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "plots").iterdir())
-    assert [(key, step) for key, _, step in logger.seen] == [(f"status/{kind}", epoch) for kind, epoch in expected]
+    assert [(key, step) for key, _, step in logger.seen] == [(f"status/{kind}", at(epoch)) for kind, epoch in expected]
     for _, picture, _ in logger.seen:
         assert picture.dtype == np.uint8
         assert picture.ndim == 3
@@ -284,14 +288,14 @@ def test_a_resumed_run_goes_on_with_its_history(drawn: Drawn, tmp_path: Path) ->
 
 def test_a_damaged_history_begins_anew(drawn: Drawn, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "status.npz").write_bytes(b"half")
-    memory = _Memory(tmp_path / "status.npz", resume=True)
+    memory = HistoryFile(tmp_path / "status.npz", resume=True)
     assert "begins anew" in caplog.text
     memory.append(["a"], 3, [np.ones(2)], [np.zeros(2)], np.zeros((4, 1), dtype=np.int8), None)
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [3]
 
 
 def test_points_that_change_from_epoch_to_epoch_have_no_labels(tmp_path: Path) -> None:
-    memory = _Memory(tmp_path / "status.npz", resume=False)
+    memory = HistoryFile(tmp_path / "status.npz", resume=False)
     for epoch in range(3):
         labels = np.arange(4) + epoch
         memory.append(["a"], epoch, [np.ones(2)], [np.zeros(2)], np.zeros((4, 1), dtype=np.int8), labels)
@@ -327,14 +331,14 @@ def test_loggers_get_the_figures_of_every_epoch(tmp_path: Path) -> None:
     plot = NetworkStatusPlot(4, directory=tmp_path, history=tmp_path / "status.npz")
     _, seen = fit(tiny(), plot, logger=log, num_sanity_val_steps=2)
     found = [(figures, step) for figures, step in log.seen if "status/deadness" in figures]
-    assert [step for _, step in found] == list(range(5))
-    for (figures, epoch), row in zip(found, seen.rows, strict=True):
+    assert [step for _, step in found] == [at(epoch) for epoch in range(5)]
+    for epoch, ((figures, _), row) in enumerate(zip(found, seen.rows, strict=True)):
         assert figures.pop("epoch") == epoch
         expected = {name: row[name.replace("status", "val")] for name in figures}
         assert len(figures) == 16
         assert figures == pytest.approx(expected, abs=1e-12)
     kinds = [(kind, epoch) for epoch in (0, 4) for kind in ("unit_status", "point_status")]
-    assert log.pictures == [(f"status/{kind}", 4, epoch, "HWC") for kind, epoch in kinds]
+    assert log.pictures == [(f"status/{kind}", 4, at(epoch), "HWC") for kind, epoch in kinds]
 
 
 def test_the_csv_logger_takes_them_too(drawn: Drawn, tmp_path: Path) -> None:

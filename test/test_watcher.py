@@ -39,6 +39,24 @@ def test_only_passes_that_count_are_counted() -> None:
         assert monitor.points == 10
 
 
+def test_a_monitor_that_is_disabled_does_not_miss_its_regulariser(caplog: pytest.LogCaptureFixture) -> None:
+    model = dense()
+    jumpstart = JumpstartRegularization(model)
+    monitor = StatusMonitor(model)
+    model(torch.randn(3, 3))
+    monitor.enabled = False
+    jumpstart.remove()
+    gc.collect()
+    model(torch.randn(3, 3))
+    assert caplog.text == ""
+    assert monitor.numbers()
+    monitor.enabled = True
+    model(torch.randn(3, 3))
+    assert "forward passes are no longer counted" in caplog.text
+    with pytest.raises(RuntimeError, match="1 forward passes were not counted"):
+        monitor.numbers()
+
+
 def test_a_recording_of_the_regulariser_is_counted_once() -> None:
     model = dense()
     with JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:

@@ -14,10 +14,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from jumpstart.capture import Capture
+from jumpstart.capture import Capture, small_model
 from jumpstart.hooks import attached
 from jumpstart.jumpstart import JumpstartRegularization
-from jumpstart.status_plot import NetworkStatusPlot, part_of, small_model
+from jumpstart.status_plot import NetworkStatusPlot, part_of
 
 __all__ = ["Jumpstart", "NetworkStatusPlot"]
 

@@ -153,6 +153,12 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
     return targets
 
 
+def small_model() -> nn.Module:
+    """Something to try options on before there is a model. Global random numbers are left alone."""
+    first, last = (nn.utils.skip_init(nn.Linear, 1, 1) for _ in range(2))
+    return nn.Sequential(first, nn.ReLU(), last)
+
+
 def first_tensor(value: object, name: str) -> Tensor:
     """The one tensor of a module's input or output.
 

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from jumpstart.capture import Capture, CaptureLike
+from jumpstart.capture import Capture, CaptureLike, small_model
 from jumpstart.history import HistoryFile
 from jumpstart.monitor import StatusMonitor
 from jumpstart.plotting import plot_point_status, plot_unit_status, save_figure
@@ -245,6 +245,7 @@ class NetworkStatusPlot(pl.Callback):
         if monitor is None:
             return
         self._step.close()
+        monitor.catch_up()
         monitor.enabled = False
         if monitor.points == self._before:
             return
@@ -341,6 +342,13 @@ class _Monitor(StatusMonitor):
         self.remove()
         return False
 
+    def catch_up(self) -> None:
+        """Count the latest pass, if nobody did: a compiled network calls no hook that comes later."""
+        self.settle()
+        recorder = self._recorder()
+        if recorder is not None and recorder.ran and not recorder.active:
+            self._take(recorder)
+
     def _take(self, recorder: Recorder) -> None:
         if self.failure is not None:
             return
@@ -365,12 +373,6 @@ def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
     except AttributeError:
         parts = ", ".join(part for part, _ in pl_module.named_children()) or "none"
         raise ValueError(f"module must name a part of {type(pl_module).__name__} ({parts}), got {name!r}.") from None
-
-
-def small_model() -> nn.Module:
-    """Something to try options on before there is a model. Global random numbers are left alone."""
-    first, last = (nn.utils.skip_init(nn.Linear, 1, 1) for _ in range(2))
-    return nn.Sequential(first, nn.ReLU(), last)
 
 
 def log_figures(trainer: pl.Trainer, figures: Mapping[str, Figure], step: int, tag: str = "status") -> None:

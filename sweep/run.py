@@ -126,7 +126,8 @@ def run(
             write_json(directory.summary, summary)
         if config.plot_status and leads():
             draw_curves(metrics, directory.plots)
-            draw_units(StatusHistory.load(directory.status), config.margin, directory.plots)
+            if directory.status.is_file():
+                draw_units(StatusHistory.load(directory.status), config.margin, directory.plots)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_flat(summary))
     except BaseException as error:

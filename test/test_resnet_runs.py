@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -19,6 +20,7 @@ from runs import ROOT, network_weights, same
 from test_image_loader import torchvision_layout
 from torch import nn
 
+from jumpstart.history import StatusHistory
 from model.options import options
 from model.resnet_config import ResnetConfig
 from model.resnet_conv import resnet50_conv
@@ -191,3 +193,16 @@ def test_seeds_make_the_weights() -> None:
         weights.append(build(config, data).network.state_dict())
     assert same(weights[0], weights[2])
     assert not same(weights[0], weights[1])
+
+
+def test_a_compiled_network_is_drawn_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
+    status = []
+    for name, use_compile in (("plain", False), ("compiled", True)):
+        directory, _ = run_tiny(tmp_path, name=name, epochs=2, plot_status=True, use_compile=use_compile)
+        history = StatusHistory.load(directory.status)
+        status.append((history.layers, history.epochs, history.unit_status, history.point_status))
+        assert (directory.plots / "unit_status-epoch000001.png").is_file()
+    for plain, compiled in zip(*status, strict=True):
+        assert np.array_equal(plain, compiled)

@@ -110,6 +110,7 @@ class Recorder:
             self.forget()
             self.in_graph = type(self).in_graph
             self.active = self.ran = True
+            self.fed = None  # what ran outside of any pass feeds nothing
             self.grad = torch.is_grad_enabled()
             if not self.grad and not is_compiling():
                 _refuse_reentrant_checkpoint("the model")

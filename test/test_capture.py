@@ -216,6 +216,23 @@ def test_modules_that_leave_the_units_where_they_are_hide_nothing(between: nn.Mo
         assert jumpstart.extrema[-1].unit.shape[2] == 6
 
 
+def test_what_runs_outside_of_a_pass_feeds_nothing() -> None:
+    class Direct(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(3, 4), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.act(x)
+
+    model = Direct()
+    with JumpstartRegularization(model) as jumpstart:
+        model.layer(torch.randn(5, 3))
+        model(torch.randn(5, 2, 3))
+        with pytest.raises(ValueError, match="nothing known feeds it"):
+            _ = jumpstart.loss
+
+
 def test_activations_that_are_never_called_keep_nobody_waiting() -> None:
     class Half(nn.Module):
         def __init__(self) -> None:

@@ -26,7 +26,8 @@ RUN: dict[str, Any] = {
     "width_multiplier": 0.5,
     "batch_size": 16,
     "epochs": 5,
-    "lr": 0.1,
+    # At twice the rate training is so rough that a rounding error may choose the other of two nearly equal extrema.
+    "lr": 0.05,
     "init": "looks_linear",
     "lambda_": 3.0,
     "lambda_clip": 0.05,  # of the task loss: some batches reach it

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.config import ConfigError
-from model.rectangular_config import RectangularConfig
+from model.config.experiment import ConfigError
+from model.config.rectangular import RectangularConfig
 from sweep.cli import Parsed, main
 
 if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
-    from data.images import ImageModule
+    from data.images.module import ImageModule
     from model.rectangular_experiment import RectangularExperiment
 
 DESCRIPTION = "Train a deep network of constant width on toy, scikit-learn or UCI data, with Jumpstart or without."
@@ -71,6 +71,6 @@ def build(config: RectangularConfig, data: TabularDataModule | ImageModule) -> R
 
 
 if __name__ == "__main__":
-    from data.download import DataError
+    from data.cache import DataError
 
     sys.exit(main(start, RectangularConfig, description=DESCRIPTION, examples=EXAMPLES, user_errors=(DataError,)))

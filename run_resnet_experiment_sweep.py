@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.config import ConfigError
-from model.resnet_config import ResnetConfig
+from model.config.experiment import ConfigError
+from model.config.resnet import ResnetConfig
 from sweep.cli import Parsed, main
 
 if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
-    from data.images import ImageModule
+    from data.images.module import ImageModule
     from model.resnet_experiment import ResnetExperiment
 
-DESCRIPTION = "Train a ResNet on images, with Jumpstart or without, with batch normalisation and skips or without."
+DESCRIPTION = "Train a ResNet on images, with Jumpstart or without, with batch normalization and skips or without."
 EXAMPLES = (
     "--dataset=imagenet --depth=50",
     "--dataset=digits --depth=18 --lr=0.02 --lambda_=0.05 --fast_dev_run",
@@ -27,12 +27,13 @@ def start(parsed: Parsed[ResnetConfig]) -> None:
     """Run what the command line asks for, and show the result."""
     if parsed.config.dataset == "imagenet":
         # Nobody can fetch it: that its folder is missing is told before what takes seconds to import.
-        from data.image_folders import find_folders
+        from data.images.folders import find_folders
 
         find_folders("imagenet", parsed.config.data_dir)
     # Imported here so that a mistake on the command line is told at once.
     from jumpstart.table import summary_table
-    from sweep.run import headline, leads, run
+    from sweep.machine import leads
+    from sweep.run import headline, run
 
     def remember(path: Path) -> None:
         parsed.run_directory = path
@@ -78,6 +79,6 @@ def build(config: ResnetConfig, data: TabularDataModule | ImageModule) -> Resnet
 
 
 if __name__ == "__main__":
-    from data.download import DataError
+    from data.cache import DataError
 
     sys.exit(main(start, ResnetConfig, description=DESCRIPTION, examples=EXAMPLES, user_errors=(DataError,)))

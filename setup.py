@@ -2,15 +2,15 @@
 
 from setuptools import Extension, setup
 
-# Extrema are compared, never computed with: NaN is looked for by its bits, see jumpstart/kernel.inc.
+# Extrema are compared, never computed with: NaN is looked for by its bits, see jumpstart/extrema/kernel.inc.
 FLAGS = ["-O3", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-strict-aliasing"]
 
 setup(
     ext_modules=[
         Extension(
-            "jumpstart._kernel",
-            ["jumpstart/kernel.c"],
-            depends=["jumpstart/kernel.inc"],
+            "jumpstart.extrema._kernel",
+            ["jumpstart/extrema/kernel.c"],
+            depends=["jumpstart/extrema/kernel.inc"],
             extra_compile_args=FLAGS,
             py_limited_api=True,
             optional=True,

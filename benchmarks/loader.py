@@ -1,6 +1,6 @@
 """Loaders of images: ``python -m benchmarks.loader``.
 
-In memory: an epoch of 60000 images of MNIST's size, shifted and normalised, from our loader and from a ``DataLoader``
+In memory: an epoch of 60000 images of MNIST's size, shifted and normalized, from our loader and from a ``DataLoader``
 that does the same with each image by torchvision's transforms. Both run in this process on one thread, in turn.
 Printed are the medians of the times and of the ratios, with their range.
 
@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from data.augment import Normalise, ShiftAndFlip
 from data.batches import TensorBatches
-from data.image_decode import FolderDataset
-from data.image_folders import Listing
-from data.images import ImageBatches
+from data.images.augment import Normalize, ShiftAndFlip
+from data.images.decode import FolderDataset
+from data.images.folders import Listing
+from data.images.in_memory import ImageBatches
 
 
 class PerSample(Dataset[tuple[Tensor, int]]):
@@ -61,7 +61,7 @@ def in_memory(rows: int, batch_size: int, rounds: int) -> None:
     images = torch.randint(0, 256, (rows, 1, 28, 28), dtype=torch.uint8)
     labels = torch.randint(0, 10, (rows,))
     order = TensorBatches(torch.arange(rows), labels, batch_size, shuffle=True)
-    ours = ImageBatches(images, order, Normalise((0.13,), (0.31,)), ShiftAndFlip(padding=2))
+    ours = ImageBatches(images, order, Normalize((0.13,), (0.31,)), ShiftAndFlip(padding=2))
     theirs = DataLoader(PerSample(images, labels), batch_size=batch_size, shuffle=True)
     seconds_of(lambda: ours)
     times = [(seconds_of(lambda: ours), seconds_of(lambda: theirs)) for _ in range(rounds)]

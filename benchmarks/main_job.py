@@ -2,7 +2,7 @@
 
 The job is the README's command with ``--plot_status=False``: training, validation every epoch, Jumpstart, all metrics,
 CSV, W&B offline and checkpoints. The bare loop is what a hand would write for the same epochs: forward, loss, backward,
-step, with the same optimiser, on one thread like the job, and nothing else. Both run as processes of their own, in
+step, with the same optimizer, on one thread like the job, and nothing else. Both run as processes of their own, in
 turn; times are those of the training loop and, for the job, of the whole process too. Printed are the medians of the
 ratios, with their range.
 """

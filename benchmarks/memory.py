@@ -35,7 +35,7 @@ class Cost:
         saved_with: The same with Jumpstart.
         preactivations: Bytes that enter activations: what Jumpstart reads.
         flops: Floating-point operations of both passes, 2 for a multiplication with an addition.
-        parameters: Numbers that are learnt.
+        parameters: Numbers that are learned.
     """
 
     saved: float
@@ -134,11 +134,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depths", default=",".join(map(str, DEPTHS)))
     parser.add_argument("--widths", default="1", help="Factors of torchvision's stage widths.")
-    parser.add_argument("--norms", default="batch,none", help="With batch normalisation, without, or both.")
+    parser.add_argument("--norms", default="batch,none", help="With batch normalization, without, or both.")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--bandwidth", type=float, default=1555.0, help="GB/s of the card's memory.")
     parser.add_argument("--flops", type=float, default=312.0, help="TFLOP/s of the card in bfloat16, at best.")
-    parser.add_argument("--utilisation", type=float, default=0.1, help="Share of them that training reaches.")
+    parser.add_argument("--utilization", type=float, default=0.1, help="Share of them that training reaches.")
     arguments = parser.parse_args()
     sys.stdout.write(
         "| network | width | norm | parameters | MB saved | MB saved with Jumpstart | MB read by Jumpstart | GFLOP | "
@@ -147,7 +147,7 @@ def main() -> None:
     kinds = itertools.product(*(text.split(",") for text in (arguments.depths, arguments.widths, arguments.norms)))
     for depth, width, norm in kinds:
         found = cost(partial(_resnet, int(depth), int(width), norm == "batch"), arguments.size)
-        step = found.flops / (arguments.flops * 1e12 * arguments.utilisation)
+        step = found.flops / (arguments.flops * 1e12 * arguments.utilization)
         # Half of the bytes in bfloat16.
         more = found.preactivations / 2 / (arguments.bandwidth * 1e9)
         cells = (
@@ -177,7 +177,7 @@ def widened(model: nn.Module, factor: int) -> nn.Module:
     """The same network with so many times the channels; the image keeps its own.
 
     Args:
-        model: Of convolutions, batch normalisations and fully connected layers; changed.
+        model: Of convolutions, batch normalizations and fully connected layers; changed.
         factor: Of the channels.
     """
     for name, module in list(model.named_children()):

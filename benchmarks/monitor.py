@@ -1,8 +1,8 @@
 """What watching costs: ``python -m benchmarks.monitor``.
 
-A StatusMonitor on a network of 50 layers of 4 units (batches of 256, Adam) and on a ResNet-18 without normalisation
+A StatusMonitor on a network of 50 layers of 4 units (batches of 256, Adam) and on a ResNet-18 without normalization
 (batches of 32 images of 64x64, SGD): beside the Jumpstart loss, against training with the loss alone, and by itself,
-against plain training. Models and optimisers are those of ``benchmarks.step``, as torch makes them; ``--fused`` takes
+against plain training. Models and optimizers are those of ``benchmarks.step``, as torch makes them; ``--fused`` takes
 Adam as one kernel, as the runs of this project do, which makes the plain step of the first network a third shorter and
 every ratio larger. Epochs of training, with the figures read once an epoch, follow each other in turn on one thread;
 times are of the processor. Printed are the medians of the ratios, with their quartiles.
@@ -32,13 +32,13 @@ def rectangular() -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def resnet() -> tuple[nn.Module, Tensor, Tensor]:
-    """ResNet-18 without normalisation, and a batch."""
+    """ResNet-18 without normalization, and a batch."""
     return plain_resnet(18), torch.randn(32, 3, 64, 64), torch.randint(10, (32,))
 
 
 def trainer(
     make: Callable[[], tuple[nn.Module, Tensor, Tensor]],
-    optimise: Callable[..., torch.optim.Optimizer],
+    optimize: Callable[..., torch.optim.Optimizer],
     steps: int,
     *,
     loss: bool,
@@ -49,7 +49,7 @@ def trainer(
     model, x, y = make()
     jumpstart = JumpstartRegularization(model) if loss else None
     monitor = StatusMonitor(model) if watch else None
-    optimizer = optimise(model.parameters())
+    optimizer = optimize(model.parameters())
 
     def epoch() -> float:
         started = time.process_time()
@@ -77,11 +77,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     adam = functools.partial(torch.optim.Adam, fused=arguments.fused or None)
-    for name, make, optimise, steps in (("rectangular", rectangular, adam, 20), ("resnet", resnet, sgd, 2)):
+    for name, make, optimize, steps in (("rectangular", rectangular, adam, 20), ("resnet", resnet, sgd, 2)):
         if arguments.only not in (None, name):
             continue
         for loss, words in ((True, "beside the loss"), (False, "alone")):
-            plain, watched = (trainer(make, optimise, steps, loss=loss, watch=watch) for watch in (False, True))
+            plain, watched = (trainer(make, optimize, steps, loss=loss, watch=watch) for watch in (False, True))
             plain(), watched()
             ratios = []
             for round_ in range(arguments.rounds):

@@ -1,8 +1,8 @@
 """ResNets with and without their crutches: ``python -m benchmarks.resnets``.
 
-The plain network (no normalisation, no skips) without and with Jumpstart, and the standard one (both, without
+The plain network (no normalization, no skips) without and with Jumpstart, and the standard one (both, without
 Jumpstart), on images of digits, all from the initial weights that torch gives a layer if nobody asks for others: same
-depth, epochs, optimiser, learning rate, initialisation and seeds. Prints a line for each run and the table of means,
+depth, epochs, optimizer, learning rate, initialization and seeds. Prints a line for each run and the table of means,
 all of them of the weights of the best validation accuracy. ``-- --init=he`` takes initial weights made for ReLU, from
 which plain networks of these depths train without Jumpstart too.
 """
@@ -72,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     variants = {f"plain, lambda {value}": [f"--lambda_={value}"] for value in arguments.lambdas.split(",") if value}
     if arguments.standard:
-        variants["batch normalisation and skips"] = STANDARD
+        variants["batch normalization and skips"] = STANDARD
     rows = [
         compare(
             f"resnet{depth}, {name}",

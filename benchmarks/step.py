@@ -1,6 +1,6 @@
 """What Jumpstart adds to a training step: ``python -m benchmarks.step``.
 
-Each case is a model with its optimiser's default settings (Adam for dense networks, SGD for convolutional ones). Every
+Each case is a model with its optimizer's default settings (Adam for dense networks, SGD for convolutional ones). Every
 way to train it runs in turn, round after round in one process on one thread, and each round gives one ratio to the
 bare step of that round. Printed are the median ratios with the middle half of the rounds, and the ratios of the peak
 memory of one step. docs/cost.md says how to read them.
@@ -28,8 +28,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jumpstart import JumpstartRegularization, kernel
-from jumpstart.capture import is_activation
+from jumpstart import JumpstartRegularization
+from jumpstart.capture.targets import is_activation
+from jumpstart.extrema import kernel
 
 LAMBDA = 0.01
 
@@ -56,7 +57,7 @@ def mlp(width: int, depth: int) -> nn.Module:
 
 
 def plain_resnet(depth: int) -> nn.Module:
-    """A residual network of torchvision without normalisation."""
+    """A residual network of torchvision without normalization."""
     model: nn.Module = getattr(torchvision.models, f"resnet{depth}")(num_classes=10, norm_layer=_no_norm)
     return model
 
@@ -177,7 +178,7 @@ class Step:
         return loss if penalty is None else loss + LAMBDA * penalty
 
     def __call__(self) -> None:
-        """Forward, backward, optimiser."""
+        """Forward, backward, optimizer."""
         with kernel_is(getattr(self.way, "compiled_kernel", False)):
             loss = self.forward(self.x, self.y)
             self.optimizer.zero_grad()
@@ -223,7 +224,7 @@ def time_ratios(steps: dict[str, Step], rounds: int, repeat: int) -> dict[str, l
 
 
 def peak_bytes(step: Step) -> int:
-    """The most memory that the tensors of one step hold at a time, beyond weights and what the optimiser keeps."""
+    """The most memory that the tensors of one step hold at a time, beyond weights and what the optimizer keeps."""
     step.optimizer.zero_grad()  # the gradients of the step before are no part of this one
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()

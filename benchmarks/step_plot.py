@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-COLOURS = {
+COLORS = {
     "empty hooks": "#999999",
     "pseudocode": "#CC79A7",
     "jumpstart": "#56B4E9",
@@ -26,14 +26,14 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     axes = figure.add_subplot()
     named: set[str] = set()
     for index, case in enumerate(cases):
-        found = [row for row in rows if row["case"] == case and row["way"] in COLOURS]
+        found = [row for row in rows if row["case"] == case and row["way"] in COLORS]
         for place, row in enumerate(found):
             added = 100 * (row["ratio"] - 1)
             spread = [[100 * (row["ratio"] - row["low"])], [100 * (row["high"] - row["ratio"])]]
             label = row["way"] if row["way"] not in named else None
             named.add(row["way"])
             x = index + (place - (len(found) - 1) / 2) * 0.16
-            axes.bar(x, max(added, 0.1), 0.15, color=COLOURS[row["way"]], label=label)
+            axes.bar(x, max(added, 0.1), 0.15, color=COLORS[row["way"]], label=label)
             axes.errorbar(x, max(added, 0.1), spread, color="#333333", linewidth=0.8)
     axes.set_yscale("log")
     axes.set_ylim(0.3, 400)

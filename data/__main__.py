@@ -9,15 +9,16 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from data.catalogue import UCI
+from data.cache import cache_folder
+from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, availability, get_info, places
-from data.download import archive_url, cache_folder
-from data.image_catalogue import IMAGE_SOURCES
-from data.image_folders import describe_folders
-from data.info import DatasetInfo
-from data.published import addresses
+from data.images.catalog import IMAGE_SOURCES
+from data.images.folders import describe_folders
+from data.images.published import addresses
+from data.uci.catalog import UCI
+from data.uci.files import archive_url
 
-COLUMNS = ("name", "source", "rows", "features", "classes", "available", "licence")
+COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
 
 
 class _Parser(argparse.ArgumentParser):

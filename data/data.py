@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from data.cache import DataError
+from data.dataset_info import DatasetInfo
 from data.datasets import (
     DATASETS,
     check_available,
@@ -16,16 +18,14 @@ from data.datasets import (
     get_info,
     load_table,
 )
-from data.download import DataError
-from data.image_catalogue import IMAGE_SOURCES
-from data.image_files import Pictures, load_pictures, make_fake
-from data.image_folders import Corrupt, chosen_corrupt
-from data.info import DatasetInfo
+from data.images.arrays import Pictures, load_pictures, make_fake
+from data.images.catalog import IMAGE_SOURCES
+from data.images.folders import Corrupt, chosen_corrupt
 from data.splitting import check_sizes
 
 if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
-    from data.images import ImageModule
+    from data.images.module import ImageModule
 
 __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
 
@@ -143,8 +143,8 @@ def _memory_images(
     shared: dict[str, Any],
     fake: tuple[int, int, int, float, int],
 ) -> ImageModule:
-    from data.augment import ShiftAndFlip
-    from data.images import MemoryImages
+    from data.images.augment import ShiftAndFlip
+    from data.images.in_memory import MemoryImages
 
     source = IMAGE_SOURCES[name]
     names = source.class_names
@@ -172,7 +172,7 @@ def _folder_images(
     data_dir: str | os.PathLike[str] | None,
     shared: dict[str, Any],
 ) -> ImageModule:
-    from data.image_loader import FolderImages
+    from data.images.in_folders import FolderImages
 
     return FolderImages(
         data_dir=data_dir,

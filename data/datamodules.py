@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class TabularDataModule(pl.LightningDataModule):
     """A table in three parts, ready for a network.
 
-    Rows with the same features are never in two parts. Medians, scales and categories are learnt
+    Rows with the same features are never in two parts. Medians, scales and categories are learned
     from the training part alone. Batches are slices of whole tensors; under a distributed trainer
     each process is given its slice of each batch, and tensors are moved to the trainer's device
     once.

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from data.catalogue import UCI
-from data.download import DataError, cache_folder, cache_state, find_cached, obtain
-from data.image_catalogue import IMAGE_INFOS, IMAGE_SOURCES
-from data.image_files import images_available, images_state
-from data.info import DatasetInfo
-from data.published import place
+from data.cache import DataError, cache_folder
+from data.dataset_info import DatasetInfo
+from data.images.arrays import images_available, images_state
+from data.images.catalog import IMAGE_INFOS, IMAGE_SOURCES
+from data.images.published import place
 from data.tables import Floats, Integers, Table, no_categories, resized
+from data.uci.catalog import UCI
+from data.uci.files import cache_state, find_cached, obtain
 
-UCI_LICENCE = "CC BY 4.0, as stated by UCI"
+UCI_LICENSE = "CC BY 4.0, as stated by UCI"
 
 
 def _generated(name: str, title: str, classes: int, note: str) -> DatasetInfo:
@@ -29,7 +30,7 @@ def _generated(name: str, title: str, classes: int, note: str) -> DatasetInfo:
         rows=1000,
         features=2,
         classes=classes,
-        licence="none: generated here",
+        license="none: generated here",
         creators="scikit-learn's generator",
         url=f"https://scikit-learn.org/stable/modules/generated/sklearn.datasets.make_{name}.html",
         note=note,
@@ -54,7 +55,7 @@ def _bundled(
         rows=rows,
         features=features,
         classes=classes,
-        licence=UCI_LICENCE,
+        license=UCI_LICENSE,
         creators=creators,
         url=f"https://archive.ics.uci.edu/dataset/{page}",
         note=note,
@@ -71,7 +72,7 @@ def _uci(name: str, title: str, creators: str, note: str = "") -> DatasetInfo:
         rows=source.rows,
         features=source.num_features,
         classes=len(source.counts),
-        licence=UCI_LICENCE,
+        license=UCI_LICENSE,
         creators=creators,
         url=source.url,
         files=source.files,
@@ -93,7 +94,7 @@ DATASETS: dict[str, DatasetInfo] = {
             "blobs",
             "Three Gaussian clouds",
             3,
-            "Centres on the unit circle; noise: standard deviation, > 0.",
+            "Centers on the unit circle; noise: standard deviation, > 0.",
         ),
         _bundled("iris", "Iris plants", 150, 4, 3, "R. A. Fisher", "53/iris", "1 duplicate row."),
         _bundled("wine", "Wine recognition", 178, 13, 3, "M. Forina; donor S. Aeberhard", "109/wine"),
@@ -341,8 +342,8 @@ def _generate(name: str, num_points: int, noise: float, seed: int) -> Table:
         x, y = datasets.make_circles(num_points, noise=noise, factor=0.5, random_state=seed)
     else:
         angles = np.deg2rad([90.0, 210.0, 330.0])
-        centres = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        x, y = datasets.make_blobs(num_points, centers=centres, cluster_std=noise, random_state=seed)
+        centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        x, y = datasets.make_blobs(num_points, centers=centers, cluster_std=noise, random_state=seed)
     return _numeric(x, y, tuple(str(i) for i in range(DATASETS[name].classes)), ("x", "y"))
 
 

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder:
-    """Median and standardisation for numbers; most frequent value and one column each for
+    """Median and standardization for numbers; most frequent value and one column each for
     categories.
 
     A category of two values becomes one column. A value that the training part never had becomes
@@ -27,7 +27,7 @@ class Encoder:
 
     Args:
         table: The whole data set.
-        rows: Row numbers of the training part: the only rows that anything is learnt from.
+        rows: Row numbers of the training part: the only rows that anything is learned from.
 
     Attributes:
         names: One name for each input.

@@ -30,11 +30,12 @@ from matplotlib.ticker import PercentFormatter
 
 from data.data import make_datamodule
 from data.datamodules import TabularDataModule
-from jumpstart.canvas import COLOURS, LABELS, style
 from jumpstart.metrics import NetworkStatus, point_status
-from jumpstart.plotting import point_order
-from jumpstart.status import Status
-from model.rectangular_config import RectangularConfig
+from jumpstart.palette import COLORS, LABELS
+from jumpstart.plots.arrays import point_order
+from jumpstart.plots.canvas import style
+from jumpstart.status.codes import Status
+from model.config.rectangular import RectangularConfig
 from model.rectangular_experiment import RectangularExperiment
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
@@ -44,7 +45,7 @@ NAME = "graphical_abstract"
 DPI = 110
 CURVES = {"train": "#009E73", "val": "#CC79A7"}
 CLASSES = ("#D55E00", "#56B4E9")
-STATUS = ListedColormap([COLOURS[code] for code in Status])
+STATUS = ListedColormap([COLORS[code] for code in Status])
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def classify(
 def draw(runs: Sequence[Drawn]) -> Figure:
     """The picture: one column per run."""
     figure = Figure(figsize=(12.6, 6.3), dpi=DPI, facecolor="white")
-    handles = [Patch(color=COLOURS[code], label=LABELS[code]) for code in Status]
+    handles = [Patch(color=COLORS[code], label=LABELS[code]) for code in Status]
     figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=10)
     for part, run in zip(figure.subfigures(1, len(runs), wspace=0.0), runs, strict=True):
         draw_run(part, run)
@@ -211,10 +212,10 @@ def draw_plane(axes: Axes, run: Drawn) -> None:
         run.plane, cmap=shades, vmin=0, vmax=1, alpha=0.45, interpolation="none", origin="lower",
         aspect="auto", extent=run.extent,
     )  # fmt: skip
-    for label, colour in enumerate(CLASSES):
+    for label, color in enumerate(CLASSES):
         x, y = run.x[run.y == label].T
         axes.plot(
-            x, y, ".", color=colour, markersize=4, markeredgecolor="#333333", markeredgewidth=0.3,
+            x, y, ".", color=color, markersize=4, markeredgecolor="#333333", markeredgewidth=0.3,
             rasterized=True,
         )  # fmt: skip
     axes.set(xlim=run.extent[:2], ylim=run.extent[2:], xticks=[], yticks=[])
@@ -222,7 +223,7 @@ def draw_plane(axes: Axes, run: Drawn) -> None:
 
 
 def blend(first: str, second: str, share: float) -> tuple[float, ...]:
-    """A colour on the way from one to another, through white."""
+    """A color on the way from one to another, through white."""
     nearest, way = (first, 1 - 2 * share) if share < 0.5 else (second, 2 * share - 1)
     return tuple(1 - way * (1 - int(nearest[i : i + 2], 16) / 255) for i in (1, 3, 5))
 
@@ -230,8 +231,8 @@ def blend(first: str, second: str, share: float) -> tuple[float, ...]:
 def draw_accuracy(axes: Axes, run: Drawn) -> None:
     """Accuracy over the epochs."""
     epochs = run.curves["epoch"]
-    for stage, colour in CURVES.items():
-        axes.plot(epochs, run.curves[f"{stage}/acc"], color=colour, linewidth=1, label=stage)
+    for stage, color in CURVES.items():
+        axes.plot(epochs, run.curves[f"{stage}/acc"], color=color, linewidth=1, label=stage)
     axes.set(ylim=(0.38, 1.02), xlabel="epoch", xlim=(0, epochs[-1]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25, linewidth=0.6)
@@ -249,7 +250,7 @@ def draw_shares(axes: Axes, run: Drawn) -> None:
     axes.stackplot(
         epochs[some],
         [run.curves[column][some] for column in columns],
-        colors=[COLOURS[code] for code in Status],
+        colors=[COLORS[code] for code in Status],
         linewidth=0,
     )
     axes.set(xlim=(0, epochs[-1]), ylim=(0, 1), xlabel="epoch")

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from jumpstart.canvas import style
-from jumpstart.capture import is_activation
+from jumpstart.capture.targets import is_activation
+from jumpstart.plots.canvas import style
 from model.rectangular import RectangularNetwork
 from model.resnet import Block, ResNet
 from model.resnet_conv import resnet50_conv
@@ -49,8 +49,8 @@ def rectangular() -> Figure:
     for x, units, name in columns:
         hidden = name.startswith("layer")
         for y in _heights(units):
-            colour = ACTIVATION if hidden else WEIGHTS
-            axes.scatter([x], [y], s=230, color=colour, edgecolors="#444444", linewidths=0.9, zorder=2)
+            color = ACTIVATION if hidden else WEIGHTS
+            axes.scatter([x], [y], s=230, color=color, edgecolors="#444444", linewidths=0.9, zorder=2)
         axes.text(x, 0.32, name, ha="center", va="top")
         if hidden:
             axes.annotate("", (x, 2.62), (x, 2.85), arrowprops={"arrowstyle": "->", "color": READ})
@@ -140,9 +140,9 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
+def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, color: str) -> None:
     shape = "round,pad=0,rounding_size=0.06"
-    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, facecolor=colour, edgecolor="#444444"))
+    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, facecolor=color, edgecolor="#444444"))
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center")
 
 

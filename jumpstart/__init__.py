@@ -13,12 +13,12 @@ Importing this needs torch alone. ``jumpstart.metrics`` needs the extra ``lightn
 ``tables``.
 """
 
-from jumpstart.capture import Capture, register_activation
-from jumpstart.extrema import Extrema
+from jumpstart.capture.targets import Capture, register_activation
+from jumpstart.extrema.record import Extrema
+from jumpstart.extrema.rule import PointMode, Ties
 from jumpstart.jumpstart import JumpstartRegularization
-from jumpstart.options import PointMode, Ties
 from jumpstart.penalty import Aggregate, Penalty, Terms
-from jumpstart.status import Status, status_of
+from jumpstart.status.codes import Status, status_of
 
 __version__ = "0.1.0"
 

@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from jumpstart.report import NotARunError, write_comparison, write_report
-    from jumpstart.report_run import read_run
+    from jumpstart.report.record import read_run
+    from jumpstart.report.write import NotARunError, write_comparison, write_report
 
     if options.output is not None and len(options.runs) < 2:
         parser.error(f"--output is for a page that compares runs: give two or more, got {len(options.runs)}.")
@@ -75,9 +75,9 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 def _doctor(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     import torch
 
-    from jumpstart.doctor import DoctorError, examine
-    from jumpstart.doctor_load import load_patient, parse_kwargs
-    from jumpstart.doctor_text import describe
+    from jumpstart.doctor.examine import DoctorError, examine
+    from jumpstart.doctor.load import load_patient, parse_kwargs
+    from jumpstart.doctor.text import describe
 
     try:
         # What a model prints while it is made or run is none of the result.

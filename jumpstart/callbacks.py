@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from jumpstart.capture import Capture, small_model
-from jumpstart.hooks import attached
+from jumpstart.capture.hooks import attached
+from jumpstart.capture.targets import Capture, small_model
 from jumpstart.jumpstart import JumpstartRegularization
 from jumpstart.status_plot import NetworkStatusPlot, part_of
 
@@ -27,18 +27,18 @@ logger = logging.getLogger(__name__)
 class Jumpstart(pl.Callback):
     """Adds the Jumpstart loss to what any ``LightningModule`` trains on, in one line.
 
-    While ``fit`` runs, a regulariser is attached and ``training_step`` is wrapped: what it returns, a tensor or a
+    While ``fit`` runs, a regularizer is attached and ``training_step`` is wrapped: what it returns, a tensor or a
     dictionary with ``"loss"``, gets the loss added that belongs to all that ran inside the step. So accumulation of
     gradients, mixed precision and clipping see one loss, as if it had been written into the module. After ``fit``, and
     after an exception, hooks and wrapper are gone.
 
-    With manual optimisation nothing is added by itself: name the network in ``module``, and add
+    With manual optimization nothing is added by itself: name the network in ``module``, and add
     ``self.jumpstart_loss()``, which is lambda times the loss of the network's latest forward pass, before
     ``self.manual_backward``.
 
     Where there is a logger, the loss without lambda is logged as ``jumpstart_loss``, a mean over the epoch's batches;
-    with manual optimisation it is that of every ``self.jumpstart_loss()`` in ``training_step``. With automatic
-    optimisation and lambda 0 it is measured for the log alone: training is the same, bit for bit, and the time is that
+    with manual optimization it is that of every ``self.jumpstart_loss()`` in ``training_step``. With automatic
+    optimization and lambda 0 it is measured for the log alone: training is the same, bit for bit, and the time is that
     of the loss without its gradient. Without a logger it is not measured then.
 
     Several of these callbacks may be given, each with a ``module`` of its own that has no part in common with the
@@ -53,8 +53,8 @@ class Jumpstart(pl.Callback):
     Raises:
         TypeError: If an option is unknown, or ``lambda_`` neither a number nor a function.
         ValueError: If ``lambda_`` is negative or not finite, or an option is wrong. When training begins, if there is
-            no part of that name, or manual optimisation without ``module``.
-        RuntimeError: When training begins, if the module has a regulariser of its own.
+            no part of that name, or manual optimization without ``module``.
+        RuntimeError: When training begins, if the module has a regularizer of its own.
 
     Example:
         >>> trainer = pl.Trainer(callbacks=[Jumpstart(0.01)])  # doctest: +SKIP
@@ -90,7 +90,7 @@ class Jumpstart(pl.Callback):
 
     @property
     def loss(self) -> Tensor:
-        """Lambda times the Jumpstart loss of the latest forward pass, to be added by hand in manual optimisation.
+        """Lambda times the Jumpstart loss of the latest forward pass, to be added by hand in manual optimization.
 
         Raises:
             RuntimeError: If nothing is attached, or before any forward pass.
@@ -117,14 +117,14 @@ class Jumpstart(pl.Callback):
         manual = not pl_module.automatic_optimization
         if manual and self.module is None:
             raise ValueError(
-                "module must name the network when optimisation is manual, for a step may run several: "
+                "module must name the network when optimization is manual, for a step may run several: "
                 "Jumpstart(..., module='generator'). Then add self.jumpstart_loss() to its loss in training_step."
             )
         others = vars(pl_module).get("jumpstart_loss" if manual else "training_step")
         if manual and not isinstance(others, _Loss) and hasattr(pl_module, "jumpstart_loss"):
             raise ValueError(
                 f"{type(pl_module).__name__} has a jumpstart_loss of its own, which is the name of what this callback "
-                "gives to a module with manual optimisation. Rename it."
+                "gives to a module with manual optimization. Rename it."
             )
         self._handle = JumpstartRegularization(target, **self.options)
         self._owner = weakref.ref(pl_module)
@@ -146,7 +146,7 @@ class Jumpstart(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note what is read from here on, with manual optimisation."""
+        """Note what is read from here on, with manual optimization."""
         self._reads = None if pl_module.automatic_optimization or not self._logs else []
 
     def on_train_batch_end(
@@ -162,7 +162,7 @@ class Jumpstart(pl.Callback):
         if not pl_module.automatic_optimization and not self._was_read and self._weight:
             self._was_read = True
             logger.warning(
-                "%s trains without the Jumpstart loss of %r: with manual optimisation, add self.jumpstart_loss() to "
+                "%s trains without the Jumpstart loss of %r: with manual optimization, add self.jumpstart_loss() to "
                 "the loss before self.manual_backward().",
                 type(pl_module).__name__,
                 self.module,
@@ -278,7 +278,7 @@ class _Step:
 
 
 class _Loss:
-    """``self.jumpstart_loss``, in a module with manual optimisation. Copies and pickles of it are dead."""
+    """``self.jumpstart_loss``, in a module with manual optimization. Copies and pickles of it are dead."""
 
     def __init__(self, *callbacks: Jumpstart) -> None:
         self.callbacks = list(callbacks)

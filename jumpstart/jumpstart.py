@@ -1,4 +1,4 @@
-"""The regulariser: attach it to a model, read ``.loss``."""
+"""The regularizer: attach it to a model, read ``.loss``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture import Capture, CaptureLike, find_targets
-from jumpstart.extrema import Extrema
-from jumpstart.hooks import attached
-from jumpstart.options import PointMode, Rule, Ties, choose
+from jumpstart.capture.hooks import attached
+from jumpstart.capture.passive import Watcher
+from jumpstart.capture.recorder import Recorder, State, in_graph
+from jumpstart.capture.targets import Capture, CaptureLike, find_targets
+from jumpstart.choices import choose
+from jumpstart.extrema.distributed import whole_batch
+from jumpstart.extrema.record import Extrema
+from jumpstart.extrema.rule import PointMode, Rule, Ties
 from jumpstart.penalty import Aggregate, Penalty, Terms
-from jumpstart.ranks import whole_batch
-from jumpstart.recorder import Recorder, State, in_graph
-from jumpstart.watcher import Watcher
 
 
 class JumpstartRegularization:
@@ -41,7 +42,7 @@ class JumpstartRegularization:
         skip_last: With ``capture="weights"``, leave out the layer that is called last: the output layer.
         terms: The hinges that enter: :class:`Terms`, or names such as ``"unit,point_negative"``.
         aggregate: ``"balanced"``, ``"mean"``, ``"norm"`` or ``"sum_of_squares"``.
-        margin: :math:`m`, how far both sides should reach. Preactivations are not normalised.
+        margin: :math:`m`, how far both sides should reach. Preactivations are not normalized.
         positive_weight: Weight of the hinge that asks for positive values.
         negative_weight: Weight of the hinge that asks for negative ones. The paper's own code used 0.5 for both: a
             ``lambda`` quoted from it is twice the one that is needed here.
@@ -59,7 +60,7 @@ class JumpstartRegularization:
     Raises:
         TypeError: If ``model`` is not a module.
         ValueError: On an unknown option or module name, or if the model has nothing to capture.
-        RuntimeError: If a regulariser is attached to the model already, or a monitor with hooks of its own.
+        RuntimeError: If a regularizer is attached to the model already, or a monitor with hooks of its own.
 
     Source:
         Riera, Puertas, Pujol, *Unit-Centric Regularization for Efficient Deep Neural Networks*, IEEE Access 2025.

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from jumpstart.counting import COUNTS, count_points, status_at
-from jumpstart.extrema import Extrema
-from jumpstart.sample import PointSample
-from jumpstart.status import Status, status_of
+from jumpstart.extrema.record import Extrema
+from jumpstart.status.codes import Status, status_of
+from jumpstart.status.counts import COUNTS, count_points, status_at
+from jumpstart.status.sample import PointSample
 
 WAITING = 64 * 1024
 """Pairs of a point and a layer that may wait."""

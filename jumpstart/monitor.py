@@ -1,6 +1,6 @@
 """Status of every unit and point of any model: attach a monitor, run the data through, read the figures.
 
-With a regulariser on the model it reads the records that the loss has made already; without one it puts hooks of its
+With a regularizer on the model it reads the records that the loss has made already; without one it puts hooks of its
 own on, which make the same records without a graph.
 """
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture import Capture, CaptureLike
+from jumpstart.capture.passive import NothingCapturedError, Watcher, find_recorder
+from jumpstart.capture.recorder import Recorder
+from jumpstart.capture.targets import Capture, CaptureLike
 from jumpstart.metrics import NetworkStatus
-from jumpstart.recorder import Recorder
-from jumpstart.sample import PointSample
-from jumpstart.watcher import NothingCapturedError, Watcher, find_recorder
+from jumpstart.status.sample import PointSample
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +33,15 @@ class StatusMonitor:
     drawn. Memory does not grow with the number of points.
 
     Where a :class:`~jumpstart.JumpstartRegularization` is attached to the model, or to one part of it, the monitor
-    reads its records. So attach the regulariser first: while a monitor has hooks of its own on a model, a regulariser
+    reads its records. So attach the regularizer first: while a monitor has hooks of its own on a model, a regularizer
     is refused there until :meth:`remove`.
 
     Args:
         model: The model.
         num_points: Points that :attr:`point_status` shows; the figures are of all.
         seed: Chooses these points, by a private generator.
-        margin: That of the mean penalties. By default the regulariser's, without one 1.
-        capture: What is read, as for the regulariser. As the next two, only where no regulariser is attached.
+        margin: That of the mean penalties. By default the regularizer's, without one 1.
+        capture: What is read, as for the regularizer. As the next two, only where no regularizer is attached.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default found out.
         enabled: Whether passes count from the start.
@@ -49,8 +49,8 @@ class StatusMonitor:
     Raises:
         TypeError: If ``model`` is not a module.
         ValueError: On a wrong option, if there is nothing to capture, or if an option is given that an attached
-            regulariser decides.
-        RuntimeError: If several regularisers are attached to parts of the model.
+            regularizer decides.
+        RuntimeError: If several regularizers are attached to parts of the model.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
@@ -85,7 +85,7 @@ class StatusMonitor:
             recorder = Watcher(model, capture, skip_last=skip_last, unit_dim=unit_dim)
         elif (capture, skip_last, unit_dim) != (Capture.ACTIVATIONS, True, None):
             raise ValueError(
-                "capture, skip_last and unit_dim must be left out: a regulariser or another monitor is attached to "
+                "capture, skip_last and unit_dim must be left out: a regularizer or another monitor is attached to "
                 f"this {type(model).__name__} already, and its records are read. Remove that one first."
             )
         if isinstance(recorder, Watcher):
@@ -109,7 +109,7 @@ class StatusMonitor:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Count everything that runs inside as one forward pass, as the regulariser's own ``recording()`` does.
+        """Count everything that runs inside as one forward pass, as the regularizer's own ``recording()`` does.
 
         For models that are not called as a whole (``model.features(x)``).
 
@@ -171,7 +171,7 @@ class StatusMonitor:
             return
         if recorder is None:
             if self._missed == 0:
-                logger.warning("The regulariser of a StatusMonitor was removed: forward passes are no longer counted.")
+                logger.warning("The regularizer of a StatusMonitor was removed: forward passes are no longer counted.")
             self._missed += 1
         elif not recorder.active:  # else it is a part of what is recorded as one
             self._finished = recorder
@@ -201,7 +201,7 @@ class StatusMonitor:
         recorder = self._recorder()
         if recorder is None:
             raise RuntimeError(
-                "this StatusMonitor is attached to no model: it, or the regulariser that it read, was removed, or it "
+                "this StatusMonitor is attached to no model: it, or the regularizer that it read, was removed, or it "
                 "is a copy. Make a new one: StatusMonitor(model)."
             )
         return recorder
@@ -256,7 +256,7 @@ class StatusMonitor:
 
     @property
     def root(self) -> nn.Module | None:
-        """The module whose calls are the passes: the model, or the part of it that has the regulariser."""
+        """The module whose calls are the passes: the model, or the part of it that has the regularizer."""
         return self._root()
 
     @property
@@ -276,7 +276,7 @@ class StatusMonitor:
         self._status.settle()
         if self._missed:
             raise RuntimeError(
-                f"{self._missed} forward passes were not counted, because the regulariser of the model was removed. "
+                f"{self._missed} forward passes were not counted, because the regularizer of the model was removed. "
                 "reset() forgets this; a new StatusMonitor(model) counts on."
             )
         if self.points == 0:

@@ -8,8 +8,9 @@ from enum import Flag, StrEnum
 import torch
 from torch import Tensor
 
-from jumpstart.extrema import Extrema, Weights
-from jumpstart.options import choose, is_finite, nearest
+from jumpstart.choices import choose, is_finite, nearest
+from jumpstart.extrema.record import Extrema, count_slices
+from jumpstart.extrema.reduction import Weights
 
 
 class Terms(Flag):
@@ -79,7 +80,7 @@ class Penalty:
     Args:
         terms: The hinges that enter the sum.
         aggregate: How slices become one number.
-        margin: :math:`m > 0`, in the units of the preactivations, which are not normalised.
+        margin: :math:`m > 0`, in the units of the preactivations, which are not normalized.
         positive_weight: :math:`w_+ \ge 0`.
         negative_weight: :math:`w_- \ge 0`. The paper's own code used 0.5 for both.
 
@@ -186,8 +187,3 @@ class Penalty:
     def __repr__(self) -> str:
         terms = "all" if self.terms is Terms.ALL else str(self.terms)
         return f"Penalty(terms={terms}, aggregate={self.aggregate.value}, margin={self.margin:g})"
-
-
-def count_slices(records: Sequence[Extrema]) -> tuple[int, int]:
-    """How many units and how many points there are in all records."""
-    return sum(record.unit.numel() for record in records) // 2, sum(record.point.numel() for record in records) // 2

@@ -14,13 +14,14 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from jumpstart.capture import Capture, CaptureLike, small_model
+from jumpstart.capture.passive import NothingCapturedError
+from jumpstart.capture.recorder import Recorder
+from jumpstart.capture.targets import Capture, CaptureLike, small_model
 from jumpstart.history import HistoryFile
 from jumpstart.monitor import StatusMonitor
-from jumpstart.plotting import plot_point_status, plot_unit_status, save_figure
-from jumpstart.recorder import Recorder
-from jumpstart.sample import PointSample
-from jumpstart.watcher import NothingCapturedError
+from jumpstart.plots.canvas import save_figure
+from jumpstart.plots.maps import plot_point_status, plot_unit_status
+from jumpstart.status.sample import PointSample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ class NetworkStatusPlot(pl.Callback):
 
     Units are judged by their extrema over the whole validation epoch; the points are a sample of it, the same ones
     every time. Without a validation part, the epoch of training itself is watched. Works with any module: with a
-    regulariser of its own, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
+    regularizer of its own, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
 
     Pictures go to files, and to the loggers that take them (Weights & Biases, TensorBoard); the figures of
     :meth:`~jumpstart.metrics.NetworkStatus.compute` go to every logger after every validation, as ``status/...``, at
@@ -55,15 +56,15 @@ class NetworkStatusPlot(pl.Callback):
         module: Name of the part that is watched, such as ``"model.encoder"``; by default all that the module holds.
             Figures and pictures then go to the loggers as ``status/<module>/...``.
         capture: What is read, as for :class:`~jumpstart.monitor.StatusMonitor`. As the next two, only where no
-            regulariser is attached, which has options of its own.
+            regularizer is attached, which has options of its own.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default found out.
 
     Raises:
         ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture`` or ``unit_dim``
-            wrong. Before training, if there is no part of that name, nothing to capture, or a regulariser that decides
+            wrong. Before training, if there is no part of that name, nothing to capture, or a regularizer that decides
             what is read.
-        RuntimeError: Before training, if several regularisers are attached to parts of what is watched.
+        RuntimeError: Before training, if several regularizers are attached to parts of what is watched.
 
     Example:
         >>> callback = NetworkStatusPlot(epoch_freq=10, num_points=200)
@@ -98,7 +99,7 @@ class NetworkStatusPlot(pl.Callback):
         self._noted = False
         self._logged_at = 0
         self._by_training = False
-        self._labelled = True
+        self._labeled = True
         self._before = 0
         self._watched: int | None = None
         self._drawn: int | None = None
@@ -229,7 +230,7 @@ class NetworkStatusPlot(pl.Callback):
         if self._monitor is not None:
             self._monitor.reset()
             self._labels.reset()
-            self._labelled = True
+            self._labeled = True
 
     def _begin_batch(self, pl_module: pl.LightningModule) -> None:
         monitor = self._monitor
@@ -257,7 +258,7 @@ class NetworkStatusPlot(pl.Callback):
         ):
             self._labels.update(labels.long().unsqueeze(1))
         else:
-            self._labelled = False
+            self._labeled = False
 
     def _end_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         monitor = self._monitor
@@ -269,7 +270,7 @@ class NetworkStatusPlot(pl.Callback):
             instead = " With validation data, those are watched instead of the training." if self._by_training else ""
             logger.warning(
                 "NetworkStatusPlot stops watching %s, and training goes on. The reason: %s Let capture (that of "
-                "NetworkStatusPlot, or of the regulariser if there is one) name layers that every step runs alike.%s",
+                "NetworkStatusPlot, or of the regularizer if there is one) name layers that every step runs alike.%s",
                 name,
                 monitor.failure,
                 instead,
@@ -307,7 +308,7 @@ class NetworkStatusPlot(pl.Callback):
         tables = (monitor.unit_status, monitor.unit_max, monitor.unit_min)
         units, largest, smallest = (_arrays(table) for table in tables)
         points = torch.stack(list(monitor.point_status.values()), 1).cpu().numpy()
-        labels = self._labels.rows[:, 0].cpu().numpy() if self._labelled else None
+        labels = self._labels.rows[:, 0].cpu().numpy() if self._labeled else None
         if not trainer.is_global_zero:
             return
         names = monitor.layers
@@ -330,13 +331,13 @@ class _Monitor(StatusMonitor):
 
     @property
     def alone(self) -> bool:
-        """Whether no regulariser makes the records."""
+        """Whether no regularizer makes the records."""
         return self._own is not None
 
     def able(self) -> bool:
         """Whether it counts still; otherwise its hooks are off."""
         if self.failure is None and self._recorder() is None:
-            self.failure = RuntimeError("the regulariser whose records it reads was removed.")
+            self.failure = RuntimeError("the regularizer whose records it reads was removed.")
         if self.failure is None:
             return True
         self.remove()

@@ -1,4 +1,4 @@
-"""Optimisers, learning rates and lambdas, all as functions of the epoch."""
+"""Optimizers, learning rates and lambdas, all as functions of the epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from model.config import ExperimentConfig
+from model.config.experiment import ExperimentConfig
 
 
 def make_optimizer(
     config: ExperimentConfig, parameters: Iterable[nn.Parameter], *, fused: bool = True
 ) -> torch.optim.Optimizer:
-    """The optimiser of a run. Weight decay acts on weights, not on biases and normalisation.
+    """The optimizer of a run. Weight decay acts on weights, not on biases and normalization.
 
     Args:
         config: Gives ``optimizer``, ``lr``, ``momentum`` and ``weight_decay``.
@@ -143,7 +143,7 @@ class LearningRate:
             self._plateau.step(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold; the rate itself is in the optimiser's state."""
+        """What a checkpoint must hold; the rate itself is in the optimizer's state."""
         return self._plateau.state_dict() if self._plateau is not None else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -6,105 +6,25 @@ images. This file holds networks only; it needs torch alone.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, cast, get_args
 
-import torch
 from torch import Tensor, nn
 
-from model.checks import check_choice, check_count, check_dropout, check_flag, check_number, unknown
+from model.activations import activation_gain, resolve_activation
+from model.checks import check_choice, check_count, check_dropout, check_flag, check_number
 
 Init = Literal["torch", "kaiming", "glorot", "zero", "constant"]
 Layer = Literal["dense", "conv"]
 Head = Literal["flatten", "global"]
 
-# GLU halves the channels; the others normalise over them: no unit has an activation of its own.
-_NOT_ELEMENTWISE = {"GLU", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"}
-
-
-def _buildable_activations() -> dict[str, type[nn.Module]]:
-    found = {}
-    for name in nn.modules.activation.__all__:
-        module: type[nn.Module] = getattr(nn, name)
-        try:
-            inspect.signature(module).bind()
-        except TypeError:
-            continue
-        if name not in _NOT_ELEMENTWISE:
-            found[name.lower()] = module
-    return dict(sorted(found.items()))
-
-
-_ACTIVATIONS = _buildable_activations()
-
-
-def activation_names() -> tuple[str, ...]:
-    """The names that :func:`resolve_activation` knows, in alphabetical order.
-
-    Example:
-        >>> "relu" in activation_names(), "leakyrelu" in activation_names()
-        (True, True)
-    """
-    return tuple(_ACTIVATIONS)
-
-
-def resolve_activation(name: str) -> type[nn.Module]:
-    """The activation module of a name.
-
-    Args:
-        name: Any elementwise activation of ``torch.nn`` that can be built without arguments. Case,
-            underscores and hyphens do not matter.
-
-    Returns:
-        The class; build one instance per layer.
-
-    Raises:
-        ValueError: If there is no such activation. The message names the nearest.
-
-    Example:
-        >>> resolve_activation("leaky_relu")
-        <class 'torch.nn.modules.activation.LeakyReLU'>
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"activation must be a name such as 'relu', got {name!r}.")
-    key = name.lower().replace("_", "").replace("-", "")
-    if key not in _ACTIVATIONS:
-        raise ValueError(unknown("activation", name, _ACTIVATIONS, key))
-    return _ACTIVATIONS[key]
-
-
-def activation_gain(activation: type[nn.Module]) -> float:
-    r"""The factor by which weights must be larger to make up for what an activation takes away.
-
-    It is :math:`1 / \sqrt{E[f(z)^2]}` for standard normal :math:`z`: :math:`\sqrt 2` for ReLU. For
-    sigmoid and tanh it is the exact value, not the rule of thumb of ``torch.nn.init``.
-
-    Args:
-        activation: A class from :func:`resolve_activation`.
-
-    Source:
-        *Delving Deep into Rectifiers* (He et al., 2015), section 2.2, with any activation for ReLU.
-
-    Example:
-        >>> round(activation_gain(nn.ReLU) ** 2, 6)
-        2.0
-    """
-    # Dtype and device are given so that the caller's defaults change nothing.
-    z = torch.linspace(-12.0, 12.0, 24_001, dtype=torch.float64, device="cpu")
-    density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
-    module = activation().to(device="cpu", dtype=torch.float64).eval()
-    with torch.no_grad():
-        second_moment = torch.trapezoid(module(z).square() * density, z)
-    return float(second_moment.rsqrt())
-
 
 class RectangularNetwork(nn.Module):
     """A classifier with ``depth`` hidden layers of ``width`` units each and a linear output layer.
 
-    A hidden layer is: weights, batch normalisation (optional), the sum with a skip connection
+    A hidden layer is: weights, batch normalization (optional), the sum with a skip connection
     (optional), activation, dropout (optional), 2x2 max pooling (optional). Every activation is a
     module of its own, ``layers.<i>.activation``, that never works in place: a hook on it sees the
     preactivation.
@@ -126,11 +46,11 @@ class RectangularNetwork(nn.Module):
         depth: Number of hidden layers; the output layer is not counted.
         width: Units (dense) or channels (conv) of every hidden layer.
         activation: A name from :func:`activation_names`.
-        use_batchnorm: Normalise before the activation. Layers keep their bias, so that networks
-            with and without normalisation differ by the normalisation alone.
+        use_batchnorm: Normalize before the activation. Layers keep their bias, so that networks
+            with and without normalization differ by the normalization alone.
         dropout: Share of the activations dropped in training, in [0, 1).
         skip_connections: Layers that one skip connection spans, below ``depth``; ``None`` for none.
-        init: Start of all weighted layers, the output layer included; normalisation keeps its own.
+        init: Start of all weighted layers, the output layer included; normalization keeps its own.
             ``torch``: the layers' default. ``kaiming``: normal, scaled by the fan in and
             :func:`activation_gain`. ``glorot``: Xavier uniform. ``zero``: everything zero.
             ``constant``: ``init_value`` in every weight. The last four start with zero biases.
@@ -227,7 +147,7 @@ class RectangularNetwork(nn.Module):
         if not dense and head == "flatten":
             channels *= math.prod(size // 2 ** len(pools) for size in shape[1:])
         self.output = nn.Linear(channels, num_classes)
-        _initialise(self, init, build, init_value)
+        _initialize(self, init, build, init_value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of the inputs (N, ``*input_shape``)."""
@@ -276,7 +196,7 @@ def _head(dense: bool, head: Head) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def _initialise(net: nn.Module, init: Init, activation: type[nn.Module], value: float) -> None:
+def _initialize(net: nn.Module, init: Init, activation: type[nn.Module], value: float) -> None:
     if init == "torch":
         return
     fill: Callable[[Tensor], Tensor]

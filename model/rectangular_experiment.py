@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import torch
 
-from model.config import ConfigError
+from model.config.experiment import ConfigError
+from model.config.rectangular import RectangularConfig
 from model.experiment import Experiment
 from model.rectangular import Head, Init, RectangularNetwork
-from model.rectangular_config import RectangularConfig
 
 
 class RectangularExperiment(Experiment):
@@ -43,7 +43,7 @@ class RectangularExperiment(Experiment):
 
 
 def check_batches(config: RectangularConfig, rows: int, input_shape: Sequence[int]) -> None:
-    """Refuse batches of a single row where batch normalisation would have a single value to normalise.
+    """Refuse batches of a single row where batch normalization would have a single value to normalize.
 
     Args:
         config: The run.
@@ -57,7 +57,7 @@ def check_batches(config: RectangularConfig, rows: int, input_shape: Sequence[in
     pixels = math.prod(side >> len(config.pool_at) for side in input_shape[1:]) if config.layer == "conv" else 1
     if config.use_batchnorm and pixels == 1 and (size == 1 or rows % size == 1):
         raise ConfigError(
-            f"batch_size must leave no batch of a single row to batch normalisation, got {size} for {rows} rows. "
+            f"batch_size must leave no batch of a single row to batch normalization, got {size} for {rows} rows. "
             "Choose another, or use_batchnorm=False."
         )
 

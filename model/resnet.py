@@ -1,6 +1,6 @@
 """The one ResNet, given how to make a layer: ``resnet_conv.py`` and ``resnet_dense.py`` are thin factories over it.
 
-With batch normalisation and skip connections it is the network of the literature, and its weights have the names
+With batch normalization and skip connections it is the network of the literature, and its weights have the names
 that torchvision gives them. Without, it is a plain chain of the same layers. This file holds the network only; it
 needs torch alone.
 """
@@ -13,9 +13,9 @@ from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
+from model.activations import resolve_activation
 from model.checks import check_choice, check_count, check_dropout, check_flag, check_number, check_whole
-from model.rectangular import resolve_activation
-from model.resnet_init import Init, initialise
+from model.resnet_init import Init, initialize
 
 Stem = Literal["standard", "small"]
 
@@ -40,7 +40,7 @@ class Layers:
     Attributes:
         weighted: ``(inputs, outputs, kernel_size, stride, bias)`` -> a layer with weights that, with stride 1, keeps
             the size of an image.
-        norm: ``(units)`` -> batch normalisation.
+        norm: ``(units)`` -> batch normalization.
         strides: Stride of the first block of each stage.
         entry: ``(inputs)`` -> what comes before the first layer.
         stems: Name of the stem -> kernel and stride of the first layer, and the pooling after it.
@@ -65,18 +65,18 @@ class Design:
     use_skip_connections: bool
 
     def weighted(self, inputs: int, outputs: int, kernel_size: int, stride: int) -> nn.Module:
-        """A layer with weights; normalisation would cancel a bias, so there is one only without."""
+        """A layer with weights; normalization would cancel a bias, so there is one only without."""
         return self.layers.weighted(inputs, outputs, kernel_size, stride, not self.use_batchnorm)
 
     def norm(self, units: int) -> nn.Module:
-        """Batch normalisation, or nothing."""
+        """Batch normalization, or nothing."""
         return self.layers.norm(units) if self.use_batchnorm else nn.Identity()
 
 
 class Block(nn.Module):
     """Two or three layers and a way past them.
 
-    A layer is: weights (``conv1``), batch normalisation (``bn1``), activation (``activation1``). The sum with the
+    A layer is: weights (``conv1``), batch normalization (``bn1``), activation (``activation1``). The sum with the
     skip connection comes before the last activation, so that a hook on it sees what is activated. Where the number
     of units or pixels changes, the skip connection has weights of its own, ``downsample``.
 
@@ -133,14 +133,14 @@ class ResNet(nn.Module):
     """A residual network, or the plain chain of its layers.
 
     Every activation is a module of its own that never works in place: a hook on it sees the preactivation. Without
-    batch normalisation the layers have biases; without skip connections the weights of the skips are not there.
+    batch normalization the layers have biases; without skip connections the weights of the skips are not there.
 
     Args:
         layers: What it is made of.
         depth: 18, 34, 50, 101 or 152: layers with weights, those of the skip connections not counted.
         inputs: Channels of the images, or features of the vectors.
         num_classes: Number of outputs.
-        use_batchnorm: Normalise before each activation.
+        use_batchnorm: Normalize before each activation.
         use_skip_connections: Carry what comes into a block past it.
         width_multiplier: Stage i, from 0, has ``64 * width_multiplier ** i`` units; 2 is the standard network.
         activation: A name from :func:`model.rectangular.activation_names`.
@@ -217,7 +217,7 @@ class ResNet(nn.Module):
         self.avgpool = layers.exit()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(units, num_classes)
-        initialise(self, init, build)
+        initialize(self, init, build)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of the inputs (N, ``inputs``, ...)."""
@@ -256,7 +256,7 @@ def stage_widths(width_multiplier: float) -> tuple[int, int, int, int]:
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     """Give a network whatever fits of other weights: the same name and the same shape.
 
-    A network without batch normalisation has no place for its weights, one of other classes none for the output
+    A network without batch normalization has no place for its weights, one of other classes none for the output
     layer, and so on. What finds no match keeps its value.
 
     Args:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.config import ConfigError
+from model.config.experiment import ConfigError
+from model.config.resnet import ResnetConfig
 from model.experiment import Experiment
 from model.resnet import Block, ResNet
-from model.resnet_config import ResnetConfig
 from model.resnet_conv import resnet_conv
 from model.resnet_dense import resnet_dense
 from model.resnet_init import Init
@@ -113,7 +113,7 @@ class ResnetExperiment(Experiment):
 
 
 def check_batches(config: ResnetConfig, rows: int, input_shape: Sequence[int]) -> None:
-    """Refuse batches of a single row where batch normalisation would have a single value to normalise.
+    """Refuse batches of a single row where batch normalization would have a single value to normalize.
 
     Args:
         config: The run.
@@ -128,7 +128,7 @@ def check_batches(config: ResnetConfig, rows: int, input_shape: Sequence[int]) -
     pixels = math.prod(math.ceil(side / 2**halved) for side in input_shape[1:]) if config.layer == "conv" else 1
     if config.use_batchnorm and pixels == 1 and (size == 1 or rows % size == 1):
         raise ConfigError(
-            f"batch_size must leave no batch of a single row to batch normalisation, got {size} for {rows} rows. "
+            f"batch_size must leave no batch of a single row to batch normalization, got {size} for {rows} rows. "
             "Choose another, or use_batchnorm=False."
         )
 

@@ -12,14 +12,14 @@ r"""How the weights of a ResNet begin.
 ``looks_linear``
     For plain deep networks. Every hidden layer begins with its units in pairs, :math:`h` and :math:`-h`, and reads
     :math:`f(h) - f(-h)` of the layer before, which for ReLU, GELU and SiLU is :math:`h` itself: a network of any depth
-    begins as a linear one. Its matrices are orthogonal and, in a convolution, stand at the centre of the kernel. So
+    begins as a linear one. Its matrices are orthogonal and, in a convolution, stand at the center of the kernel. So
     neither the size of the signal, nor the angle between two points, nor the gradient changes from layer to layer.
     Under ``he`` all the points of a deep plain network begin as nearly the same, and on images of a few pixels, where
     most of a kernel lies on the padding, the signal shrinks as well.
 
 Source:
     *Delving Deep into Rectifiers* (He et al., 2015); *The Shattered Gradients Problem* (Balduzzi et al., 2017) for
-    ``looks_linear``, with the centred kernels of *Dynamical Isometry and a Mean Field Theory of CNNs* (Xiao et al.,
+    ``looks_linear``, with the centered kernels of *Dynamical Isometry and a Mean Field Theory of CNNs* (Xiao et al.,
     2018).
 """
 
@@ -31,14 +31,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from model.rectangular import activation_gain
+from model.activations import activation_gain
 
 Init = Literal["he", "torchvision", "torch", "looks_linear"]
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, init: Init, activation: type[nn.Module]) -> None:
-    """Set the weights of every dense and convolutional layer; normalisation keeps its own.
+def initialize(network: nn.Module, init: Init, activation: type[nn.Module]) -> None:
+    """Set the weights of every dense and convolutional layer; normalization keeps its own.
 
     Args:
         network: Is changed. The output layer is called ``fc``, the first one ``conv1``.
@@ -78,7 +78,7 @@ def fill_looks_linear(weight: Tensor, activation: type[nn.Module], *, first: boo
     rows = outputs if last else math.ceil(outputs / 2)
     columns = inputs if first else math.ceil(inputs / 2)
     if first:
-        # A kernel that read the centre alone would be blind to all else of the image.
+        # A kernel that read the center alone would be blind to all else of the image.
         columns = weight[0].numel()
     matrix = torch.empty(rows, columns, device="cpu")
     nn.init.orthogonal_(matrix)

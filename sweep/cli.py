@@ -17,17 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
-from model.errors import NonFiniteLossError
-from model.options import (
-    GROUPS,
-    Config,
-    ConfigError,
-    Option,
-    nearest,
-    options,
-    refuse_unknown,
-    show,
-)
+from model.config.options import GROUPS, Config, Option, nearest, options, refuse_unknown, show
+from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
 C = TypeVar("C", bound=Config)

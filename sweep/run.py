@@ -5,25 +5,26 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import os
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import ModelParallelStrategy
-from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.history import StatusHistory
-from jumpstart.report import write_report
-from model.config import ConfigError, ExperimentConfig
+from jumpstart.report.write import write_report
+from model.config.experiment import ConfigError, ExperimentConfig
 from model.experiment import Experiment
-from sweep.callbacks import BestAndLast, EpochLog, ProgressLine, StatusPictures
+from sweep.callbacks.checkpoints import BestAndLast
+from sweep.callbacks.decision_film import DecisionFilm
+from sweep.callbacks.epoch_log import EpochLog
+from sweep.callbacks.make import StatusPlots
+from sweep.callbacks.progress import ProgressLine
 from sweep.files import write_json, write_text
+from sweep.final_plots import draw_curves, draw_units
+from sweep.machine import _sharded, devices, leads, quiet_lightning
 from sweep.metrics_csv import MetricsCsv
-from sweep.pictures import DecisionFilm, draw_curves, draw_units
 from sweep.resumption import check_resumable
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
@@ -62,7 +63,7 @@ def run(
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
     quiet_lightning()
-    options = {"max_epochs": config.epochs, **_devices(config.gpus), **config.trainer_options}
+    options = {"max_epochs": config.epochs, **devices(config.gpus), **config.trainer_options}
     if options["accelerator"] == "cpu" and options.get("precision") == "16-mixed":
         raise ConfigError('precision must be 32 or bf16-mixed without a GPU, got "16-mixed".')
     if options.get("strategy") == "fsdp":
@@ -94,7 +95,7 @@ def run(
         frequency = config.plot_every or max(1, math.ceil(config.epochs / PICTURES))
         callbacks.append(
             # The rows of figures go to the loggers already.
-            StatusPictures(frequency, directory=directory.plots, history=directory.status, scalars=False)
+            StatusPlots(frequency, directory=directory.plots, history=directory.status, scalars=False)
         )
         callbacks.append(DecisionFilm(frequency, directory.plots))
     wandb_logger = make_wandb_logger(config, directory) if config.wandb and leads() else None
@@ -121,7 +122,7 @@ def run(
             datamodule.test_dataloader(),
         ]
         trainer.test(experiment, dataloaders=loaders, verbose=False)
-        summary = summarise(experiment, keeper, datamodule)
+        summary = summarize(experiment, keeper, datamodule)
         if leads():
             write_json(directory.summary, summary)
         if config.plot_status and leads():
@@ -163,7 +164,7 @@ def leave_report(directory: RunDirectory, failure: BaseException | None = None) 
         logger.warning("no report was written for %s", directory.path, exc_info=True)
 
 
-def summarise(experiment: Experiment, keeper: BestAndLast, datamodule: pl.LightningDataModule) -> dict[str, Any]:
+def summarize(experiment: Experiment, keeper: BestAndLast, datamodule: pl.LightningDataModule) -> dict[str, Any]:
     """The result of a run: all figures of the best weights on the three parts, and what it took."""
     describe = getattr(datamodule, "describe", dict)
     return {
@@ -185,11 +186,6 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {name: summary[name] for name in names if name in summary}
 
 
-def leads() -> bool:
-    """Whether this process is the one of a run's that writes and speaks."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
 def _directory(config: ExperimentConfig, resume: Path | None) -> RunDirectory:
     """The run directory; processes besides the first only know where it would be."""
     if resume is not None:
@@ -202,46 +198,7 @@ def _directory(config: ExperimentConfig, resume: Path | None) -> RunDirectory:
     return RunDirectory(Path(config.output_dir, config.name or config.label))
 
 
-def _devices(gpus: int | str) -> dict[str, Any]:
-    """Lightning's words for ``--gpus``."""
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus == 0 or (gpus == "auto" and not available):
-        # Processes that torchrun started on the CPU.
-        return {"accelerator": "cpu", "devices": int(os.environ.get("LOCAL_WORLD_SIZE", 1))}
-    if gpus == "auto":
-        return {"accelerator": "gpu", "devices": "auto"}
-    wanted: int | list[int] = gpus if isinstance(gpus, int) else [int(i) for i in gpus.split(",") if i]
-    highest = wanted if isinstance(wanted, int) else max(wanted) + 1
-    if highest > available:
-        raise ConfigError(
-            f"gpus must be among the {available} of this machine, got {gpus}. Use auto, or 0 for the CPU."
-        )
-    return {"accelerator": "gpu", "devices": wanted}
-
-
-def _sharded(devices: int | str | list[int], nodes: int) -> pl.strategies.Strategy:
-    """Each process keeps a part of the weights and reads its part of the data; checkpoints are whole."""
-    if devices == "auto":
-        devices = torch.cuda.device_count()
-    count = len(devices) if isinstance(devices, list) else int(devices)
-    return ModelParallelStrategy(
-        data_parallel_size=count * nodes, tensor_parallel_size=1, save_distributed_checkpoint=False
-    )
-
-
 def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         f"best/{name}" if "/" in name else name: value for name, value in summary.items() if not isinstance(value, dict)
     }
-
-
-def quiet_lightning() -> None:
-    """Lightning's advice on loaders, devices and its own internals is for people who assemble a trainer themselves."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*smaller than the logging interval.*",
-        ".*isinstance.treespec, LeafSpec.*",
-    ):
-        warnings.filterwarnings("ignore", message)

@@ -187,7 +187,7 @@ def describe_environment() -> dict[str, Any]:
     """What a result may depend on besides its config: versions, commit, command line, devices."""
     import torch
 
-    from jumpstart import kernel
+    from jumpstart.extrema import kernel
 
     cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return {

@@ -10,8 +10,8 @@ import os
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from model.config import ConfigError, ExperimentConfig
-from model.options import show
+from model.config.experiment import ConfigError, ExperimentConfig
+from model.config.options import show
 from sweep.run_directory import RunDirectory
 
 if TYPE_CHECKING:

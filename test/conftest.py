@@ -81,13 +81,13 @@ PATHS = ["waiting", "tapped", "waiting-kernel", "tapped-kernel"]
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """All ways to a record: as if every preactivation were small, or large; in PyTorch, or by the compiled kernel."""
-    from jumpstart import kernel
+    from jumpstart.extrema import kernel
 
     way, _, compiled = request.param.partition("-")
-    monkeypatch.setattr("jumpstart.recorder.SMALL", 10**9 if way == "waiting" else 0)
+    monkeypatch.setattr("jumpstart.capture.recorder.SMALL", 10**9 if way == "waiting" else 0)
     if compiled and not kernel.available():
         pytest.skip(f"no kernel here; {kernel.description()}")
-    monkeypatch.setattr("jumpstart.kernel._off", not compiled)
+    monkeypatch.setattr("jumpstart.extrema.kernel._off", not compiled)
     return way
 
 

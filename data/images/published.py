@@ -1,0 +1,110 @@
+"""Files that are fetched as they are, from one of several mirrors, and checked at every load."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.cache import FOLDER_VARIABLE, DataError, cache_folder
+from data.fetch import FAILURES, WrongContentError, digest_of, fetch_file, reason
+
+logger = logging.getLogger(__name__)
+
+URL_VARIABLE = "JUMPSTART_IMAGES_URL"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file with a published checksum.
+
+    Attributes:
+        name: File name, at the mirrors and in the cache.
+        folder: Its folder in the cache.
+        size: Bytes.
+        digest: ``"sha256:..."`` of a file that was seen, or ``"md5:..."`` as its publisher gives it.
+        mirrors: Addresses of the folders that hold it, the first choice first.
+        also: Further places in the cache.
+    """
+
+    name: str
+    folder: str
+    size: int
+    digest: str
+    mirrors: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+
+def addresses(file: PublishedFile, base_url: str | None = None) -> tuple[str, ...]:
+    """Where a file is fetched from: argument, else JUMPSTART_IMAGES_URL, else its mirrors.
+
+    Example:
+        >>> addresses(PublishedFile("a.gz", "letters", 1, "md5:0", ("https://one/x/",)))
+        ('https://one/x/a.gz',)
+    """
+    base = base_url or os.environ.get(URL_VARIABLE)
+    return tuple(f"{mirror.rstrip('/')}/{file.name}" for mirror in ((base,) if base else file.mirrors))
+
+
+def place(file: PublishedFile, data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The cached file, in its own place or another that is accepted; its own place if there is none."""
+    cache = cache_folder(data_dir)
+    own = cache / file.folder / file.name
+    return next((path for path in (own, *(cache / other for other in file.also)) if path.is_file()), own)
+
+
+def obtain_published(
+    file: PublishedFile, data_dir: str | os.PathLike[str] | None = None, base_url: str | None = None
+) -> Path:
+    """The checked file: from the cache, else downloaded into it.
+
+    Raises:
+        DataError: If the cached file is damaged, or it is neither cached nor reachable.
+    """
+    path = place(file, data_dir)
+    urls = addresses(file, base_url)
+    if path.is_file():
+        fault = _fault(file, path)
+        if fault:
+            raise DataError(
+                f"{path} is damaged: {fault}. Delete it and run again, or put a good copy there, from {urls[0]}."
+            )
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{path.parent} cannot be written ({reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."
+        ) from None
+    failures = []
+    for url in urls:
+        try:
+            fetch_file(url, path, digest=file.digest)
+        except (*FAILURES, WrongContentError, ValueError) as error:
+            failures.append(f"{url}: {reason(error)}")
+            continue
+        logger.info("Downloaded %s to %s.", file.name, path.parent)
+        return path
+    raise DataError(
+        f"{file.name} is not in the cache and could not be downloaded ({'; '.join(failures)}): put it at {path}, or "
+        f"set {FOLDER_VARIABLE} to a folder that has it."
+    )
+
+
+def published_state(files: tuple[PublishedFile, ...], data_dir: str | os.PathLike[str] | None = None) -> str:
+    """``"cached"``, ``"not cached"`` or ``"damaged"``. Never touches the network."""
+    paths = [place(file, data_dir) for file in files]
+    if any(path.is_file() and _fault(file, path) for file, path in zip(files, paths, strict=True)):
+        return "damaged"
+    return "cached" if all(path.is_file() for path in paths) else "not cached"
+
+
+def _fault(file: PublishedFile, path: Path) -> str:
+    """Why the file is refused; empty if it is accepted."""
+    kind, _, expected = file.digest.partition(":")
+    try:
+        found = digest_of(path, kind).partition(":")[2]
+    except OSError as error:
+        return reason(error)
+    return "" if found == expected else f"its {kind} is {found}, expected {expected}"

@@ -1,0 +1,1 @@
+"""UCI data sets: their catalog, their file formats, and their files on disk."""

@@ -1,0 +1,241 @@
+"""Where files are kept, how they are checked and how they are fetched.
+
+A file is used only if its checksum is known, at every load. A file that is absent is taken out of
+UCI's zip archive and appears in the cache whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.cache import FOLDER_VARIABLE, DataError, cache_folder
+from data.fetch import FAILURES, fetch, reason, write_atomically
+
+logger = logging.getLogger(__name__)
+
+UCI_URL = "https://archive.ics.uci.edu/static/public"
+URL_VARIABLE = "JUMPSTART_UCI_URL"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a data set.
+
+    Attributes:
+        name: File name, in the archive and in the cache.
+        sha256: Checksums of the byte forms that are known to be right.
+        size: Bytes of the first of those forms.
+        absent: Columns of the data set that this file lacks.
+        content: Checksum of the parsed fields, where the byte form at UCI could not be settled.
+        unseen: UCI's own form was never seen: a file in another layout than the known one is
+            accepted if rows, columns and class counts are right, and the log says so.
+        also: Further places in the cache, relative to its ``uci`` folder.
+    """
+
+    name: str
+    sha256: tuple[str, ...]
+    size: int
+    absent: tuple[str, ...] = ()
+    content: str = ""
+    unseen: bool = False
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is inside a file whose checksum is unknown: digest, layout, first structural fault."""
+
+    digest: str
+    known_layout: bool
+    fault: str
+
+
+Inspect = Callable[[DataFile, bytes], Content]
+"""Reads a file whose checksum is unknown. Raises ``ValueError`` if it cannot be read at all."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A zip archive and the files wanted from it.
+
+    Attributes:
+        folder: Folder of the data set in the cache's ``uci`` folder.
+        archive: Address of the archive below the base URL.
+        files: What is taken out of it.
+        inspect: Looks into a file whose checksum is unknown; ``None`` refuses every such file.
+    """
+
+    folder: str
+    archive: str
+    files: tuple[DataFile, ...]
+    inspect: Inspect | None = field(default=None, compare=False)
+
+
+def archive_url(remote: Remote, base_url: str | None = None) -> str:
+    """Address of the archive; the base is the argument, else JUMPSTART_UCI_URL, else UCI."""
+    base = base_url or os.environ.get(URL_VARIABLE) or UCI_URL
+    return f"{base.rstrip('/')}/{remote.archive}"
+
+
+def find_cached(remote: Remote, file: DataFile, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """The cached copy, in its own place or in an accepted other one; ``None`` if there is none."""
+    uci = cache_folder(data_dir) / "uci"
+    places = (uci / remote.folder / file.name, *(uci / other for other in file.also))
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def obtain(
+    remote: Remote,
+    data_dir: str | os.PathLike[str] | None = None,
+    base_url: str | None = None,
+) -> list[bytes]:
+    """The bytes of every file, checked: from the cache, else downloaded into it.
+
+    Raises:
+        DataError: If a cached file is damaged, or a file is neither cached nor reachable.
+    """
+    cached = [find_cached(remote, file, data_dir) for file in remote.files]
+    contents = {
+        file.name: _read_checked(remote, file, path, base_url)
+        for file, path in zip(remote.files, cached, strict=True)
+        if path is not None
+    }
+    missing = [file for file in remote.files if file.name not in contents]
+    if missing:
+        contents |= _download(remote, missing, data_dir, base_url)
+    return [contents[file.name] for file in remote.files]
+
+
+def cache_state(remote: Remote, data_dir: str | os.PathLike[str] | None = None) -> str:
+    """``"cached"``, ``"not cached"`` or ``"damaged"``. Never touches the network."""
+    paths = [find_cached(remote, file, data_dir) for file in remote.files]
+    try:
+        for file, path in zip(remote.files, paths, strict=True):
+            if path is not None:
+                _read_checked(remote, file, path, None)
+    except DataError:
+        return "damaged"
+    return "cached" if all(paths) else "not cached"
+
+
+def _read_checked(remote: Remote, file: DataFile, path: Path, base_url: str | None) -> bytes:
+    record = _record_of(path)
+    try:
+        content = path.read_bytes()
+        recorded = record.read_text(encoding="ascii").split()[:1] if record.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): check its permissions.") from None
+    expected = (*file.sha256, *recorded)
+    fault = _fault(remote, file, content, expected, str(path), strict=bool(recorded))
+    if fault:
+        raise DataError(
+            f"{path} is damaged: {fault}. Delete it and run again, or put a good copy there; "
+            f"it is in {archive_url(remote, base_url)}."
+        )
+    return content
+
+
+def _fault(
+    remote: Remote,
+    file: DataFile,
+    content: bytes,
+    expected: tuple[str, ...],
+    where: str,
+    *,
+    strict: bool = False,
+) -> str:
+    """Why the content is refused; empty if it is accepted."""
+    found = hashlib.sha256(content).hexdigest()
+    if found in expected:
+        return ""
+    fault = f"its sha256 is {found}, expected {' or '.join(expected)}"
+    if strict or remote.inspect is None or not (file.content or file.unseen):
+        return fault
+    try:
+        inside = remote.inspect(file, content)
+    except ValueError as error:
+        return f"{fault}, and {error}"
+    if file.content and inside.digest == file.content:
+        logger.info("%s has an unknown checksum (%s), but every value in it is as expected.", where, found)
+        return ""
+    if not file.unseen or inside.known_layout:
+        return fault
+    if inside.fault:
+        return f"{fault}, and {inside.fault}"
+    logger.warning(
+        "%s has an unknown checksum (%s): accepted for its rows, columns and class counts.",
+        where,
+        found,
+    )
+    return ""
+
+
+def _download(
+    remote: Remote,
+    files: list[DataFile],
+    data_dir: str | os.PathLike[str] | None,
+    base_url: str | None,
+) -> dict[str, bytes]:
+    url = archive_url(remote, base_url)
+    folder = cache_folder(data_dir) / "uci" / remote.folder
+    places = " and ".join(str(folder / file.name) for file in files)
+    try:
+        archive = fetch(url)
+        members = {file.name: extract(archive, file.name) for file in files}
+    except (*FAILURES, KeyError, ValueError) as error:
+        names = " and ".join(file.name for file in files)
+        raise DataError(
+            f"{remote.folder} is not in the cache and could not be downloaded ({reason(error)}): "
+            f"take {names} out of {url} and put it at {places}, or set {FOLDER_VARIABLE} to a "
+            "folder that has it."
+        ) from None
+    for file in files:
+        fault = _fault(remote, file, members[file.name], file.sha256, f"{file.name} from {url}")
+        if fault:
+            raise DataError(
+                f"{file.name} from {url} is not the file that is expected: {fault}. Nothing was "
+                f"kept; put a good copy at {folder / file.name}."
+            )
+    try:
+        for file in files:
+            content = members[file.name]
+            found = hashlib.sha256(content).hexdigest()
+            if found not in file.sha256:
+                write_atomically(_record_of(folder / file.name), f"{found}  {file.name}\n".encode("ascii"))
+            write_atomically(folder / file.name, content)
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."
+        ) from None
+    logger.info("Downloaded %s to %s.", remote.folder, folder)
+    return members
+
+
+def extract(archive: bytes, name: str) -> bytes:
+    """One member of a zip archive, in whatever folder and whatever case, also in an archive inside
+    it.
+
+    Raises:
+        KeyError: If there is no such member.
+    """
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        members = {member.rsplit("/", 1)[-1].casefold(): member for member in opened.namelist()}
+        if name.casefold() in members:
+            return opened.read(members[name.casefold()])
+        for inner in sorted(member for member in members if member.endswith(".zip")):
+            try:
+                return extract(opened.read(members[inner]), name)
+            except KeyError:
+                continue
+    raise KeyError(f"the archive has no {name}, only {', '.join(sorted(members)) or 'nothing'}")
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

@@ -1,0 +1,72 @@
+"""X."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extrema:
+    r"""How far units and points reach on both sides of zero, for L layer calls of one shape.
+
+    The *reach* of a slice is :math:`(\max z, -\min z)`: where both are at least the margin, there is nothing to pay.
+
+    Attributes:
+        names: L names, ``"layer"`` or ``"layer#2"`` for the second call of one module.
+        order: L positions in the order of the calls of the whole forward pass.
+        unit: (2, L, C), the reach of every unit. Float32, or float64 for float64 preactivations.
+        point: (2, L, P), the reach of every point.
+        samples: N.
+        paid: What the hinges of these slices add to a loss that is linear in them, a scalar, if it was asked for.
+
+    Example:
+        >>> z = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
+        >>> record = extrema_of([z], ["layer"])
+        >>> record.unit_max, record.unit_min
+        (tensor([[ 3., -2.]]), tensor([[ 1., -4.]]))
+        >>> record.point_max, record.point_min
+        (tensor([[1., 3.]]), tensor([[-2., -4.]]))
+    """
+
+    names: tuple[str, ...]
+    order: tuple[int, ...]
+    unit: Tensor
+    point: Tensor
+    samples: int
+    paid: Tensor | None = None
+
+    @property
+    def unit_max(self) -> Tensor:
+        """(L, C) maxima of the units."""
+        return self.unit[0]
+
+    @property
+    def unit_min(self) -> Tensor:
+        """(L, C) minima of the units."""
+        return -self.unit[1]
+
+    @property
+    def point_max(self) -> Tensor:
+        """(L, P) maxima of the points."""
+        return self.point[0]
+
+    @property
+    def point_min(self) -> Tensor:
+        """(L, P) minima of the points."""
+        return -self.point[1]
+
+    def named(self, name: str) -> Extrema:
+        """The record of one call under another name."""
+        return self if name == self.names[0] else replace(self, names=(name,))
+
+    def detach(self) -> Extrema:
+        """The same record without a graph."""
+        return replace(self, unit=self.unit.detach(), point=self.point.detach(), paid=None)
+
+
+def count_slices(records: Sequence[Extrema]) -> tuple[int, int]:
+    """How many units and how many points there are in all records."""
+    return sum(record.unit.numel() for record in records) // 2, sum(record.point.numel() for record in records) // 2

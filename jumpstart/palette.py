@@ -1,0 +1,27 @@
+"""X."""
+
+from __future__ import annotations
+
+from jumpstart.status.codes import Status
+
+COLORS: dict[Status, str] = {
+    Status.DEAD: "#000000",
+    Status.LINEAR: "#E69F00",
+    Status.NONLINEAR: "#0072B2",
+}
+
+
+LABELS: dict[Status, str] = {
+    Status.DEAD: "dead",
+    Status.LINEAR: "linear",
+    Status.NONLINEAR: "non-linear",
+}
+
+
+# Apart from the status, so that neither a curve nor a class looks like one.
+CURVE_COLORS = ("#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
+
+
+CLASS_COLORS = (
+    "#D55E00", "#56B4E9", "#AAFF77", "#6600FF", "#880000", "#777777", "#BB55FF", "#DDBB99", "#661155", "#110077",
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""The modules behind :mod:`jumpstart.plotting`, which re-exports their public functions."""

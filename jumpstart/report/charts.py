@@ -1,0 +1,200 @@
+"""Curves and stacked shares as SVG: drawn once, in Python, so that they print and need no script."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from jumpstart.palette import LABELS
+from jumpstart.status.codes import Status
+from jumpstart.words import percent, shorten
+
+Floats = npt.NDArray[np.float64]
+Curves = Mapping[str, tuple[Floats, Floats]]
+
+WIDTH, HEIGHT = 560, 250
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 34
+LINES = 6
+"""Colors of curves in the style sheet; more curves are told apart by dashes."""
+_DASHES = ("", "6 3", "2 3", "8 3 2 3")
+_POINTS = 500
+
+
+def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple[str, float] | None = None) -> str:
+    """A figure with one line per curve, or nothing where there is nothing to draw.
+
+    Args:
+        title: Above it.
+        curves: Name -> (epochs, values), both finite.
+        shares: The values are shares: the axis goes from 0 to 1, and is in per cent.
+        level: Name and height of a horizontal line, such as chance.
+    """
+    drawn = {name: (x, y) for name, (x, y) in curves.items() if len(x)}
+    if not drawn:
+        return ""
+    every = np.concatenate([y for _, y in drawn.values()])
+    log = not shares and every.min() > 0 and every.max() / every.min() > 200
+    low, high = (0.0, 1.0) if shares else _room(every, log)
+    first = min(float(x[0]) for x, _ in drawn.values())
+    last = max(float(x[-1]) for x, _ in drawn.values())
+    frame = _Frame(first, last, low, high, log)
+    parts, keys = [frame.axes(shares)], []
+    if level is not None:
+        y = frame.y(np.array([level[1]]))[0]
+        parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        keys.append(_key('class="level"', level[0], _value(level[1], shares)))
+    for index, (name, (x, y)) in enumerate(drawn.items()):
+        dash = _DASHES[index // LINES % len(_DASHES)]
+        look = f'class="line c{index % LINES}"' + (f' stroke-dasharray="{dash}"' if dash else "")
+        x, y = _thin(x, y)
+        places = list(zip(frame.x(x), frame.y(y), strict=True))
+        if len(places) == 1:
+            (a, b) = places[0]
+            parts.append(f'<circle class="dot c{index % LINES}" cx="{a:.1f}" cy="{b:.1f}" r="4"/>')
+        else:
+            parts.append(f'<polyline {look} points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in places)}"/>')
+        keys.append(_key(look, shorten(name, 40), _value(float(y[-1]), shares)))
+    alt = f"{title} from epoch {first:,.0f} to {last:,.0f}. " + " ".join(
+        f"{name}: {_value(float(y[0]), shares)} at first, {_value(float(y[-1]), shares)} at last."
+        for name, (_, y) in drawn.items()
+    )
+    return _figure(title + (" (logarithmic)" if log else ""), alt, "".join(parts), keys, frame)
+
+
+def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> str:
+    """The shares of the three statuses, stacked, dead at the bottom; nothing where there is no epoch.
+
+    Args:
+        title: Above it.
+        epochs: (E,) numbers.
+        shares: (E,) for each status; together 1.
+    """
+    if not len(epochs):
+        return ""
+    x = np.asarray(epochs, dtype=np.float64)
+    stack = np.cumsum([np.zeros_like(x), *(shares[code] for code in Status)], axis=0)
+    if len(x) == 1:
+        x, stack = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(stack, 2, axis=1)
+    elif len(x) > _POINTS:
+        keep = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
+        x, stack = x[keep], stack[:, keep]
+    frame = _Frame(float(x[0]), float(x[-1]), 0.0, 1.0, False)
+    across = frame.x(x)
+    areas, keys = [], []
+    for index, code in enumerate(Status):
+        low, high = frame.y(stack[index]), frame.y(stack[index + 1])
+        edge = [*zip(across, low, strict=True), *reversed(list(zip(across, high, strict=True)))]
+        look = f'class="area {code.name.lower()}"'
+        areas.append(f'<polygon {look} points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in edge)}"/>')
+        keys.append(_key(look, LABELS[code], percent(float(shares[code][-1])), area=True))
+    words = ", ".join(
+        f"{LABELS[code]} {percent(float(shares[code][0]))} at first and {percent(float(shares[code][-1]))} at last"
+        for code in Status
+    )
+    alt = f"{title} from epoch {epochs[0]:,.0f} to {epochs[-1]:,.0f}: {words}."
+    return _figure(title, alt, "".join(areas) + frame.axes(True), keys, frame)
+
+
+class _Frame:
+    """From figures to places in the drawing."""
+
+    def __init__(self, first: float, last: float, low: float, high: float, log: bool) -> None:
+        if last <= first:
+            first, last = first - 0.5, last + 0.5
+        self.first, self.last, self.low, self.high, self.log = first, last, low, high, log
+
+    def x(self, values: Floats) -> Floats:
+        return np.asarray(LEFT + (values - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT))
+
+    def y(self, values: Floats) -> Floats:
+        low, high = self.low, self.high
+        if self.log:
+            values, low, high = np.log10(values), math.log10(low), math.log10(high)
+        return np.asarray(HEIGHT - BOTTOM - (values - low) / (high - low) * (HEIGHT - TOP - BOTTOM))
+
+    def axes(self, shares: bool) -> str:
+        parts = []
+        if shares:
+            heights = [0.0, 0.25, 0.5, 0.75, 1.0]
+        elif self.log:
+            heights = _powers(self.low, self.high)
+        else:
+            heights = [value for value in _ticks(self.low, self.high, 6) if self.low <= value <= self.high]
+        for value in heights:
+            y = float(self.y(np.array([value]))[0])
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            text = f"{100 * value:.0f} %" if shares else f"{value:.6g}"
+            parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+        for value in _ticks(self.first, self.last, 7):
+            if not self.first <= value <= self.last or value != int(value):
+                continue
+            x = float(self.x(np.array([value]))[0])
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.0f}</text>'
+            )
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        parts.append(f'<text class="tick" x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">epoch</text>')
+        base = HEIGHT - BOTTOM
+        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
+        return "".join(parts)
+
+
+def _figure(title: str, alt: str, content: str, keys: Sequence[str], frame: _Frame) -> str:
+    place = f'data-first="{frame.first}" data-last="{frame.last}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}"'
+    cursor = f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9" x2="-9" {place}/>'
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{content}{cursor}</svg>'
+        f'<ul class="keys">{"".join(keys)}</ul></figure>'
+    )
+
+
+def _key(look: str, name: str, value: str, area: bool = False) -> str:
+    shape = f'<rect {look} width="14" height="12"/>' if area else f'<line {look} x1="0" x2="22" y1="6" y2="6"/>'
+    width = 14 if area else 22
+    icon = f'<svg class="key" width="{width}" height="12" aria-hidden="true">{shape}</svg>'
+    return f"<li>{icon}{escape(name)} <b>{escape(value)}</b></li>"
+
+
+def _value(value: float, shares: bool) -> str:
+    return percent(value) if shares else f"{value:.4g}"
+
+
+def _room(values: Floats, log: bool) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    if log:
+        return low / 1.3, high * 1.3
+    if low >= 0 and low < 0.5 * high:
+        low = 0.0
+    gap = (high - low) or max(abs(high), 1e-3)
+    return (low if low == 0 else low - 0.05 * gap), high + 0.05 * gap
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers, about ``most`` of them."""
+    power = 10 ** math.floor(math.log10((high - low) / most))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
+    return [round(n * step, 12) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    step = max(1, math.ceil(len(powers) / 6))
+    return [10.0**power for power in powers[::step]]
+
+
+def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Fewer points of a long curve: of each stretch the lowest and the highest, so that no peak is lost."""
+    if len(x) <= _POINTS:
+        return x, y
+    edges = np.linspace(0, len(x), _POINTS // 2 + 1).round().astype(int)
+    keep = {0, len(x) - 1}
+    for start, end in itertools.pairwise(edges):
+        keep |= {start + int(y[start:end].argmin()), start + int(y[start:end].argmax())}
+    order = sorted(keep)
+    return x[order], y[order]

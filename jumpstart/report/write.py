@@ -1,0 +1,80 @@
+"""A report on a run: one HTML file that needs no network, with a verdict in words, curves and maps.
+
+``python -m jumpstart report RUN...`` writes it; the run scripts do at the end of every run.
+Needs the extra ``report``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jumpstart.report.comparison import comparison_page
+from jumpstart.report.page import run_page
+from jumpstart.report.record import FAILURE, NotARunError, RunRecord, read_run
+
+__all__ = ["FAILURE", "REPORT", "NotARunError", "write_comparison", "write_report"]
+
+REPORT = "report.html"
+"""The name of the report in a run directory."""
+
+
+def write_report(run: str | Path | RunRecord) -> Path:
+    """Write ``report.html`` into a run directory, over the one that may be there.
+
+    Args:
+        run: The directory, or what was read from it. Any file may be missing: the report says which.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        NotARunError: If the directory holds no run.
+        OSError: If the report can't be written.
+
+    Example:
+        >>> write_report("runs/moons")  # doctest: +SKIP
+        PosixPath('runs/moons/report.html')
+    """
+    record = _read(run)
+    return _write(record.path / REPORT, run_page(record))
+
+
+def write_comparison(runs: Sequence[str | Path | RunRecord], output: str | Path) -> Path:
+    """Write one page that shows several runs side by side.
+
+    Args:
+        runs: Two run directories or more, or what was read from them.
+        output: The file.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        NotARunError: If a directory holds no run.
+        ValueError: If there are fewer than two.
+        OSError: If the page can't be written.
+
+    Example:
+        >>> write_comparison(["runs/plain", "runs/jumpstart"], "compare.html")  # doctest: +SKIP
+        PosixPath('compare.html')
+    """
+    if len(runs) < 2:
+        raise ValueError(f"runs must name at least two run directories to compare, got {len(runs)}.")
+    return _write(Path(output), comparison_page([_read(run) for run in runs]))
+
+
+def _read(run: str | Path | RunRecord) -> RunRecord:
+    return run if isinstance(run, RunRecord) else read_run(run)
+
+
+def _write(path: Path, page: str) -> Path:
+    """Whole at any moment: under a temporary name, then renamed."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(page, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path

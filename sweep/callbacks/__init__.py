@@ -1,0 +1,1 @@
+"""Lightning callbacks of a run: metrics, checkpoints, progress, plots."""

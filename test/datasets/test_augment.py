@@ -1,0 +1,72 @@
+"""Augmentation of whole batches, against one pixel at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
+
+
+def reference_augmentation(images: Tensor, drawn: Tensor, padding: int) -> Tensor:
+    """Pixel by pixel, in Python."""
+    out = torch.zeros_like(images)
+    count, channels, height, width = images.shape
+    for n in range(count):
+        row, column, mirrored = drawn[n].tolist()
+        for c in range(channels):
+            for i in range(height):
+                for j in range(width):
+                    y, x = i + row - padding, j + column - padding
+                    x = width - 1 - x if mirrored else x
+                    if 0 <= y < height and 0 <= x < width:
+                        out[n, c, i, j] = images[n, c, y, x]
+    return out
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(0, False), (0, True), (2, False), (3, True)])
+@pytest.mark.parametrize("shape", [(6, 1, 5, 7), (6, 3, 4, 4)])
+def test_augmentation_is_the_reference(padding: int, flip: bool, shape: tuple[int, ...]) -> None:
+    images = torch.randint(1, 256, shape, dtype=torch.uint8)
+    before = images.clone()
+    augment = ShiftAndFlip(padding, flip)
+    drawn = augment.draw(len(images), seed=1, epoch=0)
+    assert torch.equal(augment(images, drawn), reference_augmentation(images, drawn, padding))
+    assert torch.equal(images, before)
+
+
+def test_what_is_drawn_covers_every_shift_and_follows_seed_and_epoch() -> None:
+    augment = ShiftAndFlip(2, True)
+    drawn = augment.draw(4000, 7, 3)
+    assert torch.equal(drawn, augment.draw(4000, 7, 3))
+    assert not torch.equal(drawn, augment.draw(4000, 7, 4))
+    assert not torch.equal(drawn, augment.draw(4000, 8, 3))
+    counts = torch.zeros(5, 5, 2)
+    for row, column, mirrored in drawn.tolist():
+        counts[row, column, mirrored] += 1
+    assert counts.min() > 40
+    assert ShiftAndFlip(0, False).draw(100, 0, 0).eq(0).all()
+
+
+def test_drawing_leaves_global_randomness_alone() -> None:
+    state = torch.get_rng_state()
+    ShiftAndFlip(2, True).draw(10, 0, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_normalized_pixels_have_mean_0_and_deviation_1() -> None:
+    images = torch.randint(0, 256, (50, 3, 6, 6), dtype=torch.uint8) // torch.tensor([1, 2, 3]).view(3, 1, 1).byte()
+    mean, std = channel_statistics(images)
+    expected = images.double() / 255
+    torch.testing.assert_close(torch.tensor(mean).double(), expected.mean((0, 2, 3)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.tensor(std).double(), expected.std((0, 2, 3), correction=0), atol=1e-6, rtol=0)
+    found = Normalize(mean, std)(images)
+    torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+
+
+def test_a_constant_channel_becomes_zeros() -> None:
+    images = torch.full((4, 1, 2, 2), 9, dtype=torch.uint8)
+    found = Normalize(*channel_statistics(images))(images)
+    torch.testing.assert_close(found, torch.zeros(4, 1, 2, 2), atol=1e-6, rtol=0)

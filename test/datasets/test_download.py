@@ -1,0 +1,366 @@
+"""The cache and the download, against a server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import logging
+import os
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from data import fetch
+from data.cache import DataError, cache_folder
+from data.uci import files as download
+from data.uci.files import Content, DataFile, Remote, cache_state, extract, find_cached, obtain
+
+GOOD = b"1,2\n3,4\n"
+MORE = b"5\n"
+Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def zipped(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+    return stream.getvalue()
+
+
+REMOTE = Remote("letters", "7/some+letters.zip", (DataFile("a.data", (sha256(GOOD),), len(GOOD)),))
+PAIR = Remote("letters", REMOTE.archive, (*REMOTE.files, DataFile("b.data", (sha256(MORE),), 2)))
+
+
+class Server:
+    """Answers each request with the next of ``answers``; the last one again when they run out."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.paths: list[str] = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                answer = outer.answers[min(len(outer.paths), len(outer.answers)) - 1]
+                answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/static"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def send(content: bytes, *, length: int | None = None) -> Answer:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(content) if length is None else length))
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
+
+
+def fail(code: int) -> Answer:
+    return lambda request: request.send_error(code)
+
+
+def cut(content: bytes) -> Answer:
+    return send(content[:-20], length=len(content))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "BACKOFF", 0.001)
+    monkeypatch.setattr(fetch, "TIMEOUT", 5.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for variable in (download.FOLDER_VARIABLE, download.URL_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def put(folder: Path, place: str, content: bytes) -> Path:
+    path = folder / "uci" / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def refused(remote: Remote, folder: Path, url: str) -> str:
+    """The message of the error, which is one line."""
+    with pytest.raises(DataError) as error:
+        obtain(remote, folder, url)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
+    server.answers = [send(zipped(a__data=GOOD, Index=b"x"))]
+    assert obtain(REMOTE, tmp_path, server.url) == [GOOD]
+    assert obtain(REMOTE, tmp_path, server.url) == [GOOD]
+    assert server.paths == ["/static/7/some+letters.zip"]
+    assert files_in(tmp_path) == ["uci/letters/a.data"]
+
+
+def test_the_base_address_can_come_from_the_environment(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = [send(zipped(a__data=GOOD))]
+    monkeypatch.setenv(download.URL_VARIABLE, server.url + "/")
+    assert obtain(REMOTE, tmp_path) == [GOOD]
+    assert server.paths == ["/static/7/some+letters.zip"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [fail(500), fail(503), fail(429), cut(zipped(a__data=GOOD)), send(zipped(a__data=GOOD)[:-9])],
+    ids=["500", "503", "429", "cut short", "half an archive"],
+)
+def test_a_failure_that_passes_is_tried_again(server: Server, tmp_path: Path, first: Answer) -> None:
+    server.answers = [first, send(zipped(a__data=GOOD))]
+    assert obtain(REMOTE, tmp_path, server.url) == [GOOD]
+    assert len(server.paths) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "attempts"),
+    [(fail(500), 3), (cut(zipped(a__data=GOOD)), 3), (send(b"<html>"), 3), (fail(404), 1)],
+    ids=["500", "cut short", "a web page", "404"],
+)
+def test_a_failure_that_stays_says_where_the_file_must_go(
+    server: Server, tmp_path: Path, answer: Answer, attempts: int
+) -> None:
+    server.answers = [answer]
+    message = refused(REMOTE, tmp_path, server.url)
+    assert len(server.paths) == attempts
+    assert str(tmp_path / "uci" / "letters" / "a.data") in message
+    assert f"{server.url}/7/some+letters.zip" in message
+    assert download.FOLDER_VARIABLE in message
+    assert files_in(tmp_path) == []
+
+
+def test_a_damaged_member_is_noticed(server: Server, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 20
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.data", content)
+    whole = stream.getvalue()
+    flipped = whole.replace(content[:200], b"?" + content[1:200], 1)
+    server.answers = [send(flipped)]
+    assert "damaged in the archive" in refused(REMOTE, tmp_path, server.url)
+
+
+def test_a_server_that_hangs_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
+    given_up = threading.Event()
+
+    def hang(_: http.server.BaseHTTPRequestHandler) -> None:
+        given_up.wait(5)
+
+    server.answers = [hang, send(zipped(a__data=GOOD))]
+    begin = time.monotonic()
+    assert obtain(REMOTE, tmp_path, server.url) == [GOOD]
+    assert time.monotonic() - begin < 2.5
+    given_up.set()
+
+
+def test_nobody_listening(server: Server, tmp_path: Path) -> None:
+    server.close()
+    message = refused(REMOTE, tmp_path, server.url)
+    assert "refused" in message
+    assert str(tmp_path / "uci" / "letters" / "a.data") in message
+
+
+def test_a_wrong_checksum_keeps_nothing(server: Server, tmp_path: Path) -> None:
+    server.answers = [send(zipped(a__data=GOOD + b"5,6\n"))]
+    message = refused(REMOTE, tmp_path, server.url)
+    assert sha256(GOOD) in message
+    assert sha256(GOOD + b"5,6\n") in message
+    assert files_in(tmp_path) == []
+    assert len(server.paths) == 1
+
+
+def test_an_archive_without_the_file(server: Server, tmp_path: Path) -> None:
+    server.answers = [send(zipped(Index=b""))]
+    assert "no a.data, only index" in refused(REMOTE, tmp_path, server.url)
+
+
+def test_all_files_or_none(server: Server, tmp_path: Path) -> None:
+    server.answers = [send(zipped(a__data=GOOD, b__data=b"wrong"))]
+    assert "b.data" in refused(PAIR, tmp_path, server.url)
+    assert files_in(tmp_path) == []
+
+
+def test_only_what_is_missing_is_written(server: Server, tmp_path: Path) -> None:
+    kept = put(tmp_path, "letters/a.data", GOOD)
+    before = kept.stat().st_mtime_ns
+    server.answers = [send(zipped(a__data=GOOD, b__data=MORE))]
+    assert obtain(PAIR, tmp_path, server.url) == [GOOD, MORE]
+    assert kept.stat().st_mtime_ns == before
+    assert files_in(tmp_path) == ["uci/letters/a.data", "uci/letters/b.data"]
+
+
+def test_a_damaged_cached_file_is_named_with_both_checksums(server: Server, tmp_path: Path) -> None:
+    path = put(tmp_path, "letters/a.data", GOOD[:-1])
+    message = refused(REMOTE, tmp_path, server.url)
+    assert message.startswith(str(path))
+    assert sha256(GOOD[:-1]) in message
+    assert sha256(GOOD) in message
+    assert "Delete it" in message
+    assert server.paths == []
+    assert cache_state(REMOTE, tmp_path) == "damaged"
+
+
+def test_the_checksum_is_verified_at_every_load(server: Server, tmp_path: Path) -> None:
+    path = put(tmp_path, "letters/a.data", GOOD)
+    obtain(REMOTE, tmp_path, server.url)
+    path.write_bytes(b"2" + GOOD[1:])
+    refused(REMOTE, tmp_path, server.url)
+
+
+def test_accepted_places(tmp_path: Path) -> None:
+    elsewhere = DataFile("a.data", (sha256(GOOD),), 8, also=("old name/A.txt",))
+    remote = Remote("letters", "7/x.zip", (elsewhere,))
+    assert find_cached(remote, elsewhere, tmp_path) is None
+    assert cache_state(remote, tmp_path) == "not cached"
+    path = put(tmp_path, "old name/A.txt", GOOD)
+    assert find_cached(remote, elsewhere, tmp_path) == path
+    assert obtain(remote, tmp_path, "http://127.0.0.1:1") == [GOOD]
+    assert cache_state(remote, tmp_path) == "cached"
+
+
+def test_reading_the_cache_writes_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "letters/a.data", GOOD)
+    (tmp_path / "uci" / "letters").chmod(0o555)
+    obtain(REMOTE, tmp_path, "http://127.0.0.1:1")
+    (tmp_path / "uci" / "letters").chmod(0o755)
+    assert files_in(tmp_path) == ["uci/letters/a.data"]
+
+
+def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "uci").write_text("a file where a folder should be")
+    server.answers = [send(zipped(a__data=GOOD))]
+    message = refused(REMOTE, tmp_path, server.url)
+    assert "cannot be written" in message
+    assert download.FOLDER_VARIABLE in message
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.data"
+    path.write_bytes(b"old")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert files_in(tmp_path) == ["a.data"]
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        zipped(a__data=GOOD),
+        zipped(A__DATA=GOOD),
+        zipped(**{"some folder/a__data": GOOD}),
+        zipped(inner__zip=zipped(a__data=GOOD), other=b""),
+    ],
+    ids=["plain", "upper case", "in a folder", "in an archive"],
+)
+def test_members_are_found(archive: bytes) -> None:
+    assert extract(archive, "a.data") == GOOD
+
+
+def test_the_cache_folder_is_argument_then_environment_then_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert cache_folder().name == "jumpstart"
+    monkeypatch.setenv(download.FOLDER_VARIABLE, "")
+    assert cache_folder().name == "jumpstart"
+    monkeypatch.setenv(download.FOLDER_VARIABLE, str(tmp_path / "environment"))
+    assert cache_folder() == tmp_path / "environment"
+    assert cache_folder(tmp_path) == tmp_path
+    assert cache_folder("~/x") == Path.home() / "x"
+
+
+class TestUnknownChecksum:
+    """Files whose byte form could not be settled: what is inside decides."""
+
+    FILE = DataFile("a.data", ("0" * 64,), 8, content="known", unseen=True)
+
+    def remote(self, digest: str = "other", layout: bool = False, fault: str = "", **changes: object) -> Remote:
+        def inspect(file: DataFile, content: bytes) -> Content:
+            if b"?" in content:
+                raise ValueError("record 1 is short")
+            return Content(digest, layout, fault)
+
+        file = DataFile(**{**self.FILE.__dict__, **changes})
+        return Remote("letters", "7/x.zip", (file,), inspect)
+
+    def test_every_value_as_expected(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        put(tmp_path, "letters/a.data", GOOD)
+        with caplog.at_level(logging.INFO, logger="data.uci.files"):
+            assert obtain(self.remote("known", layout=True), tmp_path) == [GOOD]
+        assert sha256(GOOD) in caplog.text
+
+    def test_right_structure_is_accepted_and_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        put(tmp_path, "letters/a.data", GOOD)
+        assert obtain(self.remote(), tmp_path) == [GOOD]
+        assert "unknown checksum" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("changes", "content"),
+        [
+            ({"fault": "it has 3 rows"}, GOOD),
+            ({"layout": True}, GOOD),
+            ({"unseen": False}, GOOD),
+            ({}, b"?"),
+        ],
+        ids=["wrong structure", "known layout", "byte form is settled", "not a table"],
+    )
+    def test_all_else_is_refused(self, tmp_path: Path, changes: dict[str, object], content: bytes) -> None:
+        put(tmp_path, "letters/a.data", content)
+        message = refused(self.remote(**changes), tmp_path, "http://127.0.0.1:1")  # type: ignore[arg-type]
+        assert sha256(content) in message
+        assert "0" * 64 in message
+
+    def test_what_was_downloaded_is_recorded(self, server: Server, tmp_path: Path) -> None:
+        server.answers = [send(zipped(a__data=GOOD))]
+        remote = self.remote()
+        obtain(remote, tmp_path, server.url)
+        assert files_in(tmp_path) == ["uci/letters/a.data", "uci/letters/a.data.sha256"]
+        assert obtain(remote, tmp_path, server.url) == [GOOD]
+        put(tmp_path, "letters/a.data", MORE)
+        message = refused(remote, tmp_path, server.url)
+        assert sha256(GOOD) in message
+        assert sha256(MORE) in message

@@ -1,0 +1,174 @@
+"""Files from mirrors, against a server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_download import Server, cut, fail, files_in, send
+
+from data import fetch
+from data.cache import FOLDER_VARIABLE, DataError
+from data.data import make_datamodule
+from data.datasets import availability, check_available
+from data.images.catalog import IMAGE_SOURCES
+from data.images.folders import find_folders
+from data.images.published import URL_VARIABLE, PublishedFile, obtain_published, published_state
+
+GOOD = bytes(range(256)) * 9000
+"""More than one block."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "BACKOFF", 0.001)
+    monkeypatch.setattr(fetch, "TIMEOUT", 5.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+def published(*mirrors: str, kind: str = "sha256") -> PublishedFile:
+    digest = f"{kind}:{hashlib.new(kind, GOOD).hexdigest()}"
+    return PublishedFile("a.gz", "letters", len(GOOD), digest, mirrors, also=("other/raw/a.gz",))
+
+
+def refused(file: PublishedFile, folder: Path) -> str:
+    with pytest.raises(DataError) as error:
+        obtain_published(file, folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["sha256", "md5"])
+def test_a_file_is_downloaded_once(kind: str, server: Server, tmp_path: Path) -> None:
+    server.answers = [send(GOOD)]
+    file = published(server.url, kind=kind)
+    assert published_state((file,), tmp_path) == "not cached"
+    path = obtain_published(file, tmp_path)
+    assert path.read_bytes() == GOOD
+    assert obtain_published(file, tmp_path) == path
+    assert server.paths == ["/static/a.gz"]
+    assert files_in(tmp_path) == ["letters/a.gz"]
+    assert published_state((file,), tmp_path) == "cached"
+
+
+@pytest.mark.parametrize("first", [fail(503), cut(GOOD)], ids=["503", "cut short"])
+def test_a_failure_that_passes_is_tried_again(first: object, server: Server, tmp_path: Path) -> None:
+    server.answers = [first, send(GOOD)]  # type: ignore[list-item]
+    assert obtain_published(published(server.url), tmp_path).read_bytes() == GOOD
+    assert len(server.paths) == 2
+
+
+def test_the_next_mirror_is_asked(server: Server, tmp_path: Path) -> None:
+    server.answers = [fail(404), send(GOOD[:-1] + b"?"), send(GOOD)]
+    file = published(f"{server.url}/1", f"{server.url}/2", f"{server.url}/3/")
+    assert obtain_published(file, tmp_path).read_bytes() == GOOD
+    assert server.paths == ["/static/1/a.gz", "/static/2/a.gz", "/static/3/a.gz"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "attempts", "said"),
+    [
+        (fail(404), 1, "HTTP 404"),
+        (fail(500), 3, "HTTP 500"),
+        (cut(GOOD), 3, "20 more expected"),
+        (send(b"<html>"), 1, "expected " + hashlib.sha256(GOOD).hexdigest()),
+    ],
+    ids=["404", "500", "cut short", "a web page"],
+)
+def test_a_failure_that_stays_says_where_the_file_must_go(
+    answer: object, attempts: int, said: str, server: Server, tmp_path: Path
+) -> None:
+    server.answers = [answer]  # type: ignore[list-item]
+    message = refused(published(server.url), tmp_path)
+    assert len(server.paths) == attempts
+    for part in (said, str(tmp_path / "letters" / "a.gz"), f"{server.url}/a.gz", FOLDER_VARIABLE):
+        assert part in message
+    assert files_in(tmp_path) == []
+
+
+def test_a_damaged_file_is_named_with_both_checksums(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "letters" / "a.gz"
+    path.parent.mkdir()
+    path.write_bytes(GOOD[:-1])
+    message = refused(published(server.url), tmp_path)
+    assert message.startswith(str(path))
+    assert all(hashlib.sha256(content).hexdigest() in message for content in (GOOD, GOOD[:-1]))
+    assert server.paths == []
+    assert published_state((published(server.url),), tmp_path) == "damaged"
+
+
+def test_another_place_is_accepted(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "other" / "raw" / "a.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(GOOD)
+    assert obtain_published(published(server.url), tmp_path) == path
+    assert server.paths == []
+
+
+def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "letters").write_text("a file where a folder should be")
+    assert "cannot be written" in refused(published(server.url), tmp_path)
+    assert server.paths == []
+
+
+def test_a_mirror_of_ones_own(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.answers = [send(GOOD)]
+    monkeypatch.setenv(URL_VARIABLE, server.url)
+    assert obtain_published(published("http://127.0.0.1:1"), tmp_path).read_bytes() == GOOD
+
+
+def test_every_file_has_a_checksum_and_a_mirror() -> None:
+    for source in IMAGE_SOURCES.values():
+        for file in source.files:
+            kind, _, digest = file.digest.partition(":")
+            assert len(digest) == 2 * hashlib.new(kind).digest_size
+            assert file.mirrors
+            assert file.size > 0
+
+
+def test_sets_of_images_are_fetched_by_name(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.answers = [fail(404)]
+    monkeypatch.setenv(URL_VARIABLE, server.url)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    for name in ("mnist", "mnist10k", "cifar10", "imagenette"):
+        first = IMAGE_SOURCES[name].files[0]
+        with pytest.raises(DataError, match="could not be downloaded") as error:
+            make_datamodule(name, batch_size=8).prepare_data()
+        assert str(tmp_path / first.folder / first.name) in str(error.value)
+        assert server.paths[-1] == f"/static/{first.name}"
+        assert availability(name) == "not cached"
+
+
+def test_imagenette_is_unpacked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for place in ("train/n1/a.JPEG", "train/n2/b.JPEG", "val/n1/c.JPEG"):
+            member = tarfile.TarInfo(f"imagenette2-320/{place}")
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"x"))
+    content = stream.getvalue()
+    source = IMAGE_SOURCES["imagenette"]
+    file = replace(source.files[0], digest=f"sha256:{hashlib.sha256(content).hexdigest()}")
+    monkeypatch.setitem(IMAGE_SOURCES, "imagenette", replace(source, train=(file,)))
+    monkeypatch.setenv(URL_VARIABLE, server.url)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    server.answers = [send(content)]
+    check_available("imagenette")
+    folders = find_folders("imagenette")
+    assert folders.train == tmp_path / "imagenette" / "imagenette2-320" / "train"
+    assert len(files_in(tmp_path)) == 3
+    check_available("imagenette")
+    assert len(server.paths) == 1
+    assert availability("imagenette") == "cached"

@@ -1,0 +1,255 @@
+"""The doctor's command: which model, on which data, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.runs import ROOT, run_tiny
+from test_doctor import Functional, made_to_die
+from torch import Tensor, nn
+
+from jumpstart.__main__ import main
+from jumpstart.doctor import examine as doctor
+from jumpstart.doctor.batch import candidate_shapes
+from jumpstart.doctor.examine import examine
+from jumpstart.doctor.load import DoctorError, load_patient, parse_kwargs
+from jumpstart.doctor.text import describe
+
+# Which model ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Linear(7, 2), nn.ReLU()), [64, 7]),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 2)), [64, 1, 28, 28]),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 30 * 30, 2)), [64, 3, 32, 32]),
+        (nn.Sequential(nn.Conv1d(5, 4, 3), nn.ReLU()), [64, 5, 64]),
+        (nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.ReLU()), [64, 16]),
+    ],
+    ids=["linear", "gray", "color", "sound", "words"],
+)
+def test_the_shape_is_guessed(model: nn.Module, shape: list[int]) -> None:
+    assert examine(model, cost=False)["data"]["shape"] == shape
+
+
+def test_a_shape_that_cannot_be_guessed() -> None:
+    wrong = r"tried 5 and 16,5, the last one ended in RuntimeError: .*unflatten.* give the shape: --input-shape 3,224,"
+    with pytest.raises(DoctorError, match=wrong):
+        examine(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (5, 5)), nn.Linear(5, 2), nn.ReLU()))
+    with pytest.raises(DoctorError, match=r"tried none, as no layer tells it\. Give the shape: --input-shape"):
+        examine(nn.ReLU())
+    assert candidate_shapes(nn.LSTM(4, 5)) == [(16, 4)]
+
+
+class Two(nn.Module):
+    """Needs two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.act = nn.Linear(4, 4), nn.ReLU()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.act(self.layer(x) * mask)
+
+
+class Broken(Two):
+    """Has a mistake in it."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        raise KeyError("boom")
+
+
+@pytest.mark.parametrize("given", [{}, {"input_shape": (4,)}, {"data": torch.zeros(2, 4)}, {"data": "moons"}], ids=str)
+def test_a_model_of_several_inputs_is_told_to_get_a_wrapper(given: dict[str, Any]) -> None:
+    for model in (Two(), torch.compile(Two())):
+        with pytest.raises(DoctorError, match=r"Two\.forward .*: missing a required argument: 'mask'\.") as caught:
+            examine(model, **given)
+        assert "a module with one input whose forward(x) calls Two" in str(caught.value)
+        assert "--input-shape" not in str(caught.value)
+
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.two = Two()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(x, torch.ones(()))
+
+    assert [layer["name"] for layer in examine(Wrapper(), cost=False)["captured"]] == ["two.act"]
+
+
+def test_a_mistake_in_the_model_is_told() -> None:
+    with pytest.raises(DoctorError, match=r"the last one ended in KeyError: 'boom'\. If that is no mistake"):
+        examine(Broken())
+    with pytest.raises(DoctorError, match="KeyError: 'boom'"):
+        examine(Broken(), input_shape=(4,))
+
+
+def test_arguments_are_literals() -> None:
+    found = parse_kwargs(["a=1", "b=0.5", "c=None", "d=false", "e='x y'", "f=[1, 2]", "g=plain", "h=a=b", "i="])
+    assert found == {
+        "a": 1, "b": 0.5, "c": None, "d": False, "e": "x y", "f": [1, 2], "g": "plain", "h": "a=b", "i": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.at_all:model"], "nowhere.at_all can't be imported"),
+        (["nowhere"], "MODEL must be package.module:name"),
+        (["torch.nn:Nothing"], "torch.nn has nothing called 'Nothing'"),
+        (["torch:pi"], "must be a torch.nn.Module or make one, got float"),
+        (["torch:zeros", "--kwargs", "size=[2]"], "must give a torch.nn.Module, got Tensor"),
+        (["torch.nn:Linear"], "Linear() failed: TypeError"),
+        (["torch.nn:Linear", "--kwargs", "in_features=2", "of=3"], "Linear(in_features=2, of=3) failed"),
+        (["torch.nn:Linear", "--kwargs", "2"], "--kwargs must be name=value"),
+        (["torch.nn:ReLU", "--input-shape=3,x"], "must be whole numbers"),
+        (["torch.nn:ReLU", "--input-shape=3", "--batch-size=0"], "batch_size must be >= 1"),
+        (["torch.nn:ReLU", "--data=mooons"], "Did you mean 'moons'?"),
+        (["setup.cfg.ckpt"], "does not exist"),
+        (["pyproject.toml"], "is no checkpoint of an experiment"),
+        (["docs"], "docs has no checkpoint"),
+        (["docs", "--kwargs", "a=1"], "--kwargs is for an import path"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", *arguments])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_an_instance_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = types.ModuleType("some_models")
+    home.made = made_to_die()
+    home.inner = types.SimpleNamespace(Kind=Functional)
+    monkeypatch.setitem(sys.modules, "some_models", home)
+    assert load_patient("some_models:made", {}).model is home.made
+    assert isinstance(load_patient("some_models:inner.Kind", {}).model, Functional)
+    with pytest.raises(DoctorError, match="is a module already"):
+        load_patient("some_models:made", {"a": 1})
+
+
+@pytest.mark.parametrize("layer", ["dense", "conv"])
+def test_a_run_of_ours(layer: str, tmp_path: Path) -> None:
+    changes = {"dataset": "digits", "batch_size": 500} if layer == "conv" else {}
+    directory, _ = run_tiny(tmp_path, layer=layer, epochs=1, **changes)
+    whole, file = load_patient(str(directory.path), {}), load_patient(str(directory.best_checkpoint), {})
+    for patient in (whole, file):
+        found = examine(patient, data="digits" if layer == "conv" else "moons", batch_size=20, cost=False)
+        assert len(found["captured"]) == 4
+        assert found["mode"] == "evaluation"
+    weights = torch.load(directory.best_checkpoint, weights_only=False)["state_dict"]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, weights[f"network.{name}"])
+    assert examine(whole, cost=False)["data"]["shape"] == [64, *(whole.input_shape or ())]
+
+
+def test_a_checkpoint_needs_our_package(tmp_path: Path) -> None:
+    directory, _ = run_tiny(tmp_path, epochs=1)
+    code = "import sys; sys.modules['model'] = None; from jumpstart.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "doctor", str(directory.path)],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "a checkpoint needs the package model" in done.stderr
+
+
+# What is said -----------------------------------------------------------------------------------
+
+KEYS = {
+    "model": str, "kind": str, "parameters": int, "mode": str, "data": dict, "compiled": list, "functional": list,
+    "checkpointed": list, "nothing": (str, type(None)), "captured": list, "shared": dict, "in_place": list,
+    "not_called": list, "total": (dict, type(None)), "first_death": (dict, type(None)), "cost": (dict, type(None)),
+    "advice": list,
+}  # fmt: skip
+LAYER = {
+    "name": str, "type": str, "shape": list, "units": int, "dead_units": int, "linear_units": int,
+    "dead_points": float, "minimum": float, "maximum": float,
+}  # fmt: skip
+
+
+def check(content: dict[str, Any], schema: dict[str, Any]) -> None:
+    assert content.keys() == schema.keys()
+    for name, kind in schema.items():
+        assert isinstance(content[name], kind), name
+
+
+@pytest.mark.parametrize(("name", "status"), [("made_to_die", 0), ("Shared", 0), ("Functional", 0), ("Functions", 1)])
+def test_json_and_table(name: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", f"test_doctor:{name}", "--json"]) == status
+    out = capsys.readouterr().out
+    found = json.loads(out)
+    check(found, KEYS)
+    for layer in found["captured"]:
+        check(layer, LAYER)
+    assert main(["doctor", f"test_doctor:{name}"]) == status
+    text = capsys.readouterr().out
+    for layer in found["captured"]:
+        assert layer["name"] in text
+    for advice in found["advice"]:
+        if not any(words in advice for words in ("times as long", "costs can't be told", "Nothing needs")):
+            assert advice in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("ratio", [1.2, 1.8])
+@pytest.mark.parametrize(("spread", "steady"), [(1.0, True), (1.2, True), (1.4, False), (30.0, False)])
+def test_advice_on_cost_only_where_the_machine_is_calm(
+    ratio: float, spread: float, steady: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(
+        pair
+        for factor in (9.0, 1 / spread, 1.0, spread, 1.0, 1.0, 1 / spread, spread)  # the first round does not count
+        for pair in (1.0, ratio * factor)
+    )
+    monkeypatch.setattr(doctor, "_seconds", lambda *_: next(times))
+    found = examine(nn.Sequential(nn.Linear(3, 8), nn.ReLU()), data=torch.randn(99, 3))
+    assert found["cost"]["lowest_ratio"] == pytest.approx(ratio / spread)
+    words = " ".join(found["advice"])
+    assert ("times as long" in words) == (steady and ratio > 1.5)
+    told = f"the rounds lie between x{ratio / spread:.2f} and x{ratio * spread:.2f}"
+    assert (told in words and "too busy" in words) == (not steady)
+    assert "Nothing needs to be done" in words or ratio > 1.5
+    assert all(text in describe(found) for text in found["advice"])
+
+
+def test_what_a_model_prints_does_not_reach_the_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Loud(nn.ReLU):
+        def forward(self, x: Tensor) -> Tensor:
+            sys.stdout.write("here\n")
+            return super().forward(x)
+
+    home = types.ModuleType("loud_models")
+    home.Loud = Loud
+    monkeypatch.setitem(sys.modules, "loud_models", home)
+    state = torch.get_rng_state()
+    assert main(["doctor", "loud_models:Loud", "--input-shape=4", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["data"]["shape"] == [64, 4]
+    assert "here" in err
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_deep_model_gets_a_table_that_fits() -> None:
+    model = nn.Sequential(*[layer for _ in range(100) for layer in (nn.Linear(2, 2), nn.ReLU())])
+    text = describe(examine(model, cost=False))
+    assert "... 40 more, see --json ..." in text
+    assert len(text.splitlines()) < 85

@@ -1,0 +1,310 @@
+"""What is captured, under which name, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support import zoo as architectures
+from support.references import Options, preactivations, reference
+from support.zoo import make
+from torch import nn
+
+from jumpstart import JumpstartRegularization, register_activation
+
+
+def test_layers_are_named_by_call() -> None:
+    model, x = make("shared")
+    with JumpstartRegularization(model) as jumpstart:
+        assert jumpstart.layers == ["act"]
+        model(x)
+        assert jumpstart.layers == ["act", "act#2", "act#3", "act#4"]
+        names = [name for record in jumpstart.extrema for name in record.names]
+        assert sorted(names) == sorted(jumpstart.layers)
+
+
+def test_tapped_calls_are_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jumpstart.capture.recorder.SMALL", 0)
+    model, x = make("shared")
+    with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        assert [record.names[0] for record in jumpstart.extrema] == [
+            "act",
+            "act#2",
+            "act#3",
+            "act#4",
+        ]
+
+
+def test_weights_leave_out_the_layer_that_is_called_last(path: str) -> None:
+    class Backwards(nn.Module):
+        """Registered in the opposite order of the calls."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.norm, self.first = nn.Linear(4, 2), nn.BatchNorm1d(4), nn.Linear(3, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.norm(self.first(x)).relu())
+
+    model, x = Backwards().double(), torch.randn(6, 3).double()
+    with JumpstartRegularization(model, capture="weights") as jumpstart:
+        model(x)
+        assert jumpstart.layers == ["first"]
+        z = model.first(x)
+        assert jumpstart.extrema[0].unit_max.tolist() == [z.amax(0).tolist()]
+    with JumpstartRegularization(model, capture="weights", skip_last=False) as jumpstart:
+        model(x)
+        assert jumpstart.layers == ["first", "last"]
+
+
+def test_weights_are_read_before_what_follows_writes_into_them(path: str) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)).double()
+    x = torch.randn(6, 3).double()
+    with JumpstartRegularization(model, capture="weights") as jumpstart:
+        model(x)
+        assert torch.equal(jumpstart.extrema[0].unit_min[0], model[0](x).amin(0))
+        jumpstart.loss.backward()
+    assert model[0].weight.grad is not None
+
+
+def test_capture_by_names_and_by_predicate() -> None:
+    model, x = make("dense")
+    with JumpstartRegularization(model, capture=["3", "4"]) as jumpstart:
+        model(x)
+        assert jumpstart.layers == [
+            "3",
+            "4",
+        ]  # the input of an activation, the output of a linear layer
+        z = model[:3](x)
+        assert torch.equal(jumpstart.extrema[0].unit_max[0], z.amax(0))
+        assert torch.equal(jumpstart.extrema[0].unit_max[1], model[4](z.relu()).amax(0))
+    with JumpstartRegularization(model, capture=lambda name, module: name == "1") as jumpstart:
+        model(x)
+        assert jumpstart.layers == ["1"]
+
+
+def test_outputs_in_tuples_and_dicts_are_read_and_passed_on(path: str) -> None:
+    for kind in (dict, tuple):
+        model = nn.Sequential(architectures.Outputs(kind)).double()
+        x = torch.randn(5, 3).double()
+        expected = model(x)
+        if kind is dict:
+            with (
+                JumpstartRegularization(model, capture=["0"]),
+                pytest.raises(TypeError, match="tensor"),
+            ):
+                model(x)
+            continue
+        with JumpstartRegularization(model, capture=["0"]) as jumpstart:
+            found = model(x)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+            assert torch.equal(jumpstart.extrema[0].unit_max[0], expected[0].amax(0))
+
+
+def test_a_registered_activation_is_read_at_its_input() -> None:
+    @register_activation
+    class Twice(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return z.mul_(2).relu_()
+
+    model = nn.Sequential(nn.Linear(3, 4), Twice()).double()
+    x = torch.randn(6, 3).double()
+    with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        assert torch.equal(jumpstart.extrema[0].unit_min[0], model[0](x).amin(0))
+
+
+def test_units_are_where_the_feeder_puts_them() -> None:
+    for model, x, units in (
+        (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), torch.randn(2, 5, 6), 3),
+        (nn.Sequential(nn.Conv1d(6, 3, 1), nn.ReLU()), torch.randn(2, 6, 5), 3),
+        (nn.Sequential(nn.Conv1d(6, 3, 1), nn.Dropout(0.0), nn.ReLU()), torch.randn(2, 6, 5), 3),
+        (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), torch.randn(2, 5, 4, 6), 3),
+        (nn.Sequential(nn.ReLU()), torch.randn(2, 7, 4, 6), 7),
+    ):
+        with JumpstartRegularization(model) as jumpstart:
+            for _ in range(2):  # the second pass has forgotten the feeders and knows the answer
+                model(x)
+                assert jumpstart.extrema[0].unit.shape == (2, 1, units)
+    model = nn.Sequential(nn.ReLU())
+    with (
+        JumpstartRegularization(model) as jumpstart,
+        pytest.raises(ValueError, match="unit_dim=-1"),
+    ):
+        model(torch.randn(2, 3, 4))
+        _ = jumpstart.loss
+    with JumpstartRegularization(model := nn.Sequential(nn.ReLU()), unit_dim=-1) as jumpstart:
+        model(torch.randn(2, 3, 4))
+        assert jumpstart.extrema[0].unit.shape == (2, 1, 4)
+
+
+class TwoLayouts(nn.Module):
+    """One activation module after a convolution, with units second, and after dense layers, with units last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.same, self.dense = nn.Conv1d(4, 6, 1), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 9)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.conv(x)).transpose(1, 2)
+        return self.act(self.dense(self.act(self.same(x))))
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_each_call_of_a_shared_module_has_the_layout_of_what_feeds_it(
+    small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jumpstart.capture.recorder.SMALL", 10**9 if small else 0)
+    model, x = TwoLayouts(), torch.randn(5, 4, 7)
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(3):
+            model(x)
+            units = {name: record.unit.shape[2] for record in jumpstart.extrema for name in record.names}
+            assert units == {"act": 6, "act#2": 6, "act#3": 9}
+            first, *others = preactivations(model, x)[2]
+            loss, _ = reference([first, *(z.transpose(1, 2) for z in others)], Options())
+            assert jumpstart.loss.item() == pytest.approx(loss, rel=1e-6)
+
+
+class Between(nn.Module):
+    """A convolution, and an activation that does not see it: something else comes in between."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.between, self.act = nn.Conv1d(4, 6, 1), between, nn.Tanh()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.between(self.conv(x).transpose(1, 2))
+        return self.act(x[0] if isinstance(x, tuple) else x)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.LSTM(6, 6, batch_first=True), nn.GRU(6, 6, batch_first=True), nn.RMSNorm(6), nn.LayerNorm(6)],
+    ids=lambda module: type(module).__name__,
+)
+def test_layers_with_their_units_last_say_so(between: nn.Module) -> None:
+    model = Between(between)
+    with JumpstartRegularization(model) as jumpstart:
+        model(torch.randn(5, 4, 7))
+        assert jumpstart.extrema[0].unit.shape == (2, 1, 6)
+
+
+def test_a_module_of_which_nothing_is_known_hides_what_came_before() -> None:
+    class Turn(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.transpose(1, 2)
+
+    for between in (Turn(), nn.Unflatten(2, (7,))):
+        model = nn.Sequential(nn.Conv1d(4, 6, 1), between, nn.ReLU())
+        with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="nothing known feeds it"):
+            model(torch.randn(5, 4, 7))
+            _ = jumpstart.loss
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.Dropout(0.5), nn.Identity(), nn.MaxPool1d(2), nn.ConstantPad1d(1, 0.0), nn.Upsample(scale_factor=2), nn.ReLU()],
+    ids=lambda module: type(module).__name__,
+)
+def test_modules_that_leave_the_units_where_they_are_hide_nothing(between: nn.Module) -> None:
+    model = nn.Sequential(nn.Conv1d(4, 6, 1), between, nn.Tanh())
+    with JumpstartRegularization(model) as jumpstart:
+        model(torch.randn(5, 4, 7))
+        assert jumpstart.extrema[-1].unit.shape[2] == 6
+
+
+def test_what_runs_outside_of_a_pass_feeds_nothing() -> None:
+    class Direct(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(3, 4), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.act(x)
+
+    model = Direct()
+    with JumpstartRegularization(model) as jumpstart:
+        model.layer(torch.randn(5, 3))
+        model(torch.randn(5, 2, 3))
+        with pytest.raises(ValueError, match="nothing known feeds it"):
+            _ = jumpstart.loss
+
+
+def test_activations_that_are_never_called_keep_nobody_waiting() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.used, self.unused = nn.Linear(3, 4), nn.ReLU(), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(self.layer(x))
+
+    model = Half()
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(3):
+            model(torch.randn(5, 2, 3))
+            assert jumpstart.extrema[0].unit.shape == (2, 1, 4)
+        (read,) = model.used._forward_pre_hooks.values()
+        assert getattr(read, "simple")  # noqa: B009
+
+
+def test_bad_input_is_refused_with_a_remedy() -> None:
+    model, _ = make("dense")
+    functional = nn.Sequential(nn.Linear(2, 2))
+    for arguments, error, message in (
+        ((lambda x: x,), TypeError, "model must be a torch.nn.Module, got function"),
+        ((functional,), ValueError, "nothing to capture in Sequential.*F.relu"),
+        ((nn.Sequential(nn.ReLU()), {"capture": "weights"}), ValueError, "no Linear or Conv"),
+        ((nn.DataParallel(model),), TypeError, "DistributedDataParallel"),
+        ((model, {"capture": "activation"}), ValueError, "Did you mean 'activations'"),
+        ((model, {"capture": ["7.act"]}), ValueError, "does not have"),
+        ((model, {"capture": "1"}), ValueError, r"capture=\['1'\]"),
+        ((model, {"capture": lambda name, module: False}), ValueError, "selects none"),
+        ((model, {"terms": "units"}), ValueError, "Did you mean 'unit'"),
+        ((model, {"terms": []}), ValueError, "at least one hinge"),
+        ((model, {"margin": 0.0}), ValueError, "margin must be a finite number > 0, got 0"),
+        ((model, {"margin": float("nan")}), ValueError, "got nan"),
+        ((model, {"positive_weight": -1.0}), ValueError, "positive_weight must be"),
+        ((model, {"margin": "1"}), ValueError, "margin must be a finite number > 0, got '1'"),
+        ((model, {"margin": torch.ones(2)}), ValueError, "margin must be a finite number > 0, got tensor"),
+        ((model, {"positive_weight": None}), ValueError, "positive_weight must be a finite number >= 0, got None"),
+        ((model, {"negative_weight": [1]}), ValueError, r"negative_weight must be a finite number >= 0, got \[1\]"),
+        ((model, {"terms": None}), ValueError, "terms must be a union of unit_positive, .*, got None"),
+        ((model, {"terms": 3}), ValueError, "terms must be a union of unit_positive, .*, got 3"),
+        ((model, {"terms": ["unit", None]}), ValueError, "terms must be a union of unit_positive, .*, got None"),
+        (
+            (model, {"capture": None}),
+            ValueError,
+            r"capture must be 'activations', 'weights', a list of module names or a predicate .*, got None",
+        ),
+        (
+            (model, {"positive_weight": 0.0, "negative_weight": 0.0}),
+            ValueError,
+            "would always be 0",
+        ),
+        ((model, {"aggregate": "sum"}), ValueError, "aggregate must be one of balanced"),
+        ((model, {"ties": "first"}), ValueError, "ties must be one of"),
+        ((model, {"point": "samples"}), ValueError, "Did you mean 'sample'"),
+        ((model, {"unit_dim": 0}), ValueError, "unit_dim must be"),
+        ((functional, {"capture": "weights"}), ValueError, "skip_last=False"),
+    ):
+        options: dict[str, Any] = arguments[1] if len(arguments) > 1 else {}
+        with pytest.raises(error, match=message):
+            JumpstartRegularization(arguments[0], **options)
+        if isinstance(arguments[0], nn.Module):
+            assert not any(m._forward_pre_hooks for m in arguments[0].modules())
+
+
+def test_bad_preactivations_are_named(path: str) -> None:
+    model = nn.Sequential(nn.ReLU())
+    for x, error, message in (
+        (torch.zeros(0, 3), ValueError, r"'0' is empty \(0x3\)"),
+        (torch.ones(2, 3, dtype=torch.long), TypeError, "dtype torch.int64"),
+        (torch.ones(3), ValueError, "Run the model on a batch"),
+    ):
+        with JumpstartRegularization(model) as jumpstart, pytest.raises(error, match=message):
+            model(x)
+            _ = jumpstart.loss

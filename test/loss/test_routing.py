@@ -1,0 +1,67 @@
+"""The PyTorch path's reductions and routing give what NumPy gives, for rows of every awkward length."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from jumpstart.extrema.routing import LANES, LONG, extreme_over, route
+from jumpstart.extrema.rule import Ties
+
+LENGTHS = [1, LANES - 1, LANES, LANES + 1, 85, 3 * LANES, LONG - 1, LONG, LONG + 1]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("dim", [1, 2, -1])
+@pytest.mark.parametrize("extreme", [torch.amax, torch.amin])
+@pytest.mark.parametrize("into", [False, True])
+def test_extremes_are_those_of_torch(extreme: object, dim: int, length: int, into: bool) -> None:
+    z = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
+    assert callable(extreme)
+    for place in (None, 0, length // 2, length - 1):
+        if place is not None:
+            z = z.clone()
+            z[1, 2, place] = float("nan")
+        expected = extreme(z, dim)
+        out = torch.empty_like(expected) if into else None
+        found = extreme_over(extreme, z, dim, out)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+        assert out is None or out is found
+
+
+@pytest.mark.parametrize("ties", [Ties.SINGLE, Ties.AVERAGE])
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("length", [3, LANES + 1, 85])
+@pytest.mark.parametrize("levels", [1, 2, 1000], ids=["collapsed", "many ties", "few ties"])
+def test_gradients_go_where_extrema_are(levels: int, length: int, dim: int, ties: Ties) -> None:
+    random = np.random.default_rng(levels * length)
+    z = random.integers(levels, size=(2, 5, length)) - levels // 2 + 0.5
+    weight = random.normal(size=(2, 2, length if dim == 1 else 5))
+    expected = np.zeros_like(z)
+    for side, sign in enumerate((1, -1)):
+        for layer in range(2):
+            for k in range(weight.shape[2]):
+                row = (layer, slice(None), k) if dim == 1 else (layer, k)
+                attained = sign * z[row] == (sign * z[row]).max()
+                share = attained / attained.sum() if ties is Ties.AVERAGE else np.eye(len(attained))[attained.argmax()]
+                expected[row] += sign * weight[side, layer, k] * share
+    tensor = torch.from_numpy(z)
+    reach = torch.stack([tensor.amax(dim), -tensor.amin(dim)])
+    grad = torch.zeros_like(tensor)
+    route(grad, tensor, reach, torch.from_numpy(weight), dim, ties)
+    np.testing.assert_allclose(grad.numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_random_one_of_the_tied_takes_all(dim: int) -> None:
+    z = torch.zeros(1, 4, 4)
+    chosen = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        grad = torch.zeros_like(z)
+        route(grad, z, torch.zeros(2, 1, 4), torch.tensor([1.0, 0.0]).view(2, 1, 1).expand(2, 1, 4), dim, Ties.RANDOM)
+        assert grad.sum(dim).eq(1).all()
+        assert grad.count_nonzero() == 4
+        chosen.add(int(grad[0].argmax(dim - 1)[0]))
+    assert chosen == {0, 1, 2, 3}

@@ -1,0 +1,103 @@
+"""Under torch.func and torch.compile the loss and its gradient are the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.references import Options, assert_same_grads, reference_loss_and_grads
+from support.zoo import make
+from torch import Tensor, nn
+
+from jumpstart import JumpstartRegularization
+
+LAST = {"tokens": 2}
+every_kind = pytest.mark.parametrize("name", ["dense", "conv2d", "tokens", "shared", "residual"])
+every_option = pytest.mark.parametrize(
+    "options", [{}, {"ties": "average"}, {"point": "location"}, {"ties": "random", "aggregate": "norm"}]
+)
+
+
+@every_kind
+@every_option
+def test_func_grad_is_the_reference(name: str, options: dict[str, str]) -> None:
+    model, x = make(name)
+    parameters = {key: value.detach() for key, value in model.named_parameters()}
+    with JumpstartRegularization(model, **options) as jumpstart:
+
+        def loss(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+            torch.func.functional_call(model, parameters, (x,))
+            return jumpstart.loss
+
+        grads, found = torch.func.grad_and_value(loss)(parameters, x)
+    kinds = {key: value for key, value in options.items() if value != "random"}
+    expected, expected_grads = reference_loss_and_grads(model, x, Options(**kinds), LAST.get(name, 1))
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+    assert_same_grads(list(grads.values()), expected_grads[:-1])
+
+
+def test_vmap_over_networks_is_a_loop_over_them() -> None:
+    model, x = make("dense")
+    stacks = {
+        key: torch.stack([value.detach(), 2 * value.detach(), 0 * value.detach()])
+        for key, value in model.named_parameters()
+    }
+    with JumpstartRegularization(model) as jumpstart:
+
+        def loss(parameters: dict[str, Tensor]) -> Tensor:
+            torch.func.functional_call(model, parameters, (x,))
+            return jumpstart.loss
+
+        together = torch.func.vmap(torch.func.grad_and_value(loss))(stacks)
+        for i in range(3):
+            one = {key: value[i] for key, value in stacks.items()}
+            grads, value = torch.func.grad_and_value(loss)(one)
+            assert together[1][i].item() == pytest.approx(value.item())
+            assert_same_grads([together[0][key][i] for key in grads], list(grads.values()))
+
+
+@every_kind
+def test_a_compiled_step_has_no_graph_break_and_the_same_gradient(name: str) -> None:
+    model, x = make(name)
+    torch._dynamo.reset()
+    with JumpstartRegularization(model) as jumpstart:
+
+        @torch.compile(backend="aot_eager", fullgraph=True)
+        def step(x: Tensor) -> Tensor:
+            model(x)
+            return jumpstart.loss
+
+        for _ in range(10):  # more often than torch is willing to compile it anew
+            model.zero_grad()
+            loss = step(x)
+            loss.backward()
+    expected, grads = reference_loss_and_grads(model, x, unit_dim=LAST.get(name, 1))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    assert_same_grads([parameter.grad for parameter in model.parameters()], grads[:-1])
+
+
+def test_a_compiled_model_is_read_outside_of_it() -> None:
+    model, x = make("dense")
+    torch._dynamo.reset()
+    with JumpstartRegularization(model) as jumpstart:
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        for scale in (1, 2):
+            model.zero_grad()
+            compiled(scale * x)
+            jumpstart.loss.backward()
+            expected, grads = reference_loss_and_grads(model, scale * x)
+            assert jumpstart.loss.item() == pytest.approx(expected, rel=1e-6)
+            assert_same_grads([parameter.grad for parameter in model.parameters()], grads[:-1])
+
+
+def test_hooks_that_come_after_compiling_are_missed_and_said_so() -> None:
+    model, x = make("dense")
+    torch._dynamo.reset()
+    step = torch.compile(nn.Sequential(model), backend="eager")
+    step(x)
+    with JumpstartRegularization(model) as jumpstart:
+        step(x)
+        if jumpstart._live().ran:  # newer releases of torch look at the hooks again
+            assert jumpstart.loss.item() == pytest.approx(reference_loss_and_grads(model, x)[0])
+        else:
+            with pytest.raises(RuntimeError, match=r"run the model first.*Attach before compiling"):
+                _ = jumpstart.loss

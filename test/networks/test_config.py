@@ -1,0 +1,284 @@
+"""Configs: what is refused and how, one spelling per value, the way to plain values and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from model.config.experiment import ConfigError, ExperimentConfig, activation_classes
+from model.config.options import options
+from model.config.rectangular import RectangularConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = options(RectangularConfig)
+
+
+def error_of(**values: Any) -> str:
+    """The message with which these values are refused, which is one line."""
+    with pytest.raises(ConfigError) as caught:
+        RectangularConfig(**values)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"depth": 0}, "depth must be >= 1, got 0."),
+        ({"depth": 1.0}, "depth must be an integer >= 1, got 1.0."),
+        ({"depth": True}, "depth must be an integer >= 1, got True."),
+        ({"depth": None}, "depth must be an integer >= 1, got None."),
+        ({"lr": 0}, "lr must be > 0, got 0.0."),
+        ({"lr": float("nan")}, "lr must be finite, got nan."),
+        ({"lr": 10**400}, "lr must be finite, got inf."),
+        ({"lr": "fast"}, 'lr must be a number > 0, got "fast".'),
+        ({"dropout": 1}, "dropout must be >= 0 and < 1, got 1.0."),
+        ({"dropout": -0.1}, "dropout must be >= 0 and < 1, got -0.1."),
+        ({"gamma": 1.5}, "gamma must be > 0 and <= 1, got 1.5."),
+        ({"lambda_": -0.1}, "lambda_ must be >= 0, got -0.1."),
+        ({"use_batchnorm": 1}, "use_batchnorm must be True or False, got 1."),
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0."),
+        ({"batch_size": "x"}, 'batch_size must be an integer >= 1 or None, got "x".'),
+        ({"seed": 2**32}, "seed must be >= 0 and <= 4294967295, got 4294967296."),
+        ({"pool_at": (0,)}, "pool_at must be >= 1, got 0."),
+        ({"pool_at": (1.5,)}, "pool_at must be comma-separated integers >= 1, got (1.5,)."),
+        ({"dataset": ""}, "dataset must not be empty."),
+        (
+            {"optimizer": "Adm"},
+            'optimizer must be one of adam, adamw, sgd, got "Adm". Did you mean "adam"?',
+        ),
+        ({"gpus": -1}, "gpus must be >= 0, got -1."),
+        ({"gpus": "1,1"}, 'gpus must be auto, a number >= 0, or indices such as "0,1", got "1,1".'),
+    ],
+)
+def test_a_bad_value_is_refused_with_name_range_and_what_was_found(values: dict[str, Any], message: str) -> None:
+    assert error_of(**values) == message
+
+
+@pytest.mark.parametrize("bad", ["rleu", "GLU", "MultiheadAttention", "softmax", "Linear", "threshold"])
+def test_an_unknown_activation_is_refused(bad: str) -> None:
+    assert error_of(activation=bad).startswith("activation must be one of celu, elu, gelu, ")
+    assert error_of(activation="rleu").endswith('got "rleu". Did you mean "relu"?')
+
+
+@pytest.mark.parametrize("name", sorted(activation_classes()))
+def test_every_activation_named_keeps_the_shape(name: str) -> None:
+    x = torch.randn(3, 4)
+    assert activation_classes()[name]()(x).shape == x.shape
+
+
+def test_the_usual_activations_are_there() -> None:
+    assert activation_classes().keys() >= {"relu", "gelu", "tanh", "sigmoid", "silu", "leakyrelu"}
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        ({"val_size": 0.5, "test_size": 0.5}, "val_size + test_size must be < 1"),
+        ({"skip_connections": 4, "depth": 3}, "skip_connections must be <= depth = 3, got 4."),
+        ({"milestones": (3, 3), "scheduler": "multistep"}, "milestones must increase, got 3,3."),
+        ({"milestones": (3,)}, "need each other"),
+        ({"scheduler": "multistep"}, "need each other"),
+        ({"pool_at": (2, 1), "layer": "conv"}, "pool_at must increase, got 2,1."),
+        (
+            {"pool_at": (1, 9), "layer": "conv", "depth": 8},
+            "pool_at must stay <= depth = 8, got 9.",
+        ),
+        ({"pool_at": (1,)}, 'pool_at needs layer="conv", got layer="auto".'),
+        ({"use_loss": False, "lambda_": 0}, "lambda_ must be > 0"),
+        ({"lambda_min": 1, "lambda_schedule": "cosine"}, "lambda_min must be <= lambda_ = 0.01"),
+        ({"min_lr": 1, "scheduler": "cosine"}, "min_lr must be <= lr = 0.01, got 1.0."),
+        ({"warmup_epochs": 5, "epochs": 4}, "warmup_epochs must be <= epochs = 4, got 5."),
+        ({"positive_weight": 0, "negative_weight": 0}, "must be > 0, got 0.0 for both"),
+        ({"unit_dim": 0}, "unit_dim must not be 0"),
+        ({"terms": "unit,uint"}, 'got "uint". Did you mean "unit"?'),
+        ({"terms": "all,unit"}, 'got "all"'),
+        ({"terms": "unit,"}, 'got ""'),
+        ({"name": "a/b"}, "name must be a plain folder name"),
+        ({"name": ".."}, "name must be a plain folder name"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], part: str) -> None:
+    assert part in error_of(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"skip_connections": 3, "depth": 3},
+        {"scheduler": "multistep", "milestones": (1, 2)},
+        {"layer": "conv", "pool_at": (1, 8), "depth": 8},
+        {"warmup_epochs": 4, "epochs": 4},
+        {"positive_weight": 0.0},
+        {"unit_dim": -1},
+        {"lambda_": 0.0},
+        {"seed": 0},
+        {"gradient_clip": None},
+    ],
+)
+def test_values_at_the_edge_are_accepted(values: dict[str, Any]) -> None:
+    config = RectangularConfig(**values)
+    assert {name: getattr(config, name) for name in values} == values
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"lr": 1}, {"lr": 1.0}),
+        ({"depth": np.int64(3)}, {"depth": 3}),
+        ({"lr": np.float32(0.5)}, {"lr": 0.5}),
+        ({"activation": "Leaky_ReLU"}, {"activation": "leakyrelu"}),
+        ({"optimizer": "SGD"}, {"optimizer": "sgd"}),
+        ({"scheduler": None}, {"scheduler": "none"}),
+        ({"terms": "Unit, point,unit"}, {"terms": "unit,point"}),
+        ({"gpus": "2"}, {"gpus": 2}),
+        ({"gpus": "0, 1"}, {"gpus": "0,1"}),
+        (
+            {"milestones": [1, 2], "scheduler": "multistep"},
+            {"milestones": (1, 2), "scheduler": "multistep"},
+        ),
+    ],
+)
+def test_every_value_has_one_spelling(one: dict[str, Any], other: dict[str, Any]) -> None:
+    a, b = RectangularConfig(**one), RectangularConfig(**other)
+    assert a == b
+    assert repr(a) == repr(b)
+
+
+def test_numbers_asked_as_floats_are_floats() -> None:
+    assert type(RectangularConfig(lr=1).lr) is float
+
+
+CONFIGS = [
+    RectangularConfig(),
+    RectangularConfig(
+        lr=1e-5,
+        batch_size=None,
+        skip_connections=2,
+        scheduler="multistep",
+        milestones=(30, 60),
+        noise=1 / 3,
+        gpus="0,1",
+        name="2024-01-01",
+        terms="unit_positive,point",
+        unit_dim=-1,
+        dataset="yes",
+        wandb=False,
+    ),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_plain_values_and_back_is_the_same_config(config: RectangularConfig) -> None:
+    values = config.to_dict()
+    assert list(values) == list(TABLE)
+    assert RectangularConfig.from_dict(values) == config
+    assert RectangularConfig.from_dict(json.loads(json.dumps(values))) == config
+    assert RectangularConfig.from_dict(yaml.safe_load(yaml.safe_dump(values))) == config
+
+
+def test_from_dict_reads_text_and_refuses_unknown_names() -> None:
+    config = RectangularConfig.from_dict({"lr": "1e-3", "skip_connections": "None", "depth": "1e1"})
+    assert (config.lr, config.skip_connections, config.depth) == (0.001, None, 10)
+    with pytest.raises(ConfigError, match='unknown option "widht"; did you mean "width"'):
+        RectangularConfig.from_dict({"widht": 4})
+    with pytest.raises(ConfigError, match="lr is required"):
+        ExperimentConfig.from_dict({})
+
+
+def test_replace_checks_again_and_leaves_the_original() -> None:
+    config = RectangularConfig()
+    assert config.replace(depth=3).depth == 3
+    assert config.depth == 50
+    with pytest.raises(ConfigError, match="depth must be >= 1"):
+        config.replace(depth=0)
+    with pytest.raises(ConfigError, match="did you mean"):
+        config.replace(dept=3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.depth = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("epochs", "1e3", 1000),
+        ("epochs", " 12 ", 12),
+        ("lr", "1e-2", 0.01),
+        ("lr", "1", 1.0),
+        ("use_loss", "FALSE", False),
+        ("use_loss", "yes", True),
+        ("use_loss", "0", False),
+        ("batch_size", "none", None),
+        ("batch_size", "NULL", None),
+        ("pool_at", "2,4", (2, 4)),
+        ("pool_at", "(2, 4)", (2, 4)),
+        ("pool_at", "[]", ()),
+        ("pool_at", "None", ()),
+        ("gpus", "2", 2),
+        ("gpus", "0,1", "0,1"),
+        ("gpus", "auto", "auto"),
+        ("scheduler", "None", "none"),
+        ("data_dir", "None", None),
+        ("init_value", "-0.5", -0.5),
+    ],
+)
+def test_text_is_read_as_the_option_asks(name: str, text: str, value: object) -> None:
+    found = TABLE[name].parse(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("epochs", "1.5"),
+        ("epochs", "inf"),
+        ("epochs", "None"),
+        ("epochs", ""),
+        ("lr", "nan"),
+        ("lr", "0,1"),
+        ("use_loss", "maybe"),
+        ("use_loss", "None"),
+        ("pool_at", "2;4"),
+        ("pool_at", "2,,4"),
+        ("output_dir", ""),
+    ],
+)
+def test_text_that_means_nothing_is_refused(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} must "):
+        TABLE[name].parse(text)
+
+
+def test_the_defaults_are_those_of_the_users_command() -> None:
+    config = RectangularConfig()
+    assert (config.depth, config.width, config.lr, config.batch_size) == (50, 4, 0.01, 256)
+    assert (config.use_batchnorm, config.skip_connections) == (False, None)
+    assert (config.dataset, config.activation, config.epochs) == ("moons", "relu", 4000)
+    assert (config.plot_status, config.gpus) == (True, "auto")
+
+
+def test_the_label_and_the_cycle_follow_the_values() -> None:
+    config = RectangularConfig(dataset="iris", depth=3, width=5, lambda_=1e-5, seed=0, epochs=90)
+    assert config.label == "iris-3x5-lambda1e-05-seed0"
+    assert config.cycle_length == 9
+    assert config.replace(cycle_epochs=4).cycle_length == 4
+    assert config.replace(epochs=5).cycle_length == 1
+
+
+def test_configs_and_their_options_are_known_without_torch() -> None:
+    code = (
+        "import sys; from sweep import cli; from model.rectangular_config import RectangularConfig;"
+        "from model.options import options; options(RectangularConfig);"
+        "assert not {'torch', 'yaml', 'pandas'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

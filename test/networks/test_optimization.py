@@ -1,0 +1,301 @@
+"""Optimizers, learning rates and lambdas, against slow formulas and against what an optimizer really gets."""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.runs import fit, tiny
+from torch import nn
+
+from model.config.experiment import ConfigError
+from model.config.rectangular import RectangularConfig
+from model.optimization import LearningRate, clip_gradient, lambda_at, lr_factor, make_optimizer
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "multistep": {"milestones": (4, 6, 7), "gamma": 0.5},
+    "cosine": {},
+    "cosine_restarts": {"cycle_epochs": 3},
+    "cyclic": {"cycle_epochs": 4},
+    "plateau": {"patience": 0, "gamma": 0.5},
+}
+
+
+def draw(rng: random.Random, scheduler: str) -> RectangularConfig:
+    epochs = rng.randint(1, 40)
+    milestones = sorted(rng.sample(range(1, 50), rng.randint(1, 4))) if scheduler == "multistep" else []
+    return RectangularConfig(
+        lr=rng.choice([1e-3, 0.01, 1.0]),
+        epochs=epochs,
+        scheduler=scheduler,
+        milestones=tuple(milestones),
+        gamma=rng.choice([0.1, 0.5]),
+        min_lr=rng.choice([0.0, 1e-4]),
+        cycle_epochs=rng.choice([None, 1, 2, 3, 7]),
+        warmup_epochs=rng.randint(0, epochs) * rng.randint(0, 1),
+    )
+
+
+def slow_rates(config: RectangularConfig, epochs: int) -> list[float]:
+    """Every rate up to an epoch, step by step; the schedules without a warm-up, then the warm-up before them."""
+    left = config.epochs - config.warmup_epochs
+    length = config.cycle_epochs or max(1, config.epochs // 10)
+    rates: list[float] = []
+    for epoch in range(epochs):
+        done = epoch - config.warmup_epochs
+        rate = config.lr
+        if done < 0:
+            rate = float(np.interp(epoch + 1, [0, config.warmup_epochs + 1], [0.0, config.lr]))
+        elif config.scheduler == "multistep":
+            for milestone in config.milestones:
+                if milestone <= epoch:
+                    rate *= config.gamma
+            rate = max(rate, config.min_lr)
+        elif config.scheduler in ("cosine", "cosine_restarts"):
+            whole = left if config.scheduler == "cosine" else length
+            while config.scheduler == "cosine_restarts" and done >= length:
+                done -= length
+            middle, radius = (config.lr + config.min_lr) / 2, (config.lr - config.min_lr) / 2
+            rate = middle + radius * math.cos(math.pi * min(done / whole, 1.0)) if whole else config.lr
+        elif config.scheduler == "cyclic":
+            place = [*range(1, length + 1)] * epochs
+            corners = [config.min_lr, config.lr, config.min_lr]
+            rate = float(np.interp(place[done], [0, (length + 1) / 2, length + 1], corners))
+        rates.append(rate)
+    return rates
+
+
+@pytest.mark.parametrize("scheduler", [name for name in SCHEDULES if name != "plateau"])
+@pytest.mark.parametrize("seed", range(10))
+def test_rates_are_those_of_the_slow_formulas(scheduler: str, seed: int) -> None:
+    config = draw(random.Random(f"{scheduler} {seed}"), scheduler)
+    epochs = config.epochs + 3
+    found = [config.lr * lr_factor(config, epoch) for epoch in range(epochs)]
+    expected = slow_rates(config, epochs)
+    if config.epochs == config.warmup_epochs:  # the schedule has no epoch of its own
+        found, expected = found[: config.epochs], expected[: config.epochs]
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_every_epoch_of_a_run_learns_and_never_faster_than_lr(scheduler: str, warmup: int) -> None:
+    config = tiny(scheduler=scheduler, warmup_epochs=warmup, epochs=12, **SCHEDULES[scheduler])
+    shares = [lr_factor(config, epoch) for epoch in range(config.epochs)]
+    assert all(0 < share <= 1 for share in shares)
+    assert shares[:warmup] == [0.25, 0.5, 0.75][:warmup]
+    if scheduler not in ("cyclic", "none"):
+        assert shares[warmup] == 1
+
+
+@pytest.mark.parametrize("scheduler", ["cosine_restarts", "cyclic"])
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_a_cycle_is_as_long_as_it_says(scheduler: str, length: int) -> None:
+    config = tiny(scheduler=scheduler, cycle_epochs=length, epochs=20)
+    shares = [lr_factor(config, epoch) for epoch in range(20)]
+    assert shares[length:] == shares[:-length]
+    assert length == 1 or shares[1:] != shares[:-1]
+    assert max(shares) == 1 or (scheduler == "cyclic" and length % 2 == 0)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize(("start", "end", "epochs"), [(0.02, 0.0, 5), (0.5, 0.1, 9), (0.0, 0.0, 3), (0.3, 0.3, 2)])
+def test_lambda_falls_from_its_start_to_its_end(schedule: str, start: float, end: float, epochs: int) -> None:
+    config = tiny(lambda_=start, lambda_min=end, lambda_schedule=schedule, epochs=epochs)
+    found = [lambda_at(config, epoch) for epoch in range(epochs)]
+    share = np.linspace(0, 1, epochs)
+    falling = {"constant": 0 * share, "linear": share, "cosine": (1 - np.cos(np.pi * share)) / 2}[schedule]
+    assert found == pytest.approx(list(start + falling * (end - start)), abs=1e-15)
+    assert found[0] == start
+    assert schedule == "constant" or found[-1] == pytest.approx(end, abs=1e-15)
+    assert lambda_at(config, epochs + 5) == pytest.approx(found[-1])
+
+
+def test_lambda_of_a_single_epoch_is_its_start() -> None:
+    assert lambda_at(tiny(epochs=1, lambda_schedule="linear", lambda_=0.5), 0) == 0.5
+
+
+def slow_plateau(config: RectangularConfig, losses: list[float]) -> list[float]:
+    """The rate of every epoch: warm-up, then down whenever ``patience`` epochs brought no progress."""
+    rates = [config.lr * (epoch + 1) / (config.warmup_epochs + 1) for epoch in range(config.warmup_epochs)]
+    rate, best, bad = config.lr, math.inf, 0
+    for loss in losses[config.warmup_epochs :]:
+        rates.append(rate)
+        if loss < best * (1 - 1e-4):
+            best, bad = loss, 0
+        else:
+            bad += 1
+        if bad > config.patience:
+            rate, bad = max(rate * config.gamma, config.min_lr), 0
+    return rates
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_plateau_warms_up_and_falls_when_there_is_no_progress(seed: int, warmup: int) -> None:
+    rng = random.Random(seed)
+    config = tiny(
+        scheduler="plateau", patience=seed % 3, gamma=0.5, min_lr=1e-3, warmup_epochs=warmup, epochs=60, lr=0.1
+    )
+    losses = [rng.uniform(0.1, 1.0) * 0.97**epoch for epoch in range(60)]
+    rate = LearningRate(config, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr))
+    found = []
+    for epoch, loss in enumerate(losses):
+        found.append(rate.value)
+        rate.step(epoch, loss)
+    expected = slow_plateau(config, losses)
+    assert found == pytest.approx(expected)
+    assert len(set(expected)) > 3 + warmup
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULES)
+@pytest.mark.parametrize("stop", [0, 1, 3, 7])
+def test_a_rate_that_is_stored_and_loaded_goes_on_as_if_nothing_had_happened(scheduler: str, stop: int) -> None:
+    config = tiny(scheduler=scheduler, warmup_epochs=2, epochs=10, **SCHEDULES[scheduler])
+    losses = [random.Random(epoch).random() for epoch in range(10)]
+
+    def go(rate: LearningRate, first: int, last: int) -> list[float]:
+        found = []
+        for epoch in range(first, last):
+            found.append(rate.value)
+            rate.step(epoch, losses[epoch])
+        return found
+
+    def begin() -> tuple[torch.optim.Optimizer, LearningRate]:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr)
+        return optimizer, LearningRate(config, optimizer)
+
+    optimizer, rate = begin()
+    found = go(rate, 0, stop)
+    file = io.BytesIO()
+    torch.save([optimizer.state_dict(), rate.state_dict()], file)
+    file.seek(0)
+    stored = torch.load(file)
+    optimizer, rate = begin()
+    optimizer.load_state_dict(stored[0])
+    rate.load_state_dict(stored[1])
+    rate.begin(stop)
+    assert found + go(rate, stop, 10) == go(begin()[1], 0, 10)
+
+
+def test_more_epochs_than_before_follow_the_new_schedule_at_once() -> None:
+    short, long = (tiny(scheduler="cosine", epochs=epochs) for epochs in (4, 8))
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=short.lr)
+    rate = LearningRate(short, optimizer)
+    for epoch in range(4):
+        rate.step(epoch, 0.0)
+    assert rate.value == 0
+    longer = LearningRate(long, optimizer)
+    longer.load_state_dict(rate.state_dict())
+    longer.begin(4)
+    assert longer.value == pytest.approx(long.lr / 2)
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("scheduler", SCHEDULES)
+def test_every_rate_reaches_the_optimizer_and_the_row_of_its_epoch(scheduler: str, warmup: int) -> None:
+    # So noisy that the validation loss goes up and down, and plateau has something to do.
+    config = tiny(
+        scheduler=scheduler,
+        warmup_epochs=warmup,
+        epochs=8,
+        noise=1.0,
+        lr=0.05,
+        weight_decay=0.1,
+        **SCHEDULES[scheduler],
+    )
+    _, seen = fit(config)
+    expected = slow_rates(config, 8)
+    if scheduler == "plateau":
+        expected = slow_plateau(config, [row["val/loss"] for row in seen.rows])
+        assert len(set(expected)) > 1 + warmup
+    assert [len(rates) for rates in seen.rates] == [1] * 8
+    assert [rates.pop() for rates in seen.rates] == pytest.approx(expected)
+    assert [row["lr"] for row in seen.rows] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_every_lambda_is_in_the_row_of_its_epoch(schedule: str) -> None:
+    config = tiny(lambda_schedule=schedule, lambda_=0.5, lambda_min=0.1)
+    _, seen = fit(config)
+    assert [row["lambda"] for row in seen.rows] == [lambda_at(config, epoch) for epoch in range(5)]
+
+
+class Model(nn.Module):
+    """Weights of one and more dimensions, a normalization, and something that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.linear = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 3)
+        self.frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_weights_decay_and_nothing_else_does(name: str) -> None:
+    model = Model()
+    config = tiny(optimizer=name, weight_decay=0.5, lr=0.1)
+    optimizer = make_optimizer(config, model.parameters())
+    before = {key: value.detach().clone() for key, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    changed = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    assert changed == {"conv.weight", "linear.weight"}
+    trained = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in model.parameters() if p is not model.frozen)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("sgd", lambda weights, config: torch.optim.SGD(weights, config.lr, config.momentum, foreach=False)),
+        ("adam", lambda weights, config: torch.optim.Adam(weights, config.lr, foreach=False)),
+        ("adamw", lambda weights, config: torch.optim.AdamW(weights, config.lr, weight_decay=0.0, foreach=False)),
+    ],
+)
+def test_steps_are_those_of_torchs_plain_optimizers(name: str, plain: Any) -> None:
+    config = tiny(optimizer=name, lr=0.05, momentum=0.7)
+    models = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    models[1].load_state_dict(models[0].state_dict())
+    optimizers = [make_optimizer(config, models[0].parameters()), plain(models[1].parameters(), config)]
+    for step in range(5):
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step()
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("largest", [0.1, 1.0, 1e3])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e20])
+def test_gradients_are_clipped_as_torch_clips_them(largest: float, scale: float) -> None:
+    shapes: list[tuple[int, ...]] = [(3,), (), (100, 100), (2, 3, 4), (5000,)]
+    pairs = [[nn.Parameter(torch.zeros(shape)) for shape in shapes] for _ in range(2)]
+    for one, other in zip(*pairs, strict=True):
+        one.grad = scale * torch.randn(one.shape)
+        other.grad = one.grad.clone()
+    idle = nn.Parameter(torch.zeros(3))
+    clip_gradient(torch.optim.SGD([{"params": pairs[0][:2]}, {"params": [idle, *pairs[0][2:]]}], lr=1.0), largest)
+    nn.utils.clip_grad_norm_(pairs[1], largest)
+    for one, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    assert idle.grad is None
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_every_optimizer_trains(name: str) -> None:
+    _, seen = fit(tiny(optimizer=name, lr=0.1 if name == "sgd" else 0.02, depth=2, width=8, epochs=10))
+    assert seen.rows[-1]["train/loss"] < 0.7 * seen.rows[0]["train/loss"]
+
+
+def test_a_plateau_that_lowers_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="gamma must be < 1"):
+        tiny(scheduler="plateau", gamma=1)

@@ -1,0 +1,391 @@
+"""The command line: what it accepts, what it refuses in one line, and how it resumes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from model.config.experiment import Config, ConfigError, option
+from model.config.options import options
+from model.config.rectangular import RectangularConfig
+from sweep.cli import Parsed, main, parse
+from sweep.run_directory import RunDirectory, RunDirectoryError
+
+ROOT = Path(__file__).resolve().parents[2]
+RECTANGULAR_COMMAND = r"""
+    --depth=50 \
+    --width=4 \
+    --lr=0.01 \
+    --batch_size=256 \
+    --lambda_=0.01 \
+    --use_batchnorm=False \
+    --skip_connections=None \
+    --dataset=moons \
+    --activation=relu \
+    --epochs=4000 \
+    --plot_status=True \
+    --gpus=auto
+"""
+RESNET_COMMAND = r"""
+    --lambda_=0.05 \
+    --depth=50 \
+    --lambda_=0.00001 \
+    --use_batchnorm=False \
+    --use_skip_connections=False \
+    --width_multiplier=2 \
+    --activation=relu \
+    --lr=0.1 \
+    --batch_size=128 \
+    --epochs=90 \
+    --dataset=imagenet \
+    --plot_status=True \
+    --gpus=auto
+"""
+SCRIPT = """
+import sys, time
+from sweep.cli import main
+from sweep.run_directory import RunDirectory
+from model.rectangular_config import RectangularConfig
+
+def run(parsed):
+    run = RunDirectory.create(parsed.config.output_dir, parsed.config.name, parsed.config)
+    parsed.run_directory = run.path
+    run.last_checkpoint.write_text("weights")
+    sys.stdout.write("ready" + chr(10))
+    sys.stdout.flush()
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+sys.exit(main(run, RectangularConfig, description="A run that waits."))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiny(Config):
+    """A config without the network."""
+
+    lambda_: float = option(0.01, "Weight.", group="jumpstart", minimum=0)
+    depth: int = option(18, "Layers.", group="network", choices=(18, 34, 50))
+    use_skip_connections: bool = option(True, "Whether 100 % skip.", group="network")
+    batch_size: int | None = option(8, "Rows.", group="optimization", minimum=1)
+    epochs: int = option(10, "Passes.", group="optimization", minimum=1, resumable=True)
+    sizes: tuple[int, ...] = option((), "Sizes.")
+    name: str | None = option(None, "Name.")
+    progress: bool = option(True, "Bar.", resumable=True)
+
+
+def tiny(*argv: str) -> Tiny:
+    return parse(Tiny, argv, description="Tiny.").config
+
+
+def error_of(*argv: str) -> str:
+    with pytest.raises((ConfigError, RunDirectoryError)) as caught:
+        parse(Tiny, argv, description="Tiny.")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def in_shell(command: str) -> list[str]:
+    return command.replace("\\\n", " ").split()
+
+
+def test_the_users_command_for_moons_is_read_as_written() -> None:
+    parsed = parse(RectangularConfig, in_shell(RECTANGULAR_COMMAND), description="")
+    assert parsed == Parsed(
+        RectangularConfig(
+            depth=50,
+            width=4,
+            lr=0.01,
+            batch_size=256,
+            lambda_=0.01,
+            use_batchnorm=False,
+            skip_connections=None,
+            dataset="moons",
+            activation="relu",
+            epochs=4000,
+            plot_status=True,
+            gpus="auto",
+        )
+    )
+
+
+def test_the_users_command_for_resnets_is_read_and_the_last_lambda_counts() -> None:
+    given = [word for word in in_shell(RESNET_COMMAND) if word[2:].partition("=")[0] in options(Tiny)]
+    assert tiny(*given) == Tiny(lambda_=0.00001, depth=50, use_skip_connections=False, batch_size=128, epochs=90)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ((), Tiny()),
+        (("--batch_size", "4"), Tiny(batch_size=4)),
+        (("--batch-size=4",), Tiny(batch_size=4)),
+        (("--batch-size=none",), Tiny(batch_size=None)),
+        (("--lambda", "0.5"), Tiny(lambda_=0.5)),
+        (("--lambda=0.1", "--lambda_=0.2", "--lambda_", "0.3"), Tiny(lambda_=0.3)),
+        (("--epochs=1e3",), Tiny(epochs=1000)),
+        (("--use_skip_connections=no",), Tiny(use_skip_connections=False)),
+        (("--use_skip_connections=False", "--use-skip-connections"), Tiny()),
+        (("--sizes=1,2",), Tiny(sizes=(1, 2))),
+        (("--sizes", "-1,2"), Tiny(sizes=(-1, 2))),
+        (("--name=a=b",), Tiny(name="a=b")),
+        (("--depth", "34"), Tiny(depth=34)),
+    ],
+)
+def test_flags_may_be_written_in_several_ways(argv: tuple[str, ...], expected: Tiny) -> None:
+    assert tiny(*argv) == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--dpeth=3"], "unknown flag --dpeth; did you mean --depth?"),
+        (["--BATCHSIZE=3"], "unknown flag --BATCHSIZE; did you mean --batch_size?"),
+        (["--dep=18"], "unknown flag --dep; did you mean --depth?"),
+        (["--xyzzy"], "unknown flag --xyzzy; --help lists them all."),
+        (["-depth=18"], "unknown flag -depth; did you mean --depth?"),
+        (["--no-progress"], "unknown flag --no-progress; did you mean --progress=False?"),
+        (["depth=18"], 'unexpected argument "depth=18"; write options as --name=value.'),
+        (["--epochs=0", "stray"], 'unexpected argument "stray"; write options as --name=value.'),
+        (["--depth"], "--depth needs a value: write --depth=VALUE."),
+        (["--depth", "--epochs=1"], "--depth needs a value: write --depth=VALUE."),
+        (["--depth=51"], "depth must be one of 18, 34, 50, got 51."),
+        (["--epochs=0"], "epochs must be >= 1, got 0."),
+        (["--epochs="], 'epochs must be an integer >= 1, got "".'),
+        (["--progress", "maybe"], 'progress must be True or False, got "maybe".'),
+        (["--config"], "--config needs a value: write --config=VALUE."),
+        (["--config=no.yaml"], "config file no.yaml can't be read: No such file or directory."),
+        (["--resume=nowhere"], "run directory nowhere does not exist."),
+    ],
+)
+def test_a_bad_command_line_is_refused(argv: list[str], message: str) -> None:
+    assert error_of(*argv) == message
+
+
+def test_a_file_counts_after_the_flags_and_reads_like_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "lambda: 1e-3\nbatch-size: null\nepochs: 20\nuse_skip_connections: no\nsizes: [1, 2]\nname: 2024-01-01\n"
+    )
+    assert tiny(f"--config={path}", "--epochs=30") == Tiny(
+        lambda_=0.001,
+        batch_size=None,
+        epochs=30,
+        use_skip_connections=False,
+        sizes=(1, 2),
+        name="2024-01-01",
+    )
+    path.write_text("")
+    assert tiny(f"--config={path}") == Tiny()
+
+
+@pytest.mark.parametrize("config", [RectangularConfig(), RectangularConfig(lr=1e-5, name="null")])
+def test_a_stored_config_can_be_given_as_file(tmp_path: Path, config: RectangularConfig) -> None:
+    run = RunDirectory.create(tmp_path, "a", config)
+    parsed = parse(RectangularConfig, [f"--config={run.config}"], description="")
+    assert parsed.config == config.replace(name=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"dpeth: 3", 'unknown option "dpeth"; did you mean "depth"?'),
+        (b"1: 3", 'unknown option "1"; there are: depth, '),
+        (b"- depth", 'must hold "name: value" lines, got a list.'),
+        (b"depth", 'must hold "name: value" lines, got "depth".'),
+        (b"depth: [", "is not YAML"),
+        (b"depth: \xff", "is not YAML"),
+        (b"? [a]\n: 3", "is not YAML"),
+        (b"depth: {a: 3}", "depth must be one of 18, 34, 50, got {'a': '3'}."),
+        (b"epochs: 0", "epochs must be >= 1, got 0."),
+        (b"epochs: yes", 'epochs must be an integer >= 1, got "yes".'),
+    ],
+)
+def test_a_bad_file_is_named_and_refused(tmp_path: Path, content: bytes, part: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    message = error_of(f"--config={path}")
+    assert message.startswith(f"config file {path}")
+    assert part in message
+
+
+def test_help_shows_every_option_and_ends_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(RectangularConfig, ["--epochs=x", "--help"], description="A net.", prog="run.py")
+    assert caught.value.code == 0
+    page = capsys.readouterr().out
+    flat = " ".join(page.split())
+    for name, item in options(RectangularConfig).items():
+        assert f"--{name} " in page
+        assert item.help in flat
+        assert all(str(choice) in flat for choice in item.choices)
+    for part in (
+        "[>= 1; default: 50]",
+        "[>= 0 and < 1; default: 0.0]",
+        "default: None",
+        "--resume",
+    ):
+        assert part in flat
+    assert page.index("network:") < page.index("optimization:") < page.index("run:")
+    assert page.splitlines()[-2:] == [
+        "  python run.py --config=run.yaml --seed=1",
+        "  python run.py --resume=runs/NAME",
+    ]
+    assert max(map(len, page.splitlines())) <= 100
+
+
+def test_help_takes_examples_and_percent_signs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(Tiny, ["-h"], description="50 % of", prog="a.py", examples=["--x=100%", "--y"])
+    page = capsys.readouterr().out
+    assert "Whether 100 % skip." in page
+    assert page.endswith("  python a.py --x=100%\n  python a.py --y\n")
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory.create(tmp_path, "a", Tiny(lambda_=0.5, name="a", sizes=(1, 2)))
+    run.last_checkpoint.write_text("weights")
+    return run
+
+
+def test_resuming_takes_the_stored_options(stored: RunDirectory) -> None:
+    resumed = parse(Tiny, [f"--resume={stored.path}"], description="")
+    assert resumed.config == Tiny(lambda_=0.5, name="a", sizes=(1, 2))
+    assert resumed.resume == resumed.run_directory == stored.path
+
+
+def test_resuming_lets_harmless_options_change(stored: RunDirectory) -> None:
+    argv = [f"--resume={stored.path}", "--epochs=20", "--progress=False", "--lambda_=5e-1"]
+    config = parse(Tiny, argv, description="").config
+    assert config == Tiny(lambda_=0.5, name="a", sizes=(1, 2), epochs=20, progress=False)
+
+
+def test_resuming_refuses_what_would_make_another_run(stored: RunDirectory) -> None:
+    for argv in (["--lambda_=0.25"], [f"--config={stored.path}/b.yaml"]):
+        (stored.path / "b.yaml").write_text("lambda_: 0.25")
+        message = error_of(f"--resume={stored.path}", *argv)
+        assert message.startswith("lambda_ can't change when a run is resumed")
+        assert f"{stored.path} has 0.5, got 0.25." in message
+    message = error_of(f"--resume={stored.path}", "--epochs=9")
+    assert message == (f"epochs can only grow when a run is resumed: {stored.path} has 10, got 9.")
+
+
+def test_resuming_needs_a_run_with_a_sound_config(stored: RunDirectory) -> None:
+    flag = f"--resume={stored.path}"
+    assert "is not a run directory: it has no config.yaml." in error_of(f"--resume={ROOT}")
+    stored.last_checkpoint.unlink()
+    assert parse(Tiny, [flag], description="").resume == stored.path
+    stored.config.write_text("dpeth: 3")
+    assert error_of(flag).startswith(f"{stored.config}: unknown option")
+    stored.config.write_text("[")
+    assert error_of(flag).startswith(f"{stored.config} can't be read")
+
+
+def test_main_returns_a_code_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(parsed: Parsed[Tiny]) -> None:
+        if parsed.config.depth == 34:
+            raise LookupError("no such\n  data set")
+        if parsed.config.depth == 50:
+            raise KeyboardInterrupt
+
+    def code(*argv: str) -> int:
+        return main(work, Tiny, argv, description="", user_errors=(LookupError,))
+
+    assert code() == 0
+    assert capsys.readouterr().err == ""
+    assert code("--dpeth=3") == 2
+    assert capsys.readouterr().err == "error: unknown flag --dpeth; did you mean --depth?\n"
+    assert code("--depth=34") == 2
+    assert capsys.readouterr().err == "error: no such data set\n"
+    assert code("--depth=50") == 130
+    assert capsys.readouterr().err == "interrupted before the run began.\n"
+
+
+def test_main_lets_defects_and_exits_through() -> None:
+    def fail(parsed: Parsed[Tiny]) -> None:
+        raise ValueError("a defect")
+
+    def leave(parsed: Parsed[Tiny]) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(ValueError, match="a defect"):
+        main(fail, Tiny, [], description="")
+    with pytest.raises(SystemExit) as caught:
+        main(leave, Tiny, [], description="")
+    assert caught.value.code == 3
+
+
+def test_main_says_how_to_go_on(stored: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(parsed: Parsed[Tiny]) -> None:
+        parsed.run_directory = stored.path
+        raise KeyboardInterrupt
+
+    assert main(work, Tiny, [], description="") == 130
+    assert capsys.readouterr().err.endswith(f" --resume={stored.path}\n")
+    stored.last_checkpoint.unlink()
+    assert main(work, Tiny, [], description="") == 130
+    assert capsys.readouterr().err.endswith(f" --resume={stored.path}\n")
+
+
+def launch(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, str(script), *argv],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--widht=3"], "error: unknown flag --widht; did you mean --width?\n"),
+        (["--depth=0"], "error: depth must be >= 1, got 0.\n"),
+        (
+            ["--output_dir=run.py/runs"],
+            "error: output_dir run.py/runs can't be written: run.py is a file. Choose another.\n",
+        ),
+    ],
+)
+def test_a_bad_command_leaves_one_line_and_no_trace(tmp_path: Path, argv: list[str], line: str) -> None:
+    process = launch(tmp_path, *argv)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out) == (2, "")
+    assert err.replace(f"{tmp_path}/", "") == line
+    assert os.listdir(tmp_path) == ["run.py"]
+
+
+def test_an_interrupted_process_exits_130_and_its_run_can_be_resumed(tmp_path: Path) -> None:
+    process = launch(tmp_path, "--name=a b")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert err == (f"interrupted; continue with: python {tmp_path}/run.py --resume='runs/a b'\n")
+    resumed = parse(RectangularConfig, [f"--resume={tmp_path}/runs/a b"], description="")
+    assert resumed.config == RectangularConfig(name="a b")
+
+
+def test_help_comes_at_once(tmp_path: Path) -> None:
+    process = launch(tmp_path, "--help")
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
+    assert "usage: python run.py [--name=value ...]" in out

@@ -1,0 +1,104 @@
+"""Two processes that train a ResNet are one with the whole batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from support.runs import ROOT, network_weights
+
+from model.resnet_experiment import ResnetExperiment
+
+LOSSES = ("train/loss", "val/loss", "train/jumpstart_loss", "val/jumpstart_loss")
+SCRIPT = str(ROOT / "run_resnet_experiment_sweep.py")
+RUN: dict[str, Any] = {
+    "dataset": "fake",
+    "image_size": 8,
+    "num_points": 80,  # 56 to train on: batches of 16, 16, 16 and 8, which two processes halve
+    "depth": 18,
+    "width_multiplier": 0.5,
+    "batch_size": 16,
+    "epochs": 5,
+    # At twice the rate training is so rough that a rounding error may choose the other of two nearly equal extrema.
+    "lr": 0.05,
+    "init": "looks_linear",
+    "lambda_": 3.0,
+    "lambda_clip": 0.05,  # of the task loss: some batches reach it
+    "scheduler": "none",
+    "sync": True,
+    "strategy": "ddp",
+    "gpus": 0,
+    "wandb": False,
+    "progress": False,
+    "plot_status": False,
+    "name": "run",
+}
+
+
+def train(processes: int, *argv: str) -> None:
+    """Run the command on the CPU."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    done = subprocess.run(
+        [sys.executable, *launch, SCRIPT, *argv],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run directory:") == 1
+
+
+def curves(folder: Path, processes: int, **changes: Any) -> pd.DataFrame:
+    """The figures of every epoch of a run."""
+    train(processes, *(f"--{name}={value}" for name, value in {**RUN, **changes, "output_dir": folder}.items()))
+    assert [path.name for path in folder.iterdir()] == ["run"]
+    return pd.read_csv(folder / "run" / "metrics.csv")
+
+
+def furthest(one: pd.DataFrame, other: pd.DataFrame, *names: str) -> float:
+    assert len(one) == len(other)
+    return max(float(np.abs(one[name] - other[name]).max()) for name in names)
+
+
+def assert_same_weights(run: Path, expected: Path) -> None:
+    found, wanted = (network_weights(folder / "run" / "checkpoints" / "best.ckpt") for folder in (run, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
+    alone = curves(tmp_path / "alone", 1)
+    assert alone["train/loss"].iloc[-1] < alone["train/loss"].iloc[0] - 0.1
+    assert alone["train/jumpstart_loss"].min() > 0.01
+    shared = curves(tmp_path / "shared", 2)
+    assert furthest(alone, shared, *LOSSES) < 1e-4
+    # All else of an epoch is gathered from the processes too.
+    assert furthest(alone, shared, *alone.columns) < 1e-3
+    assert_same_weights(tmp_path / "shared", tmp_path / "alone")
+    apart = curves(tmp_path / "apart", 2, sync=False)
+    assert furthest(alone, apart, "train/jumpstart_loss") > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "processes"), [("sgd", 2), ("adam", 1)])
+def test_weights_in_shares_train_and_resume_as_whole_ones(optimizer: str, processes: int, tmp_path: Path) -> None:
+    changes = {"optimizer": optimizer, "lr": 0.1 if optimizer == "sgd" else 0.002, "weight_decay": 0.01}
+    whole = curves(tmp_path / "whole", 1, **changes)
+    shares = curves(tmp_path / "shares", 2, strategy="fsdp", epochs=3, **changes)
+    assert furthest(whole[:3], shares, *LOSSES) < 1e-4
+    path = tmp_path / "shares" / "run"
+    experiment = ResnetExperiment.load_from_checkpoint(path / "checkpoints" / "best.ckpt", weights_only=False)
+    assert all(type(parameter.data) is torch.Tensor for parameter in experiment.network.parameters())
+    # A checkpoint is whole: any number of processes goes on from it as if they had been there from the start.
+    train(processes, f"--resume={path}", "--epochs=5")
+    assert furthest(whole, pd.read_csv(path / "metrics.csv"), *LOSSES) < 1e-4
+    assert_same_weights(tmp_path / "shares", tmp_path / "whole")

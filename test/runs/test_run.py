@@ -1,0 +1,344 @@
+"""Whole runs: what is left behind, that it is right, and that what can't be run leaves nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from support.processes import begin, finish
+from support.runs import ROOT, Seen, command, flags, network_weights, prepare, run_tiny, same, slow_figures, tiny
+from test_cli import RECTANGULAR_COMMAND, in_shell
+
+from data.uci import files as download
+from model.config.experiment import ConfigError
+from model.rectangular_experiment import RectangularExperiment
+from run_rectangular_sweep import build, make_data
+from sweep import run as sweep_run
+from sweep.metrics_csv import MetricsCsv
+from sweep.run import headline, run
+
+RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "report.html", "checkpoints", "plots"}
+FEATURES: dict[str, dict[str, Any]] = {
+    "skips": {"skip_connections": 2},
+    "batchnorm": {"use_batchnorm": True},
+    "dropout and gelu": {"dropout": 0.3, "activation": "gelu"},
+    "weights": {"capture": "weights", "terms": "unit_positive,point", "aggregate": "mean", "ties": "average"},
+    "conv": {"dataset": "digits", "layer": "conv", "pool_at": (1, 3), "use_batchnorm": True, "batch_size": 629},
+    "global head": {"dataset": "digits", "layer": "conv", "head": "global", "kernel_size": 2, "point": "location"},
+    "flat images": {"dataset": "digits", "skip_connections": 1, "activation": "leaky_relu", "batch_size": None},
+    "iris": {"dataset": "iris", "lambda_": 0.0, "optimizer": "sgd", "init": "kaiming"},
+}
+
+
+def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Path) -> None:
+    command_line = [sys.executable, str(ROOT / "run_rectangular_sweep.py"), *in_shell(RECTANGULAR_COMMAND)]
+    done = subprocess.run(
+        [*command_line, "--epochs=3"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    warning, *rest = done.stderr.splitlines()
+    assert warning.startswith("Weights & Biases: no API key found, so this run is logged offline;")
+    assert all("epoch" in line for line in rest if line)
+    assert " 3/3 " in rest[-1]
+    where = re.search(
+        r"run directory: (runs/moons-50x4-lambda0\.01-seed42-\d+-\d+)\nreport: \1/report\.html\n$", done.stdout
+    )
+    assert where is not None
+    assert os.listdir(tmp_path) == ["runs"]
+    path = tmp_path / where[1]
+    assert set(os.listdir(path)) == RUN | {"wandb", "status.npz"}
+    assert sorted(os.listdir(path / "checkpoints")) == ["best.ckpt", "last.ckpt"]
+    pictures = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
+    assert set(os.listdir(path / "plots")) == pictures | {
+        "accuracy.png",
+        "decision_regions.gif",
+        "decision_regions.png",
+        "jumpstart_loss.png",
+        "loss.png",
+        "unit_life.png",
+        "unit_ranges.png",
+        "unit_shares.png",
+    }
+    assert len(MetricsCsv(path / "metrics.csv").read()) == 3
+    summary = json.loads((path / "summary.json").read_text())
+    for name in ("train/acc", "val/acc", "test/acc", "val/unit_dead_ratio", "val/unit_linear_ratio"):
+        assert 0 <= summary[name] <= 1
+        assert f"{summary[name]:.4f}" in done.stdout
+    assert (summary["epochs"], summary["parameters"]) == (3, 2 * 4 + 4 + 49 * 20 + 10)
+    assert summary["seconds"] > 0
+    assert "run_rectangular_sweep.py" in json.loads((path / "environment.json").read_text())["command"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_batchnorm": True, "dropout": 0.2, "dataset": "wine", "batch_size": 16}])
+def test_the_summary_is_that_of_the_best_weights_on_each_part(changes: dict[str, Any], tmp_path: Path) -> None:
+    directory, summary = run_tiny(tmp_path, epochs=8, lr=0.05, **changes)
+    table = MetricsCsv(directory.metrics).read()
+    best = table.sort_values(["val/acc", "val/loss"], ascending=[False, True]).iloc[0]
+    assert summary["best_epoch"] == best["epoch"]
+    assert summary["last"] == table.iloc[-1].to_dict()
+    assert summary["val/acc"] == pytest.approx(best["val/acc"])
+    experiment = RectangularExperiment.load_from_checkpoint(directory.best_checkpoint).eval()
+    data, _ = prepare(experiment.config)
+    for stage, loader in (
+        ("train", data.train_dataloader()),
+        ("val", data.val_dataloader()),
+        ("test", data.test_dataloader()),
+    ):
+        seen = Seen()
+        for x, y in loader:
+            kept: list[torch.Tensor] = []
+            hooks = [
+                parts.activation.register_forward_pre_hook(lambda _, args, kept=kept: kept.append(args[0].detach()))
+                for parts in experiment.network.layers
+            ]
+            seen.logits.append(experiment(x).detach())
+            seen.labels.append(y)
+            seen.preactivations.append(kept)
+            seen.jumpstart_losses.append(experiment.jumpstart.loss.detach())
+            for hook in hooks:
+                hook.remove()
+        expected = slow_figures(seen, 1.0)
+        # Every epoch has other batches of the training part, so this mean over batches is another.
+        expected.pop("jumpstart_loss")
+        assert {name: summary[f"{stage}/{name}"] for name in expected} == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    stored = json.loads(directory.summary.read_text())
+    assert stored == json.loads(json.dumps(summary))
+    assert stored["data"]["rows"] == sum(part["rows"] for part in stored["data"]["parts"].values())
+
+
+@pytest.mark.parametrize(("epochs", "points"), [(1, 400), (7, 7), (11, 4), (12, 5)])
+def test_curves_have_enough_rows_and_the_first_and_last_epoch(epochs: int, points: int, tmp_path: Path) -> None:
+    directory, _ = run_tiny(tmp_path, epochs=epochs, curve_points=points, depth=1, batch_size=None)
+    found = MetricsCsv(directory.metrics).read()["epoch"].tolist()
+    assert len(found) >= min(epochs, points)
+    assert (found[0], found[-1]) == (0, epochs - 1)
+    assert len({later - earlier for earlier, later in pairwise(found[:-1])}) <= 1
+
+
+def test_plots_logging_and_progress_change_nothing(tmp_path: Path) -> None:
+    changes = {"dropout": 0.2, "epochs": 3}
+    plain, _ = run_tiny(tmp_path / "plain", **changes)
+    after = torch.get_rng_state()
+    full, _ = run_tiny(
+        tmp_path / "full", plot_status=True, plot_every=1, wandb=True, progress=True, checkpoint_seconds=0.0, **changes
+    )
+    assert torch.equal(torch.get_rng_state(), after)
+    assert full.metrics.read_text() == plain.metrics.read_text()
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same(network_weights(full.checkpoints / name), network_weights(plain.checkpoints / name))
+    assert set(os.listdir(full.path)) == RUN | {"wandb", "status.npz"}
+    assert set(os.listdir(plain.path)) == RUN
+    assert os.listdir(plain.plots) == []
+
+
+def test_a_stored_config_repeats_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {"dropout": 0.1, "batch_size": None, "milestones": (2, 4), "scheduler": "multistep", "seed": 0}
+    first, summary = run_tiny(tmp_path, name="first", **changes)
+    assert yaml.safe_load(first.config.read_text()) == tiny(output_dir=str(tmp_path), name="first", **changes).to_dict()
+    assert command(f"--config={first.config}", "--name=second") == 0
+    assert f"run directory: {tmp_path}/second\n" in capsys.readouterr().out
+    for name in ("last.ckpt", "best.ckpt"):
+        again = network_weights(tmp_path / "second" / "checkpoints" / name)
+        assert same(network_weights(first.checkpoints / name), again)
+    other, _ = run_tiny(tmp_path, name="third", **{**changes, "seed": 1})
+    assert not same(network_weights(first.last_checkpoint), network_weights(other.last_checkpoint))
+    assert summary["epochs"] == 5
+
+
+@pytest.mark.parametrize("changes", FEATURES.values(), ids=FEATURES)
+def test_every_kind_of_network_runs_to_its_end(changes: dict[str, Any], tmp_path: Path) -> None:
+    directory, summary = run_tiny(tmp_path, **{"epochs": 2, "batch_size": 500, "plot_status": True, **changes})
+    table = MetricsCsv(directory.metrics).read()
+    assert table.notna().all(axis=None)
+    figures = {name: value for name, value in summary.items() if "/" in name}
+    assert len(figures) == 3 * 19
+    assert all(math.isfinite(value) for value in figures.values())
+    for stage in ("train", "val", "test"):
+        shares = [summary[f"{stage}/unit_{status}_ratio"] for status in ("dead", "linear", "nonlinear")]
+        assert sum(shares) == pytest.approx(1)
+    film = changes.get("dataset", "moons") == "moons"
+    assert len(os.listdir(directory.plots)) == 2 * 2 + 6 + 2 * film
+
+
+def test_early_stopping_ends_with_the_first_perfect_epoch(tmp_path: Path) -> None:
+    changes = {"dataset": "blobs", "depth": 2, "width": 8, "scheduler": "none", "epochs": 60, "curve_points": 1}
+    directory, summary = run_tiny(tmp_path, early_stopping=True, **changes)
+    assert summary["val/acc"] == 1
+    assert 1 < summary["epochs"] < 60
+    assert summary["best_epoch"] == summary["epochs"] - 1
+    assert MetricsCsv(directory.metrics).read()["epoch"].tolist() == [0, summary["epochs"] - 1]
+    _, summary = run_tiny(tmp_path, name="on", **changes)
+    assert summary["epochs"] == 60
+
+
+def test_a_diverged_run_ends_with_one_line_and_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = flags(output_dir=tmp_path, name="run", lr=1e30, optimizer="sgd", gradient_clip=0, plot_status=True)
+    assert command(*argv) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(
+        r"error: the loss of epoch 0 is not finite; the first layer that is not finite is layers\.\d\.activation\. "
+        r"Try .*; the last good checkpoint is kept\.\n",
+        captured.err,
+    )
+    assert os.listdir(tmp_path / "run" / "checkpoints") == []
+
+
+def damage(folder: Path) -> list[str]:
+    place = folder / "cache" / "uci" / "haberman" / "haberman.data"
+    place.parent.mkdir(parents=True)
+    place.write_text("30,64,1,1\n")
+    return ["--dataset=haberman", f"--data_dir={folder / 'cache'}"]
+
+
+def block(folder: Path) -> list[str]:
+    (folder / "file").touch()
+    return [f"--output_dir={folder / 'file' / 'runs'}"]
+
+
+BAD: dict[str, tuple[Callable[[Path], list[str]] | str, str]] = {
+    "flag": ("--widht=3", "unknown flag --widht; did you mean --width?"),
+    "type": ("--depth=deep", "depth must be an integer >= 1"),
+    "range": ("--lr=-1", "lr must be > 0, got -1"),
+    "nan": ("--lr=nan", "lr must be finite"),
+    "data set": ("--dataset=mooons", "Did you mean 'moons'?"),
+    "activation": ("--activation=rellu", 'Did you mean "relu"?'),
+    "optimizer": ("--optimizer=adan", 'Did you mean "adam"?'),
+    "schedule": ("--scheduler=cosin", 'Did you mean "cosine"?'),
+    "lambda schedule": ("--lambda_schedule=lineer", 'Did you mean "linear"?'),
+    "plateau": ("--scheduler=plateau --gamma=1", "gamma must be < 1"),
+    "unreachable": (
+        "--dataset=haberman --data_dir=nowhere",
+        "haberman.data out of http://127.0.0.1:9/.* put it at",
+    ),
+    "damaged": (damage, r"haberman.data is damaged: its sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}"),
+    "unwritable": (block, "output_dir .* can't be written: .* is a file"),
+    "conv on a table": ("--layer=conv", r'layer="conv" needs a data set of images \(digits, .*\), got dataset="moons"'),
+    "unit_dim": ("--layer=conv --dataset=digits --unit_dim=9", "unit_dim must be one of 1 to 3"),
+    "pooling": ("--layer=conv --dataset=digits --pool_at=1,2,3,4", "pool_at must leave at least one pixel"),
+    "skips": ("--skip_connections=4", "skip_connections must be below depth"),
+    "gpus": ("--gpus=64", "gpus must be among the"),
+    "one row": (
+        "--use_batchnorm --batch_size=139",
+        "no batch of a single row .* 139 for 140 rows",
+    ),
+    "parts": ("--dataset=iris --val_size=0.001", "val_size must leave each part a row"),
+    "few points": ("--num_points=10", "num_points must be >= 14"),
+    "nothing to train on": ("--use_loss=False --lambda_=0", "lambda_ must be > 0"),
+    "project": ("--wandb=True --wandb_project=a/b", "wandb_project must have at most 128 characters, and none of"),
+    "name": ("--name=a/b", "name must be a plain folder name"),
+    "resume": ("--resume=nowhere", "run directory nowhere does not exist"),
+    "config": ("--config=nowhere.yaml", "config file nowhere.yaml can't be read"),
+}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and nobody who answers for UCI."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(download.URL_VARIABLE, "http://127.0.0.1:9")
+    monkeypatch.setattr("data.fetch.BACKOFF", 0)
+    return tmp_path
+
+
+def flags_of(argv: Callable[[Path], list[str]] | str, folder: Path) -> list[str]:
+    given = argv(folder) if callable(argv) else argv.split()
+    alone = any(flag.startswith(("--resume", "--config")) for flag in given)
+    return given if alone else [*flags(), *given]
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD.values(), ids=BAD)
+def test_bad_input_ends_with_one_line_and_code_2_and_leaves_nothing(
+    argv: Callable[[Path], list[str]] | str, message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = flags_of(argv, elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    assert command(*given) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(rf"error: .*{message}.*\n", captured.err)
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", ["damaged", "conv on a table", "one row"])
+def test_bad_input_is_no_more_than_a_line_in_a_process_of_its_own(kind: str, elsewhere: Path) -> None:
+    argv, message = BAD[kind]
+    given = flags_of(argv, elsewhere)
+    log = elsewhere / "log"
+    assert finish(begin(log, *given)) == 2
+    assert re.fullmatch(rf"error: .*{message}.*\n", (log / "output.txt").read_text())
+    assert not (elsewhere / "runs").exists()
+
+
+def test_a_name_that_is_taken_is_refused_and_the_run_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory, _ = run_tiny(tmp_path)
+    before = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
+    assert command(*flags(output_dir=tmp_path, name="run")) == 2
+    assert "exists already. Choose another --name, or continue it with --resume=" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_network_that_refuses_the_data_leaves_nothing(tmp_path: Path) -> None:
+    def refuse(*_: Any) -> RectangularExperiment:
+        raise ValueError("not these data")
+
+    config = tiny(output_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match="not these data"):
+        run(config, make_data(config), refuse)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_path_is_told_before_training_begins(tmp_path: Path) -> None:
+    told: list[Path] = []
+    config = tiny(output_dir=str(tmp_path), name="run")
+
+    def refuse(path: Path) -> None:
+        told.append(path)
+        assert set(os.listdir(path)) == {"config.yaml", "environment.json", "checkpoints", "plots"}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, make_data(config), build, on_directory=refuse)
+    assert told == [tmp_path / "run"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "available", "expected"),
+    [
+        (0, 4, {"accelerator": "cpu", "devices": 1}),
+        ("auto", 0, {"accelerator": "cpu", "devices": 1}),
+        ("auto", 2, {"accelerator": "gpu", "devices": "auto"}),
+        (2, 2, {"accelerator": "gpu", "devices": 2}),
+        ("0,3", 4, {"accelerator": "gpu", "devices": [0, 3]}),
+        ("1,", 2, {"accelerator": "gpu", "devices": [1]}),
+        (3, 2, None),
+        ("0,2", 2, None),
+    ],
+)
+def test_gpus_are_those_that_are_asked_for(
+    gpus: int | str, available: int, expected: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
+    if expected is None:
+        with pytest.raises(ConfigError, match=f"gpus must be among the {available} of this machine, got {gpus}"):
+            sweep_run._devices(gpus)
+    else:
+        assert sweep_run._devices(gpus) == expected
+
+
+def test_the_headline_is_a_part_of_the_summary() -> None:
+    summary = {"val/acc": 0.5, "test/acc": 0.25, "epochs": 3, "seconds": 1.5, "val/unit_loss": 2.0, "last": {}}
+    assert headline(copy.deepcopy(summary)) == {"val/acc": 0.5, "test/acc": 0.25, "epochs": 3, "seconds": 1.5}

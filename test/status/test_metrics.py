@@ -1,0 +1,173 @@
+"""Status over an epoch equals a reference that keeps every preactivation of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.references import preactivations
+from support.zoo import dense, make
+from torch import nn
+
+from jumpstart import JumpstartRegularization, Status
+from jumpstart.extrema import reduction as extrema
+from jumpstart.metrics import NetworkStatus, layer_names, point_status
+
+
+def reference(batches: list[list[np.ndarray]], margin: float = 1.0) -> dict[str, float]:
+    """``batches[b][l]``: the preactivations (N, C, *space) of layer l in batch b. All of them are kept."""
+    layers = [np.concatenate([batch[layer] for batch in batches]) for layer in range(len(batches[0]))]
+    units = []
+    points = []
+    for z in layers:
+        by_unit = np.moveaxis(z, 1, 0).reshape(z.shape[1], -1)
+        units += [(row.max(), row.min()) for row in by_unit]
+        by_point = z.reshape(len(z), -1)
+        points.append([(row.max(), row.min()) for row in by_point])
+
+    def status(pair: tuple[float, float]) -> int:
+        return 0 if pair[0] <= 0 else 1 if pair[1] > 0 else 2
+
+    def loss(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+        return (
+            float(np.mean([max(margin - high, 0) for high, _ in pairs])),
+            float(np.mean([max(margin + low, 0) for _, low in pairs])),
+        )
+
+    unit = np.array([status(pair) for pair in units])
+    point = np.array([[status(pair) for pair in layer] for layer in points])  # (L, N)
+    efficient = np.array(
+        [[(point[layer:, n] != 0).all() for n in range(point.shape[1])] for layer in range(len(point))]
+    )
+    unit_loss, point_loss = loss(units), loss([pair for layer in points for pair in layer])
+    return {
+        "unit_dead_ratio": (unit == 0).mean(),
+        "unit_linear_ratio": (unit == 1).mean(),
+        "unit_nonlinear_ratio": (unit == 2).mean(),
+        "point_dead_ratio": (point == 0).any(0).mean(),
+        "point_linear_ratio": (point == 1).all(0).mean(),
+        "point_nonlinear_ratio": (point == 2).all(0).mean(),
+        "deadness": (point == 0).mean(),
+        "linearity": (point == 1).mean(),
+        "nonlinearity": (point == 2).mean(),
+        "point_efficiency": efficient.mean(),
+        "unit_loss": sum(unit_loss),
+        "positive_unit_loss": unit_loss[0],
+        "negative_unit_loss": unit_loss[1],
+        "point_loss": sum(point_loss),
+        "positive_point_loss": point_loss[0],
+        "negative_point_loss": point_loss[1],
+    }
+
+
+def mixed(seed: int) -> nn.Module:
+    """Layers of unequal width, with units and points of every status."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Linear(3, 6),
+        nn.ReLU(),
+        nn.Linear(6, 4),
+        nn.ReLU(),
+        nn.Linear(4, 6),
+        nn.ReLU(),
+        nn.Linear(6, 2),
+        nn.ReLU(),
+    ).double()
+    with torch.no_grad():
+        model[0].bias += torch.tensor([-9.0, 9.0, 0.0, 0.0, 0.0, 0.0])
+        model[2].bias += torch.tensor([1.0, 0.5, 0.0, -0.5])
+        model[4].bias += torch.tensor([0.3, 0.3, 0.3, 0.3, 0.3, -9.0])
+    return model
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("small", [10**9, 0])
+@pytest.mark.parametrize("margin", [1.0, 0.2])
+def test_an_epoch_equals_the_reference(seed: int, small: int, margin: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jumpstart.capture.recorder.SMALL", small)
+    model = mixed(seed)
+    x = 2 * torch.randn(50, 3).double()
+    batches = x.split([7, 20, 1, 22])
+    metric = NetworkStatus(margin=margin)
+    kept = []
+    with JumpstartRegularization(model) as jumpstart:
+        for epoch in range(2):  # the second epoch must not remember the first
+            metric.reset()
+            for batch in batches:
+                model(batch * (1 if epoch else 100))
+                metric.update(jumpstart.extrema)
+        found = metric.compute()
+        units = metric.unit_status
+    for batch in batches:
+        kept.append([z.detach().numpy() for z in preactivations(model, batch)[2]])
+    expected = reference(kept, margin)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value, abs=1e-12), name
+    assert {len(set(codes.tolist())) for codes in units.values()} != {1}
+    assert {name: len(codes) for name, codes in units.items()} == {"1": 6, "3": 4, "5": 6, "7": 2}
+
+
+@pytest.mark.parametrize("point", ["sample", "location"])
+def test_images_are_judged_by_sample_whatever_the_point_mode(point: str) -> None:
+    model, x = make("conv2d")
+    metric = NetworkStatus()
+    with JumpstartRegularization(model, point=point) as jumpstart:
+        for batch in x.split([1, 3]):
+            model(batch)
+            metric.update(jumpstart.extrema)
+    kept = [[z.detach().numpy() for z in preactivations(model, batch)[2]] for batch in x.split([1, 3])]
+    for name, value in reference(kept).items():
+        assert metric.compute()[name].item() == pytest.approx(value, abs=1e-12), name
+
+
+def test_points_have_one_status_per_layer_in_call_order() -> None:
+    model = mixed(0)
+    x = torch.randn(9, 3).double()
+    with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        status = point_status(jumpstart.extrema)
+        assert layer_names(jumpstart.extrema) == ["1", "3", "5", "7"]
+    for layer, z in enumerate(preactivations(model, x)[2]):
+        for n, row in enumerate(z):
+            expected = Status.DEAD if row.max() <= 0 else Status.LINEAR if row.min() > 0 else Status.NONLINEAR
+            assert status[n, layer] == expected
+
+
+def test_memory_does_not_grow_with_the_points() -> None:
+    model = dense()
+    metric = NetworkStatus()
+
+    def size() -> int:
+        tensors = [*vars(metric).values(), *metric.metric_state.values()]
+        return sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+    with JumpstartRegularization(model) as jumpstart:
+        sizes = []
+        for _ in range(30):
+            model(torch.randn(100, 3))
+            metric.update(jumpstart.extrema)
+            sizes.append(size())
+    assert len(set(sizes)) == 1
+
+
+def test_no_graph_is_kept() -> None:
+    model = dense()
+    metric = NetworkStatus()
+    with JumpstartRegularization(model) as jumpstart:
+        model(torch.randn(10, 3))
+        metric.update(jumpstart.extrema)
+    assert not metric.reach.requires_grad
+
+
+def test_changed_layers_and_misuse_are_refused() -> None:
+    metric = NetworkStatus()
+    with pytest.raises(RuntimeError, match="update"):
+        _ = metric.unit_status
+    one, two = (extrema.extrema_of([torch.randn(4, width)], [name]) for width, name in ((3, "a"), (5, "b")))
+    metric.update([one])
+    with pytest.raises(ValueError, match="changed within an epoch: a, b"):
+        metric.update([two])
+    odd = extrema.extrema_of([torch.randn(2, 3)], ["c"], [1])
+    with pytest.raises(ValueError, match="unequal numbers of samples"):
+        NetworkStatus().update([one, odd])

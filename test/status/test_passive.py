@@ -1,0 +1,247 @@
+"""What a monitor attaches to, what it counts, and how it leaves."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from support.zoo import dense
+from torch import Tensor, nn
+
+from jumpstart import JumpstartRegularization
+from jumpstart.monitor import StatusMonitor
+
+
+def test_only_passes_that_count_are_counted() -> None:
+    model = dense()
+    with StatusMonitor(model, enabled=False) as monitor:
+        model(torch.randn(3, 3))
+        assert monitor.points == 0
+        with pytest.raises(RuntimeError, match="no forward pass has been counted yet"):
+            monitor.compute()
+        monitor.enabled = True
+        model(torch.randn(4, 3))
+        with monitor.pause():
+            pass
+        with monitor.pause():
+            model(torch.randn(5, 3))
+        assert monitor.points == 4
+        with monitor.recording():
+            model(torch.randn(6, 3))
+        assert monitor.points == 10
+        with pytest.raises(ZeroDivisionError), monitor.recording():
+            raise ZeroDivisionError
+        assert monitor.points == 10
+
+
+def test_a_monitor_that_is_disabled_does_not_miss_its_regularizer(caplog: pytest.LogCaptureFixture) -> None:
+    model = dense()
+    jumpstart = JumpstartRegularization(model)
+    monitor = StatusMonitor(model)
+    model(torch.randn(3, 3))
+    monitor.enabled = False
+    jumpstart.remove()
+    gc.collect()
+    model(torch.randn(3, 3))
+    assert caplog.text == ""
+    assert monitor.numbers()
+    monitor.enabled = True
+    model(torch.randn(3, 3))
+    assert "forward passes are no longer counted" in caplog.text
+    with pytest.raises(RuntimeError, match="1 forward passes were not counted"):
+        monitor.numbers()
+
+
+def test_a_recording_of_the_regularizer_is_counted_once() -> None:
+    model = dense()
+    with JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:
+        with jumpstart.recording():
+            model(torch.randn(6, 3)), model(torch.randn(6, 3))
+        assert monitor.points == 6
+        monitor.update()
+        monitor.update()
+        assert (monitor.points, len(monitor.layers)) == (6, 10)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "read", "regularized"),
+    [
+        ("monitor", False, False),
+        *((kind, read, True) for kind in ("none", "monitor", "loss", "mixed") for read in (False, True)),
+    ],
+)
+def test_no_pass_is_lost_or_counted_twice(recorded: str, read: bool, regularized: bool) -> None:
+    model, x = dense(), torch.randn(101, 3)
+    with StatusMonitor(model) as alone:
+        model(x)
+        expected = alone.numbers()
+    jumpstart = JumpstartRegularization(model) if regularized else None
+    with StatusMonitor(model) as monitor:
+        for number, batch in enumerate(x.split(25)):
+            kind = ("none", "monitor", "loss")[number % 3] if recorded == "mixed" else recorded
+            scope = monitor.recording() if kind == "monitor" else nullcontext()
+            if kind == "loss":
+                assert jumpstart is not None
+                scope = jumpstart.recording()
+            with scope:
+                model(batch)
+            if read:
+                assert jumpstart is not None
+                jumpstart.loss.backward()
+        assert monitor.points == 101
+        assert monitor.numbers() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scoped", [False, True])
+def test_a_pass_that_fails_counts_nothing_and_costs_no_other(scoped: bool) -> None:
+    model = dense()
+    with JumpstartRegularization(model), StatusMonitor(model) as monitor:
+        model(torch.randn(30, 3))
+        with pytest.raises(RuntimeError), monitor.recording() if scoped else nullcontext():
+            model(torch.randn(7, 4))
+        model(torch.randn(70, 3))
+        assert monitor.points == 100
+
+
+def test_it_finds_the_regularizer_wherever_it_is() -> None:
+    whole = nn.Sequential(nn.Flatten(), dense())
+    part = whole[1]
+    jumpstart = JumpstartRegularization(part)
+    monitor = StatusMonitor(whole)
+    assert monitor.root is part
+    whole(torch.randn(5, 3))
+    assert (monitor.points, monitor.layers) == (5, jumpstart.layers)
+    with pytest.raises(ValueError, match="capture, skip_last and unit_dim must be left out"):
+        StatusMonitor(whole, capture="weights")
+    with pytest.raises(RuntimeError, match="is a part of a model that has a regularizer"):
+        StatusMonitor(part[1])
+    with pytest.raises(RuntimeError, match="2 regularizers are attached to parts"):
+        StatusMonitor(nn.Sequential(whole, _attached(dense())))
+    assert StatusMonitor(whole)._status.margin == 1.0
+    jumpstart.remove()
+    with JumpstartRegularization(part, margin=0.5):
+        assert StatusMonitor(whole)._status.margin == 0.5
+        assert StatusMonitor(whole, margin=2.0)._status.margin == 2.0
+
+
+_handles: list[JumpstartRegularization] = []
+
+
+def _attached(model: nn.Module) -> nn.Module:
+    _handles.append(JumpstartRegularization(model))
+    return model
+
+
+def test_a_regularizer_that_comes_later_is_refused_until_the_monitor_is_removed() -> None:
+    model = dense()
+    monitor = StatusMonitor(model)
+    for whole in (model, nn.Sequential(model)):
+        with pytest.raises(RuntimeError, match=r"^a StatusMonitor .* attached to this Sequential .*remove\(\)"):
+            JumpstartRegularization(whole)
+    monitor.remove()
+    monitor.remove()
+    with JumpstartRegularization(model) as jumpstart:
+        model(torch.randn(4, 3))
+        assert jumpstart.loss > 0
+        with StatusMonitor(model), pytest.raises(RuntimeError, match=r"^a JumpstartRegularization is attached"):
+            JumpstartRegularization(model)
+
+
+def test_a_regularizer_that_goes_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    model = dense()
+    jumpstart = JumpstartRegularization(model)
+    monitor = StatusMonitor(model)
+    model(torch.randn(4, 3))
+    jumpstart.remove()
+    assert monitor.compute()
+    model(torch.randn(4, 3))
+    assert "no longer counted" in caplog.text
+    with pytest.raises(RuntimeError, match="1 forward passes were not counted"):
+        monitor.compute()
+    with pytest.raises(RuntimeError, match="attached to no model"):
+        monitor.update()
+
+
+def test_several_monitors_share_what_one_attached() -> None:
+    model = dense()
+    train, val = StatusMonitor(model), StatusMonitor(model, enabled=False)
+    model(torch.randn(4, 3))
+    train.enabled, val.enabled = False, True
+    model(torch.randn(5, 3))
+    assert (train.points, val.points) == (4, 5)
+    train.remove()
+    model(torch.randn(6, 3))
+    assert val.points == 11
+    del val
+    gc.collect()
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+def test_copies_and_pickles_are_free(tmp_path: Path) -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = dense()
+            self.monitor = StatusMonitor(self.body, num_points=7)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.body(x)
+            return result
+
+    holder = Holder()
+    holder(torch.randn(4, 3))
+    body = holder.body
+    for other in (copy.deepcopy(body), pickle.loads(pickle.dumps(body)), copy.deepcopy(holder).body):
+        other(torch.randn(9, 3))
+        with StatusMonitor(other) as monitor:
+            other(torch.randn(5, 3))
+            assert monitor.points == 5
+    assert holder.monitor.points == 4
+    again = copy.deepcopy(holder).monitor
+    with pytest.raises(RuntimeError, match="no forward pass"):
+        again.compute()
+    again.remove()
+
+
+def test_wrong_values_are_refused() -> None:
+    model = dense()
+    for options, message in (
+        ({"num_points": 0}, "num_points must be >= 1, got 0"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"margin": 0.0}, "margin must be a finite number > 0"),
+        ({"unit_dim": 0}, "unit_dim must be an integer other than 0"),
+        ({"capture": "activation"}, "capture must be one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            StatusMonitor(model, **options)
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module"):
+        StatusMonitor(model.parameters())
+    with pytest.raises(ValueError, match="only Linear or Conv layer"):
+        StatusMonitor(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), capture="weights")
+    with pytest.raises(RuntimeError, match="no forward pass to count"):
+        StatusMonitor(model).update()
+    assert not any(part._forward_hooks for part in model.modules())
+
+
+def test_a_checkpoint_of_either_kind_is_watched() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    class Checkpointed(nn.Module):
+        def __init__(self, reentrant: bool) -> None:
+            super().__init__()
+            self.body, self.reentrant = dense(), reentrant
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = checkpoint(self.body, x, use_reentrant=self.reentrant)
+            return result
+
+    for reentrant in (False, True):
+        model = Checkpointed(reentrant)
+        with StatusMonitor(model) as monitor:
+            model(torch.randn(6, 3, requires_grad=True)).sum().backward()
+            assert (monitor.points, len(monitor.layers)) == (6, 5)

@@ -1,0 +1,44 @@
+"""A sample of the points: by the seed alone, even, bounded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from jumpstart.status.sample import PointSample
+
+
+def chosen(points: int, size: int, num_points: int, seed: int) -> list[int]:
+    sample = PointSample(num_points, seed)
+    for part in torch.arange(points).unsqueeze(1).split(size):
+        sample.update(part)
+    assert sample.seen == points
+    assert sample.rows[:, 0].equal(sample.index)  # a row stays with its point
+    return sample.index.tolist()
+
+
+@pytest.mark.parametrize("num_points", [1, 7, 50, 99, 100, 500])
+@pytest.mark.parametrize("size", [1, 3, 64, 100])
+def test_the_smallest_priorities_are_kept_however_batches_are_cut(num_points: int, size: int) -> None:
+    expected = np.sort(np.random.default_rng(5).random(100).argsort()[:num_points])
+    assert chosen(100, size, num_points, seed=5) == expected.tolist()
+
+
+def test_every_point_is_as_likely() -> None:
+    counts = np.zeros(40)
+    for seed in range(600):
+        counts[chosen(40, 16, 10, seed)] += 1
+    assert abs(counts - 150).max() < 5 * np.sqrt(600 * 0.25 * 0.75)
+
+
+def test_the_next_epoch_has_the_same_points() -> None:
+    sample = PointSample(4, 1)
+    found = []
+    for _ in range(2):
+        sample.update(torch.arange(30).unsqueeze(1))
+        found.append(sample.rows.tolist())
+        sample.reset()
+    assert found[0] == found[1]
+    with pytest.raises(RuntimeError, match="there is no point yet"):
+        _ = sample.rows

@@ -1,0 +1,183 @@
+"""What is in a picture, and the reference pictures: ``PYTHONPATH=. python test/pictures.py`` draws them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
+
+from jumpstart.palette import COLORS
+from jumpstart.plots.canvas import save_figure
+from jumpstart.plots.maps import plot_point_status, plot_unit_status
+from jumpstart.plotting import plot_curves, plot_decision_regions, plot_ranges, plot_status_shares, plot_unit_life
+from jumpstart.regions.grid import Regions
+
+RGB = {s: tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for s, c in COLORS.items()}
+WHITE = (255, 255, 255)
+RESOURCES = Path(__file__).resolve().parents[1] / "resources"
+
+# Root mean squares of differences between means over squares of this many pixels a side, in levels from 0 to 255.
+# Letters are gray, and differ most from one version of matplotlib to the next (3.10.8 and 3.11.2: up to 6.3, and 2.7 in
+# color); what is drawn stays where it is.
+SQUARE = 8
+COLOR_TOLERANCE = 4.0
+GRAY_TOLERANCE = 8.0
+# A color on so large a share of the picture is one of a surface, and must be the same to the last bit.
+SURFACE = 0.002
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    if not figure.axes[0].get_label():
+        figure.canvas.draw()
+        figure.axes[0].set_label("drawn")
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
+
+
+def inside(figure: Figure) -> np.ndarray:
+    """The pixels within the axes, without their outermost lines."""
+    image = pixels(figure)
+    box = figure.axes[0].get_window_extent()
+    top, left = image.shape[0] - round(box.y1), round(box.x0)
+    height, width = round(box.height), round(box.width)
+    return image[top + 2 : top + height - 2, left + 2 : left + width - 2]
+
+
+def color_at(figure: Figure, x: float, y: float) -> tuple[int, ...]:
+    """The pixel at data coordinates."""
+    image = pixels(figure)
+    across, up = figure.axes[0].transData.transform((x, y))
+    return tuple(int(c) for c in image[image.shape[0] - 1 - int(up), int(across)])
+
+
+def colors(image: np.ndarray) -> set[tuple[int, ...]]:
+    packed = np.unique(image.astype(np.int64) @ [1 << 16, 1 << 8, 1])
+    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in packed}
+
+
+def legend(figure: Figure) -> list[str]:
+    source = figure.legends[0] if figure.legends else figure.axes[0].get_legend()
+    return [text.get_text() for text in source.get_texts()]
+
+
+def ticks(axes: Axes, axis: str) -> list[Text]:
+    """The labels of the ticks that are drawn."""
+    axes.figure.canvas.draw()
+    low, high = sorted(getattr(axes, f"get_{axis}lim")())
+    found = getattr(axes, f"{axis}axis").get_major_ticks()
+    return [t.label1 for t in found if low <= t.get_loc() <= high and t.label1.get_text()]
+
+
+def tick_labels(axes: Axes, axis: str) -> list[str]:
+    return [label.get_text() for label in ticks(axes, axis)]
+
+
+# Reference pictures -------------------------------------------------------------------------------
+
+
+def _status(rows: int, columns: int, alive: float) -> np.ndarray:
+    """Codes of a net that dies from left to right; the generator's stream is that of every NumPy."""
+    chance = np.random.default_rng(0).random((rows, columns)) + np.linspace(0, 1 - alive, columns)
+    return np.where(chance > 1, 0, np.where(chance > 0.9, 1, 2))
+
+
+def _extrema(layers: int, growth: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    draws = np.random.default_rng(1)
+    middles = [draws.normal(0, 0.6, 9) for _ in range(layers)]
+    widths = [draws.uniform(0.5, 1.5, 9) * growth**layer for layer in range(layers)]
+    return [m + w for m, w in zip(middles, widths, strict=True)], [m - w for m, w in zip(middles, widths, strict=True)]
+
+
+def regions_of_a_hand_made_net(classes: int, places: int = 225) -> Regions:
+    """Straight lines through the plane and one sector for each class."""
+    axis = np.linspace(-1, 1, places)
+    x, y = np.meshgrid(axis, axis)
+    angles = 0.3 + np.arange(classes) * 2 * np.pi / classes
+    scores = np.stack([6 * (x * np.cos(a) + y * np.sin(a)) for a in angles])
+    chances = np.exp(scores) / np.exp(scores).sum(axis=0)
+    lines = [x + 0.5 * y > 0.31, x - y > -0.22, 0.3 * x + y > 0.11, x + y > 0.9]
+    patterns = sum(line.astype(int) << bit for bit, line in enumerate(lines))
+    return Regions(axis, axis, scores.argmax(axis=0), patterns, chances.max(axis=0))
+
+
+def _points(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.arange(40) % classes
+    draws = np.random.default_rng(2).normal(0, 0.12, (40, 2))
+    angles = 0.3 + labels * 2 * np.pi / classes
+    return draws + 0.6 * np.stack([np.cos(angles), np.sin(angles)], axis=1), labels
+
+
+_EPOCHS = np.arange(0, 400, 4)
+_NAMES = [f"layers.{i}.activation" for i in range(50)]
+_MANY = np.resize([64, 500, 507], 70)
+
+REFERENCES: dict[str, Callable[[], Figure]] = {
+    "unit_status_dead": lambda: plot_unit_status(_status(4, 50, 0.0), _NAMES),
+    "unit_status_alive": lambda: plot_unit_status(_status(4, 50, 0.9), _NAMES),
+    "unit_status_large": lambda: plot_unit_status([_status(1, n, 0.3)[0] for n in _MANY]),
+    "point_status": lambda: plot_point_status(_status(600, 50, 0.3), np.arange(600) % 3, _NAMES),
+    "status_shares": lambda: plot_status_shares(_EPOCHS, _EPOCHS / 800, _EPOCHS / 1600, 1 - _EPOCHS * 3 / 1600),
+    "curves": lambda: plot_curves(
+        _EPOCHS, {f"{n} loss": np.exp(-_EPOCHS / (60 + 40 * n)) for n in range(6)}, logy=True, title="Losses"
+    ),
+    "unit_life": lambda: plot_unit_life(_status(200, 100, 0.2).T, _EPOCHS, [4] * 50, _NAMES),
+    "unit_life_3": lambda: plot_unit_life(_status(3, 100, 0.2).T, _EPOCHS, [2, 1], ["first", "second"]),
+    "unit_life_large": lambda: plot_unit_life(_status(int(_MANY.sum()), 100, 0.2).T, _EPOCHS, list(_MANY)),
+    "ranges_dead": lambda: plot_ranges(*_extrema(50, 0.93), _NAMES),
+    "ranges_alive": lambda: plot_ranges(*_extrema(50, 1.1), _NAMES),
+    "regions_2": lambda: plot_decision_regions(regions_of_a_hand_made_net(2), *_points(2), ["ham", "spam"]),
+    "regions_10": lambda: plot_decision_regions(regions_of_a_hand_made_net(10), *_points(10)),
+}
+
+
+def load(name: str) -> np.ndarray:
+    """The reference picture, as levels from 0 to 255."""
+    return np.round(imread(RESOURCES / f"{name}.png")[..., :3] * 255).astype(np.uint8)
+
+
+def assert_same_picture(found: np.ndarray, expected: np.ndarray) -> None:
+    """Of one size, with the same colors of surfaces, and alike but for how letters are set.
+
+    Raises:
+        AssertionError: With what differs, and how much.
+    """
+    assert found.shape == expected.shape, f"size {found.shape[:2]}, the reference has {expected.shape[:2]}"
+    ours, theirs = surfaces(found), surfaces(expected)
+    for image, wanted in ((found, theirs), (expected, ours)):
+        gone = [color for color in wanted if color not in colors(image)]
+        assert not gone, f"surfaces have other colors: {gone} is in one picture alone"
+    color, gray = differences(found, expected)
+    assert color <= COLOR_TOLERANCE, f"colors differ by {color:.2f} levels, the tolerance is {COLOR_TOLERANCE}"
+    assert gray <= GRAY_TOLERANCE, f"grays differ by {gray:.2f} levels, the tolerance is {GRAY_TOLERANCE}"
+
+
+def differences(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """How far two pictures of one size are from each other, in color and in gray."""
+    apart = _squares(one) - _squares(other)
+    color = np.diff(apart, axis=-1)
+    return float(np.sqrt(np.mean(color**2))), float(np.sqrt(np.mean(apart.mean(axis=-1) ** 2)))
+
+
+def surfaces(image: np.ndarray) -> set[tuple[int, ...]]:
+    """Colors (grays are left out: letters have them) of surfaces."""
+    packed = image.astype(np.int64) @ [1 << 16, 1 << 8, 1]
+    values, counts = np.unique(packed, return_counts=True)
+    large = values[counts >= SURFACE * packed.size]
+    found = {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in large}
+    return {color for color in found if max(color) - min(color) > 8 or color == (0, 0, 0)}
+
+
+def _squares(image: np.ndarray) -> np.ndarray:
+    """Means over squares; what is left over at the right and at the bottom joins none."""
+    rows, columns = (size // SQUARE for size in image.shape[:2])
+    whole = image[: rows * SQUARE, : columns * SQUARE].astype(float)
+    return whole.reshape(rows, SQUARE, columns, SQUARE, 3).mean(axis=(1, 3))
+
+
+if __name__ == "__main__":
+    for name, draw in REFERENCES.items():
+        save_figure(draw(), RESOURCES / f"{name}.png")

@@ -1,0 +1,178 @@
+"""Runs in processes of their own, cheap to start and easy to kill.
+
+A server imports everything once, without computing anything, and every process is a fork of it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.runs import ROOT, command
+
+_context: list[ForkServerContext] = []
+
+
+def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProcess:
+    """Start ``python run_rectangular_sweep.py ARGV``.
+
+    Args:
+        folder: Where its output goes, and where its operations on files are counted.
+        *argv: Flags.
+        die_at: The process kills itself just before its n-th operation on files.
+    """
+    process = _server().Process(target=_work, args=(folder, argv, die_at))
+    process.start()
+    return process
+
+
+def _server() -> ForkServerContext:
+    if not _context:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test'}")
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["processes", "data.data", "data.uci.files", "sweep.run"])
+            process = context.Process(target=os.getpid)
+            process.start()
+            process.join()
+        _context.append(context)
+    return _context[0]
+
+
+def together(work: Callable[..., None], *args: Any) -> None:
+    """Run ``work(rank, *args)`` in two processes at once, and wait until both are done.
+
+    Args:
+        work: A function of a test module.
+        *args: What it gets besides.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_share, args=(work, rank, args)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+def _share(work: Callable[..., None], rank: int, args: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    work(rank, *args)
+
+
+def finish(process: ForkServerProcess) -> int:
+    """Wait for its exit code; negative if a signal ended it."""
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _work(folder: Path, argv: tuple[str, ...], die_at: int | None) -> None:
+    folder.mkdir(exist_ok=True)
+    torch.set_num_threads(1)
+    # A shell that starts the tests in the background has its children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    count = 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event not in ("open", "os.rename", "os.truncate", "os.remove", "os.mkdir"):
+            return
+        path, mode = arguments[0], arguments[1] if event == "open" else None
+        if isinstance(mode, str) and mode.strip("b") == "r":
+            return
+        if isinstance(path, str | Path) and str(path).startswith(str(folder)):
+            count += 1
+            if count == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    code = command(*argv)
+    (folder / "operations.txt").write_text(str(count))
+    sys.exit(code)
+
+
+def in_ranks(work: Callable[..., Any], *args: Any, timeout: float = 120, count: int = 2) -> list[Any]:
+    """Run ``work(*args)`` in processes that share a gloo process group, one per rank.
+
+    Args:
+        work: A function of a test module, which finds its rank with ``torch.distributed.get_rank()``.
+        *args: What it gets, in every process.
+        timeout: Seconds after which the processes are killed.
+        count: How many processes.
+
+    Returns:
+        What it returned, by rank.
+
+    Raises:
+        AssertionError: With the traceback of the process that failed first, or if time ran out.
+    """
+    context = _server()
+    results: dict[int, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        ranks: dict[Any, int] = {}
+        processes = []
+        for rank in range(count):
+            receive, send = context.Pipe(duplex=False)
+            processes.append(context.Process(target=_take_part, args=(send, folder, rank, count, timeout, work, args)))
+            processes[-1].start()
+            send.close()
+            ranks[receive] = rank
+        end = time.monotonic() + timeout
+        try:
+            while ranks:
+                ready: list[Any] = wait(list(ranks), max(0.0, end - time.monotonic()))
+                assert ready, f"ranks {sorted(ranks.values())} were not done after {timeout} seconds"
+                for receive in ready:
+                    rank = ranks.pop(receive)
+                    try:
+                        done, value = pickle.loads(receive.recv_bytes())
+                    except EOFError:
+                        raise AssertionError(f"rank {rank} died without a word") from None
+                    assert done, f"rank {rank} failed:\n{value}"
+                    results[rank] = value
+        finally:
+            for process in processes:
+                process.join(5 if len(results) == count else 0)
+                if process.is_alive():
+                    process.kill()
+                process.join()
+    return [results[rank] for rank in range(count)]
+
+
+def _take_part(
+    send: Any, folder: str, rank: int, count: int, timeout: float, work: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(1)
+    if sys.platform in ("linux", "darwin"):
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
+    try:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=count, timeout=timedelta(seconds=timeout)
+        )
+        torch.manual_seed(0)
+        found = pickle.dumps((True, work(*args)))
+        torch.distributed.destroy_process_group()
+    except BaseException:
+        found = pickle.dumps((False, traceback.format_exc()))
+    send.send_bytes(found)

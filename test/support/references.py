@@ -1,0 +1,139 @@
+"""The slow, obvious twin: the loss and its gradient in NumPy, slice by slice, without any hook of ours."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jumpstart.capture.targets import is_activation
+
+
+class Recorded(nn.Module):
+    """An activation that keeps a copy of all that enters it."""
+
+    def __init__(self, activation: nn.Module, log: list[Tensor]) -> None:
+        super().__init__()
+        self.activation, self.log = activation, log
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.log.append(z.clone())
+        return self.activation(z)
+
+
+def preactivations(
+    model: nn.Module, x: Tensor, run: Callable[[nn.Module, Tensor], object] | None = None
+) -> tuple[nn.Module, object, list[Tensor]]:
+    """(the model's copy, its output, the inputs of all its activations in call order)."""
+    model = copy.deepcopy(model)
+    log: list[Tensor] = []
+    wrapped: dict[int, Recorded] = {}
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if is_activation(child):
+                wrapped.setdefault(id(child), Recorded(child, log))
+                setattr(module, name, wrapped[id(child)])
+    output = model(x) if run is None else run(model, x)
+    return model, output, log
+
+
+@dataclass
+class Options:
+    """As of the regularizer."""
+
+    margin: float = 1.0
+    positive_weight: float = 1.0
+    negative_weight: float = 1.0
+    aggregate: str = "balanced"
+    terms: Iterable[str] = ("unit_positive", "unit_negative", "point_positive", "point_negative")
+    ties: str = "single"
+    point: str = "sample"
+
+
+def reference(tensors: list[Tensor], options: Options, unit_dim: int = 1) -> tuple[float, list[np.ndarray]]:
+    """The loss of preactivations and its gradient with respect to each of them."""
+    arrays = [np.ascontiguousarray(np.moveaxis(z.detach().double().numpy(), unit_dim, 1)) for z in tensors]
+    slices: dict[str, list[tuple[float, list[tuple[int, int, float]]]]] = {"unit": [], "point": []}
+    for layer, z in enumerate(arrays):
+        for kind in slices:
+            if not any(term.startswith(kind) for term in options.terms):
+                continue
+            for members in _members(z.shape, kind, options.point):
+                slices[kind].append(_slice(z, layer, members, kind, options))
+    grads = [np.zeros_like(z) for z in arrays]
+    units, points = slices["unit"], slices["point"]
+    everything = units + points
+    losses = np.array([loss for loss, _ in everything])
+    if options.aggregate == "balanced":
+        loss = sum(np.mean([value for value, _ in part]) for part in (units, points) if part)
+        factors = [1 / len(units)] * len(units) + [1 / len(points)] * len(points) if units and points else None
+        factors = factors or [1 / len(everything)] * len(everything)
+    elif options.aggregate == "mean":
+        loss, factors = losses.mean(), [1 / len(losses)] * len(losses)
+    elif options.aggregate == "norm":
+        loss = np.sqrt((losses**2).sum())
+        factors = list(losses / loss) if loss else [0.0] * len(losses)
+    else:
+        loss, factors = (losses**2).sum(), list(2 * losses)
+    for (_, entries), factor in zip(everything, factors, strict=True):
+        for layer, index, share in entries:
+            grads[layer].flat[index] += factor * share
+    return float(loss), [np.moveaxis(grad, 1, unit_dim) for grad in grads]
+
+
+def _members(shape: tuple[int, ...], kind: str, point: str) -> list[np.ndarray]:
+    """The flat indices of every slice, in the order in which ties are broken."""
+    index = np.arange(np.prod(shape)).reshape(shape)
+    if kind == "unit":
+        return [index[:, unit].ravel() for unit in range(shape[1])]
+    if point == "sample":
+        return [index[sample].ravel() for sample in range(shape[0])]
+    return list(np.moveaxis(index, 1, -1).reshape(-1, shape[1]))
+
+
+def _slice(
+    z: np.ndarray, layer: int, members: np.ndarray, kind: str, options: Options
+) -> tuple[float, list[tuple[int, int, float]]]:
+    values = z.ravel()[members]
+    loss, entries = 0.0, []
+    for side, sign, weight in (
+        ("positive", 1, options.positive_weight),
+        ("negative", -1, options.negative_weight),
+    ):
+        if f"{kind}_{side}" not in options.terms:
+            continue
+        extremum = (sign * values).max()
+        if options.margin - extremum > 0:
+            loss += weight * (options.margin - extremum)
+            tied = members[sign * values == extremum]
+            tied = tied if options.ties == "average" else tied[:1]
+            entries += [(layer, i, -sign * weight / len(tied)) for i in tied]
+    return loss, entries
+
+
+def reference_loss_and_grads(
+    model: nn.Module, x: Tensor, options: Options | None = None, unit_dim: int = 1
+) -> tuple[float, list[Tensor | None]]:
+    """The loss of a model and its gradient with respect to all its parameters and its input."""
+    x = x.detach().requires_grad_()
+    model, _, tensors = preactivations(model, x)
+    loss, grads = reference(tensors, options or Options(), unit_dim)
+    inner = sum((z * torch.from_numpy(grad.copy())).sum() for z, grad in zip(tensors, grads, strict=True))
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return loss, list(torch.autograd.grad(inner, [*wanted, x], allow_unused=True))
+
+
+def assert_same_grads(found: Iterable[Tensor | None], expected: Iterable[Tensor | None], rtol: float = 1e-6) -> None:
+    """Equal to ``rtol`` of the largest entry (and 1e-12, where terms cancel); None counts as zero."""
+    for one, other in zip(found, expected, strict=True):
+        if one is None and other is None:
+            continue
+        one = torch.zeros_like(other) if one is None else one
+        other = torch.zeros_like(one) if other is None else other
+        scale = other.abs().max().item()
+        difference = (one - other).abs().max().item()
+        assert difference <= rtol * scale + 1e-12, f"gradients differ by {difference:.2e}, the largest is {scale:.2e}"

@@ -1,0 +1,251 @@
+"""Tiny runs for the tests: trained in this process, by the command, or by hand."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+from torch.nn import functional as F
+
+from data.datamodules import TabularDataModule
+from jumpstart import JumpstartRegularization
+from model.config.rectangular import RectangularConfig
+from model.optimization import clip_gradient
+from model.rectangular_experiment import RectangularExperiment, make_network
+from run_rectangular_sweep import build, make_data
+from sweep.machine import quiet_lightning
+from sweep.run import run
+from sweep.run_directory import RunDirectory
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY: dict[str, Any] = {
+    "depth": 4,
+    "epochs": 5,
+    "batch_size": 64,
+    "num_points": 200,
+    "gpus": 0,
+    "wandb": False,
+    "plot_status": False,
+    "progress": False,
+}
+
+
+def tiny(**changes: Any) -> RectangularConfig:
+    """A config that trains in a tenth of a second: 140 rows in batches of 64, 64 and 12."""
+    return RectangularConfig(**{**TINY, **changes})
+
+
+def flags(**changes: Any) -> list[str]:
+    """The same as a command line."""
+    return [f"--{name}={value}" for name, value in {**TINY, **changes}.items()]
+
+
+def run_tiny(folder: Path, *, resume: Path | None = None, **changes: Any) -> tuple[RunDirectory, dict[str, Any]]:
+    """A whole run in this process, in ``folder/run``."""
+    config = tiny(output_dir=str(folder), **{"name": "run", **changes})
+    return run(config, make_data(config), build, resume=resume)
+
+
+def command(*argv: str) -> int:
+    """What ``python run_rectangular_sweep.py ARGV`` exits with, in this process."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+        patch.setattr(sys, "argv", ["run_rectangular_sweep.py", *argv])
+        runpy.run_path(str(ROOT / "run_rectangular_sweep.py"), run_name="__main__")
+    assert isinstance(caught.value.code, int), shlex.join(argv)
+    return caught.value.code
+
+
+def network_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of the network in a checkpoint file."""
+    state: dict[str, Tensor] = torch.load(checkpoint, weights_only=False)["state_dict"]
+    return {name: value for name, value in state.items() if name.startswith("network.")}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two sets of weights are equal bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@dataclass
+class Rows(Checkpoint):
+    """The figures of every epoch, and the learning rates that the optimizer had in its steps."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    rates: list[set[float]] = field(default_factory=list)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        while len(self.rates) <= trainer.current_epoch:
+            self.rates.append(set())
+        self.rates[-1] |= {group["lr"] for group in trainer.optimizers[0].param_groups}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, RectangularExperiment)
+        self.rows.append(pl_module.row)
+
+
+def prepare(config: RectangularConfig) -> tuple[TabularDataModule, RectangularExperiment]:
+    """The data and the experiment of a config, as a run begins with them."""
+    pl.seed_everything(config.seed, verbose=False)
+    data = make_data(config)
+    assert isinstance(data, TabularDataModule)
+    data.setup()
+    return data, build(config, data)
+
+
+def fit(
+    config: RectangularConfig,
+    *callbacks: pl.Callback,
+    experiment: RectangularExperiment | None = None,
+    **trainer_options: Any,
+) -> tuple[RectangularExperiment, Rows]:
+    """Train without a run directory."""
+    quiet_lightning()
+    data, fresh = prepare(config)
+    experiment = experiment or fresh
+    rows = Rows()
+    options = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_epochs": config.epochs,
+        "callbacks": [rows, *callbacks],
+        "logger": False,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = pl.Trainer(**{**options, **trainer_options})
+    trainer.fit(experiment, datamodule=data)
+    return experiment, rows
+
+
+@dataclass
+class Seen:
+    """Everything that one part of the data gave in one epoch."""
+
+    logits: list[Tensor] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+    preactivations: list[list[Tensor]] = field(default_factory=list)  # batch by batch, layer by layer
+    losses: list[Tensor] = field(default_factory=list)
+    jumpstart_losses: list[Tensor] = field(default_factory=list)
+
+
+class ByHand:
+    """The loop that one would write by hand; it keeps everything that passes by.
+
+    Args:
+        config: The run.
+        rates: The learning rate of every epoch.
+        lambdas: The weight of the Jumpstart loss in every epoch; None: Jumpstart is not even attached.
+    """
+
+    def __init__(self, config: RectangularConfig, rates: list[float], lambdas: list[float] | None = None) -> None:
+        pl.seed_everything(config.seed, verbose=False)
+        self.data = make_data(config)
+        self.data.setup()
+        self.network = make_network(config, self.data.input_shape, self.data.num_classes)
+        self.jumpstart = None if lambdas is None else JumpstartRegularization(self.network, ties=config.ties)
+        self.epochs: list[dict[str, Seen]] = []
+        parameters = list(self.network.parameters())
+        groups: list[dict[str, Any]] = [{"params": parameters}]
+        if config.weight_decay:
+            groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay}]
+            groups += [{"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
+        if config.optimizer == "sgd":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, config.lr, config.momentum, fused=True)
+        elif config.optimizer == "adam":
+            optimizer = torch.optim.Adam(groups, config.lr, fused=True)
+        else:
+            optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=0.0, fused=True)
+        train = self.data.train_dataloader()
+        for epoch, rate in enumerate(rates):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            seen = {"train": Seen(), "val": Seen()}
+            self.network.train()
+            train.set_epoch(epoch)
+            for x, y in train:
+                loss = self._forward(x, y, seen["train"])
+                if self.jumpstart is not None and lambdas is not None:
+                    total = lambdas[epoch] * self.jumpstart.loss
+                    loss = loss + total if config.use_loss else total
+                optimizer.zero_grad()
+                loss.backward()
+                if config.gradient_clip:
+                    clip_gradient(optimizer, config.gradient_clip)
+                optimizer.step()
+            self.network.eval()
+            with torch.no_grad():
+                for x, y in self.data.val_dataloader():
+                    self._forward(x, y, seen["val"])
+            self.epochs.append(seen)
+
+    def _forward(self, x: Tensor, y: Tensor, seen: Seen) -> Tensor:
+        kept: list[Tensor] = []
+        hooks = [
+            parts.activation.register_forward_pre_hook(lambda _, args: kept.append(args[0].detach().clone()))
+            for parts in self.network.layers
+        ]
+        logits = self.network(x)
+        for hook in hooks:
+            hook.remove()
+        loss = F.cross_entropy(logits, y)
+        seen.logits.append(logits.detach())
+        seen.labels.append(y)
+        seen.preactivations.append(kept)
+        seen.losses.append(loss.detach())
+        if self.jumpstart is not None:
+            seen.jumpstart_losses.append(self.jumpstart.loss.detach())
+        return loss
+
+
+def slow_figures(seen: Seen, margin: float) -> dict[str, float]:
+    """Every figure, in NumPy, from everything that passed by in an epoch."""
+    logits, labels = (torch.cat(parts).numpy() for parts in (seen.logits, seen.labels))
+    layers = [torch.cat(parts).double().numpy() for parts in zip(*seen.preactivations, strict=True)]
+    logits = logits.astype(float)
+    log_sum = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1)
+    units: list[tuple[float, float]] = []
+    status = np.full((len(labels), len(layers)), "nonlinear", dtype=object)
+    points = []
+    for number, layer in enumerate(layers):
+        units += [(layer[:, unit].max(), layer[:, unit].min()) for unit in range(layer.shape[1])]
+        for row, values in enumerate(layer):
+            points.append((values.max(), values.min()))
+            if values.max() <= 0:
+                status[row, number] = "dead"
+            elif values.min() > 0:
+                status[row, number] = "linear"
+    alive_after = [
+        not (status[row, number:] == "dead").any() for row in range(len(labels)) for number in range(len(layers))
+    ]
+    found = {
+        "acc": (logits.argmax(1) == labels).mean(),
+        "loss": (log_sum - logits[np.arange(len(labels)), labels]).mean(),
+        "jumpstart_loss": np.mean([float(loss) for loss in seen.jumpstart_losses]),
+        "unit_dead_ratio": np.mean([top <= 0 for top, _ in units]),
+        "unit_linear_ratio": np.mean([bottom > 0 for _, bottom in units]),
+        "unit_nonlinear_ratio": np.mean([top > 0 >= bottom for top, bottom in units]),
+        "point_dead_ratio": (status == "dead").any(1).mean(),
+        "point_linear_ratio": (status == "linear").all(1).mean(),
+        "point_nonlinear_ratio": (status == "nonlinear").all(1).mean(),
+        "deadness": (status == "dead").mean(),
+        "linearity": (status == "linear").mean(),
+        "nonlinearity": (status == "nonlinear").mean(),
+        "point_efficiency": np.mean(alive_after),
+    }
+    for name, slices in (("unit", units), ("point", points)):
+        positive = np.mean([max(0, margin - top) for top, _ in slices])
+        negative = np.mean([max(0, margin + bottom) for _, bottom in slices])
+        found |= {f"positive_{name}_loss": positive, f"negative_{name}_loss": negative}
+        found[f"{name}_loss"] = positive + negative
+    return {name: float(value) for name, value in found.items()}

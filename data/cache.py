@@ -1,4 +1,4 @@
-"""X."""
+"""The cache folder of data files, and the error when a data set can't be provided."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from data.images.published import place
 from data.tables import Floats, Integers, Table, no_categories, resized
 from data.uci.catalog import UCI
 from data.uci.files import cache_state, find_cached, obtain
+from jumpstart.words import did_you_mean
 
 UCI_LICENSE = "CC BY 4.0, as stated by UCI"
 
@@ -207,9 +207,7 @@ def get_info(name: str) -> DatasetInfo:
     """
     if name in DATASETS:
         return DATASETS[name]
-    near = difflib.get_close_matches(str(name).lower().replace("-", "_"), DATASETS, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.{hint}")
+    raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.{did_you_mean(name, DATASETS)}")
 
 
 def load_table(

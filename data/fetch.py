@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import io
 import logging
-import os
-import secrets
 import time
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TypeVar
+
+from jumpstart.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +102,8 @@ def fetch_file(
         found = hashlib.new(kind, usedforsecurity=False)
         wanted = answer.length if isinstance(answer, http.client.HTTPResponse) else None
         size = 0
-        with _whole(path) as stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as draft, draft.open("wb") as stream:
             while block := answer.read(_BLOCK):
                 stream.write(block)
                 found.update(block)
@@ -130,17 +130,6 @@ def digest_of(path: Path, kind: str) -> str:
     return f"{kind}:{found.hexdigest()}"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that others see whole or not at all; its folder is made if need be."""
-    with _whole(path) as stream:
-        stream.write(content)
-
-
-def temporary_name(path: Path) -> Path:
-    """A name beside ``path`` that nobody else uses."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-
-
 def reason(error: Exception) -> str:
     """Why a download failed, in one line."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -148,22 +137,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         text = f"HTTP {error.code} {error.reason}"
     return " ".join(text.split())
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name when all of it has been written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _tried(

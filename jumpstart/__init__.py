@@ -8,19 +8,37 @@
 >>> loss = torch.nn.functional.cross_entropy(model(x), y) + 0.01 * jumpstart.loss
 >>> loss.backward()
 
-Importing this needs torch alone. ``jumpstart.metrics`` needs the extra ``lightning``, ``jumpstart.plotting`` needs
+The names below need torch alone. ``jumpstart.metrics`` needs the extra ``lightning``, ``jumpstart.plotting`` needs
 ``plots``, ``jumpstart.callbacks`` both of them, ``jumpstart.report`` needs ``report``, and ``jumpstart.table`` needs
 ``tables``.
 """
 
-from jumpstart.capture.targets import Capture, register_activation
-from jumpstart.extrema.record import Extrema
-from jumpstart.extrema.rule import PointMode, Ties
-from jumpstart.jumpstart import JumpstartRegularization
-from jumpstart.penalty import Aggregate, Penalty, Terms
-from jumpstart.status.codes import Status, status_of
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jumpstart.capture import Capture, register_activation
+    from jumpstart.choices import Aggregate, PointMode, Terms, Ties
+    from jumpstart.extrema import Extrema
+    from jumpstart.jumpstart import JumpstartRegularization
+    from jumpstart.penalty import Penalty
+    from jumpstart.status import Status, status_of
 
 __version__ = "0.1.0"
+
+# Each module is imported when one of its names is first used, so that `python -m jumpstart report` and the command
+# lines, which read the options alone, start without the two seconds that torch takes to import.
+_MODULES = {
+    "jumpstart.capture": ("Capture", "register_activation"),
+    "jumpstart.choices": ("Aggregate", "PointMode", "Terms", "Ties"),
+    "jumpstart.extrema": ("Extrema",),
+    "jumpstart.jumpstart": ("JumpstartRegularization",),
+    "jumpstart.penalty": ("Penalty",),
+    "jumpstart.status": ("Status", "status_of"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Aggregate",
@@ -35,3 +53,15 @@ __all__ = [
     "register_activation",
     "status_of",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

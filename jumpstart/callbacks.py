@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from jumpstart.capture.hooks import attached
-from jumpstart.capture.targets import Capture, small_model
+from jumpstart.capture.targets import small_model
+from jumpstart.choices import Capture
 from jumpstart.jumpstart import JumpstartRegularization
 from jumpstart.status_plot import NetworkStatusPlot, part_of
 

@@ -1,14 +1,106 @@
-"""Options by name: one enum per option, one way to refuse a wrong one."""
+"""Options of the loss: one enum per option, one place per default, one way to refuse a wrong value.
+
+Imports no torch, so that command lines can read the options before torch is loaded.
+"""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
-from enum import Enum
+from enum import Enum, Flag, StrEnum
 from typing import TypeVar
 
+from jumpstart.words import did_you_mean
+
 E = TypeVar("E", bound=Enum)
+
+MARGIN = 1.0
+"""Default distance from zero that the extrema of every unit and point must reach, on either side."""
+
+
+class Capture(StrEnum):
+    """Which tensors are read."""
+
+    ACTIVATIONS = "activations"
+    """The input of every activation module, in call order."""
+    WEIGHTS = "weights"
+    """The output of every linear and convolutional layer except the last one that is called."""
+
+
+class Ties(StrEnum):
+    """Who receives the gradient when several entries attain an extremum."""
+
+    SINGLE = "single"
+    """The first of them."""
+    AVERAGE = "average"
+    """All of them, in equal shares."""
+    RANDOM = "random"
+    """One of them, drawn anew every time from torch's global generator."""
+
+
+class PointMode(StrEnum):
+    """What counts as one point of a tensor that has positions in space or time."""
+
+    SAMPLE = "sample"
+    """The sample, with all its positions."""
+    LOCATION = "location"
+    """Every position of every sample."""
+
+
+class Terms(Flag):
+    """The four hinges. Any non-empty union is a mode: ``Terms.ALL & ~Terms.UNIT_POSITIVE``.
+
+    Example:
+        >>> Terms.parse("unit, point_negative") == Terms.UNIT | Terms.POINT_NEGATIVE
+        True
+    """
+
+    UNIT_POSITIVE = 1
+    UNIT_NEGATIVE = 2
+    POINT_POSITIVE = 4
+    POINT_NEGATIVE = 8
+    UNIT = UNIT_POSITIVE | UNIT_NEGATIVE
+    POINT = POINT_POSITIVE | POINT_NEGATIVE
+    POSITIVE = UNIT_POSITIVE | POINT_POSITIVE
+    NEGATIVE = UNIT_NEGATIVE | POINT_NEGATIVE
+    ALL = UNIT | POINT
+
+    @classmethod
+    def parse(cls, terms: Terms | str | Iterable[str]) -> Terms:
+        """A union from names: ``"all"``, ``"unit"``, ``"unit_positive,point"`` or a list of them.
+
+        Raises:
+            ValueError: On an unknown name or an empty union.
+        """
+        if isinstance(terms, Terms):
+            union = terms
+        else:
+            names = terms.split(",") if isinstance(terms, str) else terms if isinstance(terms, Iterable) else [terms]
+            union = cls(0)
+            for name in names:
+                key = name.strip() if isinstance(name, str) else name
+                if not isinstance(key, str) or key.upper() not in cls.__members__:
+                    known = [member.lower() for member in cls.__members__]
+                    raise ValueError(
+                        f"terms must be a union of {', '.join(known)}, got {key!r}.{did_you_mean(key, known)}"
+                    )
+                union |= cls[key.upper()]
+        if not union:
+            raise ValueError("terms must name at least one hinge, got none. Use terms='all' for all four.")
+        return union
+
+
+class Aggregate(StrEnum):
+    """How the losses of units (U) and points (P) become one number."""
+
+    BALANCED = "balanced"
+    """mean(U) + mean(P): the published pseudocode."""
+    MEAN = "mean"
+    """The mean of U and P in one vector."""
+    NORM = "norm"
+    """The L2 norm of U and P in one vector."""
+    SUM_OF_SQUARES = "sum_of_squares"
+    """The sum of the squares of U and P: the 2022 paper's grids."""
 
 
 def choose(kind: type[E], value: E | str, name: str) -> E:
@@ -20,14 +112,14 @@ def choose(kind: type[E], value: E | str, name: str) -> E:
         name: The parameter, for the message.
 
     Raises:
-        ValueError: If there is no such member; the nearest one is suggested.
+        ValueError: If there is no such member; the message suggests the nearest.
     """
     if isinstance(value, kind):
         return value
     known = [str(member.value) for member in kind]
     if isinstance(value, str) and value in known:
         return kind(value)
-    raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.{nearest(value, known)}")
+    raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.{did_you_mean(value, known)}")
 
 
 def is_finite(value: object) -> bool:
@@ -36,14 +128,3 @@ def is_finite(value: object) -> bool:
         return math.isfinite(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, RuntimeError):  # of None, arrays, huge integers, tensors
         return False
-
-
-def nearest(value: object, known: Iterable[str]) -> str:
-    """A sentence that suggests the nearest of ``known``, or nothing.
-
-    Example:
-        >>> nearest("blanced", ["balanced", "mean"])
-        " Did you mean 'balanced'?"
-    """
-    close = difflib.get_close_matches(str(value).strip().lower(), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

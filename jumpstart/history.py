@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from jumpstart.status.codes import Status
+from jumpstart.files import atomic_path
+from jumpstart.status.codes import Status, status_of_arrays
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Codes: TypeAlias = npt.NDArray[np.int8]
@@ -128,8 +128,7 @@ class StatusHistory:
     @property
     def unit_status(self) -> Codes:
         """(E, U) codes. NaN, of a network that has diverged, counts as dead: nothing is learned through it."""
-        alive = (self.unit_max > 0).astype(np.int8)
-        return alive * (np.int8(Status.NONLINEAR) - (self.unit_min > 0).astype(np.int8))
+        return status_of_arrays(self.unit_max, self.unit_min)
 
     @property
     def point_status(self) -> Codes:
@@ -145,24 +144,17 @@ class StatusHistory:
         """
         path = Path(path)
         labels: dict[str, Any] = {} if self.labels is None else {"labels": self.labels}
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with draft.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    layers=np.array(self.layers),
-                    units=np.array(self.units, dtype=np.int64),
-                    epochs=np.array(self.epochs, dtype=np.int64),
-                    unit_max=self.unit_max,
-                    unit_min=self.unit_min,
-                    point_status=self.point_status,
-                    **labels,
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with atomic_path(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(
+                file,
+                layers=np.array(self.layers),
+                units=np.array(self.units, dtype=np.int64),
+                epochs=np.array(self.epochs, dtype=np.int64),
+                unit_max=self.unit_max,
+                unit_min=self.unit_min,
+                point_status=self.point_status,
+                **labels,
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> StatusHistory:

@@ -14,12 +14,12 @@ from torch.utils.hooks import RemovableHandle
 from jumpstart.capture.hooks import attached
 from jumpstart.capture.passive import Watcher
 from jumpstart.capture.recorder import Recorder, State, in_graph
-from jumpstart.capture.targets import Capture, CaptureLike, find_targets
-from jumpstart.choices import choose
+from jumpstart.capture.targets import CaptureLike, find_targets
+from jumpstart.choices import Aggregate, Capture, PointMode, Terms, Ties, choose
 from jumpstart.extrema.distributed import whole_batch
 from jumpstart.extrema.record import Extrema
-from jumpstart.extrema.rule import PointMode, Rule, Ties
-from jumpstart.penalty import Aggregate, Penalty, Terms
+from jumpstart.extrema.rule import Rule
+from jumpstart.penalty import Penalty
 
 
 class JumpstartRegularization:

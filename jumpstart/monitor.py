@@ -18,7 +18,8 @@ from torch.utils.hooks import RemovableHandle
 
 from jumpstart.capture.passive import NothingCapturedError, Watcher, find_recorder
 from jumpstart.capture.recorder import Recorder
-from jumpstart.capture.targets import Capture, CaptureLike
+from jumpstart.capture.targets import CaptureLike
+from jumpstart.choices import Capture
 from jumpstart.metrics import NetworkStatus
 from jumpstart.status.sample import PointSample
 

@@ -3,68 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import Flag, StrEnum
 
 import torch
 from torch import Tensor
 
-from jumpstart.choices import choose, is_finite, nearest
+from jumpstart.choices import Aggregate, Terms, choose, is_finite
 from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import Weights
-
-
-class Terms(Flag):
-    """The four hinges. Any non-empty union is a mode: ``Terms.ALL & ~Terms.UNIT_POSITIVE``.
-
-    Example:
-        >>> Terms.parse("unit, point_negative") == Terms.UNIT | Terms.POINT_NEGATIVE
-        True
-    """
-
-    UNIT_POSITIVE = 1
-    UNIT_NEGATIVE = 2
-    POINT_POSITIVE = 4
-    POINT_NEGATIVE = 8
-    UNIT = UNIT_POSITIVE | UNIT_NEGATIVE
-    POINT = POINT_POSITIVE | POINT_NEGATIVE
-    POSITIVE = UNIT_POSITIVE | POINT_POSITIVE
-    NEGATIVE = UNIT_NEGATIVE | POINT_NEGATIVE
-    ALL = UNIT | POINT
-
-    @classmethod
-    def parse(cls, terms: Terms | str | Iterable[str]) -> Terms:
-        """A union from names: ``"all"``, ``"unit"``, ``"unit_positive,point"`` or a list of them.
-
-        Raises:
-            ValueError: On an unknown name or an empty union.
-        """
-        if isinstance(terms, Terms):
-            union = terms
-        else:
-            names = terms.split(",") if isinstance(terms, str) else terms if isinstance(terms, Iterable) else [terms]
-            union = cls(0)
-            for name in names:
-                key = name.strip() if isinstance(name, str) else name
-                if not isinstance(key, str) or key.upper() not in cls.__members__:
-                    known = [member.lower() for member in cls.__members__]
-                    raise ValueError(f"terms must be a union of {', '.join(known)}, got {key!r}.{nearest(key, known)}")
-                union |= cls[key.upper()]
-        if not union:
-            raise ValueError("terms must name at least one hinge, got none. Use terms='all' for all four.")
-        return union
-
-
-class Aggregate(StrEnum):
-    """How the losses of units (U) and points (P) become one number."""
-
-    BALANCED = "balanced"
-    """mean(U) + mean(P): the published pseudocode."""
-    MEAN = "mean"
-    """The mean of U and P in one vector."""
-    NORM = "norm"
-    """The L2 norm of U and P in one vector."""
-    SUM_OF_SQUARES = "sum_of_squares"
-    """The sum of the squares of U and P: the 2022 paper's grids."""
 
 
 class Penalty:

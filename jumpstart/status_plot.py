@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from jumpstart.capture.passive import NothingCapturedError
 from jumpstart.capture.recorder import Recorder
-from jumpstart.capture.targets import Capture, CaptureLike, small_model
+from jumpstart.capture.targets import CaptureLike, small_model
+from jumpstart.choices import Capture
 from jumpstart.history import HistoryFile
 from jumpstart.monitor import StatusMonitor
 from jumpstart.plots.canvas import save_figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,8 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 import pandas as pd
+
+from jumpstart.words import did_you_mean
 
 Best = Literal["max", "min"]
 Rows = Sequence[Mapping[str, Any]] | pd.DataFrame
@@ -320,9 +321,7 @@ def _records(rows: Rows) -> list[Mapping[str, Any]]:
 def _check_name(name: str, records: Sequence[Mapping[str, Any]]) -> None:
     if not any(name in record for record in records):
         known = sorted({key for record in records for key in record})
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        hint = f" Nearest: {nearest[0]}." if nearest else ""
-        raise ValueError(f"no run has {name!r}.{hint}")
+        raise ValueError(f"no run has {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}.")
 
 
 def _figure(record: Mapping[str, Any], name: str) -> float:

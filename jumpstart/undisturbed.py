@@ -1,4 +1,4 @@
-"""X."""
+"""Running a model without leaving a trace: modes, buffers, gradients, hooks and random generators are restored."""
 
 from __future__ import annotations
 

@@ -1,12 +1,18 @@
-"""X."""
+"""Wording shared by messages, reports and plots: shares, counts, lists, suggestions."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 
 
 def percent(share: float) -> str:
-    """A share in words; only none is 0.0 % and only all are 100.0 %."""
+    """A share in [0, 1] as a percentage; only 0 is ``0.0 %`` and only 1 is ``100.0 %``.
+
+    Example:
+        >>> percent(0.25), percent(0.0001), percent(0.9999)
+        ('25.0 %', '< 0.1 %', '> 99.9 %')
+    """
     if 0.0 < share < 0.0005:
         return "< 0.1 %"
     if 0.9995 <= share < 1.0:
@@ -15,50 +21,107 @@ def percent(share: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun."""
+    """A number with its noun, in the plural where needed.
+
+    Example:
+        >>> counted(1, "unit"), counted(1200, "unit")
+        ('1 unit', '1,200 units')
+    """
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def shorten(text: str, most: int) -> str:
-    """Text without its middle where it is too long."""
+    """The text, with ``…`` in place of its middle if it is longer than ``most`` characters.
+
+    Example:
+        >>> shorten("encoder.layers.0.linear", 9)
+        'enco…near'
+    """
     return text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
 
 
 def called(name: str) -> str:
+    """The path of a module, or words for the root module, whose path is empty."""
     return name or "the model itself"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, and how many more there are.
+
+    Example:
+        >>> some(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
 
+def listed(texts: Sequence[str]) -> str:
+    """Texts joined by commas and ``and``.
+
+    Example:
+        >>> listed(["a", "b", "c"])
+        'a, b and c'
+    """
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def are(count: int, one: str = "is", more: str = "are") -> str:
+    """The verb that agrees with a count."""
+    return one if count == 1 else more
+
+
 def layer_words(layers: Iterable[int]) -> str:
-    """Layers by their numbers from 1, such as ``layers 3-5 and 9``.
+    """Layers by number, with consecutive ones as a range.
 
     Args:
-        layers: Numbers from 0, in any order.
+        layers: Indices from 0, in any order; the text counts from 1.
 
     Example:
         >>> layer_words([2, 4, 3, 8])
         'layers 3-5 and 9'
     """
     numbers = sorted({layer + 1 for layer in layers})
-    runs: list[list[int]] = []
-    for found in numbers:
-        if runs and found == runs[-1][-1] + 1:
-            runs[-1].append(found)
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
         else:
-            runs.append([found])
-    if len(runs) > 4:
+            ranges.append([number])
+    if len(ranges) > 4:
         return f"{len(numbers)} layers between {numbers[0]} and {numbers[-1]}"
-    texts = [str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in runs]
+    texts = [str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in ranges]
     return f"layer{'s' * (len(numbers) != 1)} {listed(texts)}"
 
 
-def listed(texts: Sequence[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+def nearest(value: object, known: Iterable[str]) -> str | None:
+    """The known word most like a misspelled one, or None if none is like it.
+
+    Case, dashes and underscores do not count.
+
+    Example:
+        >>> nearest("Leaky-ReLU", ["leakyrelu", "relu"])
+        'leakyrelu'
+        >>> nearest("abc", ["widths"]) is None
+        True
+    """
+    words = {_plain(word): word for word in known}
+    close = difflib.get_close_matches(_plain(str(value)), words, n=1)
+    return words[close[0]] if close else None
 
 
-def are(count: int, one: str = "is", more: str = "are") -> str:
-    return one if count == 1 else more
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """A sentence that suggests the nearest known word, with a leading space; empty if none is near.
+
+    Example:
+        >>> did_you_mean("blanced", ["balanced", "mean"])
+        " Did you mean 'balanced'?"
+        >>> did_you_mean("xyz", ["balanced", "mean"])
+        ''
+    """
+    guess = nearest(value, known)
+    return f" Did you mean {guess!r}?" if guess is not None else ""
+
+
+def _plain(word: str) -> str:
+    return word.strip().lower().replace("-", "").replace("_", "")

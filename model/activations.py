@@ -1,4 +1,4 @@
-"""X."""
+"""Activations by name: which can be built, and the gain that initial weights need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X."""
+"""Metrics of an experiment: accuracy and loss of a stage, its network status, and the watch for divergence."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jumpstart.files import write_text
+
 if sys.platform != "win32":
     import fcntl
 
@@ -22,19 +24,6 @@ _MINUTE, _HOUR = 60.0, 3600.0
 
 class RunDirectoryError(OSError):
     """A run directory that can't be made, read or resumed. The message is one line."""
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by this text at once: whoever looks finds the old one or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

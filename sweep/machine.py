@@ -1,4 +1,4 @@
-"""X."""
+"""Devices, processes and threads: what Lightning is told of the machine."""
 
 from __future__ import annotations
 

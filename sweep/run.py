@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from jumpstart.files import write_text
 from jumpstart.history import StatusHistory
 from jumpstart.report.write import write_report
 from model.config.experiment import ConfigError, ExperimentConfig
@@ -21,7 +22,7 @@ from sweep.callbacks.decision_film import DecisionFilm
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.callbacks.make import StatusPlots
 from sweep.callbacks.progress import ProgressLine
-from sweep.files import write_json, write_text
+from sweep.files import write_json
 from sweep.final_plots import draw_curves, draw_units
 from sweep.machine import _sharded, devices, leads, quiet_lightning
 from sweep.metrics_csv import MetricsCsv

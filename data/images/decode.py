@@ -20,8 +20,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from data.cache import DataError
-from data.fetch import write_atomically
 from data.images.folders import Corrupt, Listing
+from jumpstart.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,8 @@ def refuse_unreadable(listings: Sequence[Listing], records: Path, workers: int =
             "choose corrupt=skip."
         )
     try:
-        write_atomically(record, f"{len(paths)} images can be decoded.\n".encode("ascii"))
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_text(record, f"{len(paths)} images can be decoded.\n")
     except OSError as error:
         logger.info("That all images can be decoded could not be noted in %s (%s).", record, error)
 

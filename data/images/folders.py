@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from data.cache import FOLDER_VARIABLE, DataError, cache_folder
-from data.fetch import temporary_name
 from data.images.catalog import IMAGE_SOURCES
 from data.images.published import obtain_published
 from data.tables import Integers
@@ -208,7 +208,7 @@ def _unpack(name: str, data_dir: str | os.PathLike[str] | None) -> None:
     (file,) = IMAGE_SOURCES[name].files
     archive = obtain_published(file, data_dir)
     folder = archive.parent
-    temporary = temporary_name(folder / "unpacked")
+    temporary = Path(tempfile.mkdtemp(prefix=".unpacked.", dir=folder))
     try:
         with tarfile.open(archive) as opened:
             opened.extractall(temporary, filter="data")

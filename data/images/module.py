@@ -1,4 +1,4 @@
-"""X."""
+"""The data module that all image data sets share."""
 
 from __future__ import annotations
 

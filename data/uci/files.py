@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.cache import FOLDER_VARIABLE, DataError, cache_folder
-from data.fetch import FAILURES, fetch, reason, write_atomically
+from data.fetch import FAILURES, fetch, reason
+from jumpstart.files import write_bytes, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +209,8 @@ def _download(
             content = members[file.name]
             found = hashlib.sha256(content).hexdigest()
             if found not in file.sha256:
-                write_atomically(_record_of(folder / file.name), f"{found}  {file.name}\n".encode("ascii"))
-            write_atomically(folder / file.name, content)
+                write_text(_record_of(folder / file.name), f"{found}  {file.name}\n")
+            write_bytes(folder / file.name, content)
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written ({reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."

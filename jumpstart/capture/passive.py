@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from jumpstart.capture.hooks import End, Hook, Read
 from jumpstart.capture.recorder import Recorder, Weigh
-from jumpstart.capture.targets import Capture, CaptureLike, find_targets
+from jumpstart.capture.targets import CaptureLike, find_targets
+from jumpstart.choices import Capture
 from jumpstart.extrema.record import Extrema
 from jumpstart.extrema.rule import Rule
 

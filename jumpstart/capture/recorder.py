@@ -18,10 +18,11 @@ from torch.utils.hooks import RemovableHandle
 from jumpstart.capture.hooks import Begin, End, Feed, Read, ReadInput, ReadOutput, clear_dead
 from jumpstart.capture.targets import Target
 from jumpstart.capture.unit_dims import feeder_dim, hides_units
+from jumpstart.choices import PointMode
 from jumpstart.extrema import kernel
 from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import GROUP, SMALL, SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL, Weights, extrema_of, tap
-from jumpstart.extrema.rule import NextOp, PointMode, Rule
+from jumpstart.extrema.rule import NextOp, Rule
 from jumpstart.extrema.torch_internals import in_backward, transformed
 
 Groups: TypeAlias = dict[tuple[Any, ...], tuple[list[int], list[Tensor]]]

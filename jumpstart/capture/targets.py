@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from jumpstart.choices import choose, nearest
+from jumpstart.choices import Capture, choose
 from jumpstart.extrema.rule import NextOp
-
-
-class Capture(StrEnum):
-    """Which tensors are read."""
-
-    ACTIVATIONS = "activations"
-    """The input of every activation module, in call order."""
-    WEIGHTS = "weights"
-    """The output of every linear and convolutional layer except the last one that is called."""
-
+from jumpstart.words import did_you_mean
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
 CaptureLike: TypeAlias = Capture | str | Iterable[str] | Predicate
@@ -117,7 +107,7 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
             if name not in modules:
                 raise ValueError(
                     f"capture names the module {name!r}, which {type(model).__name__} does not have."
-                    f"{nearest(name, modules)} dict(model.named_modules()) lists them."
+                    f"{did_you_mean(name, modules)} dict(model.named_modules()) lists them."
                 )
         chosen = set(names)
         wanted = lambda name, module: name in chosen  # noqa: E731

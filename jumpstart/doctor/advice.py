@@ -1,4 +1,4 @@
-"""X."""
+"""Advice on what an examination has found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X."""
+"""The batch that an examination runs the model on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X."""
+"""What a training step costs with the Jumpstart loss and without."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from jumpstart.extrema.rule import PointMode, Rule, Ties
+from jumpstart.choices import PointMode, Ties
+from jumpstart.extrema.rule import Rule
 
 try:
     _kernel: Any = importlib.import_module("jumpstart.extrema._kernel")

@@ -1,4 +1,4 @@
-"""X."""
+"""The record of one layer call: extrema of its units and points."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from jumpstart.choices import PointMode, Ties
 from jumpstart.extrema import kernel
 from jumpstart.extrema.record import Extrema
 from jumpstart.extrema.routing import (
@@ -34,7 +35,7 @@ from jumpstart.extrema.routing import (
     window_extrema,
     with_pay,
 )
-from jumpstart.extrema.rule import NextOp, PointMode, Rule, Ties
+from jumpstart.extrema.rule import NextOp, Rule
 from jumpstart.extrema.torch_internals import alone, holders, transformed
 from jumpstart.extrema.traceable import record_dtype, reduce_plainly
 

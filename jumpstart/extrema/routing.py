@@ -12,8 +12,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from jumpstart.choices import PointMode, Ties
 from jumpstart.extrema import kernel
-from jumpstart.extrema.rule import PointMode, Rule, Ties
+from jumpstart.extrema.rule import Rule
 from jumpstart.extrema.traceable import any_of, record_dtype
 
 WINDOW = 64

@@ -1,29 +1,11 @@
-"""X."""
+"""How extrema are taken: ties, points, margin."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 
-
-class Ties(StrEnum):
-    """Who receives the gradient when several entries attain an extremum."""
-
-    SINGLE = "single"
-    """The first of them."""
-    AVERAGE = "average"
-    """All of them, in equal shares."""
-    RANDOM = "random"
-    """One of them, drawn anew every time from torch's global generator."""
-
-
-class PointMode(StrEnum):
-    """What counts as one point of a tensor that has positions in space or time."""
-
-    SAMPLE = "sample"
-    """The sample, with all its positions."""
-    LOCATION = "location"
-    """Every position of every sample."""
+from jumpstart.choices import PointMode, Ties
 
 
 class NextOp(Enum):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jumpstart.extrema.rule import PointMode, Rule, Ties
+from jumpstart.choices import PointMode, Ties
+from jumpstart.extrema.rule import Rule
 
 
 def record_dtype(dtype: torch.dtype) -> torch.dtype:

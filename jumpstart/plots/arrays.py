@@ -1,4 +1,4 @@
-"""X."""
+"""Arguments of the plots, checked and turned into arrays."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
+from jumpstart.files import atomic_path
 from jumpstart.palette import COLORS, LABELS
 from jumpstart.plots import canvas
 from jumpstart.plots.arrays import Codes
@@ -244,11 +245,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = canva
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png, got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Without the version of matplotlib: the same figure, the same bytes.
-        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as draft:
+        # Without the version of matplotlib, so that equal figures are equal files.
+        figure.savefig(draft, format="png", dpi=dpi, metadata={"Software": None})
     return path

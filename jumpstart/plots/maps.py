@@ -1,4 +1,4 @@
-"""X."""
+"""Maps of the status of units and points, a cell for each."""
 
 from __future__ import annotations
 

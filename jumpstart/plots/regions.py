@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from jumpstart.files import atomic_path
 from jumpstart.palette import CLASS_COLORS
 from jumpstart.plots import canvas
 from jumpstart.plots.arrays import array
@@ -99,10 +100,9 @@ def animate_decision_regions(
     figure = _draw(first, *checked, title=" ")
     image, text = figure.axes[0].get_images()[0], figure.texts[0]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.gif")
     writer = PillowWriter(fps=fps)  # type: ignore[arg-type]
-    try:
-        writer.setup(figure, temporary, dpi=canvas.DPI)
+    with atomic_path(path) as draft:
+        writer.setup(figure, draft, dpi=canvas.DPI)
         for epoch, regions in frames:
             image.set_data(_pixels(regions))
             text.set_text(f"Epoch {epoch:,}: {_title(regions)}")
@@ -110,9 +110,6 @@ def animate_decision_regions(
         for _ in range(round(fps)):
             writer.grab_frame(facecolor="white")
         writer.finish()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

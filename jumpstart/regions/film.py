@@ -1,4 +1,4 @@
-"""X."""
+"""Decision regions of a network, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from jumpstart.capture.targets import Capture, CaptureLike
+from jumpstart.capture.targets import CaptureLike
+from jumpstart.choices import Capture
 from jumpstart.regions.grid import Limits, Regions, _labels, _limits, _points, find_regions
 
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from jumpstart.capture.targets import Capture, CaptureLike, find_targets
+from jumpstart.capture.targets import CaptureLike, find_targets
+from jumpstart.choices import Capture
 from jumpstart.regions.pattern import Pattern
 from jumpstart.undisturbed import undisturbed
 

@@ -1,4 +1,4 @@
-"""X."""
+"""Advice at the end of a report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jumpstart.words import percent
 
 
 def advise_run(run: RunRecord, health: Health) -> list[str]:
+    """Sentences that say what to try next, the most useful first; empty if nothing is wrong."""
     advice = []
     resume = f"python {_script(run)} --resume={shlex.quote(str(run.path))}"
     if run.config and (run.failure or not run.summary):

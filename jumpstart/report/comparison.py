@@ -1,4 +1,4 @@
-"""X."""
+"""The report page that compares several runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X."""
+"""What a report says of a run: findings with their tone, and the verdict that they make."""
 
 from __future__ import annotations
 
@@ -62,4 +62,5 @@ SICK = 0.2
 
 
 def is_sick(health: Health) -> bool:
+    """Whether more than :data:`SICK` of the units or layers are dead, linear or without a gradient."""
     return any((share or 0.0) > SICK for share in (health.dead, health.linear, health.blocked))

@@ -1,4 +1,4 @@
-"""X."""
+"""Building blocks of the report page: document, sections, tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jumpstart.words import percent
 
 
 def document(title: str, body: Iterable[str], runs: Sequence[RunRecord]) -> str:
+    """The whole page as HTML: one file with its style, script and data inside."""
     colors = {code.name.lower(): color for code, color in COLORS.items()}
     return Template(resource("page.html")).substitute(
         title=escape(title),
@@ -26,10 +27,12 @@ def document(title: str, body: Iterable[str], runs: Sequence[RunRecord]) -> str:
 
 
 def resource(name: str) -> str:
+    """The text of a file that is installed beside this module."""
     return (files("jumpstart.report") / name).read_text(encoding="utf-8")
 
 
 def section(title: str, content: str, kind: str = "") -> str:
+    """A titled section; empty if its content is."""
     return f'<section><h2>{title}</h2><div class="{kind}">{content}</div></section>' if content else ""
 
 
@@ -49,6 +52,7 @@ def data_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], text:
 
 
 def pairs(content: Mapping[str, Any]) -> str:
+    """Names and values as a definition list, escaped."""
     items = (
         f"<div><dt>{escape(name)}</dt><dd>{escape(plain_text(value))}</dd></div>" for name, value in content.items()
     )
@@ -56,6 +60,7 @@ def pairs(content: Mapping[str, Any]) -> str:
 
 
 def flatten(content: Mapping[str, Any], head: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, dict):
@@ -66,18 +71,21 @@ def flatten(content: Mapping[str, Any], head: str = "") -> dict[str, Any]:
 
 
 def plain_text(value: Any) -> str:
+    """A value as text; lists by commas."""
     if isinstance(value, list):
         return ", ".join(map(plain_text, value)) or "none"
     return "none" if value is None else str(value)
 
 
 def text_of(part: str, value: Any) -> str:
+    """The value of a metric as the page shows it: shares as percentages, losses in short form."""
     if not isinstance(value, int | float):
         return ""
     return f"{value:.4g}" if part.endswith("loss") else percent(float(value))
 
 
 def number_text(value: Any, digits: int) -> str:
+    """A number with this many decimals and thousands separators; empty if it is none."""
     return f"{value:,.{digits}f}" if isinstance(value, int | float) else ""
 
 

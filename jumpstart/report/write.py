@@ -6,10 +6,10 @@ Needs the extra ``report``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from jumpstart.files import write_text
 from jumpstart.report.comparison import comparison_page
 from jumpstart.report.page import run_page
 from jumpstart.report.record import FAILURE, NotARunError, RunRecord, read_run
@@ -38,7 +38,9 @@ def write_report(run: str | Path | RunRecord) -> Path:
         PosixPath('runs/moons/report.html')
     """
     record = _read(run)
-    return _write(record.path / REPORT, run_page(record))
+    path = record.path / REPORT
+    write_text(path, run_page(record))
+    return path
 
 
 def write_comparison(runs: Sequence[str | Path | RunRecord], output: str | Path) -> Path:
@@ -62,19 +64,10 @@ def write_comparison(runs: Sequence[str | Path | RunRecord], output: str | Path)
     """
     if len(runs) < 2:
         raise ValueError(f"runs must name at least two run directories to compare, got {len(runs)}.")
-    return _write(Path(output), comparison_page([_read(run) for run in runs]))
+    path = Path(output)
+    write_text(path, comparison_page([_read(run) for run in runs]))
+    return path
 
 
 def _read(run: str | Path | RunRecord) -> RunRecord:
     return run if isinstance(run, RunRecord) else read_run(run)
-
-
-def _write(path: Path, page: str) -> Path:
-    """Whole at any moment: under a temporary name, then renamed."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(page, encoding="utf-8", newline="\n")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path

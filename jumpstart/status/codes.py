@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Status(IntEnum):
@@ -54,3 +59,22 @@ def status_of(maximum: Tensor, minimum: Tensor, *, check: bool = True) -> Tensor
             )
     alive = (maximum > 0).to(torch.int8)
     return alive * (int(Status.NONLINEAR) - (minimum > 0).to(torch.int8))
+
+
+def status_of_arrays(maximum: npt.NDArray[np.floating], minimum: npt.NDArray[np.floating]) -> npt.NDArray[np.int8]:
+    """:func:`status_of` without its check, for NumPy arrays: NaN counts as dead.
+
+    Args:
+        maximum: The largest preactivation of every slice.
+        minimum: The smallest, of the same shape.
+
+    Returns:
+        Codes of :class:`Status`, int8, of the shape of the arguments.
+
+    Example:
+        >>> import numpy as np
+        >>> status_of_arrays(np.array([-1.0, 2.0, 2.0]), np.array([-3.0, 1.0, -1.0])).tolist()
+        [0, 1, 2]
+    """
+    alive = (maximum > 0).astype("int8")
+    return alive * (int(Status.NONLINEAR) - (minimum > 0).astype("int8"))

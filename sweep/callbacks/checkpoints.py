@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
+from jumpstart.files import atomic_path
 from model.experiment import Experiment
 from sweep.metrics_csv import MetricsCsv
 
@@ -104,10 +106,9 @@ class BestAndLast(Checkpoint):
 
     def _write(self, trainer: pl.Trainer, experiment: pl.LightningModule) -> None:
         self.metrics.flush()
-        draft = self.last.with_name(f".{self.last.name}.tmp")
-        trainer.save_checkpoint(draft)
-        if trainer.is_global_zero:
-            draft.replace(self.last)
+        # Every process takes part in gathering the weights; the first one writes.
+        with atomic_path(self.last) if trainer.is_global_zero else nullcontext(self.last) as path:
+            trainer.save_checkpoint(path)
         self._write_best(trainer, experiment)
         self._written_at = time.monotonic()
 
@@ -115,18 +116,15 @@ class BestAndLast(Checkpoint):
         epoch = int(self.best_row.get("epoch", -1))
         if epoch == self._best_written or not trainer.is_global_zero:
             return
-        draft = self.best.with_name(f".{self.best.name}.tmp")
-        torch.save(
-            {
-                "state_dict": {f"network.{name}": value for name, value in self._weights.items()},
-                "hyper_parameters": dict(experiment.hparams),
-                "pytorch-lightning_version": pl.__version__,
-                "epoch": epoch,
-                "row": self.best_row,
-            },
-            draft,
-        )
-        draft.replace(self.best)
+        content = {
+            "state_dict": {f"network.{name}": value for name, value in self._weights.items()},
+            "hyper_parameters": dict(experiment.hparams),
+            "pytorch-lightning_version": pl.__version__,
+            "epoch": epoch,
+            "row": self.best_row,
+        }
+        with atomic_path(self.best) as draft:
+            torch.save(content, draft)
         self._best_written = epoch
 
 

@@ -1,4 +1,4 @@
-"""X."""
+"""Decision regions of a run over the epochs, as plots and an animation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X."""
+"""Metrics of each epoch, written to the CSV file and the loggers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X."""
+"""The callbacks of a run, made from its config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X."""
+"""The progress bar of a run."""
 
 from __future__ import annotations
 

@@ -15,9 +15,10 @@ from support.zoo import make
 from torch import Tensor
 
 from jumpstart import JumpstartRegularization
+from jumpstart.choices import PointMode, Ties
 from jumpstart.extrema import kernel
 from jumpstart.extrema.kernel import Layout, layout_of
-from jumpstart.extrema.rule import PointMode, Rule, Ties
+from jumpstart.extrema.rule import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = (0.5, 0.25, 0.125, 2.0)
@@ -192,7 +193,9 @@ def test_the_environment_can_switch_it_off() -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on the path")
 def test_the_install_step_built_it() -> None:
-    assert any((ROOT / "jumpstart" / "extrema").glob("_kernel*")), "a compiler is here: `pip install -e .` must build the kernel"
+    assert any((ROOT / "jumpstart" / "extrema").glob("_kernel*")), (
+        "a compiler is here: `pip install -e .` must build the kernel"
+    )
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from jumpstart.choices import Ties
 from jumpstart.extrema.routing import LANES, LONG, extreme_over, route
-from jumpstart.extrema.rule import Ties
 
 LENGTHS = [1, LANES - 1, LANES, LANES + 1, 85, 3 * LANES, LONG - 1, LONG, LONG + 1]
 

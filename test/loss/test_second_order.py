@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
-from jumpstart.extrema.rule import Ties
+from jumpstart.choices import Ties
 
 
 def model_of(name: str) -> tuple[nn.Module, Tensor]:

@@ -45,7 +45,7 @@ def _server() -> ForkServerContext:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test'}")
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["processes", "data.data", "data.uci.files", "sweep.run"])
+            context.set_forkserver_preload(["support.processes", "data.data", "data.uci.files", "sweep.run"])
             process = context.Process(target=os.getpid)
             process.start()
             process.join()

@@ -1,0 +1,72 @@
+"""Atomic file writes: a reader finds the old file or the new one, never a part of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that replaces it when the block ends without an error.
+
+    The temporary file is new, has a name that can't be guessed and the same suffix, and is synced to the disk before
+    it is renamed. After an error it is removed, and ``path`` is as it was.
+
+    Args:
+        path: The file to write. Its folder must exist.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        OSError: If the folder is missing or not writable, or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with atomic_path(folder / "log.txt") as draft:
+        ...     _ = draft.write_text("whole")
+        >>> [path.name for path in folder.iterdir()]
+        ['log.txt']
+    """
+    draft = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(8)}.tmp{path.suffix}")
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        yield draft
+        _sync(draft)
+        os.replace(draft, path)
+        with suppress(OSError):  # not every file system, and no Windows, can sync a folder
+            _sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file by these bytes, atomically.
+
+    Raises:
+        OSError: As :func:`atomic_path`.
+    """
+    with atomic_path(path) as draft:
+        draft.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by this text in UTF-8 with Unix line ends, atomically.
+
+    Raises:
+        OSError: As :func:`atomic_path`.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.files import RunDirectoryError, write_text
+from jumpstart.files import write_text
+from sweep.files import RunDirectoryError
 
 if TYPE_CHECKING:
     import pandas as pd

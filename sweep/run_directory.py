@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweep.files import RunDirectoryError, draft_folder, write_json, write_text, write_yaml
+from jumpstart.files import write_text
+from sweep.files import RunDirectoryError, draft_folder, write_json, write_yaml
 from sweep.metrics_csv import MetricsCsv
 
 __all__ = [

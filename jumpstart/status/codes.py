@@ -76,5 +76,6 @@ def status_of_arrays(maximum: npt.NDArray[np.floating], minimum: npt.NDArray[np.
         >>> status_of_arrays(np.array([-1.0, 2.0, 2.0]), np.array([-3.0, 1.0, -1.0])).tolist()
         [0, 1, 2]
     """
-    alive = (maximum > 0).astype("int8")
-    return alive * (int(Status.NONLINEAR) - (minimum > 0).astype("int8"))
+    alive: npt.NDArray[np.int8] = (maximum > 0).astype("int8")
+    linear: npt.NDArray[np.int8] = (minimum > 0).astype("int8")
+    return alive * (Status.NONLINEAR - linear)

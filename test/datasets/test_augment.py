@@ -4,25 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from support.augmentation import reference_augmentation
 
 from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
-
-
-def reference_augmentation(images: Tensor, drawn: Tensor, padding: int) -> Tensor:
-    """Pixel by pixel, in Python."""
-    out = torch.zeros_like(images)
-    count, channels, height, width = images.shape
-    for n in range(count):
-        row, column, mirrored = drawn[n].tolist()
-        for c in range(channels):
-            for i in range(height):
-                for j in range(width):
-                    y, x = i + row - padding, j + column - padding
-                    x = width - 1 - x if mirrored else x
-                    if 0 <= y < height and 0 <= x < width:
-                        out[n, c, i, j] = images[n, c, y, x]
-    return out
 
 
 @pytest.mark.parametrize(("padding", "flip"), [(0, False), (0, True), (2, False), (3, True)])

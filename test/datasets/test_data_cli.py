@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_images_in_folders import kaggle_layout, torchvision_layout
+from support.image_layouts import kaggle_layout, torchvision_layout
 
 from data.__main__ import main
 from data.cache import FOLDER_VARIABLE

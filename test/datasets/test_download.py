@@ -10,10 +10,11 @@ import os
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.server import Answer, Server, cut, fail, files_in, send
 
 from data import fetch
 from data.cache import DataError, cache_folder
@@ -22,7 +23,6 @@ from data.uci.files import Content, DataFile, Remote, cache_state, extract, find
 
 GOOD = b"1,2\n3,4\n"
 MORE = b"5\n"
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
 def sha256(content: bytes) -> str:
@@ -41,52 +41,6 @@ REMOTE = Remote("letters", "7/some+letters.zip", (DataFile("a.data", (sha256(GOO
 PAIR = Remote("letters", REMOTE.archive, (*REMOTE.files, DataFile("b.data", (sha256(MORE),), 2)))
 
 
-class Server:
-    """Answers each request with the next of ``answers``; the last one again when they run out."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.paths: list[str] = []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.paths.append(self.path)
-                answer = outer.answers[min(len(outer.paths), len(outer.answers)) - 1]
-                answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/static"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
-def send(content: bytes, *, length: int | None = None) -> Answer:
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(content) if length is None else length))
-        request.end_headers()
-        request.wfile.write(content)
-
-    return answer
-
-
-def fail(code: int) -> Answer:
-    return lambda request: request.send_error(code)
-
-
-def cut(content: bytes) -> Answer:
-    return send(content[:-20], length=len(content))
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "BACKOFF", 0.001)
@@ -101,10 +55,6 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.close()
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def put(folder: Path, place: str, content: bytes) -> Path:

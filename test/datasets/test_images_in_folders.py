@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.image_layouts import jpeg, kaggle_layout, torchvision_layout, wnid, write
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -27,55 +26,6 @@ from data.images.folders import find_folders, list_images
 from data.images.in_folders import FolderImages
 
 SIZE = 32
-
-
-def jpeg(seed: int, size: tuple[int, int] = (40, 36), mode: str = "RGB") -> bytes:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(coarse).resize(size).convert(mode).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
-
-
-def write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def wnid(c: int) -> str:
-    return f"n{c:08d}"
-
-
-def torchvision_layout(cache: Path, classes: int = 4, per_class: int = 6, held: int = 2) -> Path:
-    root = cache / "imagenet"
-    # Few different files: what is tested is where they are.
-    contents = [jpeg(seed) for seed in range(8)]
-    for c in range(classes):
-        for i in range(per_class):
-            write(root / "train" / wnid(c) / f"{wnid(c)}_{i}.JPEG", contents[(c + i) % 8])
-        for i in range(held):
-            number = (c * held + i) % (classes * held) + 1
-            write(root / "val" / wnid(c) / f"ILSVRC2012_val_{number:08d}.JPEG", contents[(c * i) % 8])
-    return root
-
-
-def kaggle_layout(cache: Path, classes: int = 4, per_class: int = 6, held: int = 2, *, csv: bool = True) -> Path:
-    """The same images as Kaggle packs them."""
-    root = torchvision_layout(cache, classes, per_class, held)
-    base = root / "ILSVRC" / "Data" / "CLS-LOC"
-    (base / "val").mkdir(parents=True)
-    shutil.move(root / "train", base / "train")
-    lines = ["ImageId,PredictionString"]
-    for path in sorted((root / "val").glob("*/*")):
-        lines.append(f"{path.stem},{path.parent.name} 1 2 3 4 {path.parent.name} 5 6 7 8 ")
-        if not csv:
-            xml = f"<annotation><object>\n\t<name>{path.parent.name}</name></object></annotation>"
-            write(root / "ILSVRC" / "Annotations" / "CLS-LOC" / "val" / f"{path.stem}.xml", xml.encode())
-        shutil.move(path, base / "val" / path.name)
-    shutil.rmtree(root / "val")
-    if csv:
-        (root / "LOC_val_solution.csv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 def kaggle_annotations(cache: Path, classes: int = 4, per_class: int = 6, held: int = 2) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_augment import reference_augmentation
+from support.augmentation import reference_augmentation
 from torch import Tensor, nn
 
 from data.batches import TensorBatches

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_download import Server, cut, fail, files_in, send
+from support.server import Server, cut, fail, files_in, send
 
 from data import fetch
 from data.cache import FOLDER_VARIABLE, DataError

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.doctor_models import Functional, made_to_die
 from support.runs import ROOT, run_tiny
-from test_doctor import Functional, made_to_die
 from torch import Tensor, nn
 
 from jumpstart.__main__ import main

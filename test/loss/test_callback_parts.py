@@ -10,8 +10,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
+from support.lightning_modules import STEPS, Manual, Plain, by_hand, data, fit, untouched
 from support.runs import same
-from test_callbacks import STEPS, Manual, Plain, by_hand, data, fit, untouched
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader

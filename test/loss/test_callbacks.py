@@ -14,89 +14,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
+from support.lightning_modules import STEPS, Manual, Plain, by_hand, data, fit, make_model, untouched
 from support.processes import together
 from support.runs import same
-from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from jumpstart import JumpstartRegularization
 from jumpstart.callbacks import Jumpstart
-from sweep.machine import quiet_lightning
-
-OPTIONS: dict[str, Any] = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "logger": False,
-}
-STEPS = 20
-
-
-def make_model() -> nn.Sequential:
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2))
-
-
-def data() -> TensorDataset:
-    generator = torch.Generator().manual_seed(0)
-    return TensorDataset(
-        torch.randn(STEPS * 8, 3, generator=generator), torch.randint(2, (STEPS * 8,), generator=generator)
-    )
-
-
-class Plain(pl.LightningModule):
-    """Knows nothing of Jumpstart."""
-
-    def __init__(self, returns: str = "tensor") -> None:
-        super().__init__()
-        self.model, self.returns = make_model(), returns
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
-        loss = F.cross_entropy(self.model(batch[0]), batch[1])
-        if self.returns == "none" and batch_idx % 2:
-            return None
-        return {"loss": loss, "more": 1} if self.returns == "dict" else loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.05)
-
-
-def fit(module: pl.LightningModule, *callbacks: pl.Callback, rows: slice = slice(None), **options: Any) -> pl.Trainer:
-    quiet_lightning()
-    trainer = pl.Trainer(**{**OPTIONS, "max_epochs": 1, **options}, callbacks=list(callbacks))
-    trainer.fit(module, DataLoader(TensorDataset(*data()[rows]), batch_size=8))
-    return trainer
-
-
-def by_hand(
-    lambdas: list[float], *, accumulate: int = 1, precision: str = "32-true", skip: int = 0, **options: Any
-) -> nn.Module:
-    """The loop one would write; ``lambdas`` has one weight per epoch."""
-    model = make_model()
-    jumpstart = JumpstartRegularization(model, **options)
-    adam = torch.optim.Adam(model.parameters(), lr=0.05)
-    for lambda_ in lambdas:
-        for step, (x, y) in enumerate(DataLoader(data(), batch_size=8)):
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
-                loss = F.cross_entropy(model(x), y)
-                if not (skip and step % skip):
-                    loss = loss + lambda_ * jumpstart.loss
-                    (loss / accumulate).backward()
-            if skip and step % skip:
-                continue
-            if (step + 1) % accumulate == 0:
-                adam.step()
-                adam.zero_grad()
-    jumpstart.remove()
-    return model
-
-
-def untouched(module: pl.LightningModule) -> bool:
-    hooks = any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
-    return not hooks and not {"training_step", "jumpstart_loss"} & vars(module).keys()
 
 
 @pytest.mark.parametrize("returns", ["tensor", "dict"])
@@ -192,28 +117,6 @@ def test_the_loss_is_logged_where_there_is_a_logger(tmp_path: Path) -> None:
             adam.step()
             adam.zero_grad()
     assert trainer.logged_metrics["jumpstart_loss"].item() == pytest.approx(sum(losses) / STEPS, rel=1e-4)
-
-
-class Manual(pl.LightningModule):
-    """Two networks and two optimizers by turns."""
-
-    def __init__(self, *, adds: bool = True) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.one, self.two, self.adds = make_model(), make_model(), adds
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        first, second = self.optimizers()
-        for model, optimizer in ((self.one, first), (self.two, second)):
-            loss = F.cross_entropy(model(batch[0]), batch[1])
-            if model is self.two and self.adds:
-                loss = loss + self.jumpstart_loss()
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [torch.optim.Adam(model.parameters(), lr=0.05) for model in (self.one, self.two)]
 
 
 def test_manual_optimization_adds_the_loss_by_hand(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.plain_loss import plain_loss
 from support.references import assert_same_grads, preactivations, reference_loss_and_grads
 from support.zoo import dense, every_architecture, make
 from torch import Tensor, nn
@@ -26,17 +27,6 @@ every_half = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], i
 
 def grads_of(model: nn.Module) -> list[Tensor | None]:
     return [parameter.grad for parameter in model.parameters()]
-
-
-def plain_loss(tensors: list[Tensor], unit_dim: int = 1) -> Tensor:
-    """The pseudocode in plain autograd, in float32 at least."""
-    slices: list[list[Tensor]] = [[], []]
-    for z in tensors:
-        z = z.to(torch.promote_types(z.dtype, torch.float32)).movedim(unit_dim, 1)
-        for kind, rows in zip(slices, (z.transpose(0, 1).flatten(1), z.flatten(1)), strict=True):
-            highest, lowest = rows.max(1).values, rows.min(1).values  # the gradient goes to one entry
-            kind.append(torch.relu(1 - highest) + torch.relu(1 + lowest))
-    return torch.cat(slices[0]).mean() + torch.cat(slices[1]).mean()
 
 
 def is_reference(model: nn.Module, x: Tensor, name: str, loss: Tensor) -> None:

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
+from support.plain_loss import plain_loss
 from support.references import preactivations
-from test_conditions import plain_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from support.runs import ByHand, fit, prepare, same, tiny
+from support.status_plots import OPTIONS, Images, hooks
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization, Status, status_plot
@@ -82,17 +83,6 @@ def test_the_plots_show_every_unit_and_the_same_points_of_the_validation_part(
     ]
 
 
-class Images(DummyLogger):
-    """A logger that takes pictures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[str, Any, int]] = []
-
-    def log_image(self, key: str, images: list[Any], step: int) -> None:
-        self.seen.append((key, images[0], step))
-
-
 def at(epoch: int) -> int:
     """The step at which Lightning logs the validation of an epoch of ``tiny``: that of its last batch, from 0."""
     return 3 * epoch + 2
@@ -124,16 +114,6 @@ def test_plotting_changes_neither_the_training_nor_the_random_numbers(tmp_path: 
     assert without.rows == within.rows
     assert torch.equal(torch.get_rng_state(), after[0])
     assert np.random.get_state()[1].tolist() == after[1]  # type: ignore[index]
-
-
-OPTIONS: dict[str, Any] = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "logger": False,
-}
 
 
 class Batches:
@@ -178,10 +158,6 @@ class NoValidation(Foreign):
     """Is watched while it trains."""
 
     val_dataloader = validation_step = None  # type: ignore[assignment]
-
-
-def hooks(module: nn.Module) -> int:
-    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
 
 
 @pytest.mark.parametrize("by", ["its own", "callback", "alone"])

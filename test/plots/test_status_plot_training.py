@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from support.processes import together
 from support.runs import same
-from test_status_plot import OPTIONS, Images, hooks
+from support.status_plots import OPTIONS, Images, hooks
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 

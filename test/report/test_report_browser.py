@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_report import make_run, random_history
+from support.report_runs import make_run, random_history
 
 from jumpstart.history import StatusHistory
 from jumpstart.palette import COLORS

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.commands import RECTANGULAR_COMMAND, in_shell
 
 from model.config.experiment import Config, ConfigError, option
 from model.config.options import options
@@ -19,20 +20,6 @@ from sweep.cli import Parsed, main, parse
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
 ROOT = Path(__file__).resolve().parents[2]
-RECTANGULAR_COMMAND = r"""
-    --depth=50 \
-    --width=4 \
-    --lr=0.01 \
-    --batch_size=256 \
-    --lambda_=0.01 \
-    --use_batchnorm=False \
-    --skip_connections=None \
-    --dataset=moons \
-    --activation=relu \
-    --epochs=4000 \
-    --plot_status=True \
-    --gpus=auto
-"""
 RESNET_COMMAND = r"""
     --lambda_=0.05 \
     --depth=50 \
@@ -92,10 +79,6 @@ def error_of(*argv: str) -> str:
         parse(Tiny, argv, description="Tiny.")
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def in_shell(command: str) -> list[str]:
-    return command.replace("\\\n", " ").split()
 
 
 def test_the_users_command_for_moons_is_read_as_written() -> None:

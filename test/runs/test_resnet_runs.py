@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from support.image_layouts import torchvision_layout
 from support.resnet_runs import SCRIPT, USERS_COMMAND, command, experiment_of, flags, run_tiny, tiny
 from support.runs import ROOT, network_weights, same
-from test_images_in_folders import torchvision_layout
 from torch import nn
 
 from jumpstart.history import StatusHistory

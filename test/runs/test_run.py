@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from support.commands import RECTANGULAR_COMMAND, in_shell
 from support.processes import begin, finish
 from support.runs import ROOT, Seen, command, flags, network_weights, prepare, run_tiny, same, slow_figures, tiny
-from test_cli import RECTANGULAR_COMMAND, in_shell
 
 from data.uci import files as download
 from model.config.experiment import ConfigError

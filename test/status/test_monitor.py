@@ -10,8 +10,8 @@ import pytest
 import torch
 from support.processes import together
 from support.references import preactivations
+from support.status_reference import mixed, reference
 from support.zoo import ZOO, dense, every_architecture, make
-from test_metrics import mixed, reference
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization

@@ -86,7 +86,7 @@ def check_batch_size(batch_size: int | None) -> None:
     """Refuse a batch size that is neither ``None`` nor a positive integer.
 
     Raises:
-        ValueError: With the value and what ``None`` means.
+        ValueError: With the value and the meaning of ``None``.
     """
     if batch_size is not None and (not is_integer(batch_size) or batch_size < 1):
         raise ValueError(f"batch_size must be an integer >= 1, or None for one batch of all rows, got {batch_size!r}.")

@@ -12,7 +12,7 @@ from data.checks import check_flag, check_integer
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, check_available, check_options, get_info, load_table
 from data.images.arrays import ImageArrays, load_arrays, make_fake
-from data.images.catalog import IMAGE_SOURCES, ImageSource
+from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
 from data.splitting import DEFAULT_SHARE, check_sizes
 
@@ -86,13 +86,40 @@ def make_datamodule(
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     check_flag("augment", augment)
-    source = IMAGE_SOURCES.get(name)
+    options = _module_options(name, batch_size, seed, val_size, test_size, data_dir)
+    if name not in IMAGE_SOURCES:
+        if info.source == "generated":
+            _check_num_points(num_points, info.classes, options)
+        else:
+            check_sizes(options["val_size"], options["test_size"], info.rows)
+        return _tabular(name, num_points, noise, seed, as_images, image_size, data_dir, options)
+    check_integer("num_classes", num_classes, 2)
+    check_integer("channels", channels, 1)
+    check_integer("num_workers", 0 if num_workers is None else num_workers, 0)
+    treatment = chosen_corrupt(corrupt)
+    if IMAGE_SOURCES[name].folders:
+        return _folder_images(name, image_size, augment, num_workers, treatment, data_dir, options)
+    if name == "fake":
+        _check_num_points(num_points, num_classes, options)
+        return _fake_images(num_points, num_classes, channels, noise, image_size, augment, options)
+    load = partial(load_arrays, name, data_dir)
+    return _memory_images(load, IMAGE_SOURCES[name].class_names, image_size, augment, options)
+
+
+def _module_options(
+    name: str,
+    batch_size: int | None,
+    seed: int,
+    val_size: float | None,
+    test_size: float | None,
+    data_dir: DataDir,
+) -> ModuleOptions:
     if val_size is None:
-        val_size = DEFAULT_SHARE if source is None else source.val_size
-    test_size = DEFAULT_SHARE if test_size is None else test_size
+        val_size = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
+    if test_size is None:
+        test_size = DEFAULT_SHARE
     check_sizes(val_size, test_size)
-    least_share = min(val_size, test_size, 1 - val_size - test_size)
-    options: ModuleOptions = {
+    return {
         "name": name,
         "prepare": partial(check_available, name, data_dir),
         "batch_size": batch_size,
@@ -100,25 +127,6 @@ def make_datamodule(
         "val_size": val_size,
         "test_size": test_size,
     }
-    if source is None:
-        if info.source == "generated":
-            _check_num_points(num_points, least_share, info.classes)
-        else:
-            check_sizes(val_size, test_size, info.rows)
-        return _tabular(name, num_points, noise, seed, as_images, image_size, data_dir, options)
-    check_integer("num_classes", num_classes, 2)
-    check_integer("channels", channels, 1)
-    check_integer("num_workers", 0 if num_workers is None else num_workers, 0)
-    treatment = chosen_corrupt(corrupt)
-    if source.folders:
-        return _folder_images(name, image_size, augment, num_workers, treatment, data_dir, options)
-    if name == "fake":
-        _check_num_points(num_points, least_share, num_classes)
-        side = image_size or source.shape[1]
-        load_fake = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), seed)
-        return _memory_images(source, load_fake, tuple(map(str, range(num_classes))), image_size, augment, options)
-    load = partial(load_arrays, name, data_dir)
-    return _memory_images(source, load, source.class_names, image_size, augment, options)
 
 
 def _tabular(
@@ -146,8 +154,27 @@ def _tabular(
     return TabularDataModule(load, **options)
 
 
+def _fake_images(
+    num_points: int,
+    num_classes: int,
+    channels: int,
+    noise: float,
+    image_size: int | None,
+    augment: bool,
+    options: ModuleOptions,
+) -> ImageModule:
+    side = image_size or IMAGE_SOURCES["fake"].shape[1]
+    load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), options["seed"])
+    return _memory_images(load, tuple(map(str, range(num_classes))), image_size, augment, options)
+
+
+def _load_fake(
+    rows: int, num_classes: int, shape: tuple[int, int, int], noise: float, seed: int
+) -> tuple[ImageArrays, None]:
+    return make_fake(rows, num_classes, shape, noise=noise, seed=seed), None
+
+
 def _memory_images(
-    source: ImageSource,
     load: Callable[[], tuple[ImageArrays, ImageArrays | None]],
     class_names: tuple[str, ...],
     image_size: int | None,
@@ -157,6 +184,7 @@ def _memory_images(
     from data.images.augment import ShiftAndFlip
     from data.images.in_memory import MemoryImages
 
+    source = IMAGE_SOURCES[options["name"]]
     return MemoryImages(
         load,
         class_names=class_names,
@@ -164,12 +192,6 @@ def _memory_images(
         image_size=image_size,
         **options,
     )
-
-
-def _load_fake(
-    rows: int, num_classes: int, shape: tuple[int, int, int], noise: float, seed: int
-) -> tuple[ImageArrays, None]:
-    return make_fake(rows, num_classes, shape, noise=noise, seed=seed), None
 
 
 def _folder_images(
@@ -193,8 +215,9 @@ def _folder_images(
     )
 
 
-def _check_num_points(num_points: int, share: float, classes: int) -> None:
-    """Refuse fewer points than the smallest part, with this share, needs for one point of each class."""
-    least = math.ceil(classes / share - 1e-9)
+def _check_num_points(num_points: int, classes: int, options: ModuleOptions) -> None:
+    """Refuse fewer points than the smallest part needs for one point of each class."""
+    val_size, test_size = options["val_size"], options["test_size"]
+    least = math.ceil(classes / min(val_size, test_size, 1 - val_size - test_size) - 1e-9)
     if num_points < least:
         raise ValueError(f"num_points must be >= {least} to give each part a point of each class, got {num_points}.")

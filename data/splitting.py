@@ -67,8 +67,8 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
 def holdout(labels: Integers, *, size: float, seed: int, groups: Integers | None = None) -> tuple[Integers, Integers]:
     """Set a stratified share of the rows apart, without a loop over rows or classes.
 
-    Groups stay whole, and each group has one class. Every class is divided in proportion, up to the size of its
-    groups, and keeps at least one row.
+    Groups stay whole; a group counts for the class of its first row. Every class is divided in proportion, up to the
+    size of its groups, and keeps at least one row.
 
     Args:
         labels: Class of each row.

@@ -302,7 +302,7 @@ REAL = os.environ.get(FOLDER_VARIABLE, "")
 if REAL:
 
     @pytest.mark.uci
-    @pytest.mark.parametrize("name", [n for n in DATASETS if n not in BUILT_IN])
+    @pytest.mark.parametrize("name", [name for name in TABLES if name not in BUILT_IN])
     def test_every_uci_set_is_served(name: str) -> None:
         module, info = make_datamodule(name, data_dir=REAL), DATASETS[name]
         module.prepare_data()

@@ -175,7 +175,7 @@ def leave_report(directory: RunDirectory, failure: BaseException | None = None) 
             write_text(directory.failure, reason + "\n")
         write_report(directory.path)
     except Exception:
-        logger.warning("No report was written for %s.", directory.path, exc_info=True)
+        logger.warning("no report was written for %s", directory.path, exc_info=True)
 
 
 def summarize(experiment: Experiment, checkpoints: BestAndLast, datamodule: pl.LightningDataModule) -> Summary:

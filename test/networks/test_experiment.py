@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from support.runs import ByHand, Rows, fit, network_weights, prepare, run_tiny, same, slow_figures, tiny
+from support.runs import ByHand, Rows, fit, network_weights, prepare, run_tiny, same, slow_metrics, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -88,7 +88,7 @@ def test_every_figure_of_every_epoch_is_that_of_a_slow_reference(case: str) -> N
         expected = {
             f"{stage}/{name}": value
             for stage, part in parts.items()
-            for name, value in slow_figures(part, config.margin).items()
+            for name, value in slow_metrics(part, config.margin).items()
         }
         expected |= {"epoch": epoch, "lr": row["lr"], "lambda": lambda_at(config, epoch)}
         assert row.keys() == expected.keys()

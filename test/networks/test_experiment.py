@@ -1,4 +1,4 @@
-"""The Lightning module: trains as one would by hand, and every figure of an epoch is exact."""
+"""The Lightning module: trains as one would by hand, and every metric of an epoch is exact."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from support.runs import ByHand, Rows, fit, network_weights, prepare, run_tiny, same, slow_figures, tiny
+from support.runs import ByHand, Rows, fit, network_weights, prepare, run_tiny, same, slow_metrics, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
-from model.config.experiment import activation_classes
+from model.activations import activation_names
 from model.config.rectangular import RectangularConfig
 from model.errors import NonFiniteLossError
-from model.meters import ClassificationFigures, DivergenceWatch
+from model.meters import ClassificationMetrics, DivergenceWatch
 from model.optimization import lambda_at, lr_factor
 from model.rectangular_experiment import RectangularExperiment
 
-CASES: dict[str, dict[str, Any]] = {
+CASES: dict[str, dict[str, object]] = {
     "default": {},
     "one batch": {"batch_size": None},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "gradient_clip": None},
@@ -62,7 +62,7 @@ def test_training_is_the_loop_that_one_would_write_by_hand(case: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.2}, {"use_batchnorm": True, "optimizer": "sgd"}])
-def test_with_a_lambda_of_zero_training_is_that_without_jumpstart(changes: dict[str, Any]) -> None:
+def test_with_a_lambda_of_zero_training_is_that_without_jumpstart(changes: dict[str, object]) -> None:
     config = tiny(lambda_=0, **changes)
     experiment, _ = fit(config)
     expected = by_hand(config)
@@ -80,7 +80,7 @@ def test_jumpstart_alone_never_looks_at_the_labels() -> None:
 
 
 @every_case
-def test_every_figure_of_every_epoch_is_that_of_a_slow_reference(case: str) -> None:
+def test_every_metric_of_every_epoch_equals_a_slow_reference(case: str) -> None:
     experiment, seen, hand = both_ways(case)
     config = experiment.config
     assert len(seen.rows) == config.epochs
@@ -88,7 +88,7 @@ def test_every_figure_of_every_epoch_is_that_of_a_slow_reference(case: str) -> N
         expected = {
             f"{stage}/{name}": value
             for stage, part in parts.items()
-            for name, value in slow_figures(part, config.margin).items()
+            for name, value in slow_metrics(part, config.margin).items()
         }
         expected |= {"epoch": epoch, "lr": row["lr"], "lambda": lambda_at(config, epoch)}
         assert row.keys() == expected.keys()
@@ -101,13 +101,13 @@ def test_binary_accuracy_is_right_where_collapsed_logits_lie(scale: float) -> No
     generator = torch.Generator().manual_seed(0)
     logits = 0.2 + 0.3 * torch.rand(200, 2, generator=generator) * scale
     labels = torch.randint(2, (200,), generator=generator)
-    figures = ClassificationFigures()
+    metrics = ClassificationMetrics()
     for rows in torch.arange(200).split(64):
         loss = F.cross_entropy(logits[rows], labels[rows])
-        figures.update(logits[rows], labels[rows], loss, torch.tensor(1.0))
+        metrics.update(logits[rows], labels[rows], loss, torch.tensor(1.0))
     expected = sum(int(pair[1] > pair[0]) == label for pair, label in zip(logits, labels, strict=True)) / 200
-    assert float(figures.compute()["acc"]) == expected
-    assert float(figures.compute()["loss"]) == pytest.approx(float(F.cross_entropy(logits, labels)))
+    assert float(metrics.compute()["acc"]) == expected
+    assert float(metrics.compute()["loss"]) == pytest.approx(float(F.cross_entropy(logits, labels)))
 
 
 class Modes(pl.Callback):
@@ -193,7 +193,7 @@ class Poison(pl.Callback):
     ],
 )
 def test_divergence_names_the_epoch_and_the_first_layer(
-    poisoned: str, named: str, changes: dict[str, Any], value: float, late: bool
+    poisoned: str, named: str, changes: dict[str, object], value: float, late: bool
 ) -> None:
     poison = Poison(poisoned, 1, late=late, value=value)
     message = f"the loss of epoch 1 is not finite; the first layer that is not finite is {named}. "
@@ -279,7 +279,7 @@ def test_a_trained_experiment_can_be_copied(copied: Callable[[Any], Any]) -> Non
     assert torch.equal(other.network.eval()(torch.ones(3, 2)), experiment.network.eval()(torch.ones(3, 2)))
 
 
-@pytest.mark.parametrize("activation", sorted(activation_classes()))
+@pytest.mark.parametrize("activation", activation_names())
 def test_every_activation_is_captured_in_every_layer(activation: str) -> None:
     _, experiment = prepare(tiny(activation=activation, depth=3))
     experiment(torch.randn(5, 2))

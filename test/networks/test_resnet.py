@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from jumpstart import JumpstartRegularization
-from model.resnet import BLOCKS, DEPTHS, Block, ResNet, load_matching, stage_widths
+from model.choices import BLOCKS, DEPTHS
+from model.resnet import Block, ResNet, load_matching, stage_widths
 from model.resnet_conv import (
     pretrained_state,
     resnet18_conv,
@@ -293,9 +294,9 @@ def test_pretrained_weights_that_can_not_be_had_say_where_to_put_them(
 
 
 def test_pretrained_weights_of_unknown_depths_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"depth must be one of .* got 20\. Nearest: 18"):
+    with pytest.raises(ValueError, match=r"depth must be one of .* got 20\. Did you mean 18\?"):
         pretrained_state(20)
-    with pytest.raises(TypeError, match="depth must be a whole number"):
+    with pytest.raises(TypeError, match="depth must be an integer"):
         pretrained_state("18")  # type: ignore[arg-type]
 
 
@@ -307,13 +308,13 @@ def test_pretrained_weights_of_unknown_depths_are_refused() -> None:
     [
         ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, got 20"),
         ({"num_classes": 0}, "num_classes must be >= 1"),
-        ({"depth": 1000}, "got 1000. Nearest: 152"),
+        ({"depth": 1000}, r"got 1000\. Did you mean 152\?"),
         ({"in_channels": 0}, "in_channels must be >= 1, got 0"),
         ({"width_multiplier": 0}, "width_multiplier must be > 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"stem": "tiny"}, "stem must be one of standard, small"),
-        ({"init": "hee"}, "Nearest: he"),
-        ({"activation": "rlu"}, "Nearest: relu"),
+        ({"init": "hee"}, "Did you mean 'he'"),
+        ({"activation": "rlu"}, "Did you mean 'relu'"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
@@ -326,9 +327,9 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": "18"}, "depth must be a whole number, got '18'"),
-        ({"depth": True}, "depth must be a whole number, got True"),
-        ({"in_channels": "3"}, "in_channels must be a whole number, got '3'"),
+        ({"depth": "18"}, "depth must be an integer, got '18'"),
+        ({"depth": True}, "depth must be an integer, got True"),
+        ({"in_channels": "3"}, "in_channels must be an integer, got '3'"),
         ({"use_batchnorm": "False"}, "use_batchnorm must be True or False, got 'False'"),
         ({"use_batchnorm": 0}, "use_batchnorm must be True or False, got 0"),
         ({"use_skip_connections": None}, "use_skip_connections must be True or False, got None"),

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from model.config.experiment import ConfigError
 from model.config.resnet import ResnetConfig
-from model.resnet_experiment import ResnetExperiment, check_batches, stem_of
+from model.experiment import check_batches
+from model.resnet_experiment import ResnetExperiment
 from sweep.cli import parse
 
 # Options -------------------------------------------------------------------------------------------------------------
@@ -62,8 +63,8 @@ def test_without_the_folder_the_users_command_says_in_one_line_where_it_must_be(
         ({"label_smoothing": 1.0}, "label_smoothing must be"),
         ({"precision": "8"}, "precision must be one of 32, bf16-mixed, 16-mixed"),
         ({"lambda_clip": 0.5, "use_loss": False}, "lambda_clip needs use_loss=True"),
-        ({"layer": "dense", "stem": "small"}, 'stem="small" needs layer="conv"'),
-        ({"layer": "dense", "channels_last": True}, 'channels_last=True needs layer="conv"'),
+        ({"layer": "dense", "stem": "small"}, "stem='small' needs layer='conv'"),
+        ({"layer": "dense", "channels_last": True}, "channels_last=True needs layer='conv'"),
         ({"num_nodes": 2}, "num_nodes > 1 needs GPUs"),
         ({"strategy": "dp"}, "strategy must be one of"),
         ({"lambda_clip": 0}, "lambda_clip must be > 0"),
@@ -93,7 +94,7 @@ def test_half_precision_is_refused_on_the_cpu(tmp_path: Path) -> None:
     [(8, "auto", "small"), (64, "auto", "small"), (224, "auto", "standard"), (8, "standard", "standard")],
 )
 def test_small_images_get_the_small_stem(size: int, stem: str, found: str) -> None:
-    assert stem_of(tiny(stem=stem), (3, size, size)) == found
+    assert tiny(stem=stem).stem_for((3, size, size)) == found
 
 
 def test_a_batch_of_one_row_is_refused_where_it_cannot_be_normalized() -> None:
@@ -106,7 +107,7 @@ def test_a_batch_of_one_row_is_refused_where_it_cannot_be_normalized() -> None:
 
 
 def test_convolutions_refuse_vectors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='layer="conv" needs images'):
+    with pytest.raises(ConfigError, match="layer='conv' needs images"):
         run_tiny(tmp_path, dataset="moons", image_size=None)
     assert not list(tmp_path.iterdir())
 

@@ -19,7 +19,7 @@ import torch
 import yaml
 from support.commands import RECTANGULAR_COMMAND, in_shell
 from support.processes import begin, finish
-from support.runs import ROOT, Seen, command, flags, network_weights, prepare, run_tiny, same, slow_figures, tiny
+from support.runs import ROOT, Seen, command, flags, network_weights, prepare, run_tiny, same, slow_metrics, tiny
 
 from data.uci import files as download
 from model.config.experiment import ConfigError
@@ -109,7 +109,7 @@ def test_the_summary_is_that_of_the_best_weights_on_each_part(changes: dict[str,
             seen.jumpstart_losses.append(experiment.jumpstart.loss.detach())
             for hook in hooks:
                 hook.remove()
-        expected = slow_figures(seen, 1.0)
+        expected = slow_metrics(seen, 1.0)
         # Every epoch has other batches of the training part, so this mean over batches is another.
         expected.pop("jumpstart_loss")
         assert {name: summary[f"{stage}/{name}"] for name in expected} == pytest.approx(expected, rel=1e-5, abs=1e-6)
@@ -209,7 +209,7 @@ def block(folder: Path) -> list[str]:
 
 
 BAD: dict[str, tuple[Callable[[Path], list[str]] | str, str]] = {
-    "flag": ("--widht=3", "unknown flag --widht; did you mean --width?"),
+    "flag": ("--widht=3", "unknown flag --widht. Did you mean '--width'?"),
     "type": ("--depth=deep", "depth must be an integer >= 1"),
     "range": ("--lr=-1", "lr must be > 0, got -1"),
     "nan": ("--lr=nan", "lr must be finite"),

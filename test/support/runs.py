@@ -78,7 +78,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 @dataclass
 class Rows(Checkpoint):
-    """The figures of every epoch, and the learning rates that the optimizer had in its steps."""
+    """The metrics of every epoch, and the learning rates that the optimizer had in its steps."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     rates: list[set[float]] = field(default_factory=list)
@@ -208,8 +208,8 @@ class ByHand:
         return loss
 
 
-def slow_figures(seen: Seen, margin: float) -> dict[str, float]:
-    """Every figure, in NumPy, from everything that passed by in an epoch."""
+def slow_metrics(seen: Seen, margin: float) -> dict[str, float]:
+    """Every metric of an epoch in NumPy, from all logits, labels and preactivations."""
     logits, labels = (torch.cat(parts).numpy() for parts in (seen.logits, seen.labels))
     layers = [torch.cat(parts).double().numpy() for parts in zip(*seen.preactivations, strict=True)]
     logits = logits.astype(float)

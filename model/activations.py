@@ -13,6 +13,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -172,11 +173,16 @@ def _imported(name: str) -> ActivationClass:
     members = vars(_import(name, path))
     kind = members.get(class_name)
     if kind is None:
-        raise ValueError(f"activation {name!r}: {path} has no {class_name}.{did_you_mean(class_name, members)}")
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        classes = [member for member, value in members.items() if _is_module_class(value)]
+        raise ValueError(f"activation {name!r}: {path} has no {class_name}.{did_you_mean(class_name, classes)}")
+    if not _is_module_class(kind):
         raise ValueError(f"activation {name!r} must be a subclass of torch.nn.Module, got {kind!r:.80}.")
     _refuse_arguments(name, kind)
     return register_activation(kind)
+
+
+def _is_module_class(value: object) -> TypeGuard[ActivationClass]:
+    return isinstance(value, type) and issubclass(value, nn.Module)
 
 
 def _import(name: str, path: str) -> ModuleType:

@@ -67,7 +67,7 @@ class Scaled(nn.Module):
 
 
 def test_a_registered_class_is_found_from_then_on() -> None:
-    with pytest.raises(ValueError, match="activation must be one of .*, got 'cubed'"):
+    with pytest.raises(ValueError, match=r"activation must be one of .*, got 'cubed'\."):
         resolve_activation("cubed")
     assert "cubed" not in activation_names()
     register_activation(Cubed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
@@ -13,10 +14,15 @@ import pytest
 import torch
 import yaml
 
+from jumpstart import JumpstartRegularization, Terms
 from model.activations import activation_names, resolve_activation
 from model.config import ConfigError, ExperimentConfig
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
+from model.config.resnet import ResnetConfig
+from model.config.tables import markdown_table, markdown_tables
+from model.rectangular import RectangularNetwork
+from model.resnet import ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = options(RectangularConfig)
@@ -267,6 +273,33 @@ def test_the_defaults_are_those_of_the_users_command() -> None:
     assert (config.plot_status, config.gpus) == (True, "auto")
 
 
+@pytest.mark.parametrize(
+    ("make", "config", "apart"),
+    [
+        (RectangularNetwork, RectangularConfig, {"layer"}),
+        (ResNet, ResnetConfig, {"use_batchnorm", "use_skip_connections", "stem"}),
+        (JumpstartRegularization, RectangularConfig, {"terms"}),
+    ],
+)
+def test_defaults_are_those_of_the_classes_that_the_options_are_for(
+    make: type, config: type[ExperimentConfig], apart: set[str]
+) -> None:
+    table = options(config)
+    parameters = inspect.signature(make).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name in table}
+    assert len(defaults) > 6
+    assert {name: table[name].default for name in defaults.keys() - apart} == {
+        name: tuple(default) if isinstance(default, tuple) else default
+        for name, default in defaults.items()
+        if name not in apart
+    }
+
+
+@pytest.mark.parametrize("term", [name.lower() for name in Terms.__members__])
+def test_every_term_can_be_given(term: str) -> None:
+    assert Terms.parse(RectangularConfig(terms=term).terms) == Terms[term.upper()]
+
+
 def test_the_label_and_the_cycle_follow_the_values() -> None:
     config = RectangularConfig(dataset="iris", depth=3, width=5, lambda_=1e-5, seed=0, epochs=90)
     assert config.label == "iris-3x5-lambda1e-05-seed0"
@@ -282,3 +315,22 @@ def test_configs_and_their_options_are_known_without_torch() -> None:
         "assert not {'torch', 'yaml', 'pandas'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_tables_list_every_option_once() -> None:
+    rows = [line for line in markdown_tables(RectangularConfig).splitlines() if line.startswith("| `--")]
+    assert [row.split("`")[1] for row in rows] == [f"--{name}" for name in TABLE]
+    assert markdown_table(RectangularConfig).splitlines()[2:] == rows
+
+
+def test_a_table_of_differences_leaves_out_equal_rows() -> None:
+    table = markdown_table(ResnetConfig, differing_from=RectangularConfig)
+    assert "| `--depth` | `50` | 18, 34, 50, 101, 152 |" in table
+    assert "| `--lr` | `0.1` |" in table
+    assert "--use_batchnorm" not in table
+    assert markdown_table(RectangularConfig, differing_from=RectangularConfig) == ""
+
+
+def test_a_table_of_an_unknown_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="group must be one of network, .*, got 'net'"):
+        markdown_table(RectangularConfig, "net")

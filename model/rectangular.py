@@ -94,16 +94,13 @@ class RectangularNetwork(nn.Module):
         head: Head | str = Head.FLATTEN,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("num_classes", num_classes),
-            ("depth", depth),
-            ("width", width),
-            ("kernel_size", kernel_size),
-        ):
-            check_count(name, value)
+        check_count("num_classes", num_classes)
+        check_count("depth", depth)
+        check_count("width", width)
+        check_count("kernel_size", kernel_size)
+        check_number("init_value", init_value)
         check_dropout(dropout)
         check_flag("use_batchnorm", use_batchnorm)
-        check_number("init_value", init_value)
         _check_skips(skip_connections, depth)
         layer, head = choose(Layer, layer, "layer"), choose(Head, head, "head")
         init = choose(RectangularInit, init, "init")
@@ -119,11 +116,7 @@ class RectangularNetwork(nn.Module):
         self.layers = nn.ModuleList()
         channels = math.prod(shape) if dense else shape[0]
         for number in range(1, depth + 1):
-            parts = nn.Sequential()
-            if dense:
-                parts.add_module("linear", nn.Linear(channels, width))
-            else:
-                _add_convolution(parts, channels, width, kernel_size)
+            parts = _weights(channels, width, None if dense else kernel_size)
             if use_batchnorm:
                 norm = nn.BatchNorm1d if dense else nn.BatchNorm2d
                 parts.add_module("norm", norm(width))
@@ -168,8 +161,18 @@ class RectangularNetwork(nn.Module):
         return x
 
 
-def _add_convolution(parts: nn.Sequential, channels: int, width: int, kernel_size: int) -> None:
-    """Add a convolution that keeps the size of the image."""
+def _weights(channels: int, width: int, kernel_size: int | None) -> nn.Sequential:
+    """The weights of a hidden layer: a linear layer, or a convolution that keeps the size of the image.
+
+    Args:
+        channels: Units or channels of the input.
+        width: Units or channels of the output.
+        kernel_size: Height and width of the kernels; None for a linear layer.
+    """
+    parts = nn.Sequential()
+    if kernel_size is None:
+        parts.add_module("linear", nn.Linear(channels, width))
+        return parts
     before = (kernel_size - 1) // 2
     after = kernel_size - 1 - before
     # An even kernel needs unequal padding, which a convolution does only as padding="same", with a warning.
@@ -177,6 +180,7 @@ def _add_convolution(parts: nn.Sequential, channels: int, width: int, kernel_siz
         parts.add_module("pad", nn.ZeroPad2d((before, after, before, after)))
     padding = before if before == after else 0
     parts.add_module("conv", nn.Conv2d(channels, width, kernel_size, padding=padding))
+    return parts
 
 
 def _image_head(head: Head) -> nn.Module:

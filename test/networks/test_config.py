@@ -1,4 +1,4 @@
-"""Configs: what is refused and how, one spelling per value, the way to plain values and back."""
+"""Configs: errors of wrong values, one spelling per value, conversion to plain values and back, tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TABLE = options(RectangularConfig)
 
 
 def error_of(**values: object) -> str:
-    """The message with which these values are refused, which is one line."""
+    """The one-line message with which these values are refused."""
     with pytest.raises(ConfigError) as caught:
         RectangularConfig(**values)
     message = str(caught.value)
@@ -67,7 +67,7 @@ def error_of(**values: object) -> str:
         ({"gpus": "1,1"}, "gpus must be auto, a number >= 0, or indices such as \"0,1\", got '1,1'."),
     ],
 )
-def test_a_bad_value_is_refused_with_name_range_and_what_was_found(values: dict[str, object], message: str) -> None:
+def test_the_error_of_a_bad_value_has_name_range_and_value(values: dict[str, object], message: str) -> None:
     assert error_of(**values) == message
 
 
@@ -161,7 +161,7 @@ def test_every_value_has_one_spelling(one: dict[str, object], other: dict[str, o
     assert repr(a) == repr(b)
 
 
-def test_numbers_asked_as_floats_are_floats() -> None:
+def test_integers_become_floats_where_a_number_is_expected() -> None:
     assert type(RectangularConfig(lr=1).lr) is float
 
 
@@ -185,7 +185,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_plain_values_and_back_is_the_same_config(config: RectangularConfig) -> None:
+def test_a_config_survives_plain_values_json_and_yaml(config: RectangularConfig) -> None:
     values = config.to_dict()
     assert list(values) == list(TABLE)
     assert RectangularConfig.from_dict(values) == config
@@ -193,7 +193,7 @@ def test_plain_values_and_back_is_the_same_config(config: RectangularConfig) -> 
     assert RectangularConfig.from_dict(yaml.safe_load(yaml.safe_dump(values))) == config
 
 
-def test_from_dict_reads_text_and_refuses_unknown_names() -> None:
+def test_from_dict_parses_text_and_refuses_unknown_names() -> None:
     config = RectangularConfig.from_dict({"lr": "1e-3", "skip_connections": "None", "depth": "1e1"})
     assert (config.lr, config.skip_connections, config.depth) == (0.001, None, 10)
     with pytest.raises(ConfigError, match=r"unknown option 'widht'\. Did you mean 'width'\?"):
@@ -238,7 +238,7 @@ def test_replace_checks_again_and_leaves_the_original() -> None:
         ("init_value", "-0.5", -0.5),
     ],
 )
-def test_text_is_read_as_the_option_asks(name: str, text: str, value: object) -> None:
+def test_text_is_parsed_by_the_types_of_the_option(name: str, text: str, value: object) -> None:
     found = TABLE[name].parse(text)
     assert found == value
     assert type(found) is type(value)
@@ -308,7 +308,7 @@ def test_the_label_and_the_cycle_follow_the_values() -> None:
     assert config.replace(epochs=5).cycle_length == 1
 
 
-def test_configs_and_their_options_are_known_without_torch() -> None:
+def test_configs_and_their_options_are_read_without_importing_torch() -> None:
     code = (
         "import sys; from sweep import cli; from model.config.rectangular import RectangularConfig;"
         "from model.config.options import options; options(RectangularConfig);"
@@ -332,5 +332,5 @@ def test_a_table_of_differences_leaves_out_equal_rows() -> None:
 
 
 def test_a_table_of_an_unknown_group_is_refused() -> None:
-    with pytest.raises(ValueError, match="group must be one of network, .*, got 'net'"):
+    with pytest.raises(ValueError, match=r"group must be one of network, .*, got 'net'\."):
         markdown_table(RectangularConfig, "net")

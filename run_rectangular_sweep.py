@@ -32,7 +32,8 @@ def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
 
 def build(config: RectangularConfig, data: TabularDataModule | ImageModule) -> RectangularExperiment:
     """The experiment of a run."""
-    from model.rectangular_experiment import RectangularExperiment, check_batches
+    from model.experiment import check_batches
+    from model.rectangular_experiment import RectangularExperiment
 
     check_batches(config, data.num_rows("train"), data.input_shape)
     return RectangularExperiment(config, data.input_shape, data.num_classes)

@@ -40,7 +40,8 @@ def make_data(config: ResnetConfig) -> TabularDataModule | ImageModule:
 
 def build(config: ResnetConfig, data: TabularDataModule | ImageModule) -> ResnetExperiment:
     """The experiment of a run."""
-    from model.resnet_experiment import ResnetExperiment, check_batches
+    from model.experiment import check_batches
+    from model.resnet_experiment import ResnetExperiment
 
     check_batches(config, data.num_rows("train"), data.input_shape)
     return ResnetExperiment(config, data.input_shape, data.num_classes)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
-from model.config.options import GROUPS, Config, Option, nearest, options, refuse_unknown, show
+from jumpstart.words import did_you_mean
+from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
@@ -167,7 +168,7 @@ def _checked_arguments(config_class: type[Config], argv: Sequence[str]) -> Itera
     while words:
         word = words.pop(0)
         if not word.startswith("-"):
-            raise ConfigError(f"unexpected argument {show(word)}; write options as --name=value.")
+            raise ConfigError(f"unexpected argument {word!r}; write options as --name=value.")
         flag, equals, value = word.partition("=")
         name = _canonical(known, flag.removeprefix("--"))
         if not flag.startswith("--") or name not in known:
@@ -186,10 +187,9 @@ def _unknown_flag(flag: str, known: Mapping[str, object]) -> ConfigError:
     name = flag.lstrip("-").replace("-", "_")
     positive = name.removeprefix("no_")
     if positive != name and positive in known:
-        return ConfigError(f"unknown flag {flag}; did you mean --{positive}=False?")
-    guess = name if name in known else nearest(name, known)
-    hint = f"did you mean --{guess}?" if guess else "--help lists them all."
-    return ConfigError(f"unknown flag {flag}; {hint}")
+        return ConfigError(f"unknown flag {flag}. Did you mean '--{positive}=False'?")
+    hint = did_you_mean(flag, [f"--{option}" for option in known]) or " --help lists them all."
+    return ConfigError(f"unknown flag {flag}.{hint}")
 
 
 def _read_yaml(config_class: type[Config], path: str) -> dict[str, object]:
@@ -198,7 +198,7 @@ def _read_yaml(config_class: type[Config], path: str) -> dict[str, object]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        kind = "a list" if isinstance(content, list) else show(content)
+        kind = "a list" if isinstance(content, list) else repr(content)
         raise ConfigError(f'config file {path} must hold "name: value" lines, got {kind}.')
     table = options(config_class)
     named = {_canonical(table, str(key)): value for key, value in content.items()}
@@ -253,8 +253,8 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
         before, after = getattr(stored, name), getattr(wanted, name)
         if before != after and not item.resumable:
             raise ConfigError(
-                f"{name} can't change when a run is resumed: {run.path} has {show(before)}, "
-                f"got {show(after)}. Leave it out, or start a new run."
+                f"{name} can't change when a run is resumed: {run.path} has {before!r}, "
+                f"got {after!r}. Leave it out, or start a new run."
             )
         if name == "epochs" and after < before:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from model.config.experiment import ConfigError, ExperimentConfig
-from model.config.options import show
 from sweep.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -36,12 +35,10 @@ def check_wandb(config: ExperimentConfig) -> None:
     """
     mode = os.environ.get("WANDB_MODE")
     if mode and mode not in MODES:
-        raise ConfigError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {show(mode)}.")
+        raise ConfigError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {mode!r}.")
     project = config.wandb_project
     if len(project) > 128 or any(mark in project for mark in "/\\#?%:"):
-        raise ConfigError(
-            f"wandb_project must have at most 128 characters, and none of / \\ # ? % :, got {show(project)}."
-        )
+        raise ConfigError(f"wandb_project must have at most 128 characters, and none of / \\ # ? % :, got {project!r}.")
 
 
 def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> WandbLogger:

@@ -5,7 +5,7 @@ the hooks, ``unit_dims`` finds the dimension of the units, ``recorder`` keeps a 
 ``passive`` for a monitor.
 """
 
-from jumpstart.capture.targets import CaptureLike, is_activation, register_activation
+from jumpstart.capture.targets import CaptureLike, is_activation, register_activation, registered_activations
 from jumpstart.choices import Capture
 
-__all__ = ["Capture", "CaptureLike", "is_activation", "register_activation"]
+__all__ = ["Capture", "CaptureLike", "is_activation", "register_activation", "registered_activations"]

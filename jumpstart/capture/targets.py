@@ -25,7 +25,7 @@ CONVOLUTIONS: tuple[type[nn.Module], ...] = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
 _WEIGHTED: tuple[type[nn.Module], ...] = (nn.Linear, nn.Bilinear, *CONVOLUTIONS)
-_registered: set[type[nn.Module]] = set()
+_registered: dict[type[nn.Module], None] = {}
 
 
 def register_activation(kind: type[nn.Module]) -> type[nn.Module]:
@@ -53,8 +53,13 @@ def register_activation(kind: type[nn.Module]) -> type[nn.Module]:
     """
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise TypeError(f"register_activation takes a subclass of torch.nn.Module, got {kind!r}.")
-    _registered.add(kind)
+    _registered[kind] = None
     return kind
+
+
+def registered_activations() -> tuple[type[nn.Module], ...]:
+    """The classes given to :func:`register_activation`, in the order of their registration."""
+    return tuple(_registered)
 
 
 def is_activation(module: nn.Module) -> bool:

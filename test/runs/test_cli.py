@@ -131,20 +131,20 @@ def test_flags_may_be_written_in_several_ways(argv: tuple[str, ...], expected: T
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--dpeth=3"], "unknown flag --dpeth; did you mean --depth?"),
-        (["--BATCHSIZE=3"], "unknown flag --BATCHSIZE; did you mean --batch_size?"),
-        (["--dep=18"], "unknown flag --dep; did you mean --depth?"),
-        (["--xyzzy"], "unknown flag --xyzzy; --help lists them all."),
-        (["-depth=18"], "unknown flag -depth; did you mean --depth?"),
-        (["--no-progress"], "unknown flag --no-progress; did you mean --progress=False?"),
-        (["depth=18"], 'unexpected argument "depth=18"; write options as --name=value.'),
-        (["--epochs=0", "stray"], 'unexpected argument "stray"; write options as --name=value.'),
+        (["--dpeth=3"], "unknown flag --dpeth. Did you mean '--depth'?"),
+        (["--BATCHSIZE=3"], "unknown flag --BATCHSIZE. Did you mean '--batch_size'?"),
+        (["--dep=18"], "unknown flag --dep. Did you mean '--depth'?"),
+        (["--xyzzy"], "unknown flag --xyzzy. --help lists them all."),
+        (["-depth=18"], "unknown flag -depth. Did you mean '--depth'?"),
+        (["--no-progress"], "unknown flag --no-progress. Did you mean '--progress=False'?"),
+        (["depth=18"], "unexpected argument 'depth=18'; write options as --name=value."),
+        (["--epochs=0", "stray"], "unexpected argument 'stray'; write options as --name=value."),
         (["--depth"], "--depth needs a value: write --depth=VALUE."),
         (["--depth", "--epochs=1"], "--depth needs a value: write --depth=VALUE."),
         (["--depth=51"], "depth must be one of 18, 34, 50, got 51."),
         (["--epochs=0"], "epochs must be >= 1, got 0."),
-        (["--epochs="], 'epochs must be an integer >= 1, got "".'),
-        (["--progress", "maybe"], 'progress must be True or False, got "maybe".'),
+        (["--epochs="], "epochs must be an integer >= 1, got ''."),
+        (["--progress", "maybe"], "progress must be True or False, got 'maybe'."),
         (["--config"], "--config needs a value: write --config=VALUE."),
         (["--config=no.yaml"], "config file no.yaml can't be read: No such file or directory."),
         (["--resume=nowhere"], "run directory nowhere does not exist."),
@@ -181,16 +181,16 @@ def test_a_stored_config_can_be_given_as_file(tmp_path: Path, config: Rectangula
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"dpeth: 3", 'unknown option "dpeth"; did you mean "depth"?'),
-        (b"1: 3", 'unknown option "1"; there are: depth, '),
+        (b"dpeth: 3", "unknown option 'dpeth'. Did you mean 'depth'?"),
+        (b"1: 3", "unknown option '1'. There are: depth, "),
         (b"- depth", 'must hold "name: value" lines, got a list.'),
-        (b"depth", 'must hold "name: value" lines, got "depth".'),
+        (b"depth", "must hold \"name: value\" lines, got 'depth'."),
         (b"depth: [", "is not YAML"),
         (b"depth: \xff", "is not YAML"),
         (b"? [a]\n: 3", "is not YAML"),
         (b"depth: {a: 3}", "depth must be one of 18, 34, 50, got {'a': '3'}."),
         (b"epochs: 0", "epochs must be >= 1, got 0."),
-        (b"epochs: yes", 'epochs must be an integer >= 1, got "yes".'),
+        (b"epochs: yes", "epochs must be an integer >= 1, got 'yes'."),
     ],
 )
 def test_a_bad_file_is_named_and_refused(tmp_path: Path, content: bytes, part: str) -> None:
@@ -287,7 +287,7 @@ def test_main_returns_a_code_and_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert code() == 0
     assert capsys.readouterr().err == ""
     assert code("--dpeth=3") == 2
-    assert capsys.readouterr().err == "error: unknown flag --dpeth; did you mean --depth?\n"
+    assert capsys.readouterr().err == "error: unknown flag --dpeth. Did you mean '--depth'?\n"
     assert code("--depth=34") == 2
     assert capsys.readouterr().err == "error: no such data set\n"
     assert code("--depth=50") == 130
@@ -340,7 +340,7 @@ def launch(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["--widht=3"], "error: unknown flag --widht; did you mean --width?\n"),
+        (["--widht=3"], "error: unknown flag --widht. Did you mean '--width'?\n"),
         (["--depth=0"], "error: depth must be >= 1, got 0.\n"),
         (
             ["--output_dir=run.py/runs"],

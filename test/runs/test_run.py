@@ -211,7 +211,7 @@ def block(folder: Path) -> list[str]:
 
 
 BAD: dict[str, tuple[Callable[[Path], list[str]] | str, str]] = {
-    "flag": ("--widht=3", "unknown flag --widht; did you mean --width?"),
+    "flag": ("--widht=3", "unknown flag --widht. Did you mean '--width'?"),
     "type": ("--depth=deep", "depth must be an integer >= 1"),
     "range": ("--lr=-1", "lr must be > 0, got -1"),
     "nan": ("--lr=nan", "lr must be finite"),

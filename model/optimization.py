@@ -65,7 +65,7 @@ def lr_factor(config: ExperimentConfig, epoch: int) -> float:
     has no formula: its share here is that of the warm-up alone.
 
     Example:
-        >>> from model.rectangular_config import RectangularConfig
+        >>> from model.config.rectangular import RectangularConfig
         >>> config = RectangularConfig(scheduler="cosine", epochs=100, warmup_epochs=0)
         >>> [round(lr_factor(config, epoch), 3) for epoch in (0, 50, 99)]
         [1.0, 0.5, 0.0]
@@ -91,7 +91,7 @@ def lambda_at(config: ExperimentConfig, epoch: int) -> float:
     """The weight of the Jumpstart loss in an epoch (counted from 0): from ``lambda_`` down to ``lambda_min``.
 
     Example:
-        >>> from model.rectangular_config import RectangularConfig
+        >>> from model.config.rectangular import RectangularConfig
         >>> config = RectangularConfig(lambda_=0.02, lambda_schedule="linear", epochs=5)
         >>> [lambda_at(config, epoch) for epoch in (0, 2, 4)]
         [0.02, 0.01, 0.0]

@@ -70,6 +70,7 @@ class RectangularNetwork(nn.Module):
         TypeError: If an argument is of the wrong type.
 
     Example:
+        >>> import torch
         >>> net = RectangularNetwork((2,), 2, depth=50, width=4)
         >>> net(torch.zeros(8, 2)).shape
         torch.Size([8, 2])

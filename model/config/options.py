@@ -102,6 +102,18 @@ class Option:
         return " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
 
     @property
+    def values(self) -> str:
+        """The accepted values in few words: the own words of the option, its choices or its range, else nothing."""
+        return self.words or ", ".join(map(str, self.choices)) or self.range
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would be written on the command line; ``none`` for an empty tuple."""
+        if isinstance(self.default, tuple):
+            return ",".join(map(str, self.default)) or "none"
+        return str(self.default)
+
+    @property
     def expected(self) -> str:
         """What is accepted, in words, such as ``an integer >= 1 or None``."""
         if self.words:
@@ -227,7 +239,7 @@ def option(default: Any, help: str, **details: Any) -> Any:
         ...     depth: int = option(50, "Hidden layers.", minimum=1)
         >>> Tiny(depth=0)
         Traceback (most recent call last):
-        model.options.ConfigError: depth must be >= 1, got 0.
+        model.errors.ConfigError: depth must be >= 1, got 0.
     """
     unknown = details.keys() - {field.name for field in dataclasses.fields(Option)}
     if unknown:

@@ -277,8 +277,8 @@ def test_the_label_and_the_cycle_follow_the_values() -> None:
 
 def test_configs_and_their_options_are_known_without_torch() -> None:
     code = (
-        "import sys; from sweep import cli; from model.rectangular_config import RectangularConfig;"
-        "from model.options import options; options(RectangularConfig);"
+        "import sys; from sweep import cli; from model.config.rectangular import RectangularConfig;"
+        "from model.config.options import options; options(RectangularConfig);"
         "assert not {'torch', 'yaml', 'pandas'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

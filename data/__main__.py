@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from data.cache import cache_folder
 from data.dataset_info import DatasetInfo
-from data.datasets import DATASETS, availability, get_info, places
+from data.datasets import DATASETS, availability, get_info, markdown_table, places
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import describe_folders
 from data.images.published import addresses
@@ -34,13 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a data set to describe")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the list of data sets as a Markdown table")
     parser.add_argument(
         "--data_dir",
         metavar="DIR",
         help="cache folder (default: JUMPSTART_DATA_DIR, else the user's cache folder)",
     )
     options = parser.parse_args(arguments)
+    if options.markdown:
+        if options.name is not None:
+            parser.error("--markdown prints the whole list: leave NAME out.")
+        _write(markdown_table())
+        return 0
     if options.name is None:
         rows = [_row(info, options.data_dir) for info in DATASETS.values()]
         _write(json.dumps(rows, indent=2) if options.json else _table(rows, options.data_dir))

@@ -210,6 +210,26 @@ def get_info(name: str) -> DatasetInfo:
     raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.{did_you_mean(name, DATASETS)}")
 
 
+def markdown_table() -> str:
+    """The data sets as a Markdown table, one row each, in the order of :data:`DATASETS`.
+
+    Returns:
+        Lines of the columns name, title (a link to the page of the data set), source, rows, features, classes and
+        license, without a final line break.
+
+    Example:
+        >>> markdown_table().splitlines()[0]
+        '| name | title | source | rows | features | classes | license |'
+    """
+    rows = (
+        f"| `{info.name}` | [{info.title}]({info.url}) | {info.source} | {info.rows} | {info.features} | "
+        f"{info.classes} | {info.license} |"
+        for info in DATASETS.values()
+    )
+    head = "| name | title | source | rows | features | classes | license |\n|---|---|---|---:|---:|---:|---|"
+    return "\n".join([head, *rows])
+
+
 def load_table(
     name: str,
     *,

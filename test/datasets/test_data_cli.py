@@ -39,6 +39,17 @@ def test_the_table_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["rows"] == DATASETS[row["name"]].rows for row in rows)
 
 
+def test_the_table_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--markdown"]) == 0
+    head, rule, *rows = capsys.readouterr().out.splitlines()
+    assert head == "| name | title | source | rows | features | classes | license |"
+    assert rule.count("|") == head.count("|")
+    assert [row.split("`")[1] for row in rows] == list(DATASETS)
+    for row, info in zip(rows, DATASETS.values(), strict=True):
+        assert f"[{info.title}]({info.url}) | {info.source} | {info.rows} |" in row
+        assert row.endswith(f"| {info.classes} | {info.license} |")
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_details(name: str, capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
     assert main([name]) == 0
@@ -111,6 +122,8 @@ def test_a_folder_that_can_not_be_used_says_why(capsys: pytest.CaptureFixture[st
         (["?"], "dataset must be one of moons"),
         (["--jsn"], "--jsn"),
         (["moons", "circles"], "circles"),
+        (["moons", "--markdown"], "leave NAME out"),
+        (["--json", "--markdown"], "not allowed with"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

@@ -1,30 +1,35 @@
-"""What the documents say is true: their code runs, their links lead somewhere, their tables are those of the code."""
+"""README and docs/: their code runs, their links resolve, and their tables and names are those of the code."""
 
 from __future__ import annotations
 
 import ast
 import doctest
 import importlib.util
+import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from data.data import DATASETS
-from model.config.experiment import ExperimentConfig
+from jumpstart import JumpstartRegularization
+from model.config.experiment import ConfigError, ExperimentConfig
 from model.config.options import GROUPS, Option, options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
+from scripts.make_tables import PAGES, TABLES, filled, table_names
 from sweep.cli import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+OPTIONS, DATA = PAGES
+PUBLISHED = ROOT / "docs" / "from-the-published-code.md"
+EXPERIMENTS = ROOT / "docs" / "experiments.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SILENT = {"text", "bash", "diff"}
 LAUNCHERS: dict[str, type[ExperimentConfig]] = {
@@ -33,6 +38,9 @@ LAUNCHERS: dict[str, type[ExperimentConfig]] = {
 }
 EXPECTED = re.compile(r"#\s*->\s*(.+?)\s*$")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+README_LINES = 380
+
+Names = dict[str, object]
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 
@@ -56,7 +64,7 @@ def blocks_of(path: Path) -> Iterator[Block]:
 
 
 def prose_of(path: Path) -> str:
-    """The document without its fenced blocks."""
+    """A document without its fenced blocks."""
     return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
 
 
@@ -90,7 +98,7 @@ def check(value: object, expected: str, where: str) -> None:
     )
 
 
-def run(block: Block, names: dict[str, Any]) -> None:
+def run(block: Block, names: Names) -> None:
     """Run a Python block among the names of those before it."""
     if block.text.startswith(">>>"):
         name = f"{block.path.name}:{block.line}"
@@ -108,8 +116,8 @@ def run(block: Block, names: dict[str, Any]) -> None:
     exec(compile(tree, f"{block.path.name}:{block.line}", "exec"), names)
 
 
-def a_readers_own() -> dict[str, Any]:
-    """What the README's snippets take for granted: a model, data, a loss, an optimizer."""
+def a_readers_own() -> Names:
+    """Objects that the README's snippets assume: a model, data, a loss, an optimizer."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
     batches = [(torch.randn(16, 2), torch.randint(2, (16,))) for _ in range(3)]
@@ -128,7 +136,7 @@ def a_readers_own() -> dict[str, Any]:
 @every_document
 def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "__main__", "__check": check}
+    names: Names = {"__name__": "__main__", "__check": check}
     if path == README:
         names |= a_readers_own()
     blocks = [block for block in blocks_of(path) if block.language == "python"]
@@ -137,17 +145,30 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
         run(block, names)
 
 
-def test_the_readmes_lightning_module_trains() -> None:
+def test_the_readmes_training_step_adds_the_loss() -> None:
     names = a_readers_own()
     for block in blocks_of(README):
         if block.language == "python":
             run(block, names)
     names["jumpstart"].remove()
-    plain = names["Classifier"](names["model"], names["criterion"], lambda_=0.0)
+
+    class Module(nn.Module):
+        training_step = names["training_step"]
+
+        def __init__(self, lambda_: float) -> None:
+            super().__init__()
+            self.model, self.criterion, self.lambda_ = names["model"], names["criterion"], lambda_
+            self.jumpstart = JumpstartRegularization(self.model)
+
+        def forward(self, data: torch.Tensor) -> torch.Tensor:
+            return self.model(data)
+
+    plain = Module(lambda_=0.0)
     loss = plain.training_step(names["dataloader"][0], 0)
     plain.jumpstart.remove()
-    module = names["Classifier"](names["model"], names["criterion"], lambda_=0.5)
+    module = Module(lambda_=0.5)
     total = module.training_step(names["dataloader"][0], 0)
+    assert module.jumpstart.loss > 0
     torch.testing.assert_close(total, loss + 0.5 * module.jumpstart.loss)
 
 
@@ -217,32 +238,70 @@ def test_the_picture_is_small() -> None:
     assert all(picture.stat().st_size < 300_000 for picture in pictures)
 
 
-def test_files_of_the_structure_exist() -> None:
-    text = README.read_text(encoding="utf-8")
-    section = re.search(r"^## Repository Structure\n(.*?)^## ", text, re.S | re.M)
+def structure() -> set[str]:
+    """Paths that the README's section on the structure lists."""
+    section = re.search(r"^## Repository Structure\n(.*?)^## ", README.read_text(encoding="utf-8"), re.S | re.M)
     assert section
-    folder = ROOT
-    for indent, name in re.findall(r"^( *)- `([^`]+)`", section[1], re.MULTILINE):
-        place = (folder if indent else ROOT) / name
-        assert place.exists(), f"README.md lists {name}"
-        if not indent and name.endswith("/"):
-            folder = place
+    listed, folder = set(), ""
+    for indent, names in re.findall(r"^( *)- (`[^–]+`) –", section[1], re.MULTILINE):
+        found = re.findall(r"`([^`]+)`", names)
+        listed |= {f"{folder if indent else ''}{name}" for name in found}
+        folder = folder if indent else found[0]
+    return listed
+
+
+def test_everything_in_the_structure_exists() -> None:
+    listed = structure()
+    assert len(listed) > 30
+    assert not [name for name in listed if not (ROOT / name).exists()]
+
+
+def test_every_folder_and_launcher_is_in_the_structure() -> None:
+    # Folders with code, as a newcomer sees them; CONTRIBUTING.md lists every module.
+    tops = {
+        path.relative_to(ROOT).parts[0] for path in ROOT.glob("*/**/*.*") if path.suffix in {".py", ".md", ".slurm"}
+    }
+    tops = {name for name in tops if not name.startswith(".") and name not in ("runs", "build", "dist")}
+    assert tops >= {"jumpstart", "data", "model", "sweep", "test", "docs"}
+    wings = {
+        f"{package}/{module.name}/"
+        for package in ("jumpstart", "data", "model", "sweep")
+        for module in pkgutil.iter_modules([str(ROOT / package)])
+        if module.ispkg
+    }
+    launchers = {path.name for path in ROOT.glob("run_*.py")}
+    assert {f"{name}/" for name in tops} | wings | launchers <= structure()
+
+
+def test_the_readme_is_short() -> None:
+    assert README.read_text(encoding="utf-8").count("\n") <= README_LINES
 
 
 # Tables -------------------------------------------------------------------------------------------
 
+Row = dict[str, str]
 
-def rows_of(text: str, width: int) -> list[tuple[str, ...]]:
-    """The rows of Markdown tables of this width, without heads."""
-    rows = []
-    lines = text.splitlines()
-    for line, above in zip(lines[1:], lines, strict=False):
-        cells = tuple(cell.strip() for cell in line.strip().strip("|").split("|"))
-        if not line.startswith("|") or len(cells) != width or not above.startswith("|"):
-            continue
-        if not set("".join(cells)) <= set(":-"):
-            rows.append(cells)
-    return rows
+
+def tables_of(text: str) -> list[list[Row]]:
+    """The Markdown tables of a text: rows as mappings from column titles to cells."""
+    tables = []
+    for found in re.finditer(r"^(\|.+\|)\n\|[-:|]+\|\n((?:\|.+\|\n)*)", text, re.MULTILINE):
+        head, *body = ([cell.strip() for cell in line[1:-1].split("|")] for line in (found[1], *found[2].splitlines()))
+        tables.append([dict(zip(head, cells, strict=True)) for cells in body])
+    return tables
+
+
+def section_of(path: Path, heading: str) -> str:
+    text = prose_of(path)
+    level = heading.split(" ")[0]
+    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found, f"{path.name} has no section {heading!r}"
+    return found[1]
+
+
+def table_of(path: Path, heading: str) -> list[Row]:
+    (table,) = tables_of(section_of(path, heading))
+    return table
 
 
 def default_of(item: Option) -> str:
@@ -255,27 +314,38 @@ def accepted_by(item: Option) -> str:
     return item.words or ", ".join(map(str, item.choices)) or item.range
 
 
-def option_row(item: Option) -> tuple[str, ...]:
-    return f"`--{item.name}`", f"`{default_of(item)}`", accepted_by(item), item.help
+def option_row(item: Option) -> Row:
+    return {
+        "flag": f"`--{item.name}`",
+        "default": f"`{default_of(item)}`",
+        "values": accepted_by(item),
+        "meaning": item.help,
+    }
 
 
-def section_of(heading: str) -> str:
-    text = prose_of(README)
-    level = heading.split(" ")[0]
-    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", text, re.DOTALL | re.MULTILINE)
-    assert found, f"README.md has no section {heading!r}"
-    return found[1]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_tables_are_as_the_script_writes_them(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == filled(text), "run: python -m scripts.make_tables"
 
 
-def as_table(rows: list[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def test_every_table_of_the_script_is_in_a_page() -> None:
+    assert sorted(name for page in PAGES for name in table_names(page.read_text(encoding="utf-8"))) == sorted(TABLES)
+
+
+def test_the_script_replaces_tables_and_nothing_else() -> None:
+    text = DATA.read_text(encoding="utf-8")
+    damaged = text.replace("| `iris` |", "| `irises` |")
+    assert damaged != text
+    assert filled(damaged) == text
+    with pytest.raises(KeyError, match="no such table"):
+        filled("<!-- table: no such table -->\n<!-- /table -->")
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_parameters_are_those_of_the_config(group: str) -> None:
-    table = options(RectangularConfig).values()
-    expected = as_table([option_row(item) for item in table if item.group == group])
-    assert as_table(rows_of(section_of(f"#### {group.capitalize()}"), 4)) == expected
+    expected = [option_row(item) for item in options(RectangularConfig).values() if item.group == group]
+    assert table_of(OPTIONS, f"### {group.capitalize()}") == expected
 
 
 def test_parameters_of_resnets_are_those_that_differ() -> None:
@@ -285,15 +355,110 @@ def test_parameters_of_resnets_are_those_that_differ() -> None:
         for item in options(ResnetConfig).values()
         if item.name not in others or option_row(others[item.name]) != option_row(item)
     ]
-    assert as_table(rows_of(section_of("### ImageNet Experiments"), 4)) == as_table(expected)
+    assert table_of(OPTIONS, "## ResNets") == expected
+
+
+def test_options_that_resnets_lack_are_listed() -> None:
+    (line,) = re.findall(r"^.* do not apply to ResNets\.$", section_of(OPTIONS, "## ResNets"), re.MULTILINE)
+    missing = options(RectangularConfig).keys() - options(ResnetConfig).keys()
+    assert set(re.findall(r"`--(\w+)`", line)) == missing
 
 
 def test_data_sets_are_those_of_the_registry() -> None:
-    expected = []
-    for d in DATASETS.values():
-        counts = (str(d.rows), str(d.features), str(d.classes))
-        expected.append((f"`{d.name}`", f"[{d.title}]({d.url})", d.source, *counts, d.license))
-    assert as_table(rows_of(section_of("### Data Sets"), 7)) == as_table(expected)
+    expected = [
+        {
+            "name": f"`{d.name}`",
+            "title": f"[{d.title}]({d.url})",
+            "source": d.source,
+            "rows": str(d.rows),
+            "features": str(d.features),
+            "classes": str(d.classes),
+            "license": d.license,
+        }
+        for d in DATASETS.values()
+    ]
+    assert tables_of(prose_of(DATA))[0] == expected
+
+
+def test_options_that_may_change_on_resume_are_listed() -> None:
+    (item,) = re.findall(
+        r"^- (`--epochs`.*?)can be changed on resume", section_of(EXPERIMENTS, "## Resume"), re.S | re.M
+    )
+    tables = (options(RectangularConfig), options(ResnetConfig))
+    resumable = {name for table in tables for name, option in table.items() if option.resumable}
+    assert set(re.findall(r"`--(\w+)`", item)) == resumable
+
+
+# The map of names ---------------------------------------------------------------------------------
+
+FLAG = re.compile(r"`--(\w+)(?:=([^`]+))?`")
+
+
+def published_rows() -> list[Row]:
+    return [row for table in tables_of(prose_of(PUBLISHED)) for row in table if "here" in row]
+
+
+def test_flags_of_the_map_exist() -> None:
+    named = [found for row in published_rows() for found in FLAG.findall(row["here"])]
+    assert len(named) > 40
+    for name, value in named:
+        tables = [options(config) for config in LAUNCHERS.values()]
+        known = [table[name] for table in tables if name in table]
+        assert known, f"{PUBLISHED.name} names --{name}"
+        assert not value or any(accepts(item, value) for item in known), f"{PUBLISHED.name}: --{name}={value}"
+
+
+def accepts(item: Option, value: str) -> bool:
+    try:
+        item.parse(value)
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("column", "config"), [("rectangular", RectangularConfig), ("ResNet", ResnetConfig)])
+def test_defaults_of_the_map_are_those_of_the_config(column: str, config: type[ExperimentConfig]) -> None:
+    table = options(config)
+    stated = 0
+    for row in published_rows():
+        if column not in row:
+            continue
+        ((name, _),) = FLAG.findall(row["here"])
+        assert row[column] == (f"`{default_of(table[name])}`" if name in table else ""), name
+        stated += 1
+    assert stated > 10
+
+
+def test_modules_and_classes_of_the_map_exist() -> None:
+    rows = table_of(PUBLISHED, "## Modules and classes")
+    names = [
+        name for row in rows for name in re.findall(r"`((?:jumpstart|data|model)\.[\w.]+)`", " ".join(row.values()))
+    ]
+    assert len(names) > 10
+    for name in names:
+        assert pkgutil.resolve_name(name) is not None
+    files = {name for row in rows for name in re.findall(r"`([\w/]+\.py)`", row["there"])}
+    assert files
+    assert not [name for name in files if not (ROOT / name).is_file()], "every published module is importable here"
+
+
+def test_flags_that_the_map_calls_unknown_are_refused() -> None:
+    rows = [row for row in published_rows() if "unknown flag" in row["here"]]
+    assert rows
+    for row in rows:
+        for name, _ in FLAG.findall(row["there"]):
+            for config in LAUNCHERS.values():
+                with pytest.raises(ConfigError, match=f"unknown flag --{name}"):
+                    parse(config, [f"--{name}=1"], description="")
+    assert "fast_dev_run" in options(ResnetConfig)
+    assert "fast_dev_run" not in options(RectangularConfig)
+
+
+def test_flags_of_the_published_readme_exist() -> None:
+    table = tables_of(section_of(PUBLISHED, "## Flags and defaults"))[0]
+    mapped = {name for row in table for name, _ in FLAG.findall(row["here"])}
+    commands = [words for words in commands_of(README) if "--plot_status=True" in words]
+    assert {word[2:].partition("=")[0] for words in commands for word in words[2:]} == mapped
 
 
 # Commands -----------------------------------------------------------------------------------------

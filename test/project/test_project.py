@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 import jumpstart
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "reproduction", "test")
+CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts", "reproduction", "test")
 
 
 def read(name: str) -> str:

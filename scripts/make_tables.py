@@ -1,7 +1,7 @@
 """Writes the tables of ``docs/options.md`` and ``docs/data.md`` from the code: ``python -m scripts.make_tables``.
 
-A table stands between the comments ``<!-- table: NAME -->`` and ``<!-- /table -->`` of a page. Only the text between the
-two comments is replaced; the rest of the page is written by hand.
+A table stands between the comments ``<!-- table: NAME -->`` and ``<!-- /table -->`` of a page. Only the text between
+the two comments is replaced; the rest of the page is written by hand.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def filled(text: str) -> str:
-    """The text of a page, with every table made anew.
+    r"""The text of a page, with every table made anew.
 
     Raises:
         KeyError: If a comment names an unknown table.
 
     Example:
-        >>> filled("<!-- table: not for resnets -->\\n<!-- /table -->").splitlines()[2][:13]
+        >>> filled("<!-- table: not for resnets -->\n<!-- /table -->").splitlines()[2][:13]
         '`--width`, `-'
     """
     return _TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n\n{match[3]}", text)
 
 
 def table_names(text: str) -> list[str]:
-    """The names of the tables of a page, in order.
+    r"""The names of the tables of a page, in order.
 
     Example:
-        >>> table_names("<!-- table: run -->\\n<!-- /table -->")
+        >>> table_names("<!-- table: run -->\n<!-- /table -->")
         ['run']
     """
     return [name for _, name, _ in _TABLE.findall(text)]

@@ -28,7 +28,7 @@ def markdown_table(
     Example:
         >>> from model.config.rectangular import RectangularConfig
         >>> markdown_table(RectangularConfig, "network").splitlines()[2]
-        '| `--depth` | `50` | >= 1 | Hidden layers. |'
+        '| `--depth` | `50` | >= 1 | Number of hidden layers. |'
     """
     if group is not None and group not in GROUPS:
         raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}.")

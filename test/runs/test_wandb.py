@@ -187,7 +187,7 @@ def test_what_wandb_would_refuse_is_refused_before_there_is_a_run(monkeypatch: p
             check_wandb(tiny(wandb_project=project))
     check_wandb(tiny(wandb_project="a b-c_d.e" + 119 * "f"))
     monkeypatch.setenv("WANDB_MODE", "ofline")
-    with pytest.raises(ConfigError, match="WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
+    with pytest.raises(ConfigError, match=r"WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
         check_wandb(tiny())
 
 

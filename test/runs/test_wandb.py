@@ -189,7 +189,7 @@ def test_settings_that_wandb_refuses_are_refused_before_a_run_directory_is_made(
             check_wandb(tiny(wandb_project=project))
     check_wandb(tiny(wandb_project="a b-c_d.e" + 119 * "f"))
     monkeypatch.setenv("WANDB_MODE", "ofline")
-    with pytest.raises(ConfigError, match="WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
+    with pytest.raises(ConfigError, match=r"WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
         check_wandb(tiny())
 
 

@@ -201,6 +201,7 @@ def test_copies_and_pickles_of_a_monitored_model_are_not_monitored(tmp_path: Pat
         with StatusMonitor(other) as monitor:
             other(torch.randn(5, 3))
             assert monitor.points == 5
+        assert not any(part._forward_hooks or part._forward_pre_hooks for part in other.modules())
     assert holder.monitor.points == 4
     again = copy.deepcopy(holder).monitor
     with pytest.raises(RuntimeError, match="no forward pass"):

@@ -61,7 +61,7 @@ class Plain(pl.LightningModule):
         super().__init__()
         self.model, self.returns = make_model(), returns
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> object:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
         loss = F.cross_entropy(self.model(batch[0]), batch[1])
         if self.returns == "none" and batch_idx % 2:
             return None

@@ -45,13 +45,13 @@ FEATURES: dict[str, dict[str, Any]] = {
 def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path: Path) -> None:
     command_line = [sys.executable, str(ROOT / "run_rectangular_sweep.py"), *in_shell(RECTANGULAR_COMMAND)]
     done = subprocess.run(
-        [*command_line, "--epochs=3"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        [*command_line, "--epochs=2"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0, done.stderr
     warning, *rest = done.stderr.splitlines()
     assert warning.startswith("Weights & Biases: no API key found, so this run is logged offline;")
     assert all("epoch" in line for line in rest if line)
-    assert " 3/3 " in rest[-1]
+    assert " 2/2 " in rest[-1]
     where = re.search(
         r"run directory: (runs/moons-50x4-lambda0\.01-seed42-\d+-\d+)\nreport: \1/report\.html\n$", done.stdout
     )
@@ -60,7 +60,7 @@ def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path
     path = tmp_path / where[1]
     assert set(os.listdir(path)) == RUN | {"wandb", "status.npz"}
     assert sorted(os.listdir(path / "checkpoints")) == ["best.ckpt", "last.ckpt"]
-    status_plots = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
+    status_plots = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(2)}
     assert set(os.listdir(path / "plots")) == status_plots | {
         "accuracy.png",
         "decision_regions.gif",
@@ -71,12 +71,12 @@ def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path
         "unit_ranges.png",
         "unit_shares.png",
     }
-    assert len(MetricsCsv(path / "metrics.csv").read()) == 3
+    assert len(MetricsCsv(path / "metrics.csv").read()) == 2
     summary = json.loads((path / "summary.json").read_text())
     for name in ("train/acc", "val/acc", "test/acc", "val/unit_dead_ratio", "val/unit_linear_ratio"):
         assert 0 <= summary[name] <= 1
         assert f"{summary[name]:.4f}" in done.stdout
-    assert (summary["epochs"], summary["parameters"]) == (3, 2 * 4 + 4 + 49 * 20 + 10)
+    assert (summary["epochs"], summary["parameters"]) == (2, 2 * 4 + 4 + 49 * 20 + 10)
     assert summary["seconds"] > 0
     assert "run_rectangular_sweep.py" in json.loads((path / "environment.json").read_text())["command"]
 
@@ -130,7 +130,7 @@ def test_metrics_have_enough_rows_with_the_first_and_last_epoch(epochs: int, poi
 
 
 def test_plots_logging_and_progress_change_nothing(tmp_path: Path) -> None:
-    changes = {"dropout": 0.2, "epochs": 3}
+    changes = {"dropout": 0.2, "epochs": 2}
     plain, _ = run_tiny(tmp_path / "plain", **changes)
     after = torch.get_rng_state()
     full, _ = run_tiny(

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def _imports_frozen() -> Iterator[None]:
-    """Freeze the objects of the imports, because every run collects garbage, which would scan them each time: 0.24 s."""
+    """Freeze the objects of the imports, because every run collects garbage and would scan them: 0.24 s each time."""
     import support.resnet_runs
     import support.runs  # noqa: F401
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +47,7 @@ from sweep.run_directory import RunDirectory
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_a_run_fills_its_run_directory(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_fills_its_run_directory(changes: dict[str, object], tmp_path: Path) -> None:
     changes = {"epochs": 2, **changes}
     directory, summary = run_tiny(tmp_path, **changes)
     assert summary["epochs"] == (2 if "fast_dev_run" in changes else changes.get("epochs", 2))

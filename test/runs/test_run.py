@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,7 +29,7 @@ from sweep.metrics_csv import MetricsCsv
 from sweep.run import headline, run
 
 RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "report.html", "checkpoints", "plots"}
-FEATURES: dict[str, dict[str, Any]] = {
+FEATURES: dict[str, dict[str, object]] = {
     "skips": {"skip_connections": 2},
     "batchnorm": {"use_batchnorm": True},
     "dropout and gelu": {"dropout": 0.3, "activation": "gelu"},
@@ -83,7 +82,7 @@ def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path
 
 @pytest.mark.parametrize("changes", [{}, {"use_batchnorm": True, "dropout": 0.2, "dataset": "wine", "batch_size": 16}])
 def test_the_summary_holds_the_metrics_of_the_best_weights_on_each_part(
-    changes: dict[str, Any], tmp_path: Path
+    changes: dict[str, object], tmp_path: Path
 ) -> None:
     directory, summary = run_tiny(tmp_path, epochs=8, lr=0.05, **changes)
     table = MetricsCsv(directory.metrics).read()
@@ -160,7 +159,7 @@ def test_a_stored_config_repeats_its_run(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("changes", FEATURES.values(), ids=FEATURES)
-def test_every_kind_of_network_completes_a_run(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_every_kind_of_network_completes_a_run(changes: dict[str, object], tmp_path: Path) -> None:
     directory, summary = run_tiny(tmp_path, **{"epochs": 2, "batch_size": 500, "plot_status": True, **changes})
     table = MetricsCsv(directory.metrics).read()
     assert table.notna().all(axis=None)
@@ -293,7 +292,7 @@ def test_a_taken_name_is_refused_and_the_run_kept(tmp_path: Path, capsys: pytest
 
 
 def test_a_network_that_refuses_the_data_writes_nothing(tmp_path: Path) -> None:
-    def refuse(*_: Any) -> RectangularExperiment:
+    def refuse(*_: object) -> RectangularExperiment:
         raise ValueError("not these data")
 
     config = tiny(output_dir=str(tmp_path))

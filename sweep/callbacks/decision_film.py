@@ -12,7 +12,7 @@ from jumpstart.plotting import (
     animate_decision_regions,
     plot_decision_regions,
 )
-from jumpstart.regions.film import DecisionRegions
+from jumpstart.regions import DecisionRegions
 from jumpstart.status_plot import log_figures
 from sweep.final_plots import logger
 

@@ -12,8 +12,9 @@ import pytest
 
 from jumpstart.palette import CLASS_COLORS, COLORS, CURVE_COLORS, LABELS
 from jumpstart.plots.arrays import share_column, stacked_shares
-from jumpstart.plots.canvas import BOTTOM, DPI, LEFT, TOP, new_axes, rgb, round_ticks
+from jumpstart.plots.canvas import BOTTOM, DPI, LEFT, TOP, new_axes, rgb
 from jumpstart.plots.maps import plot_unit_status
+from jumpstart.plots.ticks import round_ticks
 from jumpstart.status.codes import Status
 from jumpstart.words import counted, percent, shorten
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support.pictures import RGB, WHITE, color_at, colors, inside, legend, tick_labels
+from support.images import RGB, WHITE, color_at, colors, inside, legend, tick_labels
 
 from jumpstart.plotting import plot_unit_life
 from jumpstart.status.codes import Status

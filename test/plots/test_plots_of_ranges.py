@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from support.pictures import RGB, WHITE, color_at, legend, tick_labels
+from support.images import RGB, WHITE, color_at, legend, tick_labels
 
 from jumpstart.plotting import plot_ranges
 from jumpstart.status.codes import Status, status_of

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib.animation
 import numpy as np
 import pytest
-from support.pictures import color_at, legend, pixels
+from support.images import color_at, legend, pixels
 
 from jumpstart.palette import CLASS_COLORS
 from jumpstart.plots.canvas import rgb

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from support.pictures import RGB, WHITE, color_at, colors, inside, legend, pixels, tick_labels
+from support.images import RGB, WHITE, color_at, colors, inside, legend, pixels, tick_labels
 
 from jumpstart.palette import COLORS
 from jumpstart.plots.arrays import point_order

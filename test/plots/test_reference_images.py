@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from support.pictures import (
+from support.images import (
     REFERENCES,
     RESOURCES,
     assert_same_picture,
@@ -28,7 +28,7 @@ from support.pictures import (
 )
 
 from jumpstart.palette import CLASS_COLORS, COLORS
-from jumpstart.palette import regions as plotting_regions
+from jumpstart.plots import regions as plots_of_regions
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
 from jumpstart.plotting import plot_curves, plot_decision_regions, plot_ranges, plot_status_shares, plot_unit_life
 from jumpstart.regions.grid import Regions
@@ -182,7 +182,7 @@ def test_a_hardly_visible_change_of_the_palette_is_noticed(
 def test_another_color_of_a_class_is_noticed(name: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = list(CLASS_COLORS)
     changed[index] = "#009E73"
-    monkeypatch.setattr(plotting_regions, "CLASS_COLORS", tuple(changed))
+    monkeypatch.setattr(plots_of_regions, "CLASS_COLORS", tuple(changed))
     with pytest.raises(AssertionError):
         assert_same_picture(pixels(REFERENCES[name]()), load(name))
 

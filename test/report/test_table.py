@@ -269,9 +269,9 @@ def test_summary_of_one_kind() -> None:
     ("call", "message"),
     [
         (lambda: results_table([], "dataset"), "at least one run"),
-        (lambda: results_table(RUNS, "data_set"), "no run has 'data_set'. Nearest: dataset"),
-        (lambda: results_table(RUNS, "dataset", "test/accuracy"), "Nearest: test/acc"),
-        (lambda: results_table(RUNS, "dataset", columns="lamda"), "Nearest: lambda_"),
+        (lambda: results_table(RUNS, "data_set"), r"no run has 'data_set'\. Did you mean 'dataset'\? There are: "),
+        (lambda: results_table(RUNS, "dataset", "test/accuracy"), r"Did you mean 'test/acc'\?"),
+        (lambda: results_table(RUNS, "dataset", columns="lamda"), r"Did you mean 'lambda_'\?"),
         (lambda: results_table([*RUNS, {"seed": 3}], "dataset"), "number for 'test/acc', got None"),
         (
             lambda: results_table(RUNS, "dataset", ["test/acc", "seed"], columns="lambda_"),

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
 from jumpstart.monitor import StatusMonitor
-from jumpstart.regions.film import DecisionRegions
+from jumpstart.plotting import animate_decision_regions
+from jumpstart.regions.frames import DecisionRegions
 from jumpstart.regions.grid import Regions, find_regions
 
 LIMITS = ((-2.0, 2.0), (-1.0, 3.0))
@@ -40,7 +41,7 @@ def assert_same_partition(found: np.ndarray, expected: list[Any]) -> None:
 @pytest.mark.parametrize("classes", [1, 2, 5])
 @pytest.mark.parametrize("batch", [7, 8192])
 def test_every_place_has_its_class_and_its_pattern(classes: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jumpstart.regions._BATCH", batch)
+    monkeypatch.setattr("jumpstart.regions.grid._BATCH", batch)
     model = network(classes)
     found = find_regions(model, limits=LIMITS, resolution=25)
     np.testing.assert_allclose(found.x, np.linspace(-2, 2, 25))
@@ -265,7 +266,8 @@ def test_all_frames_are_of_one_grid_and_become_a_file(tmp_path: Path) -> None:
     recorder = DecisionRegions(torch.randn(9, 2), torch.arange(9) % 3, resolution=20)
     for epoch in (0, 5):
         recorder.add(epoch, model)
-    assert recorder.save(tmp_path / "net.gif", fps=1).read_bytes().startswith(b"GIF89a")
+    path = animate_decision_regions(recorder.frames, tmp_path / "net.gif", recorder.points, recorder.labels, fps=1)
+    assert path.read_bytes().startswith(b"GIF89a")
     with pytest.raises(ValueError, match=r"above the latest one \(5\), got 5"):
         recorder.add(5, model)
     assert len(recorder) == 2

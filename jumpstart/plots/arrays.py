@@ -1,4 +1,7 @@
-"""Arguments of the plots, checked and converted to NumPy arrays. Imports no matplotlib, so that the report can use it."""
+"""Arguments of the plots, checked and converted to NumPy arrays.
+
+Imports no matplotlib, so that the report can order its points without it.
+"""
 
 from __future__ import annotations
 

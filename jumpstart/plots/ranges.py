@@ -41,8 +41,8 @@ def plot_ranges(
     A line spans the smallest to the largest preactivation of the layer. Boxes hold the middle 80 % of its units, one
     box for the units' maxima and one for their minima, with a bar at the median. Lines mark zero and the margin on both
     sides. The strip below has the shares of dead, linear and non-linear units. A layer is tinted over its whole height
-    if all its units are dead, or none of them is non-linear. If values exceed ten margins, the scale is linear up to one
-    margin and logarithmic beyond.
+    if all its units are dead, or none of them is non-linear. If values exceed ten margins, the scale is linear up to
+    one margin and logarithmic beyond.
 
     Args:
         maximum: Largest preactivation of every unit: one (units, layers) array, or a list with one array per layer.

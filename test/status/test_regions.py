@@ -1,4 +1,4 @@
-"""What a network does with the plane: compared with a loop over its places, and nothing is disturbed."""
+"""Regions of a network: equal to a loop over all places, and the model and its hooks are not disturbed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import random
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,8 +31,8 @@ def network(classes: int = 3, width: int = 4) -> nn.Sequential:
     )  # fmt: skip
 
 
-def assert_same_partition(found: np.ndarray, expected: list[Any]) -> None:
-    """Equal numbers where, and only where, the expected things are equal."""
+def assert_same_partition(found: np.ndarray, expected: list[tuple[bool, ...]]) -> None:
+    """Check that numbers are equal where, and only where, the expected values are equal."""
     pairs = set(zip(found.ravel().tolist(), expected, strict=True))
     assert len(pairs) == len(set(expected)) == len(np.unique(found))
 
@@ -112,10 +111,10 @@ def test_points_set_the_limits() -> None:
     assert (found.x[0], found.x[-1], found.y[0], found.y[-1]) == (-1, 11, 4, 6)
 
 
-# Nothing is disturbed -----------------------------------------------------------------------------
+# The model is not disturbed ------------------------------------------------------------------------
 
 
-def test_modes_hooks_and_random_numbers_stay() -> None:
+def test_modes_hooks_and_random_numbers_are_restored() -> None:
     model = network()
     model[1].eval()
     before = {
@@ -136,7 +135,7 @@ def test_modes_hooks_and_random_numbers_stay() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_random_numbers_of_the_model_stay_its_own() -> None:
+def test_a_model_that_draws_random_numbers_does_not_change_the_generator() -> None:
     class Noisy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -166,7 +165,7 @@ def test_a_failure_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("part", ["whole", "inner"])
-def test_an_attached_regularizer_sees_nothing(part: str) -> None:
+def test_an_attached_regularizer_does_not_record_the_grid(part: str) -> None:
     inner = network()
     model = inner if part == "whole" else nn.Sequential(inner)
     x = torch.randn(32, 2)
@@ -186,7 +185,7 @@ def test_an_attached_regularizer_sees_nothing(part: str) -> None:
     assert np.array_equal(found.classes, alone.classes)
 
 
-def test_a_monitor_counts_nothing() -> None:
+def test_a_monitor_does_not_count_the_grid() -> None:
     model, x = network(), torch.randn(32, 2)
     with StatusMonitor(model) as monitor:
         model(x)
@@ -230,7 +229,7 @@ def test_training_is_the_same_with_and_without() -> None:
 
 
 @pytest.mark.parametrize("most", [2, 5, 8])
-def test_frames_are_bounded_evenly_apart_and_the_ends_are_kept(most: int) -> None:
+def test_frames_are_bounded_and_evenly_spaced_and_the_first_and_last_are_kept(most: int) -> None:
     model = network()
     recorder = DecisionRegions(torch.randn(9, 2), resolution=2, max_frames=most)
     for call in range(70):
@@ -253,7 +252,7 @@ def test_frames_are_small_and_keep_no_model() -> None:
     arrays = (regions.classes, regions.patterns, regions.confidence)
     for array in arrays:
         assert array is not None
-        assert getattr(array.base, "nbytes", 0) <= array.nbytes, "a view would keep more alive"
+        assert getattr(array.base, "nbytes", 0) <= array.nbytes, "a view would keep a larger array in memory"
     assert sum(np.asarray(array).nbytes for array in arrays) <= 8 * 100**2
     gone = weakref.ref(model)
     del model
@@ -318,6 +317,6 @@ def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
         call()
 
 
-def test_what_is_no_module_is_refused() -> None:
+def test_a_model_that_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, got str"):
         find_regions("model", limits=LIMITS)

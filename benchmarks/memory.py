@@ -138,9 +138,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--bandwidth", type=float, default=1555.0, help="GB/s of the card's memory.")
     parser.add_argument("--flops", type=float, default=312.0, help="TFLOP/s of the card in bfloat16, at best.")
-    parser.add_argument(
-        "--utilization", type=float, default=0.1, help="Share of --flops that training reaches."
-    )
+    parser.add_argument("--utilization", type=float, default=0.1, help="Share of --flops that training reaches.")
     arguments = parser.parse_args()
     sys.stdout.write(
         "| network | width | norm | parameters | MB saved | MB saved with Jumpstart | MB read by Jumpstart | GFLOP | "

@@ -1,10 +1,10 @@
 """ResNets with and without normalization and skips: ``python -m benchmarks.resnets``.
 
 Trains the plain network (no normalization, no skips) without and with Jumpstart, and the standard network (both,
-without Jumpstart), on images of digits, with the same depth, epochs, optimizer, learning rate, seeds and initialization, which
-is torch's default. Prints a line for each run and a table of means, all for the weights of the best validation
-accuracy. ``-- --init=he`` selects initial weights made for ReLU, from which plain networks of these depths train
-without Jumpstart too.
+without Jumpstart), on images of digits, with the same depth, epochs, optimizer, learning rate, seeds and
+initialization, which is torch's default. Prints a line for each run and a table of means, all for the weights of the
+best validation accuracy. ``-- --init=he`` selects initial weights made for ReLU, from which plain networks of these
+depths train without Jumpstart too.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="Seeds 0 to N - 1 (default 3).")
     parser.add_argument("--depths", default="18,50", help="Default 18,50.")
     parser.add_argument("--epochs", type=int, default=80, help="Default 80.")
-    parser.add_argument(
-        "--lambdas", default="0,1", help="Lambdas of the plain network (default 0,1)."
-    )
+    parser.add_argument("--lambdas", default="0,1", help="Lambdas of the plain network (default 0,1).")
     parser.add_argument("--standard", action=argparse.BooleanOptionalAction, default=True, help="The standard network.")
     parser.add_argument("flags", nargs="*", help="Further flags of the command, after --.")
     arguments = parser.parse_args()

@@ -19,7 +19,7 @@ from jumpstart.arrays import Array, to_array
 from jumpstart.capture.targets import CaptureLike, find_targets
 from jumpstart.choices import Capture
 from jumpstart.regions.pattern import Pattern
-from jumpstart.undisturbed import undisturbed
+from jumpstart.undisturbed import evaluating
 from jumpstart.words import counted
 
 Limits: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
@@ -140,7 +140,7 @@ def _run(model: nn.Module, pattern: Pattern, places: Tensor, logits: Logits | No
     """Class, confidence and code of the activation pattern of (N, 2) places, each (N,) on the CPU."""
     reference = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), torch.zeros(0))
     classes, confidence, codes = [], [], []
-    with undisturbed(model, reference.device), pattern.attached():
+    with evaluating(model, reference.device), pattern.attached():
         for batch in places.to(reference.dtype).split(_BATCH):
             output = model(batch.to(reference.device))
             scores = _scores(output if logits is None else logits(output), len(batch))

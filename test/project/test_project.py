@@ -1,4 +1,4 @@
-"""The files around the code agree with it, and with one another."""
+"""The project's files agree with its code and with one another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -21,32 +20,43 @@ from packaging.requirements import Requirement
 import jumpstart
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "reproduction", "test")
+CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts", "test")
+FOR_DEVELOPERS = {"dev", "docs"}
+"""Extras for work on the project, which add to requirements.txt."""
 
 
 def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def distribution(requirement: Requirement) -> str:
-    return re.sub(r"[-_.]+", "-", requirement.name).lower()
+    return normalized(requirement.name)
 
 
-PROJECT: dict[str, Any] = tomllib.loads(read("pyproject.toml"))["project"]
+PROJECT = tomllib.loads(read("pyproject.toml"))["project"]
 REQUIREMENTS = {
-    distribution(found): found
+    distribution(requirement): requirement
     for line in read("requirements.txt").splitlines()
     if (text := line.partition("#")[0].strip()) and not text.startswith("-e")
-    for found in [Requirement(text)]
+    for requirement in [Requirement(text)]
 }
 EXTRAS = {
-    name: {distribution(found): found for found in map(Requirement, lines)}
+    name: {distribution(requirement): requirement for requirement in map(Requirement, lines)}
     for name, lines in PROJECT["optional-dependencies"].items()
+}
+MODULES = {
+    name: owners
+    for name, owners in importlib.metadata.packages_distributions().items()
+    if name not in {*CODE, *sys.stdlib_module_names}
 }
 
 
 def imports(folder: Path) -> set[str]:
-    """First names of all that the files below a folder import."""
+    """First names of all modules that the files below a folder import."""
     names: set[str] = set()
     for path in folder.rglob("*.py") if folder.is_dir() else [folder]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -58,19 +68,19 @@ def imports(folder: Path) -> set[str]:
 
 
 def third_party(*places: Path) -> set[str]:
-    """The distributions that provide what is imported there."""
-    provided = importlib.metadata.packages_distributions()
-    ours = {*CODE, *(path.stem for path in [*ROOT.glob("*.py"), *ROOT.glob("test/*.py")])}
+    """The distributions that provide what these files and folders import."""
+    # Tests import test/support as `support`, as pytest's `pythonpath` lets them.
+    ours = {*CODE, "support", *(path.stem for path in ROOT.glob("*.py"))}
     names = set().union(*map(imports, places)) - ours - sys.stdlib_module_names
-    unknown = names - provided.keys()
+    unknown = names - MODULES.keys()
     assert not unknown, f"imported, but not installed: {sorted(unknown)}"
-    return {distribution(Requirement(provided[name][0])) for name in names}
+    return {normalized(MODULES[name][0]) for name in names}
 
 
 ALL_CODE = [path for name in CODE if (path := ROOT / name).exists()] + [
     path
     for path in ROOT.glob("*.py")
-    if path.name != "setup.py"  # what that needs is in [build-system]
+    if path.name != "setup.py"  # [build-system] has the requirements of setup.py
 ]
 
 
@@ -92,7 +102,15 @@ def test_the_citation_names_the_article() -> None:
     assert (article["journal"], article["year"]) == ("IEEE Access", 2025)
 
 
-# What is needed -------------------------------------------------------------------------------
+# Requirements ---------------------------------------------------------------------------------
+
+
+def test_the_distribution_has_a_name_of_its_own() -> None:
+    # `jumpstart` is another project's name on the package index.
+    assert PROJECT["name"] == "jumpstart-regularization"
+    ours = [name for extra in EXTRAS.values() for name in extra if name.startswith("jumpstart")]
+    assert ours == ["jumpstart-regularization"]
+    assert "jumpstart_regularization-*" in read(".ci/run")
 
 
 def test_requirements_cover_every_import() -> None:
@@ -106,21 +124,20 @@ def test_every_requirement_is_used() -> None:
 def test_the_package_requires_torch_and_its_extras_the_rest() -> None:
     (needed,) = map(Requirement, PROJECT["dependencies"])
     assert (needed.name, needed.extras, needed.marker) == ("torch", set(), None)
-    optional = {name for extra, found in EXTRAS.items() if extra != "dev" for name in found}
+    optional = {name for extra in EXTRAS.keys() - FOR_DEVELOPERS for name in EXTRAS[extra]}
     assert third_party(ROOT / "jumpstart") - {"torch"} <= optional
-    assert EXTRAS["all"]["jumpstart"].extras == EXTRAS.keys() - {"all", "dev"}
+    assert EXTRAS["all"]["jumpstart-regularization"].extras == EXTRAS.keys() - {"all", *FOR_DEVELOPERS}
 
 
 def test_bounds_are_the_same_in_both_files() -> None:
-    for extra, found in EXTRAS.items():
-        for name, requirement in found.items():
-            if extra not in ("all", "dev"):
-                assert requirement == REQUIREMENTS[name]
+    for extra in EXTRAS.keys() - {"all", *FOR_DEVELOPERS}:
+        for name, requirement in EXTRAS[extra].items():
+            assert requirement == REQUIREMENTS[name]
 
 
 def test_the_compromised_package_is_nowhere() -> None:
     assert "lightning" not in REQUIREMENTS
-    assert not any("lightning" in found for found in EXTRAS.values())
+    assert not any("lightning" in requirements for requirements in EXTRAS.values())
     assert "lightning" not in set().union(*map(imports, ALL_CODE))
     for bad in ("2.6.2", "2.6.3"):
         assert not REQUIREMENTS["pytorch-lightning"].specifier.contains(bad)
@@ -131,7 +148,7 @@ def test_what_is_installed_is_within_the_bounds() -> None:
         assert requirement.specifier.contains(importlib.metadata.version(name), prereleases=True)
 
 
-# `import jumpstart` ---------------------------------------------------------------------------
+# What the package needs to run ----------------------------------------------------------------
 
 ALONE = """
 import importlib.metadata, re, sys
@@ -163,6 +180,19 @@ class TorchAlone:
 sys.meta_path.insert(0, TorchAlone())
 """
 
+# Other packages look for optional ones of their own, so that only imports of jumpstart are refused.
+REFUSE = """
+import builtins, sys
+imported = builtins.__import__
+
+def refusing(name, globals=None, *rest):
+    if (globals or {}).get("__name__", "").startswith("jumpstart") and name.partition(".")[0] in sys.argv[1:]:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return imported(name, globals, *rest)
+
+builtins.__import__ = refusing
+"""
+
 USE = """
 import torch
 from jumpstart import JumpstartRegularization
@@ -175,9 +205,9 @@ assert model[0].weight.grad is not None
 """
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -193,13 +223,37 @@ def test_the_method_works_where_nothing_but_torch_is_installed() -> None:
 
 
 @pytest.mark.parametrize("name", ["numpy", "pandas", "torchmetrics", "torchvision", "yaml"])
-def test_that_check_would_notice(name: str) -> None:
+def test_an_import_of_something_else_would_fail_there(name: str) -> None:
     done = python(f"{ALONE}\nimport {name}")
     assert done.returncode == 1
     assert f"No module named '{name}'" in done.stderr
 
 
-def test_importing_jumpstart_leaves_the_rest_alone() -> None:
+@pytest.mark.parametrize(
+    ("module", "extras"),
+    [
+        ("jumpstart.metrics", ["lightning"]),
+        ("jumpstart.monitor", ["lightning"]),
+        ("jumpstart.plotting", ["plots"]),
+        ("jumpstart.callbacks", ["lightning", "plots"]),
+        ("jumpstart.report", ["report"]),
+        ("jumpstart.table", ["tables"]),
+    ],
+)
+def test_a_module_needs_torch_and_its_extras_alone(module: str, extras: list[str]) -> None:
+    given = {"torch"}.union(*(EXTRAS[extra] for extra in extras))
+    refused = [name for name, owners in MODULES.items() if given.isdisjoint(map(normalized, owners))]
+    done = python(f"{REFUSE}\nimport {module}", *refused)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_import_outside_of_the_extras_would_fail_there() -> None:
+    done = python(f"{REFUSE}\nimport jumpstart.plotting", "matplotlib")
+    assert done.returncode == 1
+    assert "No module named 'matplotlib'" in done.stderr
+
+
+def test_importing_jumpstart_imports_no_optional_package() -> None:
     heavy = {
         "lightning", "matplotlib", "pandas", "pytorch_lightning", "scipy", "sklearn",
         "torchmetrics", "torchvision", "wandb",
@@ -231,9 +285,25 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert command in {line.strip() for block in blocks for line in block.splitlines()}
 
 
+def test_the_workflow_runs_that_script_and_nothing_else() -> None:
+    workflow = yaml.safe_load(read(".github/workflows/ci.yml"))
+    (job,) = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert all(step.keys() <= {"uses", "with", "run"} for step in job["steps"])
+    assert workflow["permissions"] == {"contents": "read"}
+
+
 def test_nothing_names_a_machine() -> None:
     home = re.compile(r"(?<![\w./])/(?:home|root|Users)/\w")
-    names = [".ci/run", ".gitignore", ".pre-commit-config.yaml", "pyproject.toml"]
-    names += [path.name for path in ROOT.glob("*.md")] + ["CITATION.cff", "requirements.txt"]
+    names = [
+        ".gitignore",
+        ".pre-commit-config.yaml",
+        "CITATION.cff",
+        "pyproject.toml",
+        "requirements.txt",
+        "mkdocs.yml",
+    ]
+    for pattern in ("*.md", ".ci/run", ".ci/*.py", ".github/workflows/*", "docs/*.md", "docs/*.ipynb", "website/*.*"):
+        names += [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
     for name in names:
         assert not home.search(read(name)), name

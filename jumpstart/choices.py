@@ -17,6 +17,9 @@ E = TypeVar("E", bound=Enum)
 MARGIN = 1.0
 """Default distance from zero that the extrema of every unit and point must reach, on either side."""
 
+DEAD_NETWORK_SHARE = 0.2
+"""Share of dead (or linear) units above which a network counts as dead (or linear), as in the paper's key figures."""
+
 
 class Capture(StrEnum):
     """Which tensors of a model are preactivations."""

@@ -41,12 +41,17 @@ def shorten(text: str, most: int) -> str:
 
 
 def called(name: str) -> str:
-    """The path of a module, or words for the root module, whose path is empty."""
+    """The path of a module, or words for the root module, whose path is empty.
+
+    Example:
+        >>> called("encoder.0"), called("")
+        ('encoder.0', 'the model itself')
+    """
     return name or "the model itself"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, and how many more there are.
+    """The first names of a list, and how many more there are.
 
     Example:
         >>> some(["a", "b", "c"], most=2)
@@ -67,7 +72,12 @@ def listed(texts: Sequence[str]) -> str:
 
 
 def are(count: int, one: str = "is", more: str = "are") -> str:
-    """The verb that agrees with a count."""
+    """The verb that agrees with a count.
+
+    Example:
+        >>> are(1), are(3), are(2, "has", "have")
+        ('is', 'are', 'have')
+    """
     return one if count == 1 else more
 
 
@@ -97,7 +107,7 @@ def layer_words(layers: Iterable[int]) -> str:
 def nearest(value: object, known: Iterable[str]) -> str | None:
     """The known word most like a misspelled one, or None if none is like it.
 
-    Case, dashes and underscores do not count.
+    Case, dashes and underscores are ignored.
 
     Example:
         >>> nearest("Leaky-ReLU", ["leakyrelu", "relu"])
@@ -105,8 +115,8 @@ def nearest(value: object, known: Iterable[str]) -> str | None:
         >>> nearest("abc", ["widths"]) is None
         True
     """
-    words = {_plain(word): word for word in known}
-    close = difflib.get_close_matches(_plain(str(value)), words, n=1)
+    words = {_without_signs(word): word for word in known}
+    close = difflib.get_close_matches(_without_signs(str(value)), words, n=1)
     return words[close[0]] if close else None
 
 
@@ -123,5 +133,6 @@ def did_you_mean(value: object, known: Iterable[str]) -> str:
     return f" Did you mean {guess!r}?" if guess is not None else ""
 
 
-def _plain(word: str) -> str:
+def _without_signs(word: str) -> str:
+    """A word in lower case, without spaces around it, dashes and underscores."""
     return word.strip().lower().replace("-", "").replace("_", "")

@@ -12,7 +12,7 @@ from data.images.published import place
 from data.tables import Table, resized
 from data.uci.catalog import UCI
 from data.uci.files import cache_state, find_cached, obtain
-from jumpstart.words import did_you_mean
+from jumpstart.choices import did_you_mean
 
 
 def _uci(name: str, title: str, creators: str, note: str = "") -> DatasetInfo:

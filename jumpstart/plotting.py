@@ -14,7 +14,7 @@ from jumpstart.plots.canvas import save_figure
 from jumpstart.plots.epochs import plot_curves, plot_status_shares, plot_unit_life
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
 from jumpstart.plots.ranges import plot_ranges
-from jumpstart.plots.regions import animate_decision_regions, plot_decision_regions
+from jumpstart.regions.plot import animate_decision_regions, plot_decision_regions
 
 __all__ = [
     "COLORS",

@@ -14,8 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 import pandas as pd
 
-from jumpstart.choices import DEAD_NETWORK_SHARE
-from jumpstart.words import did_you_mean
+from jumpstart.choices import DEAD_NETWORK_SHARE, did_you_mean
 
 Best: TypeAlias = Literal["max", "min"]
 Record: TypeAlias = Mapping[str, object]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 
@@ -102,37 +101,3 @@ def layer_words(layers: Iterable[int]) -> str:
         return f"{len(numbers)} layers between {numbers[0]} and {numbers[-1]}"
     texts = [str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in ranges]
     return f"layer{'s' * (len(numbers) != 1)} {listed(texts)}"
-
-
-def nearest(value: object, known: Iterable[str]) -> str | None:
-    """The known word most like a misspelled one, or None if none is like it.
-
-    Case, dashes and underscores are ignored.
-
-    Example:
-        >>> nearest("Leaky-ReLU", ["leakyrelu", "relu"])
-        'leakyrelu'
-        >>> nearest("abc", ["widths"]) is None
-        True
-    """
-    words = {_without_signs(word): word for word in known}
-    close = difflib.get_close_matches(_without_signs(str(value)), words, n=1)
-    return words[close[0]] if close else None
-
-
-def did_you_mean(value: object, known: Iterable[str]) -> str:
-    """A sentence that suggests the nearest known word, with a leading space; empty if none is near.
-
-    Example:
-        >>> did_you_mean("blanced", ["balanced", "mean"])
-        " Did you mean 'balanced'?"
-        >>> did_you_mean("xyz", ["balanced", "mean"])
-        ''
-    """
-    guess = nearest(value, known)
-    return f" Did you mean {guess!r}?" if guess is not None else ""
-
-
-def _without_signs(word: str) -> str:
-    """A word in lower case, without spaces around it, dashes and underscores."""
-    return word.strip().lower().replace("-", "").replace("_", "")

@@ -28,9 +28,9 @@ from support.images import (
 )
 
 from jumpstart.palette import CLASS_COLORS, COLORS
-from jumpstart.plots import regions as plots_of_regions
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
 from jumpstart.plotting import plot_curves, plot_decision_regions, plot_ranges, plot_status_shares, plot_unit_life
+from jumpstart.regions import plot as plots_of_regions
 from jumpstart.regions.grid import Regions
 from jumpstart.status.codes import Status
 

@@ -57,6 +57,7 @@ class DecisionRegions:
         ValueError: On a wrong argument.
 
     Example:
+        >>> import torch
         >>> points = torch.randn(20, 2)
         >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> regions = DecisionRegions(points, labels=[0, 1] * 10, resolution=30)
@@ -139,6 +140,7 @@ class DecisionRegions:
             state: What :meth:`state_dict` returned.
 
         Example:
+            >>> import torch
             >>> model, points = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(20, 2)
             >>> first, second = DecisionRegions(points, resolution=9), DecisionRegions(points, resolution=9)
             >>> first.add(0, model)

@@ -1,6 +1,6 @@
-"""Data sets of the experiments: what they are, how they are fetched, split, encoded and served.
+"""Data sets of the experiments: descriptions, downloads, splits, encodings and batches.
 
-``python -m data`` lists them.
+``python -m data`` lists the data sets.
 
 Example:
     >>> from data import make_datamodule

@@ -1,4 +1,4 @@
-"""``python -m data``: every data set; ``python -m data NAME``: all about one."""
+"""``python -m data`` lists the data sets; ``python -m data NAME`` describes one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn, Required, TypedDict
 
 from data.cache import cache_folder
 from data.dataset_info import DatasetInfo
-from data.datasets import DATASETS, availability, get_info, places
+from data.datasets import DATASETS, availability, get_info, markdown_table, places
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import describe_folders
 from data.images.published import addresses
@@ -19,6 +19,23 @@ from data.uci.catalog import UCI
 from data.uci.files import archive_url
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
+_NUMERIC = {"rows", "features", "classes"}
+
+Values = dict[str, str | int]
+"""Properties of a data set, by name."""
+
+
+class FileDetails(TypedDict, total=False):
+    """One file of a data set. ``path`` is its place in the cache, whether the file exists or not.
+
+    Files of UCI have ``sha256``, a list of the accepted checksums; files of images have ``checksum``, ``"kind:..."``.
+    """
+
+    name: Required[str]
+    bytes: Required[int]
+    sha256: list[str]
+    checksum: str
+    path: Required[str]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,70 +44,92 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = _Parser(
-        prog="python -m data",
-        description="List the data sets, or describe one.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a data set to describe")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    """Run the command.
+
+    Args:
+        arguments: Words of the command line; ``None`` for those of this process.
+
+    Returns:
+        The exit status: 0.
+
+    Raises:
+        SystemExit: With status 2, after one line on the standard error, if an argument is wrong.
+    """
+    parser = _make_parser()
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        rows = [_row(info, options.data_dir) for info in DATASETS.values()]
+        if options.markdown:
+            _write(markdown_table())
+        else:
+            _write(json.dumps(rows, indent=2) if options.json else _table(rows, options.data_dir))
+        return 0
+    if options.markdown:
+        parser.error("--markdown lists all data sets: leave NAME out, or --markdown.")
+    try:
+        info = get_info(options.name)
+    except ValueError as error:
+        parser.error(str(error))
+    details, files = _details(info, options.data_dir), _files(info, options.data_dir)
+    if options.json:
+        _write(json.dumps({**details, **({"files": files} if files else {}), "note": info.note}, indent=2))
+    else:
+        _write(_paragraphs({**details, "note": info.note}, files))
+    return 0
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m data", description="List the data sets, or describe one.", allow_abbrev=False)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the list as a Markdown table")
     parser.add_argument(
         "--data_dir",
         metavar="DIR",
         help="cache folder (default: JUMPSTART_DATA_DIR, else the user's cache folder)",
     )
-    options = parser.parse_args(arguments)
-    if options.name is None:
-        rows = [_row(info, options.data_dir) for info in DATASETS.values()]
-        _write(json.dumps(rows, indent=2) if options.json else _table(rows, options.data_dir))
-        return 0
-    try:
-        info = get_info(options.name)
-    except ValueError as error:
-        parser.error(str(error))
-    details = _details(info, options.data_dir)
-    _write(json.dumps(details, indent=2) if options.json else _paragraphs(details))
-    return 0
+    return parser
 
 
-def _row(info: DatasetInfo, data_dir: str | None) -> dict[str, Any]:
-    values: dict[str, Any] = {column: getattr(info, column, None) for column in COLUMNS}
-    return {**values, "available": availability(info.name, data_dir)}
+def _row(info: DatasetInfo, data_dir: str | None) -> Values:
+    state = availability(info.name, data_dir)
+    return {column: state if column == "available" else getattr(info, column) for column in COLUMNS}
 
 
-def _details(info: DatasetInfo, data_dir: str | None) -> dict[str, Any]:
-    details = {
-        "title": info.title,
-        **_row(info, data_dir),
-        "creators": info.creators,
-        "url": info.url,
-    }
+def _details(info: DatasetInfo, data_dir: str | None) -> Values:
+    details: Values = {"title": info.title, **_row(info, data_dir), "creators": info.creators, "url": info.url}
+    source = IMAGE_SOURCES.get(info.name)
     if info.files:
         details["download"] = archive_url(UCI[info.name].remote(info.name))
-        details["files"] = [
-            {"name": file.name, "bytes": file.size, "sha256": list(file.sha256), "path": path}
-            for file, path in zip(info.files, places(info.name, data_dir), strict=True)
-        ]
-    if info.name in IMAGE_SOURCES and IMAGE_SOURCES[info.name].folders:
+    if source is not None and source.folders:
         details |= describe_folders(info.name, data_dir)
-    if info.name in IMAGE_SOURCES and IMAGE_SOURCES[info.name].files:
-        files = IMAGE_SOURCES[info.name].files
-        details["download"] = " ".join(url for file in files for url in addresses(file))
-        details["files"] = [
-            {"name": file.name, "bytes": file.size, "checksum": file.digest, "path": path}
-            for file, path in zip(files, places(info.name, data_dir), strict=True)
+    if source is not None and source.files:
+        details["download"] = " ".join(url for file in source.files for url in addresses(file))
+    return details
+
+
+def _files(info: DatasetInfo, data_dir: str | None) -> list[FileDetails]:
+    paths = places(info.name, data_dir)
+    if info.files:
+        return [
+            {"name": file.name, "bytes": file.size, "sha256": list(file.sha256), "path": path}
+            for file, path in zip(info.files, paths, strict=True)
         ]
-    return {**details, "note": info.note}
+    if info.name not in IMAGE_SOURCES:
+        return []
+    return [
+        {"name": file.name, "bytes": file.size, "checksum": file.digest, "path": path}
+        for file, path in zip(IMAGE_SOURCES[info.name].files, paths, strict=True)
+    ]
 
 
-def _table(rows: Sequence[dict[str, Any]], data_dir: str | None) -> str:
+def _table(rows: Sequence[Values], data_dir: str | None) -> str:
     cells = [COLUMNS, *(tuple(str(row[column]) for column in COLUMNS) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
-    numeric = {"rows", "features", "classes"}
     lines = [
         "  ".join(
-            cell.rjust(width) if column in numeric else cell.ljust(width)
+            cell.rjust(width) if column in _NUMERIC else cell.ljust(width)
             for cell, width, column in zip(row, widths, COLUMNS, strict=True)
         ).rstrip()
         for row in cells
@@ -99,17 +138,17 @@ def _table(rows: Sequence[dict[str, Any]], data_dir: str | None) -> str:
     return "\n".join([*lines, "", f"cache: {cache_folder(data_dir)}", "rows of generated sets: num_points"])
 
 
-def _paragraphs(details: dict[str, Any]) -> str:
+def _paragraphs(details: Values, files: Sequence[FileDetails]) -> str:
     lines = [f"{details['name']}: {details['title']}"]
     for key, value in details.items():
-        if key in ("name", "title", "files") or not value:
+        if key in ("name", "title") or not value:
             continue
         body = textwrap.wrap(str(value), 88, break_long_words=False, break_on_hyphens=False)
         lines += [f"  {key + ':':<11}{body[0]}", *(" " * 13 + line for line in body[1:])]
-    for file in details.get("files", []):
+    for file in files:
         lines.append(f"  file:      {file['path']} ({file['bytes']} bytes)")
-        known = [f"sha256 {checksum}" for checksum in file.get("sha256", [])] or [file["checksum"].replace(":", " ")]
-        lines += [f"{'':13}{checksum}" for checksum in known]
+        checksums = [f"sha256 {checksum}" for checksum in file.get("sha256", [])]
+        lines += [f"{'':13}{checksum}" for checksum in checksums or [file["checksum"].replace(":", " ")]]
     return "\n".join(lines)
 
 

@@ -1,13 +1,15 @@
-"""Batches of a data set that fits in memory: slices of whole tensors, no work for each row."""
+"""Batches of a data set that fits in memory: slices of whole tensors, without any work per row."""
 
 from __future__ import annotations
 
-import operator
+import abc
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from data.checks import check_batch_size, check_integer
 
 Batch = tuple[Tensor, Tensor]
 
@@ -15,33 +17,31 @@ Batch = tuple[Tensor, Tensor]
 class TensorBatches:
     """Serves two tensors in batches.
 
-    The order of epoch ``e`` depends on ``seed`` and ``e`` alone. ``set_epoch(e)`` chooses it
-    (Lightning calls it before each epoch, so a resumed run goes on in the same order); without it,
-    each pass through the data is the next epoch. A pass takes its epoch when its first batch is
-    drawn.
+    The order of epoch ``e`` depends on ``seed`` and ``e`` alone. ``set_epoch(e)`` selects it; Lightning calls
+    ``set_epoch`` before each epoch, so that a resumed run continues in the same order. Without ``set_epoch``, each
+    pass over the data is the next epoch. The epoch of a pass is fixed when its first batch is drawn.
 
-    With one batch of all rows, order means nothing to a mean or a maximum: shuffling is left out
-    and the tensors themselves are handed out. Unshuffled batches are views: a model that writes to
-    its input writes to the data.
+    A mean or a maximum over one batch of all rows does not depend on their order: such a batch is never shuffled, and
+    consists of the tensors themselves. Batches that are not shuffled are views, so a model that writes to its input
+    changes the data.
 
     Args:
         x: Inputs.
         y: Targets.
-        batch_size: Rows of a batch over all ranks, at least 1; ``None``, or more than there are,
-            for all of them.
-        shuffle: A new order each epoch.
-        seed: Of the order; 0 or more.
-        drop_last: Leave out a last batch that is not full, unless it is the only one.
-        rank: Which slice of each batch this process is given.
-        world_size: Slices that a batch is cut into. A batch with fewer rows than that repeats rows,
-            so that every process is given one.
+        batch_size: Rows of a batch over all ranks, at least 1; ``None``, or more than there are rows, for all rows.
+        shuffle: Whether each epoch has a new order.
+        seed: Seed of the order, at least 0.
+        drop_last: Whether to leave out a last batch that is smaller than the others.
+        rank: Which slice of each batch this process serves.
+        world_size: Number of slices of a batch. A batch with fewer rows than slices repeats rows, so that no slice is
+            empty.
 
     Shape:
         - x: ``(rows, ...)``; y: ``(rows, ...)``.
         - Each item: ``(x, y)`` with the rows of one batch.
 
     Raises:
-        ValueError: If an argument is out of range, or x and y differ in length, or are empty.
+        ValueError: If an argument is out of range, or x and y differ in length or are empty.
 
     Example:
         >>> batches = TensorBatches(torch.arange(5.0), torch.arange(5), batch_size=2)
@@ -49,7 +49,7 @@ class TensorBatches:
         (3, [[0, 1], [2, 3], [4]])
     """
 
-    # Lightning looks for a sampler, or a batch sampler, to call set_epoch on.
+    # Lightning calls set_epoch on the `sampler`, and on the `batch_sampler` if there is one.
     batch_sampler: None = None
 
     def __init__(
@@ -67,13 +67,8 @@ class TensorBatches:
         if len(x) != len(y) or not len(x):
             raise ValueError(f"x and y must have as many rows, at least 1, got {len(x)} and {len(y)}.")
         check_batch_size(batch_size)
-        for name, value, least in (
-            ("seed", seed, 0),
-            ("rank", rank, 0),
-            ("world_size", world_size, 1),
-        ):
-            if not _is_integer(value) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}.")
+        for name, value, least in (("seed", seed, 0), ("rank", rank, 0), ("world_size", world_size, 1)):
+            check_integer(name, value, least)
         if rank >= world_size:
             raise ValueError(f"rank must be < world_size, got rank {rank} of {world_size}.")
         rows = len(x)
@@ -97,7 +92,7 @@ class TensorBatches:
 
     @property
     def sampler(self) -> TensorBatches:
-        """Where Lightning looks for ``set_epoch``."""
+        """The object on which Lightning calls ``set_epoch``."""
         return self
 
     @property
@@ -106,7 +101,7 @@ class TensorBatches:
         return self._epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass.
+        """Select the order of the next pass.
 
         Raises:
             ValueError: If ``epoch`` is negative.
@@ -116,7 +111,7 @@ class TensorBatches:
         self._epoch = int(epoch)
 
     def to(self, device: torch.device | str) -> TensorBatches:
-        """The same batches on another device; itself if they are there already."""
+        """The same batches on another device; this object if the tensors are already on that device."""
         device = torch.device(device)
         if self.x.device == device and self.y.device == device:
             return self
@@ -145,10 +140,8 @@ class TensorBatches:
         yield from zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)
 
     def _order(self, epoch: int) -> Tensor:
-        """Rows of this rank in one epoch; drawn on the CPU, so that every device has the same."""
-        state = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        order = torch.randperm(len(self.x), generator=generator)
+        """Row numbers of this rank in one epoch, drawn on the CPU so that every device has the same order."""
+        order = torch.randperm(len(self.x), generator=private_generator(self.seed, epoch))
         if self.world_size > 1:
             order = torch.cat([order[start:stop] for start, stop in self._slices])
         else:
@@ -161,27 +154,58 @@ class TensorBatches:
         return [(x[start:stop], y[start:stop]) for start, stop in self._slices]
 
 
-def check_batch_size(batch_size: int | None) -> None:
-    """Refuse a batch size that is neither ``None`` nor a positive integer.
+class OrderedBatches(abc.ABC):
+    """Batches made from the row numbers that a :class:`TensorBatches` serves.
 
-    Raises:
-        ValueError: With what was found.
+    Args:
+        order: Batches of row numbers and targets; holds the seed and the epoch.
     """
-    if batch_size is not None and (not _is_integer(batch_size) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer >= 1, or None for one batch of all rows, got {batch_size!r}.")
+
+    # As in TensorBatches.
+    batch_sampler: None = None
+
+    def __init__(self, order: TensorBatches) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of one pass."""
+
+    @property
+    def sampler(self) -> TensorBatches:
+        """The object on which Lightning calls ``set_epoch``."""
+        return self.order
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the order and the augmentation of the next pass.
+
+        Raises:
+            ValueError: If ``epoch`` is negative.
+        """
+        self.order.set_epoch(epoch)
 
 
-def _is_integer(value: object) -> bool:
-    if isinstance(value, bool):
-        return False
-    try:
-        operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-    return True
+def mixed_seed(*numbers: int) -> int:
+    """A seed of 64 bits that depends on all of these numbers, each at least 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def private_generator(*numbers: int) -> torch.Generator:
+    """A generator on the CPU whose seed is :func:`mixed_seed` of these numbers.
+
+    Example:
+        >>> first, again = (torch.rand(2, generator=private_generator(42, 7)) for _ in range(2))
+        >>> torch.equal(first, again)
+        True
+    """
+    return torch.Generator().manual_seed(mixed_seed(*numbers))
 
 
 def _share(start: int, stop: int, rank: int, world_size: int) -> tuple[int, int]:
+    """First row, and the row after the last, of one rank's slice of a batch."""
     rows = stop - start
     if rows < world_size:
         return start + rank % rows, start + rank % rows + 1

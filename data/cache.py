@@ -1,4 +1,4 @@
-"""The cache folder of data files, and the error when a data set can't be provided."""
+"""The cache folder of data files, and the error raised when a data set cannot be provided."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from pathlib import Path
 
 FOLDER_VARIABLE = "JUMPSTART_DATA_DIR"
 
+DataDir = str | os.PathLike[str] | None
+"""A cache folder; ``None`` stands for JUMPSTART_DATA_DIR, else the user's cache folder."""
+
 
 class DataError(RuntimeError):
-    """A data set cannot be had: unreachable, damaged or not writable. One line of message."""
+    """A data set cannot be provided: a file is missing, unreachable, damaged or not writable.
+
+    The message is one line, with the file concerned and a remedy.
+    """
 
 
-def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder that holds ``uci/<data set>/<file>``: argument, else JUMPSTART_DATA_DIR, else user
-    cache.
+def cache_folder(data_dir: DataDir = None) -> Path:
+    """The folder that holds ``uci/<data set>/<file>``, and one folder for each set of images.
+
+    Args:
+        data_dir: The folder itself; ``None`` or ``""`` for JUMPSTART_DATA_DIR, else the user's cache folder.
 
     Example:
         >>> cache_folder("/data").as_posix()
@@ -26,3 +34,20 @@ def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("jumpstart"))
+
+
+def one_line(error: BaseException) -> str:
+    r"""The message of an error without line breaks, or the name of its class if the message is empty.
+
+    Example:
+        >>> one_line(ValueError("two\nlines")), one_line(EOFError())
+        ('two lines', 'EOFError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def not_writable(folder: Path, error: OSError) -> DataError:
+    """The error for a folder of the cache that cannot be written."""
+    return DataError(
+        f"{folder} cannot be written ({one_line(error)}): set {FOLDER_VARIABLE} to a folder that can be written."
+    )

@@ -1,36 +1,28 @@
-"""The registry: the name of a data set -> its data module."""
+"""From the name of a data set to its data module."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from data.cache import DataError
+from data.cache import DataDir, DataError
+from data.checks import check_flag, check_integer
 from data.dataset_info import DatasetInfo
-from data.datasets import (
-    DATASETS,
-    check_available,
-    check_flag,
-    check_options,
-    get_info,
-    load_table,
-)
-from data.images.arrays import Pictures, load_pictures, make_fake
+from data.datasets import DATASETS, check_available, check_options, get_info, load_table
+from data.images.arrays import ImageArrays, load_arrays, make_fake
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
-from data.splitting import check_sizes
+from data.splitting import DEFAULT_SHARE, check_sizes
 
+# torch is imported in the functions that need it, so that the list of data sets is available without torch.
 if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
     from data.images.module import ImageModule
+    from data.split_module import ModuleOptions
 
 __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
-
-SHARE = 0.15
-"""Of validation and of test, where neither the caller nor the data set says otherwise."""
 
 
 def make_datamodule(
@@ -43,7 +35,7 @@ def make_datamodule(
     num_points: int = 1000,
     noise: float = 0.1,
     as_images: bool = False,
-    data_dir: str | os.PathLike[str] | None = None,
+    data_dir: DataDir = None,
     image_size: int | None = None,
     augment: bool = True,
     num_classes: int = 10,
@@ -54,29 +46,30 @@ def make_datamodule(
     """The data module of a named data set. Nothing is loaded before its ``setup``.
 
     Every module has ``input_shape``, ``num_classes``, ``class_names``, ``num_rows(part)``, ``describe()`` and three
-    loaders of float inputs and class numbers, on the device of its trainer, each process with its slice of each batch.
+    loaders of float inputs and class numbers. Under a trainer, batches are on its device, and each process serves its
+    slice of each batch.
 
     Args:
         name: One of :data:`DATASETS`.
         batch_size: Rows of a batch over all processes; ``None`` for all rows.
-        seed: Of generated points, of the split, of the order of batches and of augmentation.
-        val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 of
-            imagenet). Of the training images if the set has a published test part.
+        seed: Seed of generated points, of the split, of the order of batches and of augmentation.
+        val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
+            imagenet). The share is of the training images if the set has a published test part.
         test_size: Share of the test part; ``None`` for 0.15. A published test part stays as it is.
-        num_points: Rows of a generated set; others take no notice of it.
-        noise: Standard deviation of a generated set's noise; others take no notice of it.
-        as_images: Serve ``digits`` as ``(1, 8, 8)`` images; the other sets of images are always served so.
+        num_points: Rows of a generated set; ignored for others.
+        noise: Standard deviation of the noise of a generated set; ignored for others.
+        as_images: Whether to serve ``digits`` as ``(1, 8, 8)`` images; all other sets of images are always images.
         data_dir: Cache folder; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
-        image_size: Height and width of images; ``None`` for the set's own. ``digits`` are resized with and without
+        image_size: Height and width of images; ``None`` for those of the set. ``digits`` are resized with and without
             ``as_images``.
-        augment: Whether training images are changed at random, as is usual for the set: ``digits``, of 8 pixels, never
-            are. Tables take no notice of this and of what follows.
-        num_classes: Classes of ``fake``.
-        channels: Channels of ``fake``.
-        num_workers: Processes that decode images from folders; ``None`` for one less than there are cores for this
-            process, at most 12. Sets in memory need none.
-        corrupt: ``"skip"`` puts another image of the class in the place of one that cannot be decoded, and logs how
-            many; ``"refuse"`` decodes every image once before training. Images in folders alone.
+        augment: Whether training images are augmented, as is usual for the set; ``digits`` never are. This argument
+            and all following ones are ignored for tables.
+        num_classes: Number of classes of ``fake``.
+        channels: Number of channels of ``fake``.
+        num_workers: Number of processes that decode images in folders, for each loader; ``None`` for one less than
+            there are cores for this process, at most 12. Ignored for sets in memory.
+        corrupt: Treatment of images in folders that cannot be decoded. ``"skip"`` replaces each by another image of
+            its class, and logs how many; ``"refuse"`` decodes every image once before training, and raises an error.
 
     Raises:
         ValueError: If there is no data set of that name, or an argument is out of range.
@@ -93,11 +86,40 @@ def make_datamodule(
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     check_flag("augment", augment)
-    source = IMAGE_SOURCES.get(name)
-    val_size = (SHARE if source is None else source.val_size) if val_size is None else val_size
-    test_size = SHARE if test_size is None else test_size
+    options = _module_options(name, batch_size, seed, val_size, test_size, data_dir)
+    if name not in IMAGE_SOURCES:
+        if info.source == "generated":
+            _check_num_points(num_points, info.classes, options)
+        else:
+            check_sizes(options["val_size"], options["test_size"], info.rows)
+        return _tabular(name, num_points, noise, seed, as_images, image_size, data_dir, options)
+    check_integer("num_classes", num_classes, 2)
+    check_integer("channels", channels, 1)
+    check_integer("num_workers", 0 if num_workers is None else num_workers, 0)
+    treatment = chosen_corrupt(corrupt)
+    if IMAGE_SOURCES[name].folders:
+        return _folder_images(name, image_size, augment, num_workers, treatment, data_dir, options)
+    if name == "fake":
+        _check_num_points(num_points, num_classes, options)
+        return _fake_images(num_points, num_classes, channels, noise, image_size, augment, options)
+    load = partial(load_arrays, name, data_dir)
+    return _memory_images(load, IMAGE_SOURCES[name].class_names, image_size, augment, options)
+
+
+def _module_options(
+    name: str,
+    batch_size: int | None,
+    seed: int,
+    val_size: float | None,
+    test_size: float | None,
+    data_dir: DataDir,
+) -> ModuleOptions:
+    if val_size is None:
+        val_size = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
+    if test_size is None:
+        test_size = DEFAULT_SHARE
     check_sizes(val_size, test_size)
-    shared: dict[str, Any] = {
+    return {
         "name": name,
         "prepare": partial(check_available, name, data_dir),
         "batch_size": batch_size,
@@ -105,23 +127,20 @@ def make_datamodule(
         "val_size": val_size,
         "test_size": test_size,
     }
-    if source is not None:
-        _check_images(num_classes, channels, num_workers)
-        how = chosen_corrupt(corrupt)
-        if source.folders:
-            return _folder_images(name, image_size, augment, num_workers, how, data_dir, shared)
-        if name == "fake":
-            _check_points(num_points, min(val_size, test_size, 1 - val_size - test_size), num_classes)
-        return _memory_images(
-            name, image_size, augment, data_dir, shared, (num_points, num_classes, channels, float(noise), seed)
-        )
-    # Imported here so that the list of data sets can be had without torch.
+
+
+def _tabular(
+    name: str,
+    num_points: int,
+    noise: float,
+    seed: int,
+    as_images: bool,
+    image_size: int | None,
+    data_dir: DataDir,
+    options: ModuleOptions,
+) -> TabularDataModule:
     from data.datamodules import TabularDataModule
 
-    if info.source == "generated":
-        _check_points(num_points, min(val_size, test_size, 1 - val_size - test_size), info.classes)
-    else:
-        check_sizes(val_size, test_size, info.rows)
     load = partial(
         load_table,
         name,
@@ -132,34 +151,46 @@ def make_datamodule(
         image_size=image_size,
         data_dir=data_dir,
     )
-    return TabularDataModule(load, **shared)
+    return TabularDataModule(load, **options)
+
+
+def _fake_images(
+    num_points: int,
+    num_classes: int,
+    channels: int,
+    noise: float,
+    image_size: int | None,
+    augment: bool,
+    options: ModuleOptions,
+) -> ImageModule:
+    side = image_size or IMAGE_SOURCES["fake"].shape[1]
+    load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), options["seed"])
+    return _memory_images(load, tuple(map(str, range(num_classes))), image_size, augment, options)
+
+
+def _load_fake(
+    rows: int, num_classes: int, shape: tuple[int, int, int], noise: float, seed: int
+) -> tuple[ImageArrays, None]:
+    return make_fake(rows, num_classes, shape, noise=noise, seed=seed), None
 
 
 def _memory_images(
-    name: str,
+    load: Callable[[], tuple[ImageArrays, ImageArrays | None]],
+    class_names: tuple[str, ...],
     image_size: int | None,
     augment: bool,
-    data_dir: str | os.PathLike[str] | None,
-    shared: dict[str, Any],
-    fake: tuple[int, int, int, float, int],
+    options: ModuleOptions,
 ) -> ImageModule:
     from data.images.augment import ShiftAndFlip
     from data.images.in_memory import MemoryImages
 
-    source = IMAGE_SOURCES[name]
-    names = source.class_names
-    load: Callable[[], tuple[Pictures, Pictures | None]] = partial(load_pictures, name, data_dir)
-    if name == "fake":
-        rows, num_classes, channels, noise, seed = fake
-        names = tuple(str(i) for i in range(num_classes))
-        side = image_size or source.shape[1]
-        load = partial(_fake, rows, num_classes, (channels, side, side), noise=noise, seed=seed)
+    source = IMAGE_SOURCES[options["name"]]
     return MemoryImages(
         load,
-        class_names=names,
+        class_names=class_names,
         augment=ShiftAndFlip(source.padding, source.flip) if augment else None,
         image_size=image_size,
-        **shared,
+        **options,
     )
 
 
@@ -169,8 +200,8 @@ def _folder_images(
     augment: bool,
     num_workers: int | None,
     corrupt: Corrupt,
-    data_dir: str | os.PathLike[str] | None,
-    shared: dict[str, Any],
+    data_dir: DataDir,
+    options: ModuleOptions,
 ) -> ImageModule:
     from data.images.in_folders import FolderImages
 
@@ -180,25 +211,13 @@ def _folder_images(
         augment=augment,
         num_workers=num_workers,
         corrupt=corrupt,
-        **shared,
+        **options,
     )
 
 
-def _fake(*args: Any, **options: Any) -> tuple[Any, None]:
-    return make_fake(*args, **options), None
-
-
-def _check_images(num_classes: int, channels: int, num_workers: int | None) -> None:
-    for name, value, least in (
-        ("num_classes", num_classes, 2),
-        ("channels", channels, 1),
-        ("num_workers", 0 if num_workers is None else num_workers, 0),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}.")
-
-
-def _check_points(num_points: int, share: float, classes: int) -> None:
-    least = math.ceil(classes / share - 1e-9)
+def _check_num_points(num_points: int, classes: int, options: ModuleOptions) -> None:
+    """Refuse fewer points than the smallest part needs for one point of each class."""
+    val_size, test_size = options["val_size"], options["test_size"]
+    least = math.ceil(classes / min(val_size, test_size, 1 - val_size - test_size) - 1e-9)
     if num_points < least:
         raise ValueError(f"num_points must be >= {least} to give each part a point of each class, got {num_points}.")

@@ -1,43 +1,45 @@
-"""How a data set is served: split, encoded, and in whole-tensor batches."""
+"""The data module of tables: split, encoded, and served in whole-tensor batches."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Unpack
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from data.batches import TensorBatches, check_batch_size
+from data.batches import TensorBatches
 from data.encoding import Encoder
-from data.splitting import PARTS, Split, check_seed, check_sizes, stratified_split
+from data.split_module import Description, ModuleOptions, SplitDataModule
+from data.splitting import PARTS, Split, check_sizes, stratified_split
 from data.tables import Integers, Table
 
-__all__ = ["TabularDataModule", "TensorBatches"]
+__all__ = ["TabularDataModule"]
 
 logger = logging.getLogger(__name__)
 
 
-class TabularDataModule(pl.LightningDataModule):
-    """A table in three parts, ready for a network.
+class TableDescription(Description):
+    """What a data module of a table serves, in values that JSON can hold."""
 
-    Rows with the same features are never in two parts. Medians, scales and categories are learned
-    from the training part alone. Batches are slices of whole tensors; under a distributed trainer
-    each process is given its slice of each batch, and tensors are moved to the trainer's device
-    once.
+    missing_values: int
+    duplicate_rows: int
+    distinct_rows: int
+    distinct_rows_of_several_classes: int
+    classes_kept_in_train: list[str]
+
+
+class TabularDataModule(SplitDataModule[TensorBatches]):
+    """A table in three parts, encoded as inputs of a network.
+
+    Rows with the same features are never in two parts. Medians, scales and categories are learned from the training
+    part alone. Batches are slices of whole tensors, which are copied to the trainer's device once.
 
     Args:
-        load: Gives the table; called once, by :meth:`setup`.
-        name: Of the data set, for messages and :meth:`describe`.
-        prepare: Called by Lightning in one process before any is set up, e.g. to fill the cache.
-        batch_size: Rows of a training batch over all processes; ``None`` for all of them. Held-out
-            parts are served in batches of this size too.
-        seed: Of the split and of the order of batches.
-        val_size: Share of the validation part.
-        test_size: Share of the test part.
+        load: Function that returns the table; called once, by :meth:`setup`.
+        **options: Arguments of :class:`~data.split_module.SplitDataModule`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -51,44 +53,16 @@ class TabularDataModule(pl.LightningDataModule):
         ((4,), 3, 4)
     """
 
-    def __init__(
-        self,
-        load: Callable[[], Table],
-        *,
-        name: str = "table",
-        prepare: Callable[[], object] | None = None,
-        batch_size: int | None = None,
-        seed: int = 42,
-        val_size: float = 0.15,
-        test_size: float = 0.15,
-    ) -> None:
-        super().__init__()
-        check_batch_size(batch_size)
-        check_sizes(val_size, test_size)
-        check_seed(seed)
-        self.name: str = name
-        self.batch_size, self.seed = batch_size, int(seed)
-        self.val_size, self.test_size = float(val_size), float(test_size)
-        self._load, self._prepare = load, prepare
+    def __init__(self, load: Callable[[], Table], **options: Unpack[ModuleOptions]) -> None:
+        super().__init__(**options)
+        self._load = load
         self._table: Table | None = None
         self._split: Split | None = None
         self._groups: Integers = np.zeros(0, dtype=np.int64)
         self._names: tuple[str, ...] = ()
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def prepare_data(self) -> None:
-        """Fill the cache, if the data set has one."""
-        if self._prepare is not None:
-            self._prepare()
-
-    def setup(self, stage: str | None = None) -> None:
-        """Load, split and encode; a second call does nothing.
-
-        Raises:
-            ValueError: If the table cannot be split into three parts.
-        """
-        if self._parts:
-            return
+    def _load_parts(self) -> None:
         table = self._load()
         check_sizes(self.val_size, self.test_size, len(table))
         self._groups = table.groups()
@@ -102,57 +76,51 @@ class TabularDataModule(pl.LightningDataModule):
         encoder = Encoder(table, split.train)
         self._names = encoder.names
         self._parts = {
-            part: (
-                torch.from_numpy(encoder.encode(table, rows)),
-                torch.from_numpy(table.labels[rows]),
-            )
+            part: (torch.from_numpy(encoder.encode(table, rows)), torch.from_numpy(table.labels[rows]))
             for part, rows in zip(PARTS, (split.train, split.val, split.test), strict=True)
         }
         self._table, self._split = table, split
+        self._log_oddities(table, split)
+
+    def _log_oddities(self, table: Table, split: Split) -> None:
         if split.kept_in_train:
             names = ", ".join(table.class_names[c] for c in split.kept_in_train)
-            logger.info(
-                "%s: classes in fewer than three distinct rows stay in training: %s.",
-                self.name,
-                names,
-            )
-        if self.num_duplicates:
-            logger.info("%s: %d of %d rows are duplicates.", self.name, self.num_duplicates, len(table))
+            logger.info("%s: classes in fewer than three distinct rows stay in training: %s.", self.name, names)
+        duplicates = _num_duplicates(self._groups)
+        if duplicates:
+            logger.info("%s: %d of %d rows are duplicates.", self.name, duplicates, len(table))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: ``(features,)``, or ``(channels, height, width)``."""
         return tuple(self.x_train.shape[1:])
 
-    def num_rows(self, part: str = "train") -> int:
-        """Rows of a part: ``"train"``, ``"val"`` or ``"test"``."""
-        return len(self._part(part)[1])
-
     @property
     def num_features(self) -> int:
-        """Numbers in one input, after categories are encoded."""
+        """Number of values in one input, after categories are encoded."""
         return self.x_train[0].numel()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """One name for each number in an input."""
-        self._ready()
+        """One name for each value in an input."""
+        self._check_set_up()
         return self._names
-
-    @property
-    def num_classes(self) -> int:
-        """Classes, also those that are in training alone."""
-        return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """One name for each class."""
-        return self._ready().class_names
+        return self._loaded_table().class_names
 
     @property
     def num_duplicates(self) -> int:
-        """Rows whose features an earlier row has, too, whatever their class."""
-        return len(self._ready()) - len(np.unique(self._groups))
+        """Number of rows whose features equal those of an earlier row, whatever their class."""
+        self._check_set_up()
+        return _num_duplicates(self._groups)
+
+    def labels(self, part: str) -> Integers:
+        """Class numbers of a part (``"train"``, ``"val"`` or ``"test"``), in its fixed order: ``(rows,)``."""
+        labels: Integers = self._part(part)[1].numpy()
+        return labels
 
     @property
     def x_train(self) -> Tensor:
@@ -184,40 +152,16 @@ class TabularDataModule(pl.LightningDataModule):
         """Test classes, int64."""
         return self._part("test")[1]
 
-    def train_dataloader(self) -> TensorBatches:
-        """Shuffled batches of the training part."""
-        return self._batches("train", shuffle=True)
-
-    def val_dataloader(self) -> TensorBatches:
-        """Batches of the validation part, in a fixed order."""
-        return self._batches("val")
-
-    def test_dataloader(self) -> TensorBatches:
-        """Batches of the test part, in a fixed order."""
-        return self._batches("test")
-
-    def describe(self) -> dict[str, Any]:
-        """What was served, in plain values: rows and classes of each part, duplicates, gaps."""
-        table, split = self._ready(), self._split
+    def describe(self) -> TableDescription:
+        """What the data module serves: rows and classes of each part, duplicates, missing values."""
+        table, split = self._loaded_table(), self._split
         assert split is not None
         classes = np.zeros((int(self._groups.max()) + 1, self.num_classes), dtype=bool)
         classes[self._groups, table.labels] = True
+        common = super().describe()
+        common["features"] = table.num_features
         return {
-            "dataset": self.name,
-            "rows": len(table),
-            "features": table.num_features,
-            "inputs": self.num_features,
-            "input_shape": list(self.input_shape),
-            "classes": self.num_classes,
-            "class_names": list(table.class_names),
-            "seed": self.seed,
-            "parts": {
-                part: {
-                    "rows": len(y),
-                    "class_counts": torch.bincount(y, minlength=self.num_classes).tolist(),
-                }
-                for part, (_, y) in self._parts.items()
-            },
+            **common,
             "missing_values": table.num_missing,
             "duplicate_rows": self.num_duplicates,
             "distinct_rows": len(table) - self.num_duplicates,
@@ -225,25 +169,18 @@ class TabularDataModule(pl.LightningDataModule):
             "classes_kept_in_train": [table.class_names[c] for c in split.kept_in_train],
         }
 
-    def _batches(self, part: str, shuffle: bool = False) -> TensorBatches:
-        x, y = self._part(part)
-        trainer = self.trainer
-        batches = TensorBatches(
-            x,
-            y,
-            self.batch_size,
-            shuffle,
-            self.seed,
-            rank=0 if trainer is None else trainer.global_rank,
-            world_size=1 if trainer is None else trainer.world_size,
-        )
-        return batches if trainer is None else batches.to(trainer.strategy.root_device)
+    def _batches(self, part: str, *, shuffle: bool) -> TensorBatches:
+        return self.order(*self._part(part), shuffle=shuffle).to(self.device)
 
     def _part(self, part: str) -> tuple[Tensor, Tensor]:
-        self._ready()
+        self._check_set_up()
         return self._parts[part]
 
-    def _ready(self) -> Table:
-        if self._table is None:
-            raise RuntimeError(f"{self.name} is not loaded yet: call setup() first.")
+    def _loaded_table(self) -> Table:
+        self._check_set_up()
+        assert self._table is not None
         return self._table
+
+
+def _num_duplicates(groups: Integers) -> int:
+    return len(groups) - len(np.unique(groups))

@@ -1,4 +1,4 @@
-"""What is known of a data set before it is loaded."""
+"""The description of a data set, available before it is loaded."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from data.uci.files import DataFile
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a data set is.
+    """Name, origin, size and license of a data set.
 
     Attributes:
-        name: What ``--dataset`` takes.
+        name: Value of ``--dataset``.
         title: Full name.
-        source: ``"generated"``, ``"scikit-learn"``, ``"UCI"``, ``"download"``, or ``"manual"`` for one that must
-            be fetched by hand.
-        rows: Rows in all; of a generated set the default, which ``num_points`` changes.
-        features: Columns that are used, before categories are encoded; of images the pixels as they are served.
-        classes: Classes.
+        source: ``"generated"``, ``"scikit-learn"``, ``"UCI"``, ``"download"``, or ``"manual"`` for a data set that
+            the user must download by hand.
+        rows: Number of rows in all parts; for a generated set the default of ``num_points``.
+        features: Number of columns that are used, before categories are encoded; for images the number of pixels of
+            all channels, at the default size.
+        classes: Number of classes.
         license: Terms of use.
-        creators: Who made it.
-        url: Where it is described.
-        files: Files of UCI it is read from; empty for all others.
-        note: What a user should know: columns left out, duplicates, choices made.
-        image_shape: Channels, height and width if it can be served as images.
-        tabular: Whether it can be had as a table.
+        creators: Authors, donors or institutions.
+        url: Page that describes the data set.
+        files: Files of a UCI set; empty for all others.
+        note: Columns that are left out, duplicate rows, and choices that were made.
+        image_shape: Channels, height and width if the data set can be served as images.
+        tabular: Whether the data set can be loaded as a table.
     """
 
     name: str

@@ -1,15 +1,14 @@
-"""What each data set is, and how to have it as a table."""
+"""The data sets: their descriptions, their state in the cache, and their tables."""
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
-from data.cache import DataError, cache_folder
+from data.cache import DataDir, DataError, cache_folder
+from data.checks import check_flag, check_integer, check_noise
 from data.dataset_info import DatasetInfo
 from data.images.arrays import images_available, images_state
 from data.images.catalog import IMAGE_INFOS, IMAGE_SOURCES
@@ -87,14 +86,14 @@ DATASETS: dict[str, DatasetInfo] = {
             "moons",
             "Two interleaved half circles",
             2,
-            "noise: standard deviation added to both coordinates.",
+            "noise is the standard deviation of the noise added to both coordinates.",
         ),
-        _generated("circles", "Two circles, one inside the other", 2, "Radii 1 and 0.5; noise as in moons."),
+        _generated("circles", "Two circles, one inside the other", 2, "Radii 1 and 0.5; noise as for moons."),
         _generated(
             "blobs",
             "Three Gaussian clouds",
             3,
-            "Centers on the unit circle; noise: standard deviation, > 0.",
+            "Centers on the unit circle; noise is the standard deviation of each cloud, > 0.",
         ),
         _bundled("iris", "Iris plants", 150, 4, 3, "R. A. Fisher", "53/iris", "1 duplicate row."),
         _bundled("wine", "Wine recognition", 178, 13, 3, "M. Forina; donor S. Aeberhard", "109/wine"),
@@ -115,91 +114,91 @@ DATASETS: dict[str, DatasetInfo] = {
             10,
             "E. Alpaydin, C. Kaynak",
             "80/optical+recognition+of+handwritten+digits",
-            "UCI's test part, as in scikit-learn. All pixels are scaled together. as_images gives (1, 8, 8). "
-            "image_size resizes; augment changes nothing.",
+            "UCI's test part, as in scikit-learn. All pixels are scaled together. With as_images, an input has the "
+            "shape (1, 8, 8). image_size resizes the images; augment has no effect.",
             image_shape=(1, 8, 8),
         ),
         _uci(
             "abalone",
             "Abalone",
             "W. Nash, T. Sellers, S. Talbot, A. Cawthorn, W. Ford; donor S. Waugh",
-            "The number of rings is the class: 1 to 29 without 28, numbered 0 to 27. Classes with "
-            "fewer than three rows are kept, in the training part alone.",
+            "The class is the number of rings: 1 to 29 without 28, numbered 0 to 27. Classes with fewer than three "
+            "rows are kept, in the training part only.",
         ),
         _uci("credit_approval", "Credit approval", "confidential; submitted by J. R. Quinlan"),
         _uci(
             "cylinder_bands",
             "Cylinder bands",
             "B. Evans, RR Donnelley & Sons",
-            "Left out: timestamp, cylinder number, customer and job number, which name a row and "
-            "would let a network look up the answer; two rows are equal without them. Case of "
-            "nominal values is folded. One record is broken over two lines in UCI's file; it is "
-            "joined. UCI's description says 512 rows (312/200), its file has 540 (312/228).",
+            "Left out: timestamp, cylinder number, customer and job number, which identify a row, so that a network "
+            "could memorize its class; without them, two rows are equal. Upper and lower case of nominal values are "
+            "the same. One record is broken over two lines in UCI's file; the lines are joined. UCI's description "
+            "says 512 rows (312/200), its file has 540 (312/228).",
         ),
         _uci("dermatology", "Dermatology", "N. Ilter, H. A. Guvenir"),
         _uci(
             "heart_disease",
             "Heart disease (Cleveland)",
             "A. Janosi, W. Steinbrunn, M. Pfisterer, R. Detrano",
-            "Five classes as in the file: no disease and four stages. Often reduced to two elsewhere.",
+            "Five classes as in the file: no disease and four stages. Other work often merges the four stages.",
         ),
         _uci("diabetic", "Diabetic retinopathy Debrecen", "B. Antal, A. Hajdu", "5 duplicate rows."),
         _uci(
             "dishonest_users",
             "Dishonest Internet users",
             "G. D'Angelo and others",
-            "322 rows, but 15 distinct ones: the held-out parts hold few distinct rows. The known "
-            "checksum belongs to a copy; UCI's own file, which could not be compared, is accepted "
-            "for its rows, columns and class counts. Levels are numbers.",
+            "322 rows, of which 15 are distinct, so that the validation and test parts have few distinct rows. The "
+            "known checksum is that of a copy; UCI's own file was not available for comparison, and is accepted if "
+            "its rows, columns and class counts are right. Levels are read as numbers.",
         ),
         _uci(
             "early_stage_diabetes_risk",
             "Early stage diabetes risk prediction",
             "M. M. F. Islam, R. Ferdousi, S. Rahman, H. Y. Bushra",
-            "269 duplicate rows, 251 distinct ones.",
+            "269 duplicate rows, so that 251 rows are distinct.",
         ),
         _uci(
             "fertility",
             "Fertility diagnosis",
             "D. Gil, J. L. Girela",
-            "12 of 100 rows in the smaller class.",
+            "12 of 100 rows are in the smaller class.",
         ),
         _uci(
             "haberman",
             "Haberman's survival",
             "S. J. Haberman; donor T.-S. Lim",
-            "23 rows repeat another one, 17 of them with the same class.",
+            "23 rows repeat an earlier row, 17 of them with the same class.",
         ),
         _uci(
             "hayes_roth",
             "Hayes-Roth",
             "B. and F. Hayes-Roth; donor D. W. Aha",
-            "UCI's training and test files together, split anew: 160 rows, few distinct. Left out: "
-            "name, which numbers the rows.",
+            "UCI's training and test files are joined and split again: 160 rows, few of them distinct. Left out: "
+            "name, which is a row number.",
         ),
         _uci(
             "hcv",
             "Hepatitis C laboratory values",
             "R. Lichtinghagen, F. Klawonn, G. Hoffmann",
-            "Left out: the row number. Rows are sorted by class in the file.",
+            "Left out: the row number. The rows of the file are sorted by class.",
         ),
         *IMAGE_INFOS,
     )
 }
-"""Every data set by name."""
+"""Every data set, by name."""
 
 TABLES = tuple(name for name, info in DATASETS.items() if info.tabular)
-"""Data sets that can be had as tables."""
+"""Names of the data sets that can be loaded as tables."""
 
 IMAGES = tuple(name for name, info in DATASETS.items() if info.image_shape)
-"""Data sets that can be served as images."""
+"""Names of the data sets that can be served as images."""
 
 
 def get_info(name: str) -> DatasetInfo:
-    """What the named data set is.
+    """The description of a data set.
 
     Raises:
-        ValueError: If there is none of that name; the message has the nearest and the whole list.
+        ValueError: If there is no data set of that name; the message has the nearest name and the whole list.
 
     Example:
         >>> get_info("iris").rows
@@ -210,6 +209,29 @@ def get_info(name: str) -> DatasetInfo:
     raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.{did_you_mean(name, DATASETS)}")
 
 
+def markdown_table() -> str:
+    """The data sets as a Markdown table, one row each, in the order of :data:`DATASETS`.
+
+    Returns:
+        Lines of the columns name, title (a link to the page of the data set), source, rows, features, classes and
+        license, without a final line break.
+
+    Example:
+        >>> markdown_table().splitlines()[0]
+        '| name | title | source | rows | features | classes | license |'
+    """
+    rows = (
+        f"| `{info.name}` | [{info.title}]({info.url}) | {info.source} | {info.rows} | {info.features} | "
+        f"{info.classes} | {info.license} |"
+        for info in DATASETS.values()
+    )
+    head = "| name | title | source | rows | features | classes | license |\n|---|---|---|---:|---:|---:|---|"
+    return "\n".join([head, *rows])
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
 def load_table(
     name: str,
     *,
@@ -218,23 +240,23 @@ def load_table(
     seed: int = 42,
     as_images: bool = False,
     image_size: int | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
+    data_dir: DataDir = None,
 ) -> Table:
     """A data set as a table: nothing imputed, scaled or encoded yet.
 
     Args:
         name: One of :data:`TABLES`.
-        num_points: Rows of a generated set; others take no notice of it.
-        noise: Standard deviation of a generated set's noise; others take no notice of it.
+        num_points: Rows of a generated set; ignored for others.
+        noise: Standard deviation of the noise of a generated set; ignored for others.
         seed: Seed of a generated set.
-        as_images: Give ``digits`` the shape ``(1, 8, 8)``.
-        image_size: Height and width to which ``digits`` are resized; ``None`` leaves them.
+        as_images: Whether to give ``digits`` the shape ``(1, 8, 8)``.
+        image_size: Height and width to which ``digits`` are resized; ``None`` for no resizing.
         data_dir: Cache folder; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
 
     Raises:
         ValueError: If an argument is out of range.
         TypeError: If ``as_images`` is neither True nor False.
-        DataError: If a UCI set is damaged, or neither cached nor reachable.
+        DataError: If a file of a UCI set is damaged, or neither cached nor reachable.
 
     Example:
         >>> table = load_table("moons", num_points=10)
@@ -244,7 +266,7 @@ def load_table(
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     if not info.tabular:
-        raise ValueError(f"dataset must be one of {', '.join(TABLES)} to be had as a table, got {name!r}.")
+        raise ValueError(f"dataset must be one of {', '.join(TABLES)} to be loaded as a table, got {name!r}.")
     if info.source == "generated":
         return _generate(name, num_points, float(noise), seed)
     if info.source == "scikit-learn":
@@ -258,17 +280,22 @@ def load_table(
 
 
 def check_options(name: str, *, num_points: int, noise: float, as_images: bool, image_size: int | None = None) -> None:
-    """Refuse what :func:`load_table` cannot do.
+    """Refuse options that a data set does not have, and values out of range.
+
+    Args:
+        name: One of :data:`DATASETS`.
+        num_points: As in :func:`load_table`.
+        noise: As in :func:`load_table`.
+        as_images: As in :func:`load_table`.
+        image_size: As in :func:`load_table`.
 
     Raises:
-        ValueError: With the parameter, what was found and what would do.
+        ValueError: With the parameter, its value and a remedy.
         TypeError: If ``as_images`` is neither True nor False.
     """
     check_flag("as_images", as_images)
-    if isinstance(num_points, bool) or not isinstance(num_points, (int, np.integer)) or num_points < 1:
-        raise ValueError(f"num_points must be an integer >= 1, got {num_points!r}.")
-    if isinstance(noise, bool) or not isinstance(noise, (int, float, np.floating)) or not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be a number >= 0, got {noise!r}.")
+    check_integer("num_points", num_points, 1)
+    check_noise(noise)
     if name == "blobs" and noise == 0:
         raise ValueError("noise must be > 0 for blobs, got 0: every cloud would be one point.")
     if as_images and name not in IMAGES:
@@ -279,56 +306,7 @@ def check_options(name: str, *, num_points: int, noise: float, as_images: bool, 
         return
     if name not in IMAGES:
         raise ValueError(f"image_size needs a data set of images ({', '.join(IMAGES)}), got {name!r}: leave it out.")
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 4:
-        raise ValueError(f"image_size must be an integer >= 4, got {image_size!r}.")
-
-
-def check_flag(name: str, value: object) -> None:
-    """Refuse anything but True and False: the text "False" would count as true.
-
-    Raises:
-        TypeError: With the parameter and what was found.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
-
-
-def check_available(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
-    """Make sure that a data set can be loaded: check its cached files, or download them.
-
-    Raises:
-        ValueError: If there is no data set of that name.
-        DataError: If a cached file is damaged, or a file is neither cached nor reachable.
-    """
-    if get_info(name).source == "UCI":
-        obtain(UCI[name].remote(name), data_dir)
-    elif name in IMAGE_SOURCES:
-        images_available(name, data_dir)
-
-
-def availability(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """``"built in"``, ``"cached"``, ``"not cached"`` or ``"damaged"``, without the network.
-
-    Example:
-        >>> availability("moons")
-        'built in'
-    """
-    if name in IMAGE_SOURCES:
-        return images_state(name, data_dir)
-    if get_info(name).source != "UCI":
-        return "built in"
-    return cache_state(UCI[name].remote(name), data_dir)
-
-
-def places(name: str, data_dir: str | os.PathLike[str] | None = None) -> list[str]:
-    """Where the files of a data set are in the cache, or would be."""
-    if name in IMAGE_SOURCES:
-        return [str(place(file, data_dir)) for file in IMAGE_SOURCES[name].files]
-    if get_info(name).source != "UCI":
-        return []
-    remote = UCI[name].remote(name)
-    own = cache_folder(data_dir) / "uci" / name
-    return [str(find_cached(remote, file, data_dir) or own / file.name) for file in remote.files]
+    check_integer("image_size", image_size, 4)
 
 
 def _generate(name: str, num_points: int, noise: float, seed: int) -> Table:
@@ -345,10 +323,19 @@ def _generate(name: str, num_points: int, noise: float, seed: int) -> Table:
     return _numeric(x, y, tuple(str(i) for i in range(DATASETS[name].classes)), ("x", "y"))
 
 
+class _Bunch(Protocol):
+    """The parts of scikit-learn's data sets that are used here."""
+
+    data: Floats
+    target: Integers
+    target_names: list[str]
+    feature_names: list[str]
+
+
 def _load_bundled(name: str, as_images: bool) -> Table:
     from sklearn import datasets
 
-    loaders: dict[str, Callable[[], Any]] = {
+    loaders: dict[str, Callable[[], _Bunch]] = {
         "iris": datasets.load_iris,
         "wine": datasets.load_wine,
         "breast_cancer": datasets.load_breast_cancer,
@@ -383,3 +370,51 @@ def _numeric(
         image_shape=image_shape,
         common_scale=common_scale,
     )
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def check_available(name: str, data_dir: DataDir = None) -> None:
+    """Make sure that a data set can be loaded: check its cached files, or download them.
+
+    Raises:
+        ValueError: If there is no data set of that name.
+        DataError: If a cached file is damaged, or a file is neither cached nor reachable.
+    """
+    if get_info(name).source == "UCI":
+        obtain(UCI[name].remote(name), data_dir)
+    elif name in IMAGE_SOURCES:
+        images_available(name, data_dir)
+
+
+def availability(name: str, data_dir: DataDir = None) -> str:
+    """``"built in"``, ``"cached"``, ``"not cached"`` or ``"damaged"``. Never uses the network.
+
+    Raises:
+        ValueError: If there is no data set of that name.
+
+    Example:
+        >>> availability("moons")
+        'built in'
+    """
+    if name in IMAGE_SOURCES:
+        return images_state(name, data_dir)
+    if get_info(name).source != "UCI":
+        return "built in"
+    return cache_state(UCI[name].remote(name), data_dir)
+
+
+def places(name: str, data_dir: DataDir = None) -> list[str]:
+    """Paths of the files of a data set in the cache, whether they exist or not.
+
+    Raises:
+        ValueError: If there is no data set of that name.
+    """
+    if name in IMAGE_SOURCES:
+        return [str(place(file, data_dir)) for file in IMAGE_SOURCES[name].files]
+    if get_info(name).source != "UCI":
+        return []
+    remote = UCI[name].remote(name)
+    own = cache_folder(data_dir) / "uci" / name
+    return [str(find_cached(remote, file, data_dir) or own / file.name) for file in remote.files]

@@ -1,4 +1,4 @@
-"""From a table to inputs of a network: what is imputed, scaled and one-hot encoded, and how."""
+"""From a table to inputs of a network: which values are imputed, scaled and one-hot encoded, and how."""
 
 from __future__ import annotations
 
@@ -18,46 +18,35 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder:
-    """Median and standardization for numbers; most frequent value and one column each for
-    categories.
+    """Inputs of a network from the rows of a table, with statistics of the training rows alone.
 
-    A category of two values becomes one column. A value that the training part never had becomes
-    zeros. A column that is constant in training becomes zeros (numbers) or ones (categories), never
-    ``nan``.
+    Numbers: a missing value becomes the median, then each column is standardized (all columns together if the table
+    has a common scale). Categories: a missing value becomes the most frequent one, then each category is a column of
+    zeros and ones; two categories share one column.
+
+    A category that does not occur in training becomes zeros. A column that is constant in training becomes zeros
+    (numbers) or ones (categories), never ``nan``.
 
     Args:
         table: The whole data set.
-        rows: Row numbers of the training part: the only rows that anything is learned from.
+        rows: Row numbers of the training part, the only rows whose values are used.
 
     Attributes:
         names: One name for each input.
     """
 
     def __init__(self, table: Table, rows: Integers) -> None:
-        numeric = list(range(len(table.number_names)))
-        nominal = list(range(len(numeric), table.num_features))
-        # An input column that is all gaps in training keeps its place, so that inputs keep theirs.
-        number_steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
-        if not table.common_scale:
-            number_steps.append(StandardScaler())
-        steps = []
-        if numeric:
-            steps.append(("numbers", make_pipeline(*number_steps), numeric))
-        if nominal:
-            imputer = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
-            onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
-            steps.append(("categories", make_pipeline(imputer, onehot), nominal))
-        self._columns = ColumnTransformer(steps, sparse_threshold=0.0)
+        self._numeric = len(table.number_names)
+        self._shape = table.image_shape
+        self._columns = _column_transformer(table)
         encoded = self._columns.fit_transform(table.features()[rows]).astype(np.float64)
         self._mean, self._scale = 0.0, 1.0
-        if table.common_scale and numeric:
-            pixels = encoded[:, : len(numeric)]
+        if table.common_scale and self._numeric:
+            pixels = encoded[:, : self._numeric]
             self._mean, self._scale = float(pixels.mean()), float(pixels.std()) or 1.0
-        self._numeric = len(numeric)
-        self._shape = table.image_shape
         self._known: list[npt.NDArray[np.object_]] = []
         self.names: tuple[str, ...] = table.number_names
-        if nominal:
+        if table.category_names:
             fitted = self._columns.named_transformers_["categories"][-1]
             self._known = fitted.categories_
             self.names += tuple(fitted.get_feature_names_out(table.category_names))
@@ -65,11 +54,15 @@ class Encoder:
     def encode(self, table: Table, rows: Integers) -> npt.NDArray[np.float32]:
         """Inputs of some rows.
 
+        Args:
+            table: A table with the columns of the one that the encoder was made from.
+            rows: Row numbers.
+
         Returns:
             Array of shape ``(rows, inputs)``, or ``(rows, *image_shape)``.
         """
         with warnings.catch_warnings():
-            # That a value is unknown is handled, and counted below.
+            # Unknown categories are encoded as zeros on purpose, and logged below.
             warnings.filterwarnings("ignore", message="Found unknown categories")
             encoded = self._columns.transform(table.features()[rows]).astype(np.float64)
         self._log_unknown(table, rows)
@@ -81,8 +74,21 @@ class Encoder:
         for name, column, known in zip(table.category_names, table.categories[rows].T, self._known, strict=True):
             unknown = {value for value in column if value == value} - set(known)
             if unknown:
-                logger.info(
-                    "%s: %s not in training, encoded as zeros.",
-                    name,
-                    ", ".join(sorted(map(str, unknown))),
-                )
+                logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
+
+
+def _column_transformer(table: Table) -> ColumnTransformer:
+    numeric = list(range(len(table.number_names)))
+    nominal = list(range(len(numeric), table.num_features))
+    # A column without any value in training is kept, so that the other inputs keep their positions.
+    number_steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
+    if not table.common_scale:
+        number_steps.append(StandardScaler())
+    steps = []
+    if numeric:
+        steps.append(("numbers", make_pipeline(*number_steps), numeric))
+    if nominal:
+        imputer = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
+        onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
+        steps.append(("categories", make_pipeline(imputer, onehot), nominal))
+    return ColumnTransformer(steps, sparse_threshold=0.0)

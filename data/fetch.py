@@ -1,4 +1,4 @@
-"""Downloads: tried again after a failure that may pass, checked, and on the disk whole or not at all."""
+"""Downloads: retried after a temporary failure, checked, and written to disk whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,150 +22,145 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TIMEOUT = 15.0
+"""Seconds without a byte after which an attempt has failed."""
+
 ATTEMPTS = 3
+"""Attempts in all."""
+
 BACKOFF = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 
 FAILURES = (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, EOFError)
-"""What an answer that does not come, or does not come whole, is seen as."""
+"""Errors that a missing, incomplete or damaged answer raises."""
 
 _BLOCK = 1 << 20
 
 
 class WrongContentError(ValueError):
-    """What came is whole, but not what was expected."""
+    """A download is complete, but its checksum is not the expected one."""
 
 
-def fetch(
-    url: str,
-    *,
-    timeout: float | None = None,
-    attempts: int | None = None,
-    backoff: float | None = None,
-) -> bytes:
-    """Download one zip archive, trying again after a failure that may pass.
+def fetch_archive(url: str) -> bytes:
+    """Download one zip archive and test each of its members.
 
     Args:
         url: Address.
-        timeout: Seconds of silence after which an attempt is given up; ``None`` for
-            :data:`TIMEOUT`.
-        attempts: Attempts in all, at least 1; ``None`` for :data:`ATTEMPTS`.
-        backoff: Seconds before the second attempt, doubled each time; ``None`` for :data:`BACKOFF`.
 
     Returns:
-        A whole zip archive.
+        The bytes of the archive.
 
     Raises:
-        OSError: If the address cannot be reached, or answers with an error.
-        http.client.HTTPException: If the answer stays incomplete.
-        zipfile.BadZipFile: If the answer is not a whole archive.
+        OSError: If the address cannot be reached, or the server answers with an error.
+        http.client.HTTPException: If every answer is incomplete.
+        zipfile.BadZipFile: If the answer is not a zip archive, or damaged.
     """
-
-    def receive(answer: IO[bytes]) -> bytes:
-        content = answer.read()
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"{broken} is damaged in the archive")
-        return content
-
-    return _tried(url, receive, timeout, attempts, backoff)
+    return _retried(url, _read_archive)
 
 
-def fetch_file(
-    url: str,
-    path: Path,
-    *,
-    digest: str,
-    timeout: float | None = None,
-    attempts: int | None = None,
-    backoff: float | None = None,
-) -> None:
-    """Download one file of any size to ``path``, block by block; nothing is there before it is checked.
+def _read_archive(answer: IO[bytes]) -> bytes:
+    content = answer.read()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise zipfile.BadZipFile(f"{broken} is damaged in the archive")
+    return content
+
+
+def fetch_file(url: str, path: Path, *, digest: str) -> None:
+    """Download one file of any size, block by block. ``path`` exists only after the checksum was verified.
 
     Args:
         url: Address.
-        path: Where it goes; its folder is made if need be.
+        path: File to write; its folder is made if it does not exist.
         digest: ``"sha256:..."`` or ``"md5:..."`` of the whole file.
-        timeout: As in :func:`fetch`.
-        attempts: As in :func:`fetch`.
-        backoff: As in :func:`fetch`.
 
     Raises:
-        OSError: If the address cannot be reached, or answers with an error, or the file cannot be written.
-        http.client.HTTPException: If the answer stays incomplete.
-        WrongContentError: If it is not the file that is expected.
+        OSError: If the address cannot be reached, the server answers with an error, or the file cannot be written.
+        http.client.HTTPException: If every answer is incomplete.
+        WrongContentError: If the checksum is not the expected one.
     """
 
     def receive(answer: IO[bytes]) -> None:
-        kind, _, expected = digest.partition(":")
-        found = hashlib.new(kind, usedforsecurity=False)
-        wanted = answer.length if isinstance(answer, http.client.HTTPResponse) else None
-        size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as draft, draft.open("wb") as stream:
-            while block := answer.read(_BLOCK):
-                stream.write(block)
-                found.update(block)
-                size += len(block)
-            # A read of a given length does not complain if the answer ends early.
-            if wanted is not None and size < wanted:
-                raise http.client.IncompleteRead(b"", wanted - size)
-            if found.hexdigest() != expected:
-                raise WrongContentError(f"its {kind} is {found.hexdigest()}, expected {expected}")
+        with atomic_path(path) as draft:
+            _copy_checked(answer, draft, digest)
 
-    _tried(url, receive, timeout, attempts, backoff)
+    _retried(url, receive)
+
+
+def _copy_checked(answer: IO[bytes], path: Path, digest: str) -> None:
+    kind, _, expected = digest.partition(":")
+    checksum = hashlib.new(kind, usedforsecurity=False)
+    length = answer.length if isinstance(answer, http.client.HTTPResponse) else None
+    size = 0
+    with path.open("wb") as stream:
+        while block := answer.read(_BLOCK):
+            stream.write(block)
+            checksum.update(block)
+            size += len(block)
+    # `read` with a size does not raise if the answer ends early.
+    if length is not None and size < length:
+        raise http.client.IncompleteRead(b"", length - size)
+    if checksum.hexdigest() != expected:
+        raise WrongContentError(f"its {kind} is {checksum.hexdigest()}, expected {expected}")
 
 
 def digest_of(path: Path, kind: str) -> str:
-    """``"kind:..."`` of a file, read block by block.
+    """The digest of a file, ``"<kind>:..."``, read block by block.
+
+    Args:
+        path: File to read.
+        kind: ``"sha256"`` or ``"md5"``.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
     """
-    found = hashlib.new(kind, usedforsecurity=False)
+    checksum = hashlib.new(kind, usedforsecurity=False)
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
-            found.update(block)
-    return f"{kind}:{found.hexdigest()}"
+            checksum.update(block)
+    return f"{kind}:{checksum.hexdigest()}"
 
 
 def reason(error: Exception) -> str:
-    """Why a download failed, in one line."""
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    text = str(cause.args[0] if isinstance(cause, KeyError) and cause.args else cause) or type(cause).__name__
+    """Why a download failed, in one line.
+
+    Example:
+        >>> reason(urllib.error.URLError("connection refused"))
+        'connection refused'
+    """
     if isinstance(error, urllib.error.HTTPError):
         text = f"HTTP {error.code} {error.reason}"
-    return " ".join(text.split())
+    elif isinstance(error, urllib.error.URLError):
+        text = str(error.reason)
+    elif isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # without the quotes that a KeyError adds
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
-def _tried(
-    url: str,
-    receive: Callable[[IO[bytes]], T],
-    timeout: float | None,
-    attempts: int | None,
-    backoff: float | None,
-) -> T:
-    timeout = TIMEOUT if timeout is None else timeout
-    attempts = ATTEMPTS if attempts is None else attempts
-    pause = BACKOFF if backoff is None else backoff
+def _retried(url: str, receive: Callable[[IO[bytes]], T]) -> T:
+    """The result of ``receive`` for the first answer that does not fail."""
+    pause = BACKOFF
     request = urllib.request.Request(url, headers={"User-Agent": "jumpstart"})
-    for attempt in range(1, attempts + 1):
+    attempt = 1
+    while True:
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 return receive(answer)
         except FAILURES as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
-            if attempt == attempts or not _may_pass(error):
+            if attempt >= ATTEMPTS or not _is_temporary(error):
                 raise
             logger.info("%s: %s; trying again in %g s.", url, reason(error), pause)
-            time.sleep(pause)
-            pause *= 2
-    raise ValueError(f"attempts must be >= 1, got {attempts}.")
+        time.sleep(pause)
+        pause *= 2
+        attempt += 1
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code in (408, 429)
     return True

@@ -1,4 +1,4 @@
-"""One seeded, stratified split into three parts that never divides equal rows."""
+"""Seeded, stratified splits that never divide equal rows: into three parts, or into two."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.checks import check_share
 from data.tables import Floats, Integers
 
 PARTS = ("train", "val", "test")
 
+DEFAULT_SHARE = 0.15
+"""Share of the validation part and of the test part, where neither the caller nor the data set gives another."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of the parts, each in a seeded random order; classes that are not held out."""
+    """Row numbers of the three parts, each in a seeded random order.
+
+    Attributes:
+        train: Row numbers of the training part.
+        val: Row numbers of the validation part.
+        test: Row numbers of the test part.
+        kept_in_train: Classes that are too small for three parts and are in training only.
+    """
 
     train: Integers
     val: Integers
@@ -28,29 +39,24 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
     Args:
         val_size: Share of the validation part, in (0, 1).
         test_size: Share of the test part, in (0, 1).
-        rows: Rows in all, if they are known.
+        rows: Number of rows in all three parts, if it is known.
 
     Raises:
-        ValueError: With the parameter, what was found and what would do.
+        ValueError: With the parameter, its value, and the least share that would do.
 
     Example:
         >>> check_sizes(0.5, 0.5)
         Traceback (most recent call last):
         ValueError: val_size + test_size must be < 1 to leave a training part, got 0.5 + 0.5.
     """
-    for name, size in (("val_size", val_size), ("test_size", test_size)):
-        if isinstance(size, bool) or not isinstance(size, (int, float, np.floating)) or not 0 < size < 1:
-            raise ValueError(f"{name} must be a share between 0 and 1, exclusive, got {size!r}.")
+    check_share("val_size", val_size)
+    check_share("test_size", test_size)
     train_size = 1 - val_size - test_size
     if train_size <= 1e-9:
         raise ValueError(f"val_size + test_size must be < 1 to leave a training part, got {val_size} + {test_size}.")
     if rows is None:
         return
-    for name, size in (
-        ("val_size", val_size),
-        ("test_size", test_size),
-        ("val_size + test_size", train_size),
-    ):
+    for name, size in (("val_size", val_size), ("test_size", test_size), ("val_size + test_size", train_size)):
         if math.floor(rows * size + 1e-9) < 1:
             raise ValueError(
                 f"{name} must leave each part a row, got a share of {size:.4g} of {rows} rows: at "
@@ -58,58 +64,35 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
             )
 
 
-def check_seed(seed: int) -> None:
-    """Refuse a seed that NumPy's generators do not take.
-
-    Raises:
-        ValueError: With what was found.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be an integer in 0..2**32 - 1, got {seed!r}.")
-
-
 def holdout(labels: Integers, *, size: float, seed: int, groups: Integers | None = None) -> tuple[Integers, Integers]:
-    """Set a stratified share of the rows apart; for many rows and classes.
+    """Set a stratified share of the rows apart, without a loop over rows or classes.
 
-    Groups stay whole. Every class is shared out in proportion, up to the size of its groups, and keeps a row.
+    Groups stay whole; a group counts for the class of its first row. Every class is divided in proportion, up to the
+    size of its groups, and keeps at least one row.
 
     Args:
         labels: Class of each row.
-        size: Share that is set apart.
-        seed: Decides everything that is left open.
-        groups: Group of each row, from 0 without gaps; ``None`` if each row is one.
+        size: Share of the rows that is set apart, in (0, 1).
+        seed: Seed of every choice that these rules leave open.
+        groups: Group of each row, numbered from 0 without gaps; ``None`` if each row is a group of its own.
 
     Returns:
-        Row numbers that stay and row numbers that are set apart, each in a seeded random order.
+        Row numbers that are kept and row numbers that are set apart, each in a seeded random order.
 
     Raises:
-        ValueError: If that would leave either of them empty.
+        ValueError: If ``size`` is out of range, or either result would be empty.
 
     Example:
         >>> kept, held = holdout(np.arange(20) % 2, size=0.2, seed=0)
         >>> len(kept), np.bincount(held % 2).tolist()
         (16, [2, 2])
     """
-    if isinstance(size, bool) or not isinstance(size, (int, float, np.floating)) or not 0 < size < 1:
-        raise ValueError(f"size must be a share between 0 and 1, exclusive, got {size!r}.")
+    check_share("size", size)
     rng = np.random.default_rng(seed)
     groups = np.arange(len(labels)) if groups is None else groups
     _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
-    classes = labels[first]
-    totals = np.bincount(classes, weights=sizes)
-    exact = totals * size
-    quota = np.floor(exact)
-    # What rounding down left over goes to the classes that lost most.
-    left = max(0, round(exact.sum()) - int(quota.sum()))
-    tie = rng.permutation(len(quota))
-    quota[tie[np.argsort(-(exact - quota)[tie], kind="stable")[:left]]] += 1
-    quota = np.minimum(quota, totals - 1)
-    order = rng.permutation(len(sizes))
-    order = order[np.argsort(classes[order], kind="stable")]
-    running = np.cumsum(sizes[order])
-    begin = np.cumsum(totals) - totals
-    taken = order[running - begin[classes[order]] <= quota[classes[order]]]
-    held = np.isin(groups, taken)
+    held_groups = _held_groups(labels[first], sizes, size, rng)
+    held = np.isin(groups, held_groups)
     if not held.any() or held.all():
         raise ValueError(
             f"val_size and test_size must leave each part a row, got a share of {size:.4g} of {len(labels)} rows."
@@ -117,20 +100,49 @@ def holdout(labels: Integers, *, size: float, seed: int, groups: Integers | None
     return rng.permutation(np.flatnonzero(~held)), rng.permutation(np.flatnonzero(held))
 
 
-def stratified_split(labels: Integers, groups: Integers, *, val_size: float, test_size: float, seed: int) -> Split:
-    """Split rows so that groups stay whole and every class is shared out in proportion.
+def _held_groups(classes: Integers, sizes: Integers, share: float, rng: np.random.Generator) -> Integers:
+    """Groups that :func:`holdout` sets apart.
 
-    Groups of several rows are placed first, the largest first, each where most rows of its classes
-    are still wanted; single rows then fill each part to its exact share. A class in fewer than
-    three groups cannot be in all three parts and stays in training, with every group that holds one
-    of its rows.
+    Args:
+        classes: Class of each group.
+        sizes: Rows of each group.
+        share: Share of the rows of each class.
+        rng: Source of every choice that is left open.
+    """
+    totals = np.bincount(classes, weights=sizes).astype(np.float64)
+    quota = _holdout_quota(totals, share, rng)
+    order = rng.permutation(len(sizes))
+    order = order[np.argsort(classes[order], kind="stable")]
+    running = np.cumsum(sizes[order])
+    begin = np.cumsum(totals) - totals
+    held: Integers = order[running - begin[classes[order]] <= quota[classes[order]]]
+    return held
+
+
+def _holdout_quota(totals: Floats, share: float, rng: np.random.Generator) -> Floats:
+    """Most rows that :func:`holdout` sets apart from each class, given the rows of each class."""
+    exact = totals * share
+    quota: Floats = np.floor(exact)
+    # The rows that rounding down left over are given to the classes that lost most.
+    left = max(0, round(exact.sum()) - int(quota.sum()))
+    tie = rng.permutation(len(quota))
+    quota[tie[np.argsort(-(exact - quota)[tie], kind="stable")[:left]]] += 1
+    return np.minimum(quota, totals - 1)
+
+
+def stratified_split(labels: Integers, groups: Integers, *, val_size: float, test_size: float, seed: int) -> Split:
+    """Split rows into three parts so that groups stay whole and every class is divided in proportion.
+
+    Groups of several rows are placed first, the largest first, each into the part that lacks most rows of the classes
+    in the group; single rows then fill each part to its exact share. A class in fewer than three groups cannot be in
+    all three parts: it stays in training, with every group that holds one of its rows.
 
     Args:
         labels: Class of each row.
-        groups: Group of each row, from 0 without gaps.
+        groups: Group of each row, numbered from 0 without gaps.
         val_size: Share of the validation part.
         test_size: Share of the test part.
-        seed: Decides everything that is left open.
+        seed: Seed of every choice that these rules leave open.
 
     Raises:
         ValueError: If there are too few groups to fill three parts.
@@ -165,6 +177,10 @@ def stratified_split(labels: Integers, groups: Integers, *, val_size: float, tes
     return Split(train, val, test, tuple(kept.tolist()))
 
 
+# In the steps below: counts is (groups, classes), the rows of each class in each group; part_of is (groups,), the part
+# of each group, -1 if it is not placed yet; wanted is (3, classes), the rows that each part still lacks.
+
+
 def _wanted(totals: Integers, shares: Floats, kept: set[int]) -> Integers:
     """Rows of each class that each part should have: ``(3, classes)``."""
     wanted = np.zeros((len(PARTS), len(totals)), dtype=np.int64)
@@ -172,8 +188,8 @@ def _wanted(totals: Integers, shares: Floats, kept: set[int]) -> Integers:
     for c, total in enumerate(totals):
         held = np.zeros(2, dtype=np.int64)
         if total and c not in kept:
-            # What rounding took from one class is given back by the next, so that many small
-            # classes do not add up to parts of the wrong size.
+            # The error of rounding is carried to the next class, so that many small classes do not add up to parts of
+            # the wrong size.
             quota = total * shares + carry
             held = np.rint(quota).astype(np.int64)
             while held.sum() > total - 1:
@@ -184,6 +200,7 @@ def _wanted(totals: Integers, shares: Floats, kept: set[int]) -> Integers:
 
 
 def _place_multiples(counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator) -> None:
+    """Place groups of several rows, the largest first, each where most rows of its classes are wanted."""
     multiples = rng.permutation(np.flatnonzero((part_of < 0) & (counts.sum(axis=1) > 1)))
     for group in multiples[np.argsort(-counts[multiples].sum(axis=1), kind="stable")]:
         part = int(np.argmax(wanted @ counts[group]))
@@ -192,6 +209,7 @@ def _place_multiples(counts: Integers, part_of: Integers, wanted: Integers, rng:
 
 
 def _place_singles(counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator) -> None:
+    """Place groups of one row, so that each part has as many rows of each class as are wanted."""
     for c in range(counts.shape[1]):
         singles = rng.permutation(np.flatnonzero((part_of < 0) & (counts[:, c] > 0)))
         share = np.maximum(wanted[:, c], 0)
@@ -203,7 +221,7 @@ def _place_singles(counts: Integers, part_of: Integers, wanted: Integers, rng: n
 
 
 def _fill_empty(counts: Integers, part_of: Integers, classes: Integers) -> None:
-    """Give every class a group in every part, from the part that has most groups of it."""
+    """Move a group of each class into each part without one, from the part with most groups of the class."""
     pure = (counts > 0).sum(axis=1) == 1
     for c in classes:
         holds = counts[:, c] > 0

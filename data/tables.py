@@ -1,10 +1,9 @@
-"""A data set in memory, before it is split and encoded."""
+"""A table in memory, before it is split and encoded."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +15,18 @@ Objects = npt.NDArray[np.object_]
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of numbers and categories, each with a class.
+    """Rows of numbers and categories, each with a class; nothing imputed, scaled or encoded.
 
     Attributes:
         numbers: Numeric columns, ``nan`` where missing.
         categories: Nominal columns as strings, ``nan`` where missing.
         labels: Class numbers from 0, without gaps.
-        class_names: One name for each class.
+        class_names: One name for each class, in the order of the class numbers.
         number_names: One name for each numeric column.
         category_names: One name for each nominal column.
         image_shape: Shape of one row if the numbers are an image, e.g. ``(1, 8, 8)``.
-        common_scale: Scale all numbers together, not each column alone: they share one unit.
-        compared: Numbers by which rows are found equal; ``None`` for ``numbers``.
+        common_scale: Whether all numbers share one unit, so that they are scaled together and not column by column.
+        compared: Numbers that decide whether two rows are equal, ``(rows, any)``; ``None`` for ``numbers``.
 
     Shape:
         - numbers: ``(rows, numeric columns)``, float64.
@@ -35,7 +34,7 @@ class Table:
         - labels: ``(rows,)``, int64.
 
     Raises:
-        ValueError: If the parts do not fit together.
+        ValueError: If shapes, names and labels do not agree.
 
     Example:
         >>> numbers, labels = np.array([[1.0], [1.0], [2.0]]), np.array([0, 1, 1])
@@ -68,31 +67,34 @@ class Table:
                 f"{self.labels.min()}..{self.labels.max()}."
             )
         if self.image_shape is not None and np.prod(self.image_shape) != self.num_features:
-            raise ValueError(f"image_shape {self.image_shape} does not hold {self.num_features} features.")
+            raise ValueError(
+                f"image_shape must have as many values as there are features, {self.num_features}, got "
+                f"{self.image_shape}."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def num_features(self) -> int:
-        """Columns before categories are encoded."""
+        """Number of columns before categories are encoded."""
         return len(self.number_names) + len(self.category_names)
 
     @property
     def num_missing(self) -> int:
-        """Missing cells."""
+        """Number of missing values."""
         return int(np.isnan(self.numbers).sum() + _missing(self.categories).sum())
 
-    def features(self) -> npt.NDArray[Any]:
-        """Numbers, then categories, in one array; of objects only if there are categories."""
+    def features(self) -> Floats | Objects:
+        """Numbers, then categories, in one array ``(rows, num_features)``; of objects only if there are categories."""
         if not self.category_names:
             return self.numbers
         return np.concatenate([self.numbers.astype(object), self.categories], axis=1)
 
     def groups(self) -> Integers:
-        """A number for each row; rows with the same features (and the same gaps) have the same one.
+        """A number for each row, ``(rows,)``: the same for rows with the same features and the same missing values.
 
-        Labels are not looked at: two rows that differ in the label alone are the same input.
+        Labels do not count: two rows that differ in the label alone are the same input.
         """
         compared = self.numbers if self.compared is None else self.compared
         columns = [np.where(np.isnan(compared), np.inf, compared)]
@@ -104,16 +106,16 @@ class Table:
 
 
 def no_categories(rows: int) -> Objects:
-    """The nominal part of a table that has none."""
+    """The nominal columns of a table without any: an array ``(rows, 0)``."""
     return np.empty((rows, 0), dtype=object)
 
 
 def resized(table: Table, shape: tuple[int, int, int], side: int) -> Table:
-    """A table of images whose images have another height and width; rows are equal if they were.
+    """A table of images, with each image resized. Rows that were equal before are still in one group.
 
     Args:
-        table: Of numbers alone.
-        shape: Channels, height and width of a row.
+        table: A table of numbers alone.
+        shape: Channels, height and width of an image in the table.
         side: The new height and width.
 
     Example:
@@ -128,8 +130,8 @@ def resized(table: Table, shape: tuple[int, int, int], side: int) -> Table:
 
     images = torch.from_numpy(table.numbers).view(-1, *shape)
     numbers = functional.interpolate(images, (side, side), mode="bilinear", antialias=True).flatten(1).numpy()
-    rest = itertools.product(range(shape[0]), range(side), range(side))
-    names = tuple(f"pixel_{row}_{column}" + f"_{channel}" * (shape[0] > 1) for channel, row, column in rest)
+    pixels = itertools.product(range(shape[0]), range(side), range(side))
+    names = tuple(f"pixel_{row}_{column}" + f"_{channel}" * (shape[0] > 1) for channel, row, column in pixels)
     return replace(
         table,
         numbers=numbers,

@@ -1,4 +1,4 @@
-"""Lightning callbacks: add the Jumpstart loss to any module, draw the status of units and points."""
+"""Lightning callbacks: add the Jumpstart loss to any module, plot the status of units and points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import types
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -24,38 +24,41 @@ __all__ = ["Jumpstart", "NetworkStatusPlot"]
 
 logger = logging.getLogger(__name__)
 
+Step: TypeAlias = Callable[..., object]
+"""A ``training_step``, or a wrapper of one."""
+
 
 class Jumpstart(pl.Callback):
-    """Adds the Jumpstart loss to what any ``LightningModule`` trains on, in one line.
+    """Adds the Jumpstart loss to the training loss of any ``LightningModule``, in one line.
 
-    While ``fit`` runs, a regularizer is attached and ``training_step`` is wrapped: what it returns, a tensor or a
-    dictionary with ``"loss"``, gets the loss added that belongs to all that ran inside the step. So accumulation of
-    gradients, mixed precision and clipping see one loss, as if it had been written into the module. After ``fit``, and
-    after an exception, hooks and wrapper are gone.
+    While ``fit`` runs, a regularizer is attached and ``training_step`` is wrapped. The wrapper adds the Jumpstart loss
+    of everything that ran inside the step to the result of the step, which is a tensor or a dictionary with ``"loss"``.
+    Accumulation of gradients, mixed precision and clipping therefore act on one loss, as if the module had computed the
+    sum. After ``fit``, and after an exception, hooks and wrapper are removed.
 
-    With manual optimization nothing is added by itself: name the network in ``module``, and add
-    ``self.jumpstart_loss()``, which is lambda times the loss of the network's latest forward pass, before
+    With manual optimization nothing is added automatically: name the network in ``module``, and add
+    ``self.jumpstart_loss()``, which is lambda times the loss of the network's latest forward pass, to the loss before
     ``self.manual_backward``.
 
-    Where there is a logger, the loss without lambda is logged as ``jumpstart_loss``, a mean over the epoch's batches;
-    with manual optimization it is that of every ``self.jumpstart_loss()`` in ``training_step``. With automatic
-    optimization and lambda 0 it is measured for the log alone: training is the same, bit for bit, and the time is that
-    of the loss without its gradient. Without a logger it is not measured then.
+    If there is a logger, the loss without lambda is logged as ``jumpstart_loss``, a mean over the batches of the epoch;
+    with manual optimization, a mean over all calls of ``self.jumpstart_loss()`` in ``training_step``. With automatic
+    optimization and lambda 0, the loss is computed for the log alone, without a gradient, and training is the same, bit
+    for bit. Without a logger it is then not computed.
 
-    Several of these callbacks may be given, each with a ``module`` of its own that has no part in common with the
-    others. They are logged as ``jumpstart_loss/<module>``, and ``self.jumpstart_loss("<module>")`` is the one meant.
+    Several of these callbacks can be used together, each with its own ``module`` and no part in common. Their losses
+    are logged as ``jumpstart_loss/<module>``, and read as ``self.jumpstart_loss("<module>")``.
 
     Args:
-        lambda_: Weight of the loss, at least 0, or a function from the epoch (from 0) to it.
+        lambda_: Weight of the loss, at least 0, or a function from the epoch (from 0) to the weight.
         module: Name of the part whose preactivations count, such as ``"model"`` or ``"model.encoder"``; by default
-            all that the module holds.
+            the whole module.
         **options: For :class:`~jumpstart.JumpstartRegularization`.
 
     Raises:
         TypeError: If an option is unknown, or ``lambda_`` neither a number nor a function.
         ValueError: If ``lambda_`` is negative or not finite, or an option is wrong. When training begins, if there is
             no part of that name, or manual optimization without ``module``.
-        RuntimeError: When training begins, if the module has a regularizer of its own.
+        RuntimeError: When training begins, if a regularizer or a monitor is attached to the module.
 
     Example:
         >>> trainer = pl.Trainer(callbacks=[Jumpstart(0.01)])  # doctest: +SKIP
@@ -80,7 +83,7 @@ class Jumpstart(pl.Callback):
         self._reads: list[Tensor] | None = None
 
     def _check_options(self) -> None:
-        """A wrong option is told before there is a model: try it on a small one."""
+        """Refuse wrong options before there is a model, by means of a small one."""
         names = {} if isinstance(self.options.get("capture", ""), str) else {"capture": Capture.ACTIVATIONS}
         JumpstartRegularization(small_model(), **self.options | names).remove()
 
@@ -91,7 +94,7 @@ class Jumpstart(pl.Callback):
 
     @property
     def loss(self) -> Tensor:
-        """Lambda times the Jumpstart loss of the latest forward pass, to be added by hand in manual optimization.
+        """Lambda times the Jumpstart loss of the latest forward pass, for manual optimization.
 
         Raises:
             RuntimeError: If nothing is attached, or before any forward pass.
@@ -107,7 +110,7 @@ class Jumpstart(pl.Callback):
     # Lightning ---------------------------------------------------------------------------------------------------
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Attach and wrap."""
+        """Attach the regularizer and wrap ``training_step``."""
         self._release()
         target = part_of(pl_module, self.module)
         if attached(target) is not None:
@@ -116,17 +119,9 @@ class Jumpstart(pl.Callback):
                 "the loss might be added twice. Leave out this callback, or remove() that one before trainer.fit()."
             )
         manual = not pl_module.automatic_optimization
-        if manual and self.module is None:
-            raise ValueError(
-                "module must name the network when optimization is manual, for a step may run several: "
-                "Jumpstart(..., module='generator'). Then add self.jumpstart_loss() to its loss in training_step."
-            )
         others = vars(pl_module).get("jumpstart_loss" if manual else "training_step")
-        if manual and not isinstance(others, _Loss) and hasattr(pl_module, "jumpstart_loss"):
-            raise ValueError(
-                f"{type(pl_module).__name__} has a jumpstart_loss of its own, which is the name of what this callback "
-                "gives to a module with manual optimization. Rename it."
-            )
+        if manual:
+            self._check_manual(pl_module, others)
         self._handle = JumpstartRegularization(target, **self.options)
         self._owner = weakref.ref(pl_module)
         self._logs, self._was_read, self._reads = bool(trainer.loggers), False, None
@@ -138,28 +133,41 @@ class Jumpstart(pl.Callback):
         elif manual:
             pl_module.jumpstart_loss = _Loss(self)  # type: ignore[assignment]
         else:
-            pl_module.training_step = _Step(self, pl_module)  # type: ignore[method-assign]
+            pl_module.training_step = _Step(self, pl_module)  # type: ignore[assignment, method-assign]
+
+    def _check_manual(self, pl_module: pl.LightningModule, others: object) -> None:
+        """Refuse manual optimization without the name of a part, or where ``jumpstart_loss`` is taken."""
+        if self.module is None:
+            raise ValueError(
+                "module must name the network when optimization is manual, for a step may run several: "
+                "Jumpstart(..., module='generator'). Then add self.jumpstart_loss() to its loss in training_step."
+            )
+        if not isinstance(others, _Loss) and hasattr(pl_module, "jumpstart_loss"):
+            raise ValueError(
+                f"{type(pl_module).__name__} has a jumpstart_loss of its own, which is the name of what this callback "
+                "gives to a module with manual optimization. Rename it."
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The lambda of this epoch."""
+        """Set lambda for this epoch."""
         self._weight = self._weight_at(trainer.current_epoch)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Note what is read from here on, with manual optimization."""
+        """Start the list of the losses that the step reads, with manual optimization and a logger."""
         self._reads = None if pl_module.automatic_optimization or not self._logs else []
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Log it."""
+        """Log the mean of the losses that the step has read, with manual optimization."""
         if self._reads:
             self._log(pl_module, torch.stack(self._reads).mean())
         self._reads = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say so if nobody adds the loss."""
+        """Log a warning if a module with manual optimization has not read the loss."""
         if not pl_module.automatic_optimization and not self._was_read and self._weight:
             self._was_read = True
             logger.warning(
@@ -170,15 +178,15 @@ class Jumpstart(pl.Callback):
             )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Detach."""
+        """Detach the regularizer and the wrapper."""
         self._release()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Detach."""
+        """Detach the regularizer and the wrapper."""
         self._release()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Detach."""
+        """Detach the regularizer and the wrapper."""
         self._release()
 
     def _release(self) -> None:
@@ -207,8 +215,20 @@ class Jumpstart(pl.Callback):
             raise ValueError(f"lambda_ must be a finite number >= 0, got {weight}{where}. 0.01 is a good start.")
         return weight
 
-    def _step(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """One training step, with the loss added."""
+    def _step(self, step: Step, *args: object, **kwargs: object) -> object:
+        """Run a training step and add the loss to its result.
+
+        Args:
+            step: The step of the module, or the wrapper of another callback.
+            *args: Of the step.
+            **kwargs: Of the step.
+
+        Returns:
+            The result of the step, with the loss added to the tensor, or to the one under ``"loss"``.
+
+        Raises:
+            TypeError: If the result is neither a tensor, nor a dictionary, nor None.
+        """
         handle = self._handle
         owner = self._owner() if self._owner is not None else None
         logs = self._logs and owner is not None
@@ -222,10 +242,14 @@ class Jumpstart(pl.Callback):
             if owner is not None:
                 self._measure(handle, owner)
             return output
+        return self._with_loss(output, handle, owner)
+
+    def _with_loss(self, output: object, handle: JumpstartRegularization, owner: pl.LightningModule | None) -> object:
+        """The result of a step with lambda times the Jumpstart loss added."""
         loss = output.get("loss") if isinstance(output, dict) else output
+        if loss is None:
+            return output
         if not isinstance(loss, Tensor):
-            if isinstance(output, dict) and loss is None:
-                return output
             raise TypeError(
                 "training_step must return a tensor, a dictionary with a tensor under 'loss', or None, got "
                 f"{type(output).__name__}."
@@ -237,7 +261,7 @@ class Jumpstart(pl.Callback):
         return {**output, "loss": total} if isinstance(output, dict) else total
 
     def _measure(self, handle: JumpstartRegularization, owner: pl.LightningModule) -> None:
-        """The loss that is not added. Nobody trains on it, so that a step without one is no failure."""
+        """Log the loss that is not added. An error ends the logging, not the training."""
         try:
             loss = handle.loss
         except (RuntimeError, TypeError, ValueError) as error:
@@ -251,10 +275,10 @@ class Jumpstart(pl.Callback):
 
 
 class _Step:
-    """Stands in for a module's ``training_step``; a copy or a pickle of the module gets its own one back.
+    """Replaces the ``training_step`` of a module; a copy or a pickle of the module has its original step.
 
-    Several callbacks share one, so that they may leave in any order, and Lightning finds the signature of the module's
-    own step under ``__wrapped__``, where it looks once.
+    Several callbacks share one wrapper, so that they can be removed in any order, and Lightning finds the signature of
+    the original step under ``__wrapped__``, one level deep.
     """
 
     def __init__(self, callback: Jumpstart, owner: pl.LightningModule) -> None:
@@ -263,39 +287,40 @@ class _Step:
         self.__wrapped__ = owner.training_step
         self._owner = weakref.ref(owner)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        step: Callable[..., Any] = self.__wrapped__
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        step: Step = self.__wrapped__
         for callback in self.callbacks:
             step = partial(callback._step, step)
         return step(*args, **kwargs)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, object]) -> object:
         owner = self._owner()
-        copy: Any = memo.get(id(owner), owner)
+        copy = memo.get(id(owner), owner)
+        assert isinstance(copy, pl.LightningModule)
         return types.MethodType(type(copy).training_step, copy)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return getattr, (self._owner(), "training_step")
 
 
 class _Loss:
-    """``self.jumpstart_loss``, in a module with manual optimization. Copies and pickles of it are dead."""
+    """``self.jumpstart_loss`` of a module with manual optimization. Copies and pickles have no callback."""
 
     def __init__(self, *callbacks: Jumpstart) -> None:
         self.callbacks = list(callbacks)
 
     def __call__(self, module: str | None = None) -> Tensor:
-        """Lambda times the loss of the latest forward pass of a part, which is to be named if there are several."""
+        """Lambda times the loss of the latest forward pass of a part, which must be named if there are several."""
         if not self.callbacks:
             raise RuntimeError("this copy of the module has no Jumpstart loss: fit it with the callback Jumpstart.")
-        found = [callback for callback in self.callbacks if module in (None, callback.module)]
-        if len(found) != 1:
+        named = [callback for callback in self.callbacks if module in (None, callback.module)]
+        if len(named) != 1:
             names = ", ".join(repr(callback.module) for callback in self.callbacks)
             raise ValueError(f"module must be one of {names}, got {module!r}: self.jumpstart_loss(module) is its loss.")
-        return found[0].loss
+        return named[0].loss
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Loss:
+    def __deepcopy__(self, memo: dict[int, object]) -> _Loss:
         return _Loss()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[_Loss], tuple[()]]:
         return (_Loss, ())

@@ -19,7 +19,7 @@ MARGIN = 1.0
 
 
 class Capture(StrEnum):
-    """Which tensors are read."""
+    """Which tensors of a model are preactivations."""
 
     ACTIVATIONS = "activations"
     """The input of every activation module, in call order."""
@@ -28,23 +28,23 @@ class Capture(StrEnum):
 
 
 class Ties(StrEnum):
-    """Who receives the gradient when several entries attain an extremum."""
+    """Which entries receive the gradient when several attain an extremum."""
 
     SINGLE = "single"
     """The first of them."""
     AVERAGE = "average"
     """All of them, in equal shares."""
     RANDOM = "random"
-    """One of them, drawn anew every time from torch's global generator."""
+    """One of them, drawn in every backward pass from the global generator of torch."""
 
 
 class PointMode(StrEnum):
-    """What counts as one point of a tensor that has positions in space or time."""
+    """What counts as one point in a tensor with positions in space or time."""
 
     SAMPLE = "sample"
-    """The sample, with all its positions."""
+    """One sample, with all its positions."""
     LOCATION = "location"
-    """Every position of every sample."""
+    """One position of one sample."""
 
 
 class Terms(Flag):
@@ -67,7 +67,10 @@ class Terms(Flag):
 
     @classmethod
     def parse(cls, terms: Terms | str | Iterable[str]) -> Terms:
-        """A union from names: ``"all"``, ``"unit"``, ``"unit_positive,point"`` or a list of them.
+        """A union from names: ``"all"``, ``"unit"``, ``"unit_positive,point"`` or a list of names.
+
+        Args:
+            terms: A union, which is returned as it is, or names.
 
         Raises:
             ValueError: On an unknown name or an empty union.
@@ -94,17 +97,17 @@ class Aggregate(StrEnum):
     """How the losses of units (U) and points (P) become one number."""
 
     BALANCED = "balanced"
-    """mean(U) + mean(P): the published pseudocode."""
+    """mean(U) + mean(P), as in the published pseudocode."""
     MEAN = "mean"
     """The mean of U and P in one vector."""
     NORM = "norm"
     """The L2 norm of U and P in one vector."""
     SUM_OF_SQUARES = "sum_of_squares"
-    """The sum of the squares of U and P: the 2022 paper's grids."""
+    """The sum of the squares of U and P, as in the grids of the 2022 paper."""
 
 
 def choose(kind: type[E], value: E | str, name: str) -> E:
-    """A member of ``kind``, given as such or by its value.
+    """The member of an enum for the value of an option.
 
     Args:
         kind: The enum of the option.
@@ -123,7 +126,7 @@ def choose(kind: type[E], value: E | str, name: str) -> E:
 
 
 def is_finite(value: object) -> bool:
-    """Whether a value is a finite number; what is no number, such as a text or None, is not."""
+    """Whether a value is a finite number. False for anything that is no number, such as a text or None."""
     try:
         return math.isfinite(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, RuntimeError):  # of None, arrays, huge integers, tensors

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart.capture.hooks import attached
-from jumpstart.capture.passive import Watcher
+from jumpstart.capture.passive import PassiveRecorder
 from jumpstart.capture.recorder import Recorder, State, in_graph
-from jumpstart.capture.targets import CaptureLike, find_targets
-from jumpstart.choices import Aggregate, Capture, PointMode, Terms, Ties, choose
+from jumpstart.capture.targets import CaptureLike, select_targets
+from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties, choose
 from jumpstart.extrema.distributed import whole_batch
 from jumpstart.extrema.record import Extrema
 from jumpstart.extrema.rule import Rule
 from jumpstart.penalty import Penalty
+from jumpstart.words import counted
+
+
+class _State(TypedDict):
+    """The options of a regularizer that its copies keep."""
+
+    penalty: Penalty
+    capture: str
+    sync: bool
+    _kind: str
+    _registered: list[str]
 
 
 class JumpstartRegularization:
     r"""Keeps every unit and every data point on both sides of zero before each activation.
 
-    Attach it to a model once. Every forward pass then leaves the loss of its preactivations in :attr:`loss`, to be
-    added to the task's. With :math:`U` the losses of all units of all layers and :math:`P` those of all points,
+    Attach a regularizer to a model once. After every forward pass, :attr:`loss` is the loss of its preactivations, to
+    be added to the loss of the task. With :math:`U` the losses of all units of all layers and :math:`P` those of all
+    points,
 
     .. math::
         \mathrm{loss} = \overline{U} + \overline{P}, \qquad
@@ -40,22 +53,23 @@ class JumpstartRegularization:
             ``"weights"`` (the output of every linear and convolutional layer), a list of module names, or a predicate
             ``(name, module) -> bool``. Named activations are read at their input, anything else at its output.
         skip_last: With ``capture="weights"``, leave out the layer that is called last: the output layer.
-        terms: The hinges that enter: :class:`Terms`, or names such as ``"unit,point_negative"``.
+        terms: The hinges that enter the loss: :class:`Terms`, or names such as ``"unit,point_negative"``.
         aggregate: ``"balanced"``, ``"mean"``, ``"norm"`` or ``"sum_of_squares"``.
-        margin: :math:`m`, how far both sides should reach. Preactivations are not normalized.
-        positive_weight: Weight of the hinge that asks for positive values.
-        negative_weight: Weight of the hinge that asks for negative ones. The paper's own code used 0.5 for both: a
-            ``lambda`` quoted from it is twice the one that is needed here.
-        ties: Who gets the gradient of a tied extremum: ``"single"``, ``"average"`` or ``"random"``.
-        unit_dim: The dimension of the units in tensors of 3 dimensions and more. By default what feeds the activation
-            decides (last after a linear layer, 1 after a convolution).
+        margin: :math:`m`, the distance from zero that both sides should reach, in the units of the preactivations,
+            which are not normalized.
+        positive_weight: Weight of the hinge that is 0 when the maximum reaches the margin.
+        negative_weight: Weight of the hinge that is 0 when the minimum reaches minus the margin. The paper's code uses
+            0.5 for both weights, so halve a ``lambda`` that is quoted from it.
+        ties: Which entries get the gradient of a tied extremum: ``"single"``, ``"average"`` or ``"random"``.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more. By default the layer before the
+            activation decides (last after a linear layer, 1 after a convolution).
         point: ``"sample"``, or ``"location"`` for every position of every sample.
-        sync: Across the processes of ``torch.distributed``, make the loss that of the whole batch: the same number in
-            every process, and after the mean of gradients of ``DistributedDataParallel`` or ``fully_shard`` the
-            gradient of one process with the whole batch. All processes must then read :attr:`loss`, after each forward
-            pass of which one of them does. :attr:`extrema` stay those of this process. Without a process group, or
-            with one process, it changes nothing.
-        process_group: With ``sync=True``, the group to talk to; by default the one of all processes.
+        sync: Compute the loss of the whole batch of all processes of ``torch.distributed``. It is the same number in
+            every process, and the mean of gradients that ``DistributedDataParallel`` or ``fully_shard`` takes is the
+            gradient of one process with the whole batch. If one process reads :attr:`loss` after a forward pass, all
+            of them must. :attr:`extrema` are those of this process. Without a process group, or with one process,
+            this option changes nothing.
+        process_group: With ``sync=True``, the ``torch.distributed`` group of these processes; by default all.
 
     Raises:
         TypeError: If ``model`` is not a module.
@@ -84,14 +98,14 @@ class JumpstartRegularization:
         skip_last: bool = True,
         terms: Terms | str | Iterable[str] = Terms.ALL,
         aggregate: Aggregate | str = Aggregate.BALANCED,
-        margin: float = 1.0,
+        margin: float = MARGIN,
         positive_weight: float = 1.0,
         negative_weight: float = 1.0,
         ties: Ties | str = Ties.SINGLE,
         unit_dim: int | None = None,
         point: PointMode | str = PointMode.SAMPLE,
         sync: bool = False,
-        process_group: Any = None,
+        process_group: dist.ProcessGroup | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}: {model!r:.60}.")
@@ -100,37 +114,19 @@ class JumpstartRegularization:
                 "model must not be a torch.nn.DataParallel, whose replicas share one set of hooks. Use "
                 "torch.nn.parallel.DistributedDataParallel."
             )
-        if unit_dim is not None and (not isinstance(unit_dim, int) or isinstance(unit_dim, bool) or unit_dim == 0):
-            raise ValueError(f"unit_dim must be an integer other than 0 (that of the samples), got {unit_dim!r}.")
         if process_group is not None and not sync:
             raise ValueError("process_group is given, but sync is False. Use sync=True, or leave process_group out.")
         self.sync, self._group = sync, process_group
         self.penalty = Penalty(terms, aggregate, margin, positive_weight, negative_weight)
         rule = Rule(choose(Ties, ties, "ties"), choose(PointMode, point, "point"), margin)
-        targets = find_targets(model, capture)
-        other = attached(model)
-        if isinstance(other, Watcher):
-            raise RuntimeError(
-                f"a StatusMonitor with hooks of its own is attached to this {type(model).__name__} (or to a part of "
-                "it). Take it off first with its remove(), or attach the JumpstartRegularization before it: a "
-                "StatusMonitor that comes later reads along."
-            )
-        if other is not None:
-            raise RuntimeError(
-                f"a JumpstartRegularization is attached to this {type(model).__name__} (or to a part of it) already. "
-                "Use that one, or take it off first with its remove()."
-            )
+        targets, drop_last = select_targets(model, capture, skip_last=skip_last)
+        recorder = Recorder(rule, unit_dim, drop_last=drop_last)
+        _refuse_second(model)
         self.capture = capture
         self._kind = type(model).__name__
         self._registered = [target.name for target in targets]
-        drop_last = isinstance(capture, str) and capture == Capture.WEIGHTS and skip_last
-        if drop_last and len(targets) == 1:
-            raise ValueError(
-                f"nothing to capture in {self._kind}: {targets[0].name!r} is its only Linear or Conv layer, and "
-                "skip_last leaves the last one out. Use skip_last=False."
-            )
-        self._recorder: Recorder | None = Recorder(rule, unit_dim, drop_last=drop_last)
-        self._handles = self._recorder.attach(model, targets)
+        self._recorder: Recorder | None = recorder
+        self._handles = recorder.attach(model, targets)
         self._loss: Tensor | None = None
         self._extrema: list[Extrema] | None = None
         self._loss_of: State = ([], -1)
@@ -142,19 +138,19 @@ class JumpstartRegularization:
     def loss(self) -> Tensor:
         """The Jumpstart loss of the model's latest forward pass: a scalar, in float32 (float64 for float64 models).
 
-        Read twice, it is the same tensor.
+        Two reads after one forward pass return the same tensor.
 
         Raises:
             RuntimeError: Before any forward pass, after one in which nothing was captured, and after ``remove()``. With
                 ``sync=True`` also if the processes have run different layers.
         """
         recorder = self._live()
-        if torch.compiler.is_compiling():  # a graph keeps no tensor of another step
-            return self.penalty(self._whole(self._records()))
+        if torch.compiler.is_compiling():  # a compiled graph must not refer to a tensor of another step
+            return self.penalty(self._gathered(self._records()))
         if self._loss is None or not recorder.is_still(self._loss_of):
             records = self._records()
             with in_graph(records[0].unit.device.type):
-                self._loss = self.penalty(self._whole(records))
+                self._loss = self.penalty(self._gathered(records))
             self._loss_of = recorder.state
         return self._loss
 
@@ -173,7 +169,7 @@ class JumpstartRegularization:
 
     @property
     def layers(self) -> list[str]:
-        """What is captured, in call order (before the first forward pass: in the order of registration).
+        """The names of the captured layers, in call order (before the first pass: in the order of registration).
 
         The second call of a module in one pass is ``name#2``.
         """
@@ -182,13 +178,13 @@ class JumpstartRegularization:
 
     @contextmanager
     def recording(self, *, grad: bool = True) -> Iterator[None]:
-        """Count everything that runs inside as one forward pass.
+        """Record everything that runs inside the block as one forward pass.
 
         For models that are not called as a whole (``model.features(x)``), and for losses over several calls.
 
         Args:
-            grad: Whether the loss can be differentiated. Without, it costs less, and nothing that runs inside is
-                given a graph.
+            grad: Whether the loss can be differentiated. Without a gradient it costs less,
+                and the graph of the model has no node of the regularizer.
 
         Example:
             >>> import torch
@@ -203,7 +199,7 @@ class JumpstartRegularization:
             yield
 
     def remove(self) -> None:
-        """Take the hooks off the model and let go of everything. May be called twice."""
+        """Detach from the model: remove the hooks and drop every tensor. May be called twice."""
         self._finalizer()
         self._recorder = None
         self._loss = self._extrema = None
@@ -219,20 +215,20 @@ class JumpstartRegularization:
         state = "" if self._recorder is not None else ", removed"
         capture = str(self.capture.value if isinstance(self.capture, Capture) else self.capture)
         how = repr(capture) if isinstance(self.capture, str) else "custom"
-        layers = f"{len(names)} layer{'s' * (len(names) != 1)}"
+        layers = counted(len(names), "layer")
         shown = names if len(names) <= 12 else [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
         options = "" if repr(self.penalty) == repr(Penalty()) else f", {self.penalty!r}"
         options += ", sync=True" if self.sync else ""
         head = f"JumpstartRegularization({self._kind}, {layers}, capture={how}{options}{state})"
         return "\n  ".join([head, *shown])
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> JumpstartRegularization:
-        return self._detached()
+    def __deepcopy__(self, memo: dict[int, object]) -> JumpstartRegularization:
+        return _restore(self._state())
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[_State], JumpstartRegularization], tuple[_State]]:
         return _restore, (self._state(),)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> _State:
         capture = self.capture if isinstance(self.capture, str) else "custom"
         return {
             "penalty": self.penalty,
@@ -241,9 +237,6 @@ class JumpstartRegularization:
             "_kind": self._kind,
             "_registered": self._registered,
         }
-
-    def _detached(self) -> JumpstartRegularization:
-        return _restore(self._state())
 
     def _live(self) -> Recorder:
         if self._recorder is None:
@@ -270,8 +263,25 @@ class JumpstartRegularization:
             )
         return records
 
-    def _whole(self, records: list[Extrema]) -> list[Extrema]:
+    def _gathered(self, records: list[Extrema]) -> list[Extrema]:
+        """With ``sync=True`` the records of all processes, else those of this process."""
         return whole_batch(records, self._group) if self.sync else records
+
+
+def _refuse_second(model: nn.Module) -> None:
+    """Raise if a recorder is attached to the model or to a part of it."""
+    other = attached(model)
+    if isinstance(other, PassiveRecorder):
+        raise RuntimeError(
+            f"a StatusMonitor with hooks of its own is attached to this {type(model).__name__} (or to a part of "
+            "it). Take it off first with its remove(), or attach the JumpstartRegularization before it: a "
+            "StatusMonitor that comes later reads along."
+        )
+    if other is not None:
+        raise RuntimeError(
+            f"a JumpstartRegularization is attached to this {type(model).__name__} (or to a part of it) already. "
+            "Use that one, or take it off first with its remove()."
+        )
 
 
 def _remove(handles: list[RemovableHandle]) -> None:
@@ -279,8 +289,8 @@ def _remove(handles: list[RemovableHandle]) -> None:
         handle.remove()
 
 
-def _restore(state: dict[str, Any]) -> JumpstartRegularization:
-    """A handle with the same options that is attached to nothing."""
+def _restore(state: _State) -> JumpstartRegularization:
+    """A regularizer with the same options that is attached to no model."""
     handle = JumpstartRegularization.__new__(JumpstartRegularization)
     handle.__dict__.update(state, _recorder=None, _handles=[])
     handle._finalizer = weakref.finalize(handle, _remove, [])

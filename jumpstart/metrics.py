@@ -1,39 +1,43 @@
-"""Status of units and points over a whole epoch, exact, from the records of each batch.
+"""The exact status of units and points over a whole epoch, computed from the records of each batch.
 
-Memory is O(units): a unit's status needs its running maximum and minimum, a point's is known after its batch. Of
-small batches a bounded number waits, to be reduced together: that is several times as fast.
+Memory is O(units): the status of a unit needs its running maximum and minimum, that of a point its own batch. A bounded
+number of small batches is kept and reduced together, which is several times as fast as one at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
+from jumpstart.choices import MARGIN
 from jumpstart.extrema.record import Extrema
 from jumpstart.status.codes import Status, status_of
 from jumpstart.status.counts import COUNTS, count_points, status_at
 from jumpstart.status.sample import PointSample
 
 WAITING = 64 * 1024
-"""Pairs of a point and a layer that may wait."""
+"""Pairs of a point and a layer that are kept before the batches are reduced."""
 LEAST = 2048
-"""What any batch counts for, on top of its pairs."""
+"""Pairs that a batch counts for in addition to its own, so that the number of kept batches is bounded too."""
+
+Grouping: TypeAlias = tuple[tuple[tuple[str, ...], tuple[int, ...], int, int], ...]
+"""Names, order, units and positions of each record of a batch: batches with the same can be reduced together."""
 
 
 class NetworkStatus(Metric):
     r"""Shares of dead, linear and non-linear units and points, and their mean penalties, over an epoch.
 
-    A unit is judged by its extrema over *all* the points since the last reset: dead if its maximum is at most 0,
-    linear if its minimum is above 0, else non-linear. A point has one status per layer, and is *dead in the network*
-    at a layer if it is dead there or at any later layer: no gradient reaches it.
+    The status of a unit follows from its extrema over *all* the points since the last reset: dead if its maximum is at
+    most 0, linear if its minimum is above 0, else non-linear. A point has one status per layer, and is *dead in the
+    network* at a layer if it is dead there or at any later layer: no gradient reaches that layer from the point.
 
     Args:
-        margin: That of the penalties.
-        sample: Is given the status of the points, to keep that of a few.
+        margin: Of the penalties, in the units of the preactivations.
+        sample: A sample of the points, which draws from all batches and keeps the status of a few points.
         **kwargs: For :class:`torchmetrics.Metric`.
 
     Shape:
@@ -41,7 +45,7 @@ class NetworkStatus(Metric):
         - ``compute``: a dictionary of scalars, see :meth:`compute`.
 
     Raises:
-        ValueError: If a batch brings other layers than those before it, or layers of unequal numbers of samples.
+        ValueError: If a batch has other layers than the batches before it, or layers of unequal numbers of samples.
 
     Example:
         >>> from jumpstart import JumpstartRegularization
@@ -60,7 +64,7 @@ class NetworkStatus(Metric):
     reach: Tensor
     counts: Tensor
 
-    def __init__(self, margin: float = 1.0, sample: PointSample | None = None, **kwargs: Any) -> None:
+    def __init__(self, margin: float = MARGIN, sample: PointSample | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.margin, self.sample = margin, sample
         self.layout: list[tuple[str, int]] = []  # name and units of every layer, in call order
@@ -69,51 +73,55 @@ class NetworkStatus(Metric):
         self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, records: Sequence[Extrema]) -> None:
-        """Take in one batch."""
+        """Count one batch.
+
+        Args:
+            records: The records of one forward pass.
+        """
         self.add(records)
 
     def add(self, records: Sequence[Extrema]) -> None:
-        """The same without torchmetrics' bookkeeping, which takes as long as a batch of a small network."""
+        """:meth:`update` without torchmetrics' bookkeeping, which takes as long as a batch of a small network."""
         queue = self._queue
-        key = tuple([(r.names, r.order, r.unit.shape[2], r.point.shape[2] // r.samples) for r in records])
-        if key != queue.key:
-            self.settle()
-            self._set_layout(queue.plan(key, records))
+        grouping = tuple([(r.names, r.order, r.unit.shape[2], r.point.shape[2] // r.samples) for r in records])
+        if grouping != queue.grouping:
+            self.reduce_pending()
+            self._set_layout(queue.plan(grouping, records))
         queue.put(records)
         if queue.room <= 0:
-            self.settle()
+            self.reduce_pending()
 
     def _set_layout(self, plan: _Plan) -> None:
         if plan.layout == self.layout:
             return
         if self.layout:
             changed = sorted({name for name, _ in set(self.layout) ^ set(plan.layout)}) or ["their order"]
-            self._queue.key = ()
+            self._queue.grouping = ()
             raise ValueError(
                 f"the captured layers changed within an epoch: {', '.join(changed[:4])}. Use one NetworkStatus for "
                 "every way in which the model is run, or reset() in between."
             )
         self.layout = plan.layout
-        with torch.inference_mode(False):  # the next batch may come outside of that mode
+        with torch.inference_mode(False):  # the next batch may run outside of that mode
             self.reach = plan.like.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
 
-    def settle(self) -> None:
-        """Reduce the batches that wait. Everything that reads the figures does so first."""
-        records = self._queue.take()
+    def reduce_pending(self) -> None:
+        """Reduce the batches in the queue. Everything that reads the counts must call this first."""
+        records = self._queue.drain()
         if not records:
             return
         self._computed = None
         self._update_count = max(self._update_count, 1)
         units = torch.cat([record.unit.flatten(1) for record in records], 1)
-        order = self._queue.plans[self._queue.key].units
+        order = self._queue.plans[self._queue.grouping].units
         torch.maximum(self.reach, units if order is None else units[:, order], out=self.reach)
         points = points_by_layer(records)
         self.counts += count_points(points, self.margin)
         if self.sample is not None:
-            self.sample.take(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
+            self.sample.draw(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """All the figures, each a scalar.
+        """All metrics, each a scalar.
 
         Returns:
             ``unit_dead_ratio``, ``unit_linear_ratio``, ``unit_nonlinear_ratio``: shares of all units of all layers.
@@ -129,7 +137,7 @@ class NetworkStatus(Metric):
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in self._numbers().items()}
 
     def numbers(self) -> dict[str, float]:
-        """What :meth:`compute` returns, as Python numbers: one transfer from the device instead of one for each."""
+        """The metrics of :meth:`compute` as Python numbers, with one transfer from the device instead of one each."""
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             return self._numbers()
 
@@ -138,12 +146,10 @@ class NetworkStatus(Metric):
         status = status_of(self.reach[0], -self.reach[1], check=False)
         hinges = torch.relu(self.margin - self.reach).sum(1, dtype=torch.float64)
         by_status = torch.stack([(status == code).sum() for code in (Status.DEAD, Status.LINEAR)])
-        found = torch.cat([by_status.double(), hinges, self.counts]).tolist()
-        units = status.numel()
-        (dead_units, linear_units, positive_units, negative_units), count = (
-            found[:4],
-            dict(zip(COUNTS, found[4:], strict=True)),
-        )
+        dead_units, linear_units, positive_units, negative_units, *counts = torch.cat(
+            [by_status.double(), hinges, self.counts]
+        ).tolist()
+        units, count = status.numel(), dict(zip(COUNTS, counts, strict=True))
         pairs, points = count["pairs"], count["points"]
         return {
             "unit_dead_ratio": dead_units / units,
@@ -165,13 +171,13 @@ class NetworkStatus(Metric):
         }
 
     def _require_update(self) -> None:
-        self.settle()
+        self.reduce_pending()
         if self.reach.numel() == 0:
             raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
 
     @property
     def unit_status(self) -> dict[str, Tensor]:
-        """The status of every unit so far, layer by layer in call order: (units,) codes of :class:`Status`.
+        """The status of every unit so far, by layer in call order: (units,) codes of :class:`Status`.
 
         As for :meth:`compute`, all processes of a distributed run must read it together.
 
@@ -183,12 +189,12 @@ class NetworkStatus(Metric):
 
     @property
     def unit_max(self) -> dict[str, Tensor]:
-        """The largest preactivation of every unit so far, in the same form."""
+        """The largest preactivation of every unit so far, by layer in call order: (units,)."""
         return self._by_layer(self._reach()[0])
 
     @property
     def unit_min(self) -> dict[str, Tensor]:
-        """The smallest preactivation of every unit so far, in the same form."""
+        """The smallest preactivation of every unit so far, by layer in call order: (units,)."""
         return self._by_layer(-self._reach()[1])
 
     def _reach(self) -> Tensor:
@@ -201,69 +207,75 @@ class NetworkStatus(Metric):
         return {name: part for (name, _), part in zip(self.layout, parts, strict=True)}
 
     def reset(self) -> None:
-        """Forget the epoch."""
+        """Start a new epoch."""
         super().reset()
         self.layout, self._queue = [], _Queue()
         if self.sample is not None:
             self.sample.reset()
 
-    # Whatever looks at the states must find them settled.
+    # torchmetrics reads the states in these methods, so the queue is reduced first.
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Add up over the processes."""
-        self.settle()
+        """Add up the counts of all processes."""
+        self.reduce_pending()
         super().sync(*args, **kwargs)
 
     def _copy_state_dict(self) -> dict[str, Any]:
-        self.settle()
+        self.reduce_pending()
         return super()._copy_state_dict()
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self.settle()
+    def _apply(self, *args: Any, **kwargs: Any) -> nn.Module:
+        self.reduce_pending()
         return super()._apply(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        self.settle()
+        self.reduce_pending()
         return super().__getstate__()
 
 
 class _Plan:
-    """How records, grouped as they come, lie in call order: batches of other sizes may be grouped otherwise."""
+    """The order of the calls and units of the records of one grouping. Batches of other sizes may differ in it.
+
+    Attributes:
+        like: A tensor of the dtype and device of the reaches.
+        layout: Name and units of every layer, in call order.
+        units: Positions that sort the concatenated units by call; None if they are sorted.
+    """
 
     def __init__(self, records: Sequence[Extrema]) -> None:
-        found = [
+        calls = [
             (position, name, record.unit.shape[2])
             for record in records
             for position, name in zip(record.order, record.names, strict=True)
         ]
         self.like = records[0].unit.detach()
-        order = sorted(range(len(found)), key=found.__getitem__)
-        self.layout = [found[place][1:] for place in order]
+        order = sorted(range(len(calls)), key=calls.__getitem__)
+        self.layout = [calls[place][1:] for place in order]
         self.units: Tensor | None = None
-        if order != list(range(len(found))):
-            sizes = [size for *_, size in found]
+        if order != list(range(len(calls))):
+            sizes = [size for *_, size in calls]
             parts = torch.arange(sum(sizes), device=self.like.device).split(sizes)
             self.units = torch.cat([parts[place] for place in order])
 
 
 class _Queue:
-    """Batches that are grouped alike and wait for each other, up to a bound: reduced together they cost far less."""
+    """Batches of one grouping that are kept, up to a bound, to be reduced together at a fraction of the cost."""
 
     def __init__(self) -> None:
-        self.key: tuple[Any, ...] = ()
-        self.plans: dict[tuple[Any, ...], _Plan] = {}
+        self.grouping: Grouping = ()
+        self.plans: dict[Grouping, _Plan] = {}
         self.batches: list[list[Extrema]] = []
         self.room = WAITING
 
-    def plan(self, key: tuple[Any, ...], records: Sequence[Extrema]) -> _Plan:
-        """How records of this kind lie; they are what comes next."""
-        self.key = key
-        if key not in self.plans:
-            self.plans[key] = _Plan(records)
-        return self.plans[key]
+    def plan(self, grouping: Grouping, records: Sequence[Extrema]) -> _Plan:
+        """The plan of a grouping, which is that of the next batches."""
+        self.grouping = grouping
+        if grouping not in self.plans:
+            self.plans[grouping] = _Plan(records)
+        return self.plans[grouping]
 
     def put(self, records: Sequence[Extrema]) -> None:
-        """Let a batch wait."""
+        """Append a batch."""
         samples = records[0].samples
         if len(records) > 1 and any(record.samples != samples for record in records):
             sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
@@ -274,8 +286,8 @@ class _Queue:
         self.batches.append([record.detach() for record in records])
         self.room -= sum([len(record.names) for record in records]) * samples + LEAST
 
-    def take(self) -> list[Extrema]:
-        """The records of all that wait, as if they had been one batch."""
+    def drain(self) -> list[Extrema]:
+        """Remove all batches and return their records, as if they had been one batch."""
         batches, self.batches, self.room = self.batches, [], WAITING
         if len(batches) < 2:
             return batches[0] if batches else []
@@ -295,7 +307,7 @@ def point_status(records: Sequence[Extrema]) -> Tensor:
     """The status of every point of one batch in every layer.
 
     Args:
-        records: Those of one forward pass.
+        records: The records of one forward pass.
 
     Returns:
         (N, L) codes of :class:`Status`, int8, layers in call order.

@@ -1,7 +1,7 @@
-"""Status of every unit and point of any model: attach a monitor, run the data through, read the figures.
+"""The status of every unit and point of any model: attach a monitor, run the data, read the metrics.
 
-With a regularizer on the model it reads the records that the loss has made already; without one it puts hooks of its
-own on, which make the same records without a graph.
+On a model with a regularizer, a monitor reads the records that the regularizer makes. On any other model, it attaches
+hooks that make the same records without a graph.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture.passive import NothingCapturedError, Watcher, find_recorder
+from jumpstart.capture.hooks import Hook, clear_dead
+from jumpstart.capture.passive import NothingCapturedError, PassiveRecorder, find_recorder, no_weights
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike
 from jumpstart.choices import Capture
@@ -26,31 +27,40 @@ from jumpstart.status.sample import PointSample
 logger = logging.getLogger(__name__)
 
 
+class _State(TypedDict):
+    """The options of a monitor that its copies keep."""
+
+    _sample: PointSample
+    _status: NetworkStatus
+    _enabled: bool
+
+
 class StatusMonitor:
-    """Watches which units and points of a model are dead, linear or non-linear, while data pass through it.
+    """Counts which units and points of a model are dead, linear or non-linear, over the forward passes of an epoch.
 
-    Every forward pass counts from the time the monitor is made (or reset) while it is :attr:`enabled`: run one epoch,
-    read, :meth:`reset`. The model's outputs and gradients stay the same, bit for bit, and no global random number is
-    drawn. Memory does not grow with the number of points.
+    Every forward pass since the construction (or :meth:`reset`) counts while the monitor is :attr:`enabled`. So: run
+    one epoch, read the metrics, :meth:`reset`. The outputs and gradients of the model stay the same, bit for bit, and
+    no global random number is drawn. Memory does not grow with the number of points.
 
-    Where a :class:`~jumpstart.JumpstartRegularization` is attached to the model, or to one part of it, the monitor
-    reads its records. So attach the regularizer first: while a monitor has hooks of its own on a model, a regularizer
-    is refused there until :meth:`remove`.
+    If a :class:`~jumpstart.JumpstartRegularization` is attached to the model, or to one part of it, the monitor reads
+    its records. Attach the regularizer first: while a monitor has its own hooks on a model, a regularizer is refused
+    there until :meth:`remove`.
 
     Args:
         model: The model.
-        num_points: Points that :attr:`point_status` shows; the figures are of all.
-        seed: Chooses these points, by a private generator.
-        margin: That of the mean penalties. By default the regularizer's, without one 1.
-        capture: What is read, as for the regularizer. As the next two, only where no regularizer is attached.
+        num_points: The number of points in :attr:`point_status`; the metrics count all points.
+        seed: Of the private generator that draws these points.
+        margin: Of the mean penalties. By default that of the regularizer, or 1 without one.
+        capture: Which preactivations are read, as for the regularizer. This and the next two can be given only if no
+            regularizer is attached.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
-        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default found out.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
         enabled: Whether passes count from the start.
 
     Raises:
         TypeError: If ``model`` is not a module.
         ValueError: On a wrong option, if there is nothing to capture, or if an option is given that an attached
-            regularizer decides.
+            regularizer determines.
         RuntimeError: If several regularizers are attached to parts of the model.
 
     Example:
@@ -58,7 +68,7 @@ class StatusMonitor:
         >>> with StatusMonitor(model) as monitor:
         ...     for batch in torch.randn(100, 2).split(32):
         ...         _ = model(batch)
-        ...     figures = monitor.compute()
+        ...     metrics = monitor.compute()
         >>> monitor.points, list(monitor.unit_status), monitor.point_status["1"].shape
         (100, ['1'], torch.Size([100]))
     """
@@ -81,36 +91,36 @@ class StatusMonitor:
             raise ValueError(f"margin must be a finite number > 0, got {margin}. The published value is 1.")
         self._sample = PointSample(num_points, seed)
         root, recorder = find_recorder(model)
-        self._own: Watcher | None = None
+        self._own: PassiveRecorder | None = None
         if recorder is None:
-            recorder = Watcher(model, capture, skip_last=skip_last, unit_dim=unit_dim)
+            recorder = PassiveRecorder(model, capture, skip_last=skip_last, unit_dim=unit_dim)
         elif (capture, skip_last, unit_dim) != (Capture.ACTIVATIONS, True, None):
             raise ValueError(
                 "capture, skip_last and unit_dim must be left out: a regularizer or another monitor is attached to "
                 f"this {type(model).__name__} already, and its records are read. Remove that one first."
             )
-        if isinstance(recorder, Watcher):
+        if isinstance(recorder, PassiveRecorder):
             self._own = recorder
-        recorder.users.add(self)
+        recorder.monitors.add(self)
         self._recorder: Callable[[], Recorder | None] = weakref.ref(recorder)
         self._root: Callable[[], nn.Module | None] = weakref.ref(root)
         self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
         self._device = torch.device("cpu")
         self._points = 0
-        self._seen = recorder.calls  # each pass has a list of its own
+        self._counted = recorder.calls  # identifies a pass: each pass has a list of its own
         self._missed = 0
         self._enabled = enabled
-        self._finished: Recorder | None = None
-        _clear_dead(root)
+        self._pending: Recorder | None = None
+        clear_dead(root)
         handle = root.register_forward_hook(_PassEnd(self))
-        self._finalizer = weakref.finalize(self, _take_off, [handle], self._own)
+        self._finalizer = weakref.finalize(self, _detach, [handle], self._own)
         self._finalizer.atexit = False
 
     # Passes ------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Count everything that runs inside as one forward pass, as the regularizer's own ``recording()`` does.
+        """Count everything that runs inside the block as one forward pass, as ``recording()`` of a regularizer does.
 
         For models that are not called as a whole (``model.features(x)``).
 
@@ -127,7 +137,7 @@ class StatusMonitor:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Count nothing that runs inside."""
+        """Count nothing that runs inside the block."""
         before, self.enabled = self.enabled, False
         try:
             yield
@@ -135,9 +145,10 @@ class StatusMonitor:
             self.enabled = before
 
     def update(self) -> None:
-        """Count the model's latest forward pass, unless it has been counted. By itself this happens after each.
+        """Count the latest forward pass of the model, unless it has been counted.
 
-        Needed with ``torch.compile``, whose graphs leave the monitor out.
+        Needed with ``torch.compile`` only, whose graphs leave out the hook of the monitor. Otherwise every pass is
+        counted without a call of this method.
 
         Raises:
             RuntimeError: Before any forward pass, and after one in which nothing was captured.
@@ -145,14 +156,15 @@ class StatusMonitor:
         recorder = self._live()
         if not recorder.ran:
             raise RuntimeError("there is no forward pass to count: run the model first.")
-        self._take(recorder)
+        self._count(recorder)
 
-    def _take(self, recorder: Recorder) -> None:
-        self._finished = None
-        if recorder.calls is self._seen:
+    def _count(self, recorder: Recorder) -> None:
+        """Count the latest pass of a recorder, unless it has been counted."""
+        self._pending = None
+        if recorder.calls is self._counted:
             return
-        self._seen = recorder.calls  # each pass has a list of its own
-        records = recorder.read(_no_weights)
+        self._counted = recorder.calls
+        records = recorder.read(no_weights)
         if not records:
             raise NothingCapturedError(
                 "the latest forward pass captured nothing. Were the hooks attached after torch.compile, or is the "
@@ -165,8 +177,19 @@ class StatusMonitor:
         self._status.add(records)
         self._points += records[0].samples
 
-    def passed(self) -> None:
-        """A pass of the model is over. The loss, if there is one, makes the records, so that they are taken later."""
+    def label(self, labels: Tensor | None) -> None:
+        """Give the classes of the points that were counted since the last call, for :attr:`point_labels`.
+
+        Args:
+            labels: (N,) integers in the order of the points; None if these points have no classes.
+        """
+        self._sample.label(labels)
+
+    def on_pass_end(self) -> None:
+        """Note that a pass is over.
+
+        The pass is counted later, by :meth:`count_pending`, because reading the loss makes the records at less cost.
+        """
         recorder = self._recorder()
         if not self._enabled:
             return
@@ -174,28 +197,28 @@ class StatusMonitor:
             if self._missed == 0:
                 logger.warning("The regularizer of a StatusMonitor was removed: forward passes are no longer counted.")
             self._missed += 1
-        elif not recorder.active:  # else it is a part of what is recorded as one
-            self._finished = recorder
+        elif not recorder.active:  # otherwise this call of the model is a part of a pass
+            self._pending = recorder
             if self._own is not None:
-                self._own.reduce()  # there is no loss to wait for
+                self._own.reduce()  # no loss will be read
 
-    def settle(self) -> None:
-        """Take what the last finished pass has left, if it has not been taken and is there still."""
-        recorder = self._finished
+    def count_pending(self) -> None:
+        """Count the pass that is over, if it has not been counted."""
+        recorder = self._pending
         if recorder is not None and not recorder.active:
-            self._take(recorder)
+            self._count(recorder)
 
     @property
     def enabled(self) -> bool:
-        """Whether passes count now. It may be set."""
+        """Whether passes count now. Can be set."""
         return self._enabled
 
     @enabled.setter
     def enabled(self, value: bool) -> None:
-        self.settle()
+        self.count_pending()
         recorder = self._recorder()
         if value and not self._enabled and recorder is not None:
-            self._seen = recorder.calls  # each pass has a list of its own
+            self._counted = recorder.calls
         self._enabled = value
 
     def _live(self) -> Recorder:
@@ -207,74 +230,80 @@ class StatusMonitor:
             )
         return recorder
 
-    # Figures -----------------------------------------------------------------------------------------------------
+    # Metrics -----------------------------------------------------------------------------------------------------
     # In a distributed run they are those of all processes, which must read them together.
 
     def compute(self) -> dict[str, Tensor]:
-        """All figures, each a scalar, by the names of :meth:`NetworkStatus.compute`.
+        """All metrics, each a scalar, by the names of :meth:`NetworkStatus.compute`.
 
         Raises:
             RuntimeError: If no pass has been counted, or some could not be.
         """
         self._require_passes()
-        found: dict[str, Tensor] = self._status.compute()
-        return found
+        metrics: dict[str, Tensor] = self._status.compute()
+        return metrics
 
     def numbers(self) -> dict[str, float]:
-        """The same as Python numbers: one transfer from the device instead of one for each."""
+        """The metrics of :meth:`compute` as Python numbers, with one transfer from the device instead of one each."""
         self._require_passes()
         return self._status.numbers()
 
     @property
     def unit_status(self) -> dict[str, Tensor]:
-        """The status of every unit, layer by layer in call order: (units,) codes of :class:`~jumpstart.Status`."""
+        """The status of every unit, by layer in call order: (units,) codes of :class:`~jumpstart.Status`."""
         self._require_passes()
         return self._status.unit_status
 
     @property
     def unit_max(self) -> dict[str, Tensor]:
-        """The largest preactivation of every unit, in the same form."""
+        """The largest preactivation of every unit, by layer in call order: (units,)."""
         self._require_passes()
         return self._status.unit_max
 
     @property
     def unit_min(self) -> dict[str, Tensor]:
-        """The smallest preactivation of every unit, in the same form."""
+        """The smallest preactivation of every unit, by layer in call order: (units,)."""
         self._require_passes()
         return self._status.unit_min
 
     @property
     def point_status(self) -> dict[str, Tensor]:
-        """The status of the sampled points, layer by layer: (P,) codes, points in the order of :attr:`point_index`."""
+        """The status of the sampled points, by layer in call order: (P,) codes, in the order of :attr:`point_index`."""
         self._require_passes()
         return dict(zip(self.layers, self._sample.rows.unbind(1), strict=True))
 
     @property
     def point_index(self) -> Tensor:
-        """(P,) which points are sampled, counted from the start of the epoch; the same every time."""
+        """(P,) positions of the sampled points, counted from the start of the epoch; the same in every epoch."""
         self._require_passes()
         return self._sample.index
 
     @property
+    def point_labels(self) -> Tensor | None:
+        """(P,) classes of the sampled points, in the order of :attr:`point_index`; None unless all were labeled."""
+        self._require_passes()
+        return self._sample.labels
+
+    @property
     def root(self) -> nn.Module | None:
-        """The module whose calls are the passes: the model, or the part of it that has the regularizer."""
+        """The module whose calls are passes: the model, or the part to which the regularizer is attached."""
         return self._root()
 
     @property
     def points(self) -> int:
-        """How many points have been counted, in this process."""
-        self.settle()
+        """The number of points that have been counted, in this process."""
+        self.count_pending()
         return self._points
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers in call order; none before the first pass."""
-        self.settle()
+        """The names of the layers in call order; none before the first pass."""
+        self.count_pending()
         return [name for name, _ in self._status.layout]
 
     def _require_passes(self) -> None:
-        self.settle()
-        self._status.settle()
+        self.count_pending()
+        self._status.reduce_pending()
         if self._missed:
             raise RuntimeError(
                 f"{self._missed} forward passes were not counted, because the regularizer of the model was removed. "
@@ -286,98 +315,75 @@ class StatusMonitor:
                 "parts, needs monitor.update() or `with monitor.recording():`.)"
             )
 
-    # Life --------------------------------------------------------------------------------------------------------
+    # Reset and removal -------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Forget the epoch."""
+        """Start a new epoch."""
         self._status.reset()
         self._points = self._missed = 0
-        self._finished = None
+        self._pending = None
         recorder = self._recorder()
         if recorder is not None:
-            self._seen = recorder.calls  # each pass has a list of its own
+            self._counted = recorder.calls
 
     def remove(self) -> None:
-        """Take the monitor's hooks off the model; the figures stay. May be called twice."""
-        self.settle()
+        """Remove the hooks of this monitor from the model. The metrics can still be read. May be called twice."""
+        self.count_pending()
         recorder = self._recorder()
         if recorder is not None:
-            recorder.users.discard(self)
+            recorder.monitors.discard(self)
         self._finalizer()
         self._own = None
-        self._recorder = self._root = _nothing
+        self._recorder = self._root = _none
 
     def __enter__(self) -> StatusMonitor:
         return self
 
     def __exit__(self, *exc: object) -> None:
         if exc[0] is not None:
-            self._finished = None  # what a failure has left must not hide it
+            self._pending = None  # counting the failed pass could raise another error, which would hide the first
         self.remove()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> StatusMonitor:
+    def __deepcopy__(self, memo: dict[int, object]) -> StatusMonitor:
         return _restore(self._state())
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[_State], StatusMonitor], tuple[_State]]:
         return _restore, (self._state(),)
 
-    def _state(self) -> dict[str, Any]:
-        """What a copy has: the options. It is attached to nothing, and has counted nothing."""
+    def _state(self) -> _State:
+        """The options, for a copy that is attached to no model and has counted nothing."""
         sample = PointSample(self._sample.num_points, self._sample.seed)
         return {"_sample": sample, "_status": NetworkStatus(self._status.margin, sample), "_enabled": self._enabled}
 
 
-class _PassEnd:
-    """A hook on the model that tells its monitor, which it does not keep alive. Copies and pickles of it are dead."""
+class _PassEnd(Hook[StatusMonitor]):
+    """Runs after the model and reports the end of a pass to the monitor, but not from a compiled graph."""
 
-    def __init__(self, monitor: StatusMonitor | None = None) -> None:
-        self._monitor = weakref.ref(monitor) if monitor is not None else None
-
-    @property
-    def monitor(self) -> StatusMonitor | None:
-        """The living monitor, unless a graph is compiled: what is in there can't be counted."""
-        return None if self._monitor is None or torch.compiler.is_compiling() else self._monitor()
-
-    def __call__(self, *args: Any) -> None:
-        monitor = self.monitor
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        monitor = None if torch.compiler.is_compiling() else self.owner
         if monitor is not None:
-            monitor.passed()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_PassEnd, ())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _PassEnd:
-        return _PassEnd()
+            monitor.on_pass_end()
 
 
-def _no_weights(units: int, points: int) -> None:
-    """No loss is asked for."""
-
-
-def _take_off(handles: list[RemovableHandle], own: Watcher | None = None) -> None:
+def _detach(handles: list[RemovableHandle], own: PassiveRecorder | None = None) -> None:
+    """Remove the hooks of a monitor, and those of its recorder if no other monitor uses it."""
     for handle in handles:
         handle.remove()
-    if own is not None and not list(own.users):  # in a list are the living alone
+    if own is not None and not list(own.monitors):  # the list has no references to monitors that are gone
         for handle in own.handles:
             handle.remove()
 
 
-def _clear_dead(module: nn.Module) -> None:
-    """Take off what a deep copy or a pickle brought along."""
-    for key, hook in list(module._forward_hooks.items()):
-        if isinstance(hook, _PassEnd) and hook.monitor is None:
-            module._forward_hooks.pop(key)
+def _none() -> None:
+    """A weak reference to an object that is gone."""
 
 
-def _nothing() -> None:
-    """What a weak reference gives whose object is gone."""
-
-
-def _restore(state: dict[str, Any]) -> StatusMonitor:
+def _restore(state: _State) -> StatusMonitor:
+    """A monitor with the same options that is attached to no model."""
     monitor = StatusMonitor.__new__(StatusMonitor)
-    monitor.__dict__.update(state, _own=None, _recorder=_nothing, _root=_nothing, _points=0, _seen=0, _missed=0)
-    monitor._finished = None
+    monitor.__dict__.update(state, _own=None, _recorder=_none, _root=_none, _points=0, _counted=[], _missed=0)
+    monitor._pending = None
     monitor._device = torch.device("cpu")
-    monitor._finalizer = weakref.finalize(monitor, _take_off, [])
+    monitor._finalizer = weakref.finalize(monitor, _detach, [])
     monitor._finalizer.atexit = False
     return monitor

@@ -1,4 +1,4 @@
-"""From extrema to the loss: terms, margin, weights, aggregate. Pure functions of the record."""
+"""The penalty of a forward pass, a pure function of its records: terms, margin, weights, aggregate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from jumpstart.choices import Aggregate, Terms, choose, is_finite
+from jumpstart.choices import MARGIN, Aggregate, Terms, choose, is_finite
 from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import Weights
 
@@ -15,7 +15,7 @@ from jumpstart.extrema.reduction import Weights
 class Penalty:
     r"""How far units and points are from using both sides of their activation.
 
-    With :math:`z` the preactivations of a slice and :math:`m` the margin, the slice pays
+    With :math:`z` the preactivations of a slice and :math:`m` the margin, the penalty of the slice is
 
     .. math::
         \ell = w_+ [m - \max z]_+ + w_- [m + \min z]_+ .
@@ -24,7 +24,7 @@ class Penalty:
 
     Args:
         terms: The hinges that enter the sum.
-        aggregate: How slices become one number.
+        aggregate: How the penalties of all slices become one number.
         margin: :math:`m > 0`, in the units of the preactivations, which are not normalized.
         positive_weight: :math:`w_+ \ge 0`.
         negative_weight: :math:`w_- \ge 0`. The paper's own code used 0.5 for both.
@@ -50,7 +50,7 @@ class Penalty:
         self,
         terms: Terms | str | Iterable[str] = Terms.ALL,
         aggregate: Aggregate | str = Aggregate.BALANCED,
-        margin: float = 1.0,
+        margin: float = MARGIN,
         positive_weight: float = 1.0,
         negative_weight: float = 1.0,
     ) -> None:
@@ -84,47 +84,58 @@ class Penalty:
         )
 
     def weigh(self, units: int, points: int) -> Weights | None:
-        """The weight of every hinge in a loss that is linear in them: a mean, or a sum of means; else None.
+        """The weight of each hinge, if the loss is linear in the hinges (a mean or a sum of means); else None.
 
         Args:
             units: Slices of units in all records.
             points: Slices of points in all records.
 
         Returns:
-            Those of units and of points, each positive and negative.
+            The weights of the hinges of units and of points, each positive and negative.
         """
         if self.aggregate not in (Aggregate.BALANCED, Aggregate.MEAN):
             return None
         counts = [units * any(self._unit_weights), points * any(self._point_weights)]
         if self.aggregate is Aggregate.MEAN:
             counts = [sum(counts)] * 2
-        (up, un), (pp, pn) = self._unit_weights, self._point_weights
-        of_unit, of_point = max(counts[0], 1), max(counts[1], 1)
-        return up / of_unit, un / of_unit, pp / of_point, pn / of_point
+        unit_count, point_count = max(counts[0], 1), max(counts[1], 1)
+        (unit_positive, unit_negative), (point_positive, point_negative) = self._unit_weights, self._point_weights
+        return (
+            unit_positive / unit_count,
+            unit_negative / unit_count,
+            point_positive / point_count,
+            point_negative / point_count,
+        )
 
     def __call__(self, records: Sequence[Extrema]) -> Tensor:
         """The penalty of one forward pass: a scalar of the records' dtype."""
         weights = self.weigh(*count_slices(records))
-        if weights is not None:
-            rest = [record for record in records if record.paid is None]
-            parts = [record.paid for record in records if record.paid is not None]
-            for pair, reaches in (
-                (weights[:2], [record.unit for record in rest]),
-                (weights[2:], [record.point for record in rest]),
-            ):
-                if reaches and any(pair):
-                    reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
-                    sums = torch.relu(self.margin - reach).sum(1)
-                    parts.append(torch.dot(sums, reach.new_tensor(pair)))
-            return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+        return self._nonlinear(records) if weights is None else self._linear(records, weights)
+
+    def _linear(self, records: Sequence[Extrema], weights: Weights) -> Tensor:
+        """The weighted sum of all hinges, of which some records have their part already."""
+        rest = [record for record in records if record.penalty is None]
+        parts = [record.penalty for record in records if record.penalty is not None]
+        for pair, reaches in (
+            (weights[:2], [record.unit for record in rest]),
+            (weights[2:], [record.point for record in rest]),
+        ):
+            if reaches and any(pair):
+                reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
+                sums = torch.relu(self.margin - reach).sum(1)
+                parts.append(torch.dot(sums, reach.new_tensor(pair)))
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+
+    def _nonlinear(self, records: Sequence[Extrema]) -> Tensor:
+        """The norm or the sum of squares of the penalties of all slices."""
         losses = [
             (torch.relu(self.margin - reach) * reach.new_tensor(pair).view(2, 1, 1)).sum(0).flatten()
-            for part, pair in (
+            for reaches, pair in (
                 ([record.unit for record in records], self._unit_weights),
                 ([record.point for record in records], self._point_weights),
             )
             if any(pair)
-            for reach in part
+            for reach in reaches
         ]
         vector = torch.cat(losses)
         return torch.linalg.vector_norm(vector) if self.aggregate is Aggregate.NORM else vector.square().sum()

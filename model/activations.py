@@ -1,72 +1,94 @@
-"""Activations by name: which can be built, and the gain that initial weights need."""
+"""The one registry of activations by name, and the gain that initial weights need.
+
+A name is that of an elementwise activation of ``torch.nn``, or of a class registered with
+:func:`jumpstart.register_activation`, in lower case; or it is ``package.module:Class``, which imports the class and
+registers it. The registry is read at each call, so a class can be chosen as soon as it is registered.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import inspect
 import math
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import TypeGuard
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from model.checks import unknown
+from jumpstart.capture import is_activation, register_activation, registered_activations
+from jumpstart.words import did_you_mean
 
-# GLU halves the channels; the others normalize over them: no unit has an activation of its own.
-_NOT_ELEMENTWISE = {"GLU", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"}
-
-
-def _buildable_activations() -> dict[str, type[nn.Module]]:
-    found = {}
-    for name in nn.modules.activation.__all__:
-        module: type[nn.Module] = getattr(nn, name)
-        try:
-            inspect.signature(module).bind()
-        except TypeError:
-            continue
-        if name not in _NOT_ELEMENTWISE:
-            found[name.lower()] = module
-    return dict(sorted(found.items()))
-
-
-_ACTIVATIONS = _buildable_activations()
+ActivationClass = type[nn.Module]
 
 
 def activation_names() -> tuple[str, ...]:
-    """The names that :func:`resolve_activation` knows, in alphabetical order.
+    """The names that :func:`resolve_activation` accepts, in alphabetical order.
 
     Example:
         >>> "relu" in activation_names(), "leakyrelu" in activation_names()
         (True, True)
     """
-    return tuple(_ACTIVATIONS)
+    own = {name for name, kind in _registered().items() if not _arguments(kind)}
+    return tuple(sorted(own.union(_of_torch())))
 
 
-def resolve_activation(name: str) -> type[nn.Module]:
-    """The activation module of a name.
+def resolve_activation(name: str) -> ActivationClass:
+    """The module class of an activation.
 
     Args:
-        name: Any elementwise activation of ``torch.nn`` that can be built without arguments. Case,
-            underscores and hyphens do not matter.
+        name: An elementwise activation of ``torch.nn`` that can be built without arguments; or a class of your own
+            that can be, registered with :func:`jumpstart.register_activation`. Case, underscores and hyphens do not
+            matter. Where a registered class has the name of one of torch's, the name means torch's. Or
+            ``package.module:Class``, exactly as Python spells it: the module is imported, the class is registered.
 
     Returns:
         The class; build one instance per layer.
 
     Raises:
-        ValueError: If there is no such activation. The message names the nearest.
+        TypeError: If ``name`` is no text.
+        ValueError: If there is no such activation, if its module can't be imported, or if it needs arguments.
 
     Example:
         >>> resolve_activation("leaky_relu")
         <class 'torch.nn.modules.activation.LeakyReLU'>
+        >>> resolve_activation("torch.nn:SiLU")
+        <class 'torch.nn.modules.activation.SiLU'>
     """
     if not isinstance(name, str):
         raise TypeError(f"activation must be a name such as 'relu', got {name!r}.")
-    key = name.lower().replace("_", "").replace("-", "")
-    if key not in _ACTIVATIONS:
-        raise ValueError(unknown("activation", name, _ACTIVATIONS, key))
-    return _ACTIVATIONS[key]
+    if ":" in name:
+        return _imported(name)
+    key = _key(name)
+    kind = _of_torch().get(key) or _registered().get(key)
+    if kind is None:
+        known = activation_names()
+        raise ValueError(
+            f"activation must be one of {', '.join(known)}, or package.module:Class, got {name!r}."
+            f"{did_you_mean(name, known)}"
+        )
+    _refuse_arguments(name, kind)
+    return kind
 
 
-def activation_gain(activation: type[nn.Module]) -> float:
-    r"""The factor by which weights must be larger to make up for what an activation takes away.
+def canonical_activation(name: str) -> str:
+    """The one spelling of an activation's name: lower case without underscores; ``package.module:Class`` stays.
+
+    Raises:
+        ValueError: As :func:`resolve_activation` does.
+
+    Example:
+        >>> canonical_activation("Leaky_ReLU"), canonical_activation("torch.nn:LeakyReLU")
+        ('leakyrelu', 'torch.nn:LeakyReLU')
+    """
+    resolve_activation(name)
+    return name.strip() if ":" in name else _key(name)
+
+
+def activation_gain(activation: ActivationClass) -> float:
+    r"""The factor by which initial weights must be larger to keep the mean square of the signal.
 
     It is :math:`1 / \sqrt{E[f(z)^2]}` for standard normal :math:`z`: :math:`\sqrt 2` for ReLU. For
     sigmoid and tanh it is the exact value, not the rule of thumb of ``torch.nn.init``.
@@ -81,10 +103,93 @@ def activation_gain(activation: type[nn.Module]) -> float:
         >>> round(activation_gain(nn.ReLU) ** 2, 6)
         2.0
     """
-    # Dtype and device are given so that the caller's defaults change nothing.
+    module = _probe(activation)
+    return float(_normal_mean(lambda z: module(z).square()).rsqrt())
+
+
+def pair_scale(activation: ActivationClass) -> float:
+    """The root mean square of f(z) - f(-z) for standard normal z, where f is the activation: 1 for ReLU.
+
+    Args:
+        activation: A class from :func:`resolve_activation`.
+
+    Example:
+        >>> round(pair_scale(nn.ReLU), 6)
+        1.0
+    """
+    module = _probe(activation)
+    return float(_normal_mean(lambda z: (module(z) - module(-z)).square()).sqrt())
+
+
+def _probe(activation: ActivationClass) -> nn.Module:
+    """An instance to evaluate; dtype and device are given, so that the caller's defaults change nothing."""
+    return activation().to(device="cpu", dtype=torch.float64).eval()
+
+
+@torch.no_grad()
+def _normal_mean(function: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean of a function of a standard normal variable, by the trapezoid rule."""
     z = torch.linspace(-12.0, 12.0, 24_001, dtype=torch.float64, device="cpu")
     density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
-    module = activation().to(device="cpu", dtype=torch.float64).eval()
-    with torch.no_grad():
-        second_moment = torch.trapezoid(module(z).square() * density, z)
-    return float(second_moment.rsqrt())
+    return torch.trapezoid(function(z) * density, z)
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace("_", "").replace("-", "")
+
+
+@functools.cache
+def _of_torch() -> Mapping[str, ActivationClass]:
+    """The elementwise activations of ``torch.nn`` that need no arguments. Softmax and GLU act on several units."""
+    module = nn.modules.activation
+    kinds: dict[str, ActivationClass] = {_key(name): getattr(module, name) for name in module.__all__}
+    return {key: kind for key, kind in kinds.items() if not _arguments(kind) and is_activation(kind())}
+
+
+def _registered() -> Mapping[str, ActivationClass]:
+    return {_key(kind.__name__): kind for kind in registered_activations()}
+
+
+def _arguments(kind: ActivationClass) -> list[str]:
+    """The arguments that must be given to build a class."""
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(kind).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind in named]
+
+
+def _refuse_arguments(name: str, kind: ActivationClass) -> None:
+    if needed := _arguments(kind):
+        raise ValueError(
+            f"activation {name!r} must be a class that can be built without arguments, but {kind.__name__} needs "
+            f"{', '.join(needed)}. Give them defaults, or name a subclass that sets them."
+        )
+
+
+def _imported(name: str) -> ActivationClass:
+    """The class of ``package.module:Class``, registered."""
+    path, _, class_name = name.strip().partition(":")
+    if not path or not class_name.isidentifier():
+        raise ValueError(f"activation must be a name such as 'relu', or package.module:Class, got {name!r}.")
+    members = vars(_import(name, path))
+    kind = members.get(class_name)
+    if kind is None:
+        classes = [member for member, value in members.items() if _is_module_class(value)]
+        raise ValueError(f"activation {name!r}: {path} has no {class_name}.{did_you_mean(class_name, classes)}")
+    if not _is_module_class(kind):
+        raise ValueError(f"activation {name!r} must be a subclass of torch.nn.Module, got {kind!r:.80}.")
+    _refuse_arguments(name, kind)
+    return register_activation(kind)
+
+
+def _is_module_class(value: object) -> TypeGuard[ActivationClass]:
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def _import(name: str, path: str) -> ModuleType:
+    try:
+        return importlib.import_module(path)
+    except Exception as error:  # a module of the user's may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(
+            f"activation {name!r} can't be imported: {reason}. The folder of the module must be on PYTHONPATH."
+        ) from error

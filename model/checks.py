@@ -1,36 +1,56 @@
-"""Checks of arguments that all networks share, each with its error."""
+"""Argument checks that all networks share: each raises an error that names the argument and the value."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import cast
+
+from jumpstart.words import did_you_mean
 
 
-def check_whole(name: str, value: object) -> None:
-    """Refuse anything but a whole number."""
+def check_integer(name: str, value: object) -> int:
+    """The value, if it is an integer.
+
+    Raises:
+        TypeError: If it is not; True and False are none.
+    """
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}.")
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    return cast("int", value)
 
 
 def check_count(name: str, value: object) -> None:
-    """Refuse anything but a whole number of at least 1."""
-    check_whole(name, value)
-    if value < 1:  # type: ignore[operator]
+    """Refuse anything but an integer of at least 1.
+
+    Raises:
+        TypeError: If the value is no integer.
+        ValueError: If it is less than 1.
+    """
+    if check_integer(name, value) < 1:
         raise ValueError(f"{name} must be >= 1, got {value}.")
 
 
-def check_number(name: str, value: object) -> None:
-    """Refuse anything but a finite number."""
+def check_number(name: str, value: object) -> float:
+    """The value, if it is a finite number.
+
+    Raises:
+        TypeError: If it is no number; True and False are none.
+        ValueError: If it is infinite or not a number (NaN).
+    """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}.")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
+    return cast("float", value)
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse anything but True and False: the text "False" would count as true.
+    """Refuse anything but True and False, such as the text "False", which Python takes for true.
+
+    Raises:
+        TypeError: If the value is neither True nor False.
 
     Example:
         >>> check_flag("use_batchnorm", "False")
@@ -42,26 +62,27 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_dropout(value: object) -> None:
-    """Refuse anything but a share in [0, 1)."""
-    check_number("dropout", value)
-    if not 0.0 <= value < 1.0:  # type: ignore[operator]
+    """Refuse anything but a share in [0, 1).
+
+    Raises:
+        TypeError: If the value is no number.
+        ValueError: If it is out of range.
+    """
+    if not 0.0 <= check_number("dropout", value) < 1.0:
         raise ValueError(f"dropout must be in [0, 1), got {value}.")
 
 
-def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Refuse what is not among the choices; the error names the nearest.
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        ValueError: With all the choices and the nearest of them.
 
     Example:
-        >>> check_choice("head", "glbal", ("flatten", "global"))
+        >>> check_choice("stem", "smal", ("standard", "small"))
         Traceback (most recent call last):
-        ValueError: head must be one of flatten, global, got 'glbal'. Nearest: global.
+        ValueError: stem must be one of standard, small, got 'smal'. Did you mean 'small'?
     """
-    if value not in choices:
-        raise ValueError(unknown(name, value, map(str, choices), str(value)))
-
-
-def unknown(name: str, value: object, choices: Iterable[str], key: str) -> str:
-    """The message for a value that is no choice: the choices, and the one most like ``key``."""
-    words = list(choices)
-    nearest = difflib.get_close_matches(key, words, n=1, cutoff=0.0)
-    return f"{name} must be one of {', '.join(words)}, got {value!r}. Nearest: {nearest[0]}."
+    known = [str(choice) for choice in choices]
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.{did_you_mean(value, known)}")

@@ -1,26 +1,34 @@
-"""The Lightning module that every experiment shares: loss, optimizer, schedules, figures of each epoch."""
+"""The Lightning module of every experiment: loss, optimizer, schedules, and the metrics of each epoch."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
 from model.config.experiment import ExperimentConfig
-from model.errors import NonFiniteLossError
+from model.errors import ConfigError, NonFiniteLossError
 from model.meters import StageMeters
 from model.optimization import LearningRate, clip_gradient, lambda_at, make_optimizer
+from model.quick_hooks import QuickHooksModule
 
 STAGES = ("train", "val", "test")
 Batch = tuple[Tensor, Tensor]
 
 
-class Experiment(pl.LightningModule):
-    """Trains a classifier with Jumpstart and keeps the figures of every epoch.
+class RandomState(TypedDict):
+    """States of torch's random generators in a checkpoint."""
+
+    cpu: Tensor
+    cuda: list[Tensor]
+
+
+class Experiment(QuickHooksModule):
+    """Trains a classifier with Jumpstart and measures every epoch.
 
     Args:
         config: One run.
@@ -28,9 +36,9 @@ class Experiment(pl.LightningModule):
 
     Attributes:
         jumpstart: The regularizer, attached to ``network``.
-        row: The figures of the latest epoch under ``train/...`` and ``val/...``, with ``epoch`` (from 0), ``lr`` and
+        row: The metrics of the latest epoch under ``train/...`` and ``val/...``, with ``epoch`` (from 0), ``lr`` and
             ``lambda``: Python numbers, read from the device once an epoch.
-        evaluation: The figures of the latest test, under ``train/...``, ``val/...`` and ``test/...``.
+        evaluation: The metrics of the latest test, under ``train/...``, ``val/...`` and ``test/...``.
     """
 
     fused = True
@@ -53,32 +61,38 @@ class Experiment(pl.LightningModule):
             point=config.point,
             sync=config.sync,
         )
-        # Modules, so that they move with the experiment; "train" alone is a name that modules have already.
+        # In a ModuleDict the meters move to the device of the experiment. Modules have a method `train` already.
         self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(config.margin) for stage in STAGES})
         self.row: dict[str, float] = {}
         self.evaluation: dict[str, float] = {}
         self.lambda_ = lambda_at(config, 0)
         self._val_row: dict[str, float] = {}
-        self._modes: list[dict[str, Any]] = []
-        self._training_modes: list[bool] = []
         self._learning_rate: LearningRate | None = None
-        self._rate_state: dict[str, Any] | None = None
-        self._random_state: dict[str, Any] | None = None
+        self._rate_state: dict[str, object] | None = None
+        self._random_state: RandomState | None = None
+
+    def _finish(self, input_shape: Sequence[int], num_classes: int) -> None:
+        """Check that the network can be captured, and store the arguments that rebuild the experiment.
+
+        Args:
+            input_shape: Shape of one sample.
+            num_classes: Number of classes.
+        """
+        self._try_batch(torch.zeros(1, *input_shape))
+        arguments = {
+            "config": self.config.to_dict(),
+            "input_shape": list(input_shape),
+            "num_classes": num_classes,
+        }
+        self.save_hyperparameters(arguments, logger=False)
 
     @torch.no_grad()
-    def _rehearse(self, x: Tensor) -> None:
-        """Run one batch, so that layers that can't be read are told when the experiment is built."""
+    def _try_batch(self, x: Tensor) -> None:
+        """Run one batch, so that a layer that can't be captured is an error before training."""
         self.network.eval()
         self(x)
         _ = self.jumpstart.loss
         self.network.train()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Lightning notes the name of every hook that it calls, some 200 in an epoch: spare that torch's checks."""
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes) logits."""
@@ -90,28 +104,28 @@ class Experiment(pl.LightningModule):
         assert isinstance(meters, StageMeters)
         return meters
 
-    # Training ----------------------------------------------------------------------------------------------------
+    # Steps -------------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss that is minimized: the task's, plus lambda times Jumpstart's."""
+        """The loss that is minimized: the task loss, plus lambda times the Jumpstart loss."""
         loss, jumpstart_loss = self._measure(batch, "train")
-        total = self.jumpstart_term(loss, jumpstart_loss)
-        return loss + total if self.config.use_loss else total
+        term = self.jumpstart_term(loss, jumpstart_loss)
+        return loss + term if self.config.use_loss else term
 
     def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of the task: cross-entropy."""
         return F.cross_entropy(logits, labels)
 
     def jumpstart_term(self, loss: Tensor, jumpstart_loss: Tensor) -> Tensor:
-        """The Jumpstart loss as it enters the sum: lambda times it."""
+        """The term that is added to the task loss: lambda times the Jumpstart loss."""
         return self.lambda_ * jumpstart_loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measures one batch."""
+        """Measure one batch."""
         self._measure(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measures one batch of the training, validation and test parts in turn, or of the test part alone."""
+        """Measure one batch of the training, validation and test parts in turn, or of the test part alone."""
         loaders = self.trainer.num_test_batches
         self._measure(batch, STAGES[dataloader_idx] if len(loaders) == len(STAGES) else "test")
 
@@ -121,52 +135,62 @@ class Experiment(pl.LightningModule):
         loss = self.task_loss(logits, labels)
         jumpstart_loss = self.jumpstart.loss
         meters = self.meters(stage)
-        meters.figures.update(logits, labels, loss, jumpstart_loss)
+        meters.classification.update(logits, labels, loss, jumpstart_loss)
         meters.status.update(self.jumpstart.extrema)
         meters.watch.update(self.jumpstart, loss)
         return loss, jumpstart_loss
 
-    def _read(self, stage: str) -> dict[str, float]:
-        """All the figures of a stage, in one transfer from the device."""
-        meters = self.meters(stage)
-        found = meters.figures.numbers() | meters.status.numbers()
-        return {f"{stage}/{name}": value for name, value in found.items()}
-
-    def _reset(self, *stages: str) -> None:
-        for stage in stages:
-            self.meters(stage).reset()
-
     # Epochs ------------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """A new epoch."""
+        """Reset the metrics of the training part and set the lambda of the epoch."""
         self._reset("train")
         self.lambda_ = lambda_at(self.config, self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
-        """A new epoch."""
+        """Reset the metrics of the validation part."""
         self._reset("val")
 
     def on_validation_epoch_end(self) -> None:
-        """The figures of the validation part."""
+        """Read the metrics of the validation part."""
         self._val_row = self._read("val")
         if any(getattr(callback, "monitor", None) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
             self.log_dict(self._val_row, logger=False)
 
     def on_train_epoch_end(self) -> None:
-        """The figures of the epoch, and the learning rate of the next."""
+        """Store the metrics of the epoch in ``row``, and set the learning rate of the next epoch.
+
+        Raises:
+            NonFiniteLossError: If a value of the epoch is not finite.
+        """
         assert self._learning_rate is not None
-        found = {"epoch": self.current_epoch, "lr": self._learning_rate.value, "lambda": self.lambda_}
-        self.row = found | self._read("train") | self._val_row
+        settings = {"epoch": self.current_epoch, "lr": self._learning_rate.value, "lambda": self.lambda_}
+        self.row = settings | self._read("train") | self._val_row
         self._refuse_divergence()
         self._learning_rate.step(self.current_epoch, self._val_row.get("val/loss", self.row["train/loss"]))
         self._stop_if_perfect()
 
+    def on_test_epoch_start(self) -> None:
+        """Reset the metrics of all parts."""
+        self._reset(*STAGES)
+
+    def on_test_epoch_end(self) -> None:
+        """Store the metrics of every part that was evaluated in ``evaluation``."""
+        seen = [stage for stage in STAGES if self.meters(stage).classification.update_count]
+        self.evaluation = {name: value for stage in seen for name, value in self._read(stage).items()}
+        self.log_dict({name: self.evaluation[name] for name in ("test/loss", "test/acc")}, rank_zero_only=True)
+
+    def _read(self, stage: str) -> dict[str, float]:
+        return {f"{stage}/{name}": value for name, value in self.meters(stage).numbers().items()}
+
+    def _reset(self, *stages: str) -> None:
+        for stage in stages:
+            self.meters(stage).reset()
+
     def _refuse_divergence(self) -> None:
-        # The last step of an epoch may be the one that diverges: only the validation sees it before
-        # the weights are kept.
-        found = [self.meters(stage).watch.first() for stage in ("train", "val")]
-        layer = next((name for name in found if name is not None), None)
+        # If the last step of an epoch diverges, the validation after it shows it, before a checkpoint is written.
+        layers = [self.meters(stage).watch.first() for stage in ("train", "val")]
+        layer = next((name for name in layers if name is not None), None)
         if layer is not None:
             raise NonFiniteLossError(
                 f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not "
@@ -178,48 +202,10 @@ class Experiment(pl.LightningModule):
         if self.config.early_stopping and self.row.get("val/acc") == 1.0:
             self.trainer.should_stop = True
 
-    def on_test_epoch_start(self) -> None:
-        """A new evaluation."""
-        self._reset(*STAGES)
-
-    def on_test_epoch_end(self) -> None:
-        """The figures of every part that was evaluated, in ``evaluation``."""
-        seen = [stage for stage in STAGES if self.meters(stage).figures.update_count]
-        self.evaluation = {name: value for stage in seen for name, value in self._read(stage).items()}
-        self.log_dict({name: self.evaluation[name] for name in ("test/loss", "test/acc")}, rank_zero_only=True)
-
-    # A deep network has hundreds of modules, and walking through them takes as long as a validation of a small table:
-    # the list is made once, and what Lightning would do by four walks an epoch is done along it.
-
-    def on_fit_start(self) -> None:
-        """The modules whose mode changes between training and validation."""
-        self._modes = [module.__dict__ for module in self.modules()]
-
-    def on_fit_end(self) -> None:
-        """Forget them: with such a list an experiment can't be pickled."""
-        self._modes = []
-
-    def on_validation_model_eval(self) -> None:
-        """Into evaluation mode; the modes of training are kept."""
-        self._training_modes = [mode["training"] for mode in self._modes_now()]
-        for mode in self._modes_now():
-            mode["training"] = False
-
-    def on_validation_model_train(self) -> None:
-        """Back into the modes of training."""
-        for mode, training in zip(self._modes_now(), self._training_modes, strict=True):
-            mode["training"] = training
-
-    def on_validation_model_zero_grad(self) -> None:
-        """The optimizer clears the gradients before the next backward pass anyway."""
-
-    def _modes_now(self) -> list[dict[str, Any]]:
-        return self._modes or [module.__dict__ for module in self.modules()]
-
     # Optimization ------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer; the learning rate is set at the end of each epoch, before any checkpoint is written."""
+        """The optimizer; its learning rate is set at the end of each epoch, before any checkpoint is written."""
         optimizer = make_optimizer(self.config, self.network.parameters(), fused=self.fused)
         self._learning_rate = LearningRate(self.config, optimizer)
         if self._rate_state is not None:
@@ -237,8 +223,10 @@ class Experiment(pl.LightningModule):
         if self.config.gradient_clip:
             clip_gradient(optimizer, self.config.gradient_clip)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the learning rate's state and the random generators'."""
+    # Checkpoints -------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Add the latest metrics and the states of the learning rate and of the random generators."""
         checkpoint["learning_rate"] = self._learning_rate.state_dict() if self._learning_rate else None
         checkpoint["row"] = self.row
         checkpoint["random"] = {
@@ -246,16 +234,16 @@ class Experiment(pl.LightningModule):
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         }
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them back when training resumes; weights that are loaded alone begin anew."""
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Read these states if training resumes. Without a trainer the weights alone are loaded."""
         if self._trainer is None:
             return
-        self._rate_state = checkpoint.get("learning_rate")
-        self._random_state = checkpoint.get("random")
-        self.row = checkpoint.get("row", {})
+        self._rate_state = checkpoint.get("learning_rate")  # type: ignore[assignment]
+        self._random_state = checkpoint.get("random")  # type: ignore[assignment]
+        self.row = checkpoint.get("row", {})  # type: ignore[assignment]
 
     def on_train_start(self) -> None:
-        """Resumed training goes on, or stays stopped, as the interrupted one would have."""
+        """Restore the learning rate and the random generators; stop at once if the run had stopped early."""
         assert self._learning_rate is not None
         self._learning_rate.begin(self.current_epoch)
         self._stop_if_perfect()
@@ -265,3 +253,22 @@ class Experiment(pl.LightningModule):
             if state["cuda"]:
                 torch.cuda.set_rng_state_all(state["cuda"])
             self._random_state = None
+
+
+def check_batches(config: ExperimentConfig, rows: int, input_shape: Sequence[int]) -> None:
+    """Refuse a batch of a single row in which batch normalization would have one value per unit to normalize.
+
+    Args:
+        config: The run.
+        rows: Rows of the training part.
+        input_shape: Shape of one sample.
+
+    Raises:
+        ConfigError: If there is such a batch: the last batch counts too.
+    """
+    size = min(config.batch_size or rows, rows)
+    if config.normalized_positions(input_shape) == 1 and (size == 1 or rows % size == 1):
+        raise ConfigError(
+            f"batch_size must leave no batch of a single row to batch normalization, got {size} for {rows} rows. "
+            "Choose another, or use_batchnorm=False."
+        )

@@ -1,8 +1,6 @@
-"""Metrics of an experiment: accuracy and loss of a stage, its network status, and the watch for divergence."""
+"""Metrics of one part of the data over an epoch: loss and accuracy, status of the network, watch for divergence."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,29 +10,38 @@ from jumpstart import JumpstartRegularization
 from jumpstart.metrics import NetworkStatus
 
 
-class ClassificationFigures(Metric):
+class ClassificationMetrics(Metric):
     """Loss, Jumpstart loss and accuracy over an epoch, exact for batches of unequal size.
 
-    Accuracy compares the class of the highest *probability* with the label. It never thresholds logits.
+    The predicted class is that of the highest *probability*; logits are never compared with a threshold.
+
+    Args:
+        kwargs: Options of :class:`torchmetrics.Metric`.
 
     Example:
-        >>> figures = ClassificationFigures()
+        >>> metrics = ClassificationMetrics()
         >>> logits = torch.tensor([[0.2, 0.4], [0.3, 0.1]])
-        >>> figures.update(logits, torch.tensor([1, 1]), torch.tensor(0.7), torch.tensor(0.0))
-        >>> float(figures.compute()["acc"])
+        >>> metrics.update(logits, torch.tensor([1, 1]), torch.tensor(0.7), torch.tensor(0.0))
+        >>> float(metrics.compute()["acc"])
         0.5
     """
 
     full_state_update = False
     sums: Tensor
-    last: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.add_state("sums", torch.zeros(5, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor, loss: Tensor, jumpstart_loss: Tensor) -> None:
-        """Take in one batch: (N, classes) logits, (N,) labels, and the batch's two losses."""
+        """Add one batch.
+
+        Args:
+            logits: (N, classes).
+            labels: (N,) indices of classes.
+            loss: Mean task loss of the batch.
+            jumpstart_loss: Jumpstart loss of the batch.
+        """
         points = len(labels)
         probabilities = logits.detach().float().softmax(1)
         correct = (probabilities.argmax(1) == labels).sum()
@@ -43,11 +50,11 @@ class ClassificationFigures(Metric):
         self.sums += torch.cat([torch.stack([part.double() for part in parts]), sizes])
 
     def compute(self) -> dict[str, Tensor]:
-        """``acc``, ``loss`` (means over points) and ``jumpstart_loss`` (mean over batches)."""
+        """``acc`` and ``loss``, means over points, and ``jumpstart_loss``, the mean over batches."""
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in self._numbers().items()}
 
     def numbers(self) -> dict[str, float]:
-        """What :meth:`compute` returns, as Python numbers."""
+        """The values of :meth:`compute` as Python numbers, read from the device in one transfer."""
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             return self._numbers()
 
@@ -57,18 +64,18 @@ class ClassificationFigures(Metric):
 
 
 class DivergenceWatch:
-    """Remembers, without waiting for the device, which layer was the first that was not finite."""
+    """Records the first layer with a value that is not finite, without a transfer from the device per batch."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        self._kept: Tensor | None = None
+        self._sums: Tensor | None = None
 
     def update(self, jumpstart: JumpstartRegularization, loss: Tensor) -> None:
-        """Look at one batch: keep its layers' sums until one is not finite, and those for good.
+        """Add one batch: its sums replace those of the batch before, unless one of those is not finite.
 
         Args:
-            jumpstart: Has the layers of the batch's forward pass.
-            loss: The task's loss of the batch.
+            jumpstart: Holds the extrema of the batch's forward pass.
+            loss: The task loss of the batch.
         """
         records = jumpstart.extrema
         losses = torch.stack([loss.detach(), jumpstart.loss.detach()]).float()
@@ -77,32 +84,45 @@ class DivergenceWatch:
         places = sorted(range(len(order)), key=order.__getitem__)
         if places != list(range(len(order))):
             sums = sums[[*places, -2, -1]]
-        if self._kept is None:
-            self._names, self._kept = [*jumpstart.layers, "the output", "the Jumpstart loss"], sums
+        if self._sums is None:
+            self._names, self._sums = [*jumpstart.layers, "the output", "the Jumpstart loss"], sums
         else:
-            self._kept = torch.where(self._kept.sum().isfinite(), sums, self._kept)
+            self._sums = torch.where(self._sums.sum().isfinite(), sums, self._sums)
 
     def first(self) -> str | None:
-        """The first layer in call order that is not finite, if any."""
-        if self._kept is None or bool(self._kept.sum().isfinite()):
+        """The first layer in call order with a value that is not finite; None if all are finite."""
+        if self._sums is None or bool(self._sums.sum().isfinite()):
             return None
-        finite = self._kept.isfinite().tolist()
+        finite = self._sums.isfinite().tolist()
         return next(
-            (name for name, good in zip(self._names, finite, strict=True) if not good),
+            (name for name, is_finite in zip(self._names, finite, strict=True) if not is_finite),
             "a sum of layers",
         )
 
 
 class StageMeters(nn.Module):
-    """What is measured on one part of the data."""
+    """All that is measured on one part of the data.
+
+    Args:
+        margin: Of the Jumpstart loss.
+
+    Attributes:
+        classification: Loss and accuracy.
+        status: Dead, linear and non-linear units and points, and their penalties.
+        watch: The first layer that is not finite.
+    """
 
     def __init__(self, margin: float) -> None:
         super().__init__()
-        self.figures, self.status = ClassificationFigures(), NetworkStatus(margin)
+        self.classification, self.status = ClassificationMetrics(), NetworkStatus(margin)
         self.watch = DivergenceWatch()
 
+    def numbers(self) -> dict[str, float]:
+        """Every metric by name, as Python numbers."""
+        return self.classification.numbers() | self.status.numbers()
+
     def reset(self) -> None:
-        """A new epoch."""
-        self.figures.reset()
+        """Discard all batches, for a new epoch."""
+        self.classification.reset()
         self.status.reset()
         self.watch = DivergenceWatch()

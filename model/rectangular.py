@@ -1,7 +1,7 @@
 """Rectangular networks: many hidden layers, all of one width.
 
-They are the thin, deep networks of the experiments: dense layers for vectors, convolutions for
-images. This file holds networks only; it needs torch alone.
+They are the thin, deep networks of the experiments: fully connected for vectors, convolutions for images. This module
+has no part in training; it needs torch and the registry of activations alone.
 """
 
 from __future__ import annotations
@@ -9,57 +9,51 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal, cast, get_args
+from typing import cast
 
 from torch import Tensor, nn
 
-from model.activations import activation_gain, resolve_activation
-from model.checks import check_choice, check_count, check_dropout, check_flag, check_number
-
-Init = Literal["torch", "kaiming", "glorot", "zero", "constant"]
-Layer = Literal["dense", "conv"]
-Head = Literal["flatten", "global"]
+from jumpstart.choices import choose
+from model.activations import ActivationClass, activation_gain, resolve_activation
+from model.checks import check_count, check_dropout, check_flag, check_number
+from model.choices import Head, Layer, RectangularInit
 
 
 class RectangularNetwork(nn.Module):
     """A classifier with ``depth`` hidden layers of ``width`` units each and a linear output layer.
 
-    A hidden layer is: weights, batch normalization (optional), the sum with a skip connection
-    (optional), activation, dropout (optional), 2x2 max pooling (optional). Every activation is a
-    module of its own, ``layers.<i>.activation``, that never works in place: a hook on it sees the
-    preactivation.
+    A hidden layer is: weights, batch normalization (optional), the sum with a skip connection (optional), activation,
+    dropout (optional), 2x2 max pooling (optional). Every activation is a module of its own, ``layers.<i>.activation``,
+    and those of torch never work in place, so a hook on the module receives the preactivation.
 
-    **Skip connections.** With ``skip_connections=k``, and hidden layers counted from 1, the layers
-    1 + k, 1 + 2k, ... add the output of the layer k before them to their preactivation, whatever
-    the activation is. The first layer is never skipped: it alone changes the number of channels, so
-    every skip is the identity. Where a layer in between pools the image, what is carried past it is
-    pooled alike.
+    **Skip connections.** With ``skip_connections=k``, and hidden layers counted from 1, the layers 1 + k, 1 + 2k, ...
+    add the output of the layer k before them to their preactivation, whatever the activation is. No skip connection
+    bypasses the first layer, because that layer alone changes the number of channels; so every skip is the identity.
+    Where a layer in between pools the image, the carried image is pooled alike.
 
-    **Containers.** ``layers[i]`` groups the modules of a hidden layer. They are called one by one,
-    which spares a thin network the calls of the containers, so a hook on ``layers[i]`` itself never
-    fires: set it on what is inside, such as ``layers[i].activation``.
+    **Containers.** ``layers[i]`` groups the modules of a hidden layer. The network calls these modules one by one,
+    which in a thin network is faster than to call the container; so a hook on ``layers[i]`` itself never fires. Attach
+    hooks to what it contains, such as ``layers[i].activation``.
 
     Args:
-        input_shape: Shape of one sample, without the batch: ``(features,)``, or
-            ``(channels, height, width)``. Dense layers flatten images.
+        input_shape: Shape of one sample, without the batch: ``(features,)``, or ``(channels, height, width)``. Dense
+            layers flatten images.
         num_classes: Number of outputs.
         depth: Number of hidden layers; the output layer is not counted.
         width: Units (dense) or channels (conv) of every hidden layer.
-        activation: A name from :func:`activation_names`.
-        use_batchnorm: Normalize before the activation. Layers keep their bias, so that networks
-            with and without normalization differ by the normalization alone.
+        activation: A name that :func:`model.activations.resolve_activation` accepts.
+        use_batchnorm: Normalize before the activation. Layers keep their bias, so that networks with and without
+            normalization differ by the normalization alone.
         dropout: Share of the activations dropped in training, in [0, 1).
-        skip_connections: Layers that one skip connection spans, below ``depth``; ``None`` for none.
-        init: Start of all weighted layers, the output layer included; normalization keeps its own.
-            ``torch``: the layers' default. ``kaiming``: normal, scaled by the fan in and
-            :func:`activation_gain`. ``glorot``: Xavier uniform. ``zero``: everything zero.
-            ``constant``: ``init_value`` in every weight. The last four start with zero biases.
+        skip_connections: Number of layers that one skip connection spans, below ``depth``; ``None`` for none.
+        init: Initial weights of all layers with weights, the output layer included: a :class:`RectangularInit` or its
+            value. Batch normalization keeps its own.
         init_value: The weight of ``constant``.
-        layer: ``dense`` or ``conv``.
-        kernel_size: Side of the convolutions; odd or even, the image keeps its size.
-        pool_at: Hidden layers (counted from 1) followed by 2x2 max pooling. Conv only.
-        head: What the output layer sees of the last image: all of it (``flatten``), or the mean of
-            each channel (``global``). Conv only.
+        layer: ``"dense"`` or ``"conv"``.
+        kernel_size: Height and width of the convolution kernels; odd or even, the image keeps its size.
+        pool_at: Hidden layers, counted from 1, that are followed by 2x2 max pooling. Conv only.
+        head: What the output layer reads of the last image: all of it (``"flatten"``), or the mean of each channel
+            (``"global"``). Conv only.
 
     Shape:
         - Input: (N, ``*input_shape``).
@@ -70,6 +64,7 @@ class RectangularNetwork(nn.Module):
         TypeError: If an argument is of the wrong type.
 
     Example:
+        >>> import torch
         >>> net = RectangularNetwork((2,), 2, depth=50, width=4)
         >>> net(torch.zeros(8, 2)).shape
         torch.Size([8, 2])
@@ -91,48 +86,37 @@ class RectangularNetwork(nn.Module):
         use_batchnorm: bool = False,
         dropout: float = 0.0,
         skip_connections: int | None = None,
-        init: Init = "torch",
+        init: RectangularInit | str = RectangularInit.TORCH,
         init_value: float = 0.01,
-        layer: Layer = "dense",
+        layer: Layer | str = Layer.DENSE,
         kernel_size: int = 3,
         pool_at: Sequence[int] = (),
-        head: Head = "flatten",
+        head: Head | str = Head.FLATTEN,
     ) -> None:
         super().__init__()
-        shape = _checked_shape(input_shape, layer)
         check_count("num_classes", num_classes)
         check_count("depth", depth)
         check_count("width", width)
         check_count("kernel_size", kernel_size)
-        check_choice("init", init, get_args(Init))
-        check_choice("head", head, get_args(Head))
+        check_number("init_value", init_value)
         check_dropout(dropout)
         check_flag("use_batchnorm", use_batchnorm)
-        check_number("init_value", init_value)
-        if skip_connections is not None:
-            check_count("skip_connections", skip_connections)
-            if skip_connections >= depth:
-                raise ValueError(
-                    f"skip_connections must be below depth ({depth}), because the first layer is "
-                    f"never skipped, got {skip_connections}. Use None for no skip connections."
-                )
+        _check_skips(skip_connections, depth)
+        layer, head = choose(Layer, layer, "layer"), choose(Head, head, "head")
+        init = choose(RectangularInit, init, "init")
+        shape = _checked_shape(input_shape, layer)
         pools = _checked_pools(pool_at, depth, shape, layer)
-        if layer == "dense" and head != "flatten":
-            raise ValueError(f"head={head!r} needs layer='conv': dense layers have no image left.")
-
+        dense = layer is Layer.DENSE
+        if dense and head is not Head.FLATTEN:
+            raise ValueError(f"head={head.value!r} needs layer='conv': dense layers have no image left.")
         build = resolve_activation(activation)
-        self.depth, self.width, self.skip_connections = depth, width, skip_connections
 
-        dense = layer == "dense"
-        channels = math.prod(shape) if dense else shape[0]
+        self.depth, self.width, self.skip_connections = depth, width, skip_connections
         self.stem: nn.Module = nn.Flatten() if dense and len(shape) > 1 else nn.Identity()
         self.layers = nn.ModuleList()
+        channels = math.prod(shape) if dense else shape[0]
         for number in range(1, depth + 1):
-            parts = nn.Sequential()
-            if dense:
-                parts.add_module("linear", nn.Linear(channels, width))
-            else:
-                _add_convolution(parts, channels, width, kernel_size)
+            parts = _weights(channels, width, None if dense else kernel_size)
             if use_batchnorm:
                 norm = nn.BatchNorm1d if dense else nn.BatchNorm2d
                 parts.add_module("norm", norm(width))
@@ -143,8 +127,8 @@ class RectangularNetwork(nn.Module):
                 parts.add_module("pool", nn.MaxPool2d(2))
             self.layers.append(parts)
             channels = width
-        self.head = _head(dense, head)
-        if not dense and head == "flatten":
+        self.head = nn.Identity() if dense else _image_head(head)
+        if not dense and head is Head.FLATTEN:
             channels *= math.prod(size // 2 ** len(pools) for size in shape[1:])
         self.output = nn.Linear(channels, num_classes)
         _initialize(self, init, build, init_value)
@@ -177,39 +161,40 @@ class RectangularNetwork(nn.Module):
         return x
 
 
-def _add_convolution(parts: nn.Sequential, channels: int, width: int, kernel_size: int) -> None:
-    """Add a convolution that keeps the size of the image."""
+def _weights(channels: int, width: int, kernel_size: int | None) -> nn.Sequential:
+    """The weights of a hidden layer: a linear layer, or a convolution that keeps the size of the image.
+
+    Args:
+        channels: Units or channels of the input.
+        width: Units or channels of the output.
+        kernel_size: Height and width of the kernels; None for a linear layer.
+    """
+    parts = nn.Sequential()
+    if kernel_size is None:
+        parts.add_module("linear", nn.Linear(channels, width))
+        return parts
     before = (kernel_size - 1) // 2
     after = kernel_size - 1 - before
-    # A convolution pads both sides alike, and warns where padding="same" cannot.
+    # An even kernel needs unequal padding, which a convolution does only as padding="same", with a warning.
     if before != after:
         parts.add_module("pad", nn.ZeroPad2d((before, after, before, after)))
     padding = before if before == after else 0
     parts.add_module("conv", nn.Conv2d(channels, width, kernel_size, padding=padding))
+    return parts
 
 
-def _head(dense: bool, head: Head) -> nn.Module:
-    if dense:
-        return nn.Identity()
-    if head == "flatten":
+def _image_head(head: Head) -> nn.Module:
+    """The module between the last image and the output layer."""
+    if head is Head.FLATTEN:
         return nn.Flatten()
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def _initialize(net: nn.Module, init: Init, activation: type[nn.Module], value: float) -> None:
-    if init == "torch":
+def _initialize(net: nn.Module, init: RectangularInit, activation: ActivationClass, value: float) -> None:
+    """Set the weights of every layer that has weights, and its bias to zero; ``torch`` changes nothing."""
+    if init is RectangularInit.TORCH:
         return
-    fill: Callable[[Tensor], Tensor]
-    if init == "kaiming":
-        gain = activation_gain(activation)
-
-        def fill(weight: Tensor) -> Tensor:
-            return nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
-
-    elif init == "glorot":
-        fill = nn.init.xavier_uniform_
-    else:
-        fill = partial(nn.init.constant_, val=value if init == "constant" else 0.0)
+    fill = _filler(init, activation, value)
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             fill(module.weight)
@@ -217,8 +202,28 @@ def _initialize(net: nn.Module, init: Init, activation: type[nn.Module], value: 
                 nn.init.zeros_(module.bias)
 
 
-def _checked_shape(input_shape: Sequence[int], layer: str) -> tuple[int, ...]:
-    check_choice("layer", layer, get_args(Layer))
+def _filler(init: RectangularInit, activation: ActivationClass, value: float) -> Callable[[Tensor], Tensor]:
+    """The function that sets one weight."""
+    if init is RectangularInit.GLOROT:
+        return nn.init.xavier_uniform_
+    if init is not RectangularInit.KAIMING:
+        return partial(nn.init.constant_, val=value if init is RectangularInit.CONSTANT else 0.0)
+    gain = activation_gain(activation)
+    return lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
+
+
+def _check_skips(span: int | None, depth: int) -> None:
+    if span is None:
+        return
+    check_count("skip_connections", span)
+    if span >= depth:
+        raise ValueError(
+            f"skip_connections must be below depth ({depth}), because no skip connection bypasses the first layer, "
+            f"got {span}. Use None for no skip connections."
+        )
+
+
+def _checked_shape(input_shape: Sequence[int], layer: Layer) -> tuple[int, ...]:
     if isinstance(input_shape, str) or not isinstance(input_shape, Sequence):
         raise TypeError(f"input_shape must be a tuple of sizes such as (2,), got {input_shape!r}.")
     shape = tuple(input_shape)
@@ -226,7 +231,7 @@ def _checked_shape(input_shape: Sequence[int], layer: str) -> tuple[int, ...]:
         raise ValueError("input_shape must have at least one size, got ().")
     for size in shape:
         check_count("every size in input_shape", size)
-    if layer == "conv" and len(shape) != 3:
+    if layer is Layer.CONV and len(shape) != 3:
         raise ValueError(
             f"layer='conv' needs input_shape=(channels, height, width), got {shape}. "
             "Use layer='dense' for anything but images."
@@ -234,11 +239,11 @@ def _checked_shape(input_shape: Sequence[int], layer: str) -> tuple[int, ...]:
     return shape
 
 
-def _checked_pools(pool_at: Sequence[int], depth: int, shape: tuple[int, ...], layer: str) -> frozenset[int]:
+def _checked_pools(pool_at: Sequence[int], depth: int, shape: tuple[int, ...], layer: Layer) -> frozenset[int]:
     if isinstance(pool_at, str) or not isinstance(pool_at, Sequence):
         raise TypeError(f"pool_at must be a tuple of layer numbers such as (2, 4), got {pool_at!r}.")
     numbers = tuple(pool_at)
-    if numbers and layer == "dense":
+    if numbers and layer is Layer.DENSE:
         raise ValueError(f"pool_at={numbers} needs layer='conv': dense layers have no image.")
     for number in numbers:
         check_count("every number in pool_at", number)

@@ -1,63 +1,53 @@
-"""The one ResNet, given how to make a layer: ``resnet_conv.py`` and ``resnet_dense.py`` are thin factories over it.
+"""The one ResNet, for any kind of layer: ``resnet_conv.py`` and ``resnet_dense.py`` are thin factories over it.
 
 With batch normalization and skip connections it is the network of the literature, and its weights have the names
-that torchvision gives them. Without, it is a plain chain of the same layers. This file holds the network only; it
-needs torch alone.
+that torchvision gives them. Without, it is a plain chain of the same layers. This module has no part in training; it
+needs torch and the registry of activations alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import TypedDict, cast
 
 from torch import Tensor, nn
 
+from jumpstart.choices import choose
 from model.activations import resolve_activation
-from model.checks import check_choice, check_count, check_dropout, check_flag, check_number, check_whole
-from model.resnet_init import Init, initialize
+from model.checks import check_choice, check_count, check_dropout, check_flag, check_integer, check_number
+from model.choices import BLOCKS, DEPTHS, ResnetInit, Stem
+from model.resnet_init import initialize
 
-Stem = Literal["standard", "small"]
-
-BLOCKS: Mapping[int, tuple[int, int, int, int]] = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
-"""Depth -> residual blocks of each of the four stages."""
-
-DEPTHS = tuple(BLOCKS)
 BOTTLENECK_FROM = 50
 """From this depth on, a block is a bottleneck: three layers, of which the last is four times as wide."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What a ResNet is made of.
+    """The kinds of modules that a ResNet is built from.
 
     Attributes:
         weighted: ``(inputs, outputs, kernel_size, stride, bias)`` -> a layer with weights that, with stride 1, keeps
             the size of an image.
         norm: ``(units)`` -> batch normalization.
         strides: Stride of the first block of each stage.
-        entry: ``(inputs)`` -> what comes before the first layer.
-        stems: Name of the stem -> kernel and stride of the first layer, and the pooling after it.
-        exit: What makes one vector of the last activations.
+        entry: ``(inputs)`` -> the module before the first layer.
+        stems: Kernel size and stride of the first layer, and the pooling after it, for each stem.
+        exit: The module that turns the last activations into one vector per sample.
     """
 
     weighted: Callable[[int, int, int, int, bool], nn.Module]
     norm: Callable[[int], nn.Module]
     strides: tuple[int, int, int, int]
     entry: Callable[[int], nn.Module]
-    stems: Mapping[str, tuple[int, int, Callable[[], nn.Module]]]
+    stems: Mapping[Stem, tuple[int, int, Callable[[], nn.Module]]]
     exit: Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
 class Design:
-    """What all the blocks of a network have in common."""
+    """Everything that all blocks of a network have in common."""
 
     layers: Layers
     activation: Callable[[], nn.Module]
@@ -65,7 +55,7 @@ class Design:
     use_skip_connections: bool
 
     def weighted(self, inputs: int, outputs: int, kernel_size: int, stride: int) -> nn.Module:
-        """A layer with weights; normalization would cancel a bias, so there is one only without."""
+        """A layer with weights. It has a bias only without batch normalization, which would cancel it."""
         return self.layers.weighted(inputs, outputs, kernel_size, stride, not self.use_batchnorm)
 
     def norm(self, units: int) -> nn.Module:
@@ -73,19 +63,31 @@ class Design:
         return self.layers.norm(units) if self.use_batchnorm else nn.Identity()
 
 
-class Block(nn.Module):
-    """Two or three layers and a way past them.
+class ResNetOptions(TypedDict, total=False):
+    """The keyword arguments of :class:`ResNet`, for the factories that pass them on."""
 
-    A layer is: weights (``conv1``), batch normalization (``bn1``), activation (``activation1``). The sum with the
-    skip connection comes before the last activation, so that a hook on it sees what is activated. Where the number
-    of units or pixels changes, the skip connection has weights of its own, ``downsample``.
+    use_batchnorm: bool
+    use_skip_connections: bool
+    width_multiplier: float
+    activation: str
+    dropout: float
+    stem: Stem | str
+    init: ResnetInit | str
+
+
+class Block(nn.Module):
+    """A residual block: two or three layers and the skip connection that bypasses them.
+
+    A layer is: weights (``conv1``), batch normalization (``bn1``), activation (``activation1``). The skip connection is
+    added before the last activation, so a hook on that activation receives the sum, its preactivation. If the number of
+    units or pixels changes, the skip connection has weights of its own, ``downsample``.
 
     Args:
-        design: What the block is made of.
-        inputs: Units that come in.
+        design: The kinds of modules.
+        inputs: Units of the input.
         widths: Units of each layer.
         kernels: Kernel size of each layer.
-        strided: Number, from 1, of the layer that takes the stride.
+        strided: Number, from 1, of the layer that has the stride.
         stride: The stride.
 
     Shape:
@@ -118,7 +120,7 @@ class Block(nn.Module):
             self.downsample = nn.Sequential(*parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What leaves the last activation."""
+        """The output of the last activation."""
         carried = x
         for number in range(1, self.length + 1):
             x = self._modules[f"conv{number}"](x)  # type: ignore[misc]
@@ -132,21 +134,22 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """A residual network, or the plain chain of its layers.
 
-    Every activation is a module of its own that never works in place: a hook on it sees the preactivation. Without
-    batch normalization the layers have biases; without skip connections the weights of the skips are not there.
+    Every activation is a module of its own, and those of torch never work in place, so a hook on the module receives
+    the preactivation. Without batch normalization the layers have biases; without skip connections their weights are
+    left out.
 
     Args:
-        layers: What it is made of.
+        layers: The kinds of modules.
         depth: 18, 34, 50, 101 or 152: layers with weights, those of the skip connections not counted.
         inputs: Channels of the images, or features of the vectors.
         num_classes: Number of outputs.
         use_batchnorm: Normalize before each activation.
-        use_skip_connections: Carry what comes into a block past it.
+        use_skip_connections: Add the input of each block to its last preactivation.
         width_multiplier: Stage i, from 0, has ``64 * width_multiplier ** i`` units; 2 is the standard network.
-        activation: A name from :func:`model.rectangular.activation_names`.
+        activation: A name that :func:`model.activations.resolve_activation` accepts.
         dropout: Share of the last activations dropped in training, before the output layer.
         stem: One of ``layers.stems``.
-        init: How weights begin: see :mod:`model.resnet_init`.
+        init: Initial weights: see :mod:`model.resnet_init`.
 
     Shape:
         - Input: (N, ``inputs``, ...).
@@ -179,8 +182,8 @@ class ResNet(nn.Module):
         width_multiplier: float = 2.0,
         activation: str = "relu",
         dropout: float = 0.0,
-        stem: str = "standard",
-        init: Init = "he",
+        stem: Stem | str = Stem.STANDARD,
+        init: ResnetInit | str = ResnetInit.HE,
     ) -> None:
         super().__init__()
         check_depth(depth)
@@ -192,28 +195,25 @@ class ResNet(nn.Module):
         if width_multiplier <= 0:
             raise ValueError(f"width_multiplier must be > 0, got {width_multiplier}.")
         check_dropout(dropout)
-        check_choice("stem", stem, tuple(layers.stems))
-        check_choice("init", init, get_args(Init))
+        check_choice("stem", stem, layers.stems)
+        init = choose(ResnetInit, init, "init")
         build = resolve_activation(activation)
         design = Design(layers, build, use_batchnorm, use_skip_connections)
 
         self.depth, self.widths = depth, stage_widths(width_multiplier)
-        kernel_size, stride, pool = layers.stems[stem]
+        kernel_size, stride, pool = layers.stems[Stem(stem)]
         self.entry = layers.entry(inputs)
         self.conv1 = design.weighted(inputs, self.widths[0], kernel_size, stride)
         self.bn1 = design.norm(self.widths[0])
         self.activation = build()
         self.maxpool = pool()
         units = self.widths[0]
-        for number, (count, width, stride) in enumerate(
-            zip(BLOCKS[depth], self.widths, layers.strides, strict=True), 1
-        ):
-            stage = nn.Sequential()
-            for index in range(count):
-                block = _block(design, depth, units, width, stride if index == 0 else 1)
-                stage.append(block)
-                units = 4 * width if depth >= BOTTLENECK_FROM else width
-            self.add_module(f"layer{number}", stage)
+        for number, count in enumerate(BLOCKS[depth], 1):
+            width, stride = self.widths[number - 1], layers.strides[number - 1]
+            blocks = [_block(design, depth, units, width, stride)]
+            units = 4 * width if depth >= BOTTLENECK_FROM else width
+            blocks += [_block(design, depth, units, width, 1) for _ in range(count - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
         self.avgpool = layers.exit()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(units, num_classes)
@@ -229,17 +229,21 @@ class ResNet(nn.Module):
 
 
 def check_depth(depth: object) -> None:
-    """Refuse anything but one of :data:`DEPTHS`; the error names the nearest.
+    """Refuse anything but one of :data:`model.choices.DEPTHS`.
+
+    Raises:
+        TypeError: If the depth is no integer.
+        ValueError: If there is no such ResNet; the message suggests the nearest.
 
     Example:
         >>> check_depth(20)
         Traceback (most recent call last):
-        ValueError: depth must be one of 18, 34, 50, 101, 152, got 20. Nearest: 18.
+        ValueError: depth must be one of 18, 34, 50, 101, 152, got 20. Did you mean 18?
     """
-    check_whole("depth", depth)
-    if depth not in DEPTHS:
-        near = min(DEPTHS, key=lambda known: abs(known - cast("int", depth)))
-        raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}. Nearest: {near}.")
+    number = check_integer("depth", depth)
+    if number not in DEPTHS:
+        near = min(DEPTHS, key=lambda known: abs(known - number))
+        raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}. Did you mean {near}?")
 
 
 def stage_widths(width_multiplier: float) -> tuple[int, int, int, int]:
@@ -254,20 +258,20 @@ def stage_widths(width_multiplier: float) -> tuple[int, int, int, int]:
 
 
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Give a network whatever fits of other weights: the same name and the same shape.
+    """Load those weights of another network that have the same name and the same shape.
 
-    A network without batch normalization has no place for its weights, one of other classes none for the output
-    layer, and so on. What finds no match keeps its value.
+    The weights of batch normalization are not loaded into a network without it, nor an output layer into a network with
+    another number of classes, and so on. Weights without a match keep their value.
 
     Args:
-        network: Is changed.
+        network: The network whose weights are changed.
         state: Weights by name, such as torchvision's ``state_dict()``.
 
     Returns:
-        The names that were loaded, and those of the network that were not.
+        The names that were loaded, and the names of the network that were not.
 
     Raises:
-        ValueError: If nothing fits.
+        ValueError: If no weight has a match.
 
     Example:
         >>> first, second = nn.Linear(2, 3), nn.Linear(2, 3, bias=False)

@@ -9,12 +9,13 @@ import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor, hub, nn
 
 from model.checks import check_count
-from model.resnet import Layers, ResNet, check_depth
+from model.choices import Stem
+from model.resnet import Layers, ResNet, ResNetOptions, check_depth
 
 logger = logging.getLogger(__name__)
 
@@ -35,22 +36,23 @@ CONVOLUTIONS = Layers(
     strides=(1, 2, 2, 2),
     entry=nn.Identity,
     stems={
-        "standard": (7, 2, partial(nn.MaxPool2d, kernel_size=3, stride=2, padding=1)),
-        "small": (3, 1, nn.Identity),
+        Stem.STANDARD: (7, 2, partial(nn.MaxPool2d, kernel_size=3, stride=2, padding=1)),
+        Stem.SMALL: (3, 1, nn.Identity),
     },
     exit=_exit,
 )
 
 
-def resnet_conv(depth: int, num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """A ResNet of convolutions: with the standard options that of torchvision, also in the names of its weights.
+def resnet_conv(depth: int, num_classes: int = 1000, in_channels: int = 3, **options: Unpack[ResNetOptions]) -> ResNet:
+    """A ResNet of convolutions; with the default options it equals torchvision's, also in the names of its weights.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         num_classes: Number of outputs.
         in_channels: Channels of the images.
-        **options: See :class:`ResNet`. ``stem="small"`` is a 3x3 layer without stride and pooling, for images of 8 to
-            32 pixels, where ``"standard"``, 7x7 with stride 2 and pooling, would leave next to nothing.
+        **options: Keyword arguments of :class:`ResNet`. ``stem="small"`` is a 3x3 layer without stride and pooling, for
+            images of 8 to 32 pixels, of which the ``"standard"`` stem, 7x7 with stride 2 and pooling, would leave 2 to
+            8.
 
     Shape:
         - Input: (N, ``in_channels``, height, width).
@@ -71,15 +73,15 @@ def resnet_conv(depth: int, num_classes: int = 1000, in_channels: int = 3, **opt
 
 
 def pretrained_state(depth: int) -> dict[str, Tensor]:
-    """Weights of torchvision for ImageNet, for :func:`model.resnet.load_matching`; downloaded once if need be.
+    """Torchvision's weights for ImageNet, for :func:`model.resnet.load_matching`. They are downloaded once.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
 
     Raises:
         ValueError: If there is no such network.
-        TypeError: If ``depth`` is no whole number.
-        OSError: If the file is neither there nor can be had, or is damaged. The message says where to put it.
+        TypeError: If ``depth`` is no integer.
+        OSError: If the file does not exist and can't be downloaded, or is damaged. The message says where to put it.
     """
     from torchvision.models import get_model_weights
 
@@ -89,7 +91,7 @@ def pretrained_state(depth: int) -> dict[str, Tensor]:
     if not place.exists():
         logger.info("Downloading %s to %s.", weights.url, place)
     try:
-        # torch writes its own line to the standard output, whatever progress is.
+        # torch prints the address that it downloads from, also with progress=False.
         with contextlib.redirect_stdout(io.StringIO()):
             state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:

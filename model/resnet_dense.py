@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from model.checks import check_count
-from model.resnet import Layers, ResNet
+from model.choices import Stem
+from model.resnet import Layers, ResNet, ResNetOptions
 
 __all__ = ["DENSE", "resnet_dense"]
 
@@ -20,10 +21,10 @@ def _dense(inputs: int, outputs: int, kernel_size: int, stride: int, bias: bool)
 
 
 class Vectors(nn.Module):
-    """Makes one vector of whatever a sample is, and refuses those that are not as long as the network expects.
+    """Flattens each sample to a vector of the length that the network expects.
 
     Args:
-        features: Values of a sample.
+        features: Number of values of one sample.
 
     Shape:
         - Input: (N, ...), ``features`` values each.
@@ -38,7 +39,7 @@ class Vectors(nn.Module):
         self.features = features
 
     def forward(self, x: Tensor) -> Tensor:
-        """The vectors."""
+        """One vector per sample."""
         if x.dim() < 2 or math.prod(x.shape[1:]) != self.features:
             raise ValueError(
                 f"the input must have shape (N, {self.features}), or (N, ...) with as many values a sample, got "
@@ -47,29 +48,29 @@ class Vectors(nn.Module):
         return x.flatten(1)
 
     def extra_repr(self) -> str:
-        """Shown by ``print``."""
+        """The length of the vectors, for ``repr``."""
         return f"features={self.features}"
 
 
 DENSE = Layers(
     weighted=_dense,
     norm=nn.BatchNorm1d,
-    # A vector has no pixels to lose, so only a change of width needs weights in a skip connection.
+    # Without pixels there is nothing to stride over, so only a change of width needs weights in a skip connection.
     strides=(1, 1, 1, 1),
     entry=Vectors,
-    stems={"standard": (1, 1, nn.Identity)},
+    stems={Stem.STANDARD: (1, 1, nn.Identity)},
     exit=nn.Identity,
 )
 
 
-def resnet_dense(depth: int, num_classes: int = 10, in_channels: int = 64, **options: Any) -> ResNet:
-    """A ResNet whose layers are all fully connected. The names of its weights are those of the convolutional one.
+def resnet_dense(depth: int, num_classes: int = 10, in_channels: int = 64, **options: Unpack[ResNetOptions]) -> ResNet:
+    """A ResNet whose layers are all fully connected. Its weights have the names of :func:`resnet_conv`'s.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         num_classes: Number of outputs.
-        in_channels: Features of a vector; of an image, all its values.
-        **options: See :class:`ResNet`; there is one ``stem`` only.
+        in_channels: Number of values of one sample: features of a vector, or channels times pixels of an image.
+        **options: Keyword arguments of :class:`ResNet`; the only ``stem`` is ``"standard"``.
 
     Shape:
         - Input: (N, ``in_channels``), or (N, ...) with as many values.

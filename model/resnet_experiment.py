@@ -1,37 +1,33 @@
-"""One run of a ResNet: from a config to a Lightning module."""
+"""The Lightning module that trains a ResNet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.config.experiment import ConfigError
+from model.choices import Layer
 from model.config.resnet import ResnetConfig
 from model.experiment import Experiment
 from model.resnet import Block, ResNet
 from model.resnet_conv import resnet_conv
 from model.resnet_dense import resnet_dense
-from model.resnet_init import Init
-
-SMALL = 64
-"""Up to this many pixels a side, ``stem="auto"`` is the small one."""
 
 
 class ResnetExperiment(Experiment):
-    """A :class:`ResNet` and how it is trained.
+    """A :class:`ResNet` and its training.
 
     Args:
         config: The run, or its plain dictionary (as in a checkpoint).
         input_shape: Shape of one sample: (channels, height, width), or (features,) with ``layer="dense"``.
-        num_classes: Classes.
+        num_classes: Number of classes.
 
     Raises:
-        ConfigError: If the network can't read such samples.
+        ConfigError: If a plain dictionary is no valid config, or if the samples don't fit the kind of layer.
+        ValueError: If the network can't be captured.
 
     Example:
         >>> config = ResnetConfig(depth=18, width_multiplier=0.5, dataset="digits")
@@ -42,7 +38,9 @@ class ResnetExperiment(Experiment):
 
     config: ResnetConfig
 
-    def __init__(self, config: ResnetConfig | Mapping[str, Any], input_shape: Sequence[int], num_classes: int) -> None:
+    def __init__(
+        self, config: ResnetConfig | Mapping[str, object], input_shape: Sequence[int], num_classes: int
+    ) -> None:
         if not isinstance(config, ResnetConfig):
             config = ResnetConfig.from_dict(config)
         super().__init__(config, make_network(config, input_shape, num_classes))
@@ -50,16 +48,14 @@ class ResnetExperiment(Experiment):
         self.fused = config.precision != "16-mixed" and config.strategy != "fsdp"
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)
-        self._rehearse(torch.zeros(1, *input_shape))
+        self._finish(input_shape, num_classes)
         if config.use_compile:
-            # In place, after Jumpstart was attached: the names of the weights stay, and the hooks are compiled too.
+            # In place, so that the names of the weights stay; after Jumpstart has attached its hooks, so that they are
+            # compiled too.
             self.network.compile()
-        self.save_hyperparameters(
-            {"config": config.to_dict(), "input_shape": list(input_shape), "num_classes": num_classes}, logger=False
-        )
 
     def configure_model(self) -> None:
-        """With ``strategy="fsdp"``, give each process its part of the weights, once; without a trainer, all of them."""
+        """With ``strategy="fsdp"``, shard the weights over the processes, once; without a trainer, do nothing."""
         if self.device_mesh is None or self._sharded:
             return
         from torch.distributed.fsdp import fully_shard
@@ -71,7 +67,7 @@ class ResnetExperiment(Experiment):
         self._sharded = True
 
     def setup(self, stage: str) -> None:
-        """Numbers as the config asks for them."""
+        """Set the precision of matrix products."""
         torch.set_float32_matmul_precision(self.config.float32_matmul_precision)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,10 +93,10 @@ class ResnetExperiment(Experiment):
         return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing if self.training else 0.0)
 
     def jumpstart_term(self, loss: Tensor, jumpstart_loss: Tensor) -> Tensor:
-        """The Jumpstart loss as it enters the sum: lambda times it, at most ``lambda_clip`` of the task loss.
+        """The term that is added to the task loss: lambda times the Jumpstart loss, limited by ``lambda_clip``.
 
-        A term that is too large is scaled down, so that its gradient is, too; the scale itself has no gradient, and
-        nothing waits for the device.
+        A larger term is scaled down together with its gradient. The scale is a constant to autograd, and is computed on
+        the device.
         """
         term = super().jumpstart_term(loss, jumpstart_loss)
         if self.config.lambda_clip is None:
@@ -112,64 +108,29 @@ class ResnetExperiment(Experiment):
         return term * (self.config.lambda_clip * task / size).clamp(max=1.0)
 
 
-def check_batches(config: ResnetConfig, rows: int, input_shape: Sequence[int]) -> None:
-    """Refuse batches of a single row where batch normalization would have a single value to normalize.
-
-    Args:
-        config: The run.
-        rows: In the training part.
-        input_shape: Shape of one sample.
-
-    Raises:
-        ConfigError: If there is such a batch: the last one counts too.
-    """
-    size = min(config.batch_size or rows, rows)
-    halved = 3 if stem_of(config, input_shape) == "small" else 5
-    pixels = math.prod(math.ceil(side / 2**halved) for side in input_shape[1:]) if config.layer == "conv" else 1
-    if config.use_batchnorm and pixels == 1 and (size == 1 or rows % size == 1):
-        raise ConfigError(
-            f"batch_size must leave no batch of a single row to batch normalization, got {size} for {rows} rows. "
-            "Choose another, or use_batchnorm=False."
-        )
-
-
-def stem_of(config: ResnetConfig, input_shape: Sequence[int]) -> str:
-    """The stem that a run's samples get.
-
-    Raises:
-        ConfigError: If convolutions are to read vectors.
-    """
-    if config.layer == "dense":
-        return "standard"
-    if len(input_shape) != 3:
-        raise ConfigError(f'layer="conv" needs images, got samples of shape {tuple(input_shape)}. Use layer="dense".')
-    if config.stem != "auto":
-        return config.stem
-    return "small" if max(input_shape[1:]) <= SMALL else "standard"
-
-
 def make_network(config: ResnetConfig, input_shape: Sequence[int], num_classes: int) -> ResNet:
     """The network of a run.
 
     Args:
         config: The run.
         input_shape: Shape of one sample.
-        num_classes: Classes.
+        num_classes: Number of classes.
 
     Raises:
-        ConfigError: If convolutions are to read vectors.
+        ConfigError: If the layers are convolutions and the samples no images.
     """
-    conv = config.layer == "conv"
-    stem = stem_of(config, input_shape)
-    return (resnet_conv if conv else resnet_dense)(
+    stem = config.stem_for(input_shape)
+    conv = config.layer == Layer.CONV
+    make, inputs = (resnet_conv, input_shape[0]) if conv else (resnet_dense, math.prod(input_shape))
+    return make(
         config.depth,
         num_classes,
-        input_shape[0] if conv else math.prod(input_shape),
+        inputs,
         use_batchnorm=config.use_batchnorm,
         use_skip_connections=config.use_skip_connections,
         width_multiplier=config.width_multiplier,
         activation=config.activation,
         dropout=config.dropout,
         stem=stem,
-        init=cast(Init, config.init),
+        init=config.init,
     )

@@ -1,21 +1,22 @@
-r"""How the weights of a ResNet begin.
+r"""Initial weights of a ResNet.
 
 ``he``
-    Normal, scaled by the fan in and the gain of the activation; zero biases. A layer keeps the mean square of its
-    inputs, as long as no skip connection adds to it.
+    Normal, scaled by the fan in and the gain of the activation; biases are zero. The outputs of a layer have the mean
+    square of its inputs, unless a skip connection is added to them.
 ``torchvision``
-    What torchvision does: convolutions normal, scaled by the fan *out* and the gain of ReLU, dense layers and biases as
-    torch leaves them. With stride 2 or a narrowing layer, fan in and fan out differ.
+    As torchvision initializes a ResNet: convolutions normal, scaled by the fan *out* and the gain of ReLU; dense layers
+    and biases by torch's default. In layers with stride 2 or fewer outputs than inputs, fan in and fan out differ.
 ``torch``
-    As torch leaves every layer: uniform, a third of the variance that its fan in would allow without an activation, a
-    sixth of what ReLU needs. Through plain layers the signal shrinks by 2.4 each time.
+    torch's default for every layer: uniform, with a third of the variance that keeps the mean square without an
+    activation, and a sixth of the variance that ReLU needs. Through layers without skip connections, the signal shrinks
+    by a factor of 2.4 per layer.
 ``looks_linear``
-    For plain deep networks. Every hidden layer begins with its units in pairs, :math:`h` and :math:`-h`, and reads
-    :math:`f(h) - f(-h)` of the layer before, which for ReLU, GELU and SiLU is :math:`h` itself: a network of any depth
-    begins as a linear one. Its matrices are orthogonal and, in a convolution, stand at the center of the kernel. So
-    neither the size of the signal, nor the angle between two points, nor the gradient changes from layer to layer.
-    Under ``he`` all the points of a deep plain network begin as nearly the same, and on images of a few pixels, where
-    most of a kernel lies on the padding, the signal shrinks as well.
+    For deep networks without skip connections. The units of every hidden layer are pairs of :math:`h` and :math:`-h`,
+    and the next layer reads :math:`f(h) - f(-h)`, which for ReLU, GELU and SiLU is :math:`h` itself: a network of any
+    depth is linear at the start. Its matrices are orthogonal; in a convolution, they are at the center of the kernel.
+    So the size of the signal, the angle between two points and the size of the gradient are the same in every layer.
+    Under ``he`` all points enter the last layers of a deep plain network with nearly the same direction. On images of a
+    few pixels, where most of a kernel lies on the padding, the signal shrinks as well.
 
 Source:
     *Delving Deep into Rectifiers* (He et al., 2015); *The Shattered Gradients Problem* (Balduzzi et al., 2017) for
@@ -26,37 +27,36 @@ Source:
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from model.activations import activation_gain
-
-Init = Literal["he", "torchvision", "torch", "looks_linear"]
+from model.activations import ActivationClass, activation_gain, pair_scale
+from model.choices import ResnetInit
 
 
 @torch.no_grad()
-def initialize(network: nn.Module, init: Init, activation: type[nn.Module]) -> None:
-    """Set the weights of every dense and convolutional layer; normalization keeps its own.
+def initialize(network: nn.Module, init: ResnetInit, activation: ActivationClass) -> None:
+    """Set the weights of every dense and convolutional layer in place; batch normalization keeps its own.
 
     Args:
-        network: Is changed. The output layer is called ``fc``, the first one ``conv1``.
-        init: See the text of this module.
-        activation: Of all the hidden layers.
+        network: A network whose output layer is named ``fc`` and whose first layer is named ``conv1``.
+        init: The kind of initial weights; this module's docstring describes them.
+        activation: The activation of the hidden layers.
     """
-    if init == "torch":
+    if init is ResnetInit.TORCH:
         return
-    for name, module in network.named_modules():
-        if not isinstance(module, nn.Linear | nn.Conv2d):
-            continue
-        if init == "torchvision":
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    if init is ResnetInit.TORCHVISION:
+        for module in layers.values():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            continue
-        if init == "he":
+        return
+    hidden_gain = activation_gain(activation) if init is ResnetInit.HE else 1.0
+    for name, module in layers.items():
+        if init is ResnetInit.HE:
             # No activation follows the output layer.
-            gain = 1.0 if name == "fc" else activation_gain(activation)
+            gain = 1.0 if name == "fc" else hidden_gain
             nn.init.normal_(module.weight, std=gain / math.sqrt(module.weight[0].numel()))
         else:
             fill_looks_linear(module.weight, activation, first=name == "conv1", last=name == "fc")
@@ -65,27 +65,25 @@ def initialize(network: nn.Module, init: Init, activation: type[nn.Module]) -> N
 
 
 @torch.no_grad()
-def fill_looks_linear(weight: Tensor, activation: type[nn.Module], *, first: bool, last: bool) -> None:
-    """Fill a weight as ``looks_linear`` says.
+def fill_looks_linear(weight: Tensor, activation: ActivationClass, *, first: bool, last: bool) -> None:
+    """Fill one weight for ``looks_linear``, in place.
 
     Args:
         weight: (outputs, inputs), or (outputs, inputs, height, width).
-        activation: Between this layer and the one before.
-        first: Whether the inputs are data, which have no pairs.
-        last: Whether the outputs are logits, which have none either.
+        activation: The activation between this layer and the one before.
+        first: Whether the inputs are data, which are no pairs.
+        last: Whether the outputs are logits, which are no pairs either.
     """
     outputs, inputs = weight.shape[:2]
     rows = outputs if last else math.ceil(outputs / 2)
-    columns = inputs if first else math.ceil(inputs / 2)
-    if first:
-        # A kernel that read the center alone would be blind to all else of the image.
-        columns = weight[0].numel()
+    # The kernels of the first layer are filled entirely: with their centers alone, they would read single pixels.
+    columns = weight[0].numel() if first else math.ceil(inputs / 2)
     matrix = torch.empty(rows, columns, device="cpu")
     nn.init.orthogonal_(matrix)
-    # The mean square of a unit is kept where the number of units grows, too.
+    # Keeps the mean square of a unit in layers with more outputs than inputs, too.
     matrix *= math.sqrt(max(1.0, rows / columns))
     if not first:
-        matrix /= _pair_scale(activation)
+        matrix /= pair_scale(activation)
         matrix = torch.cat([matrix, -matrix], 1)[:, :inputs]
     if not last:
         matrix = torch.cat([matrix, -matrix], 0)[:outputs]
@@ -96,12 +94,3 @@ def fill_looks_linear(weight: Tensor, activation: type[nn.Module], *, first: boo
     else:
         weight.zero_()
         weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2] = matrix
-
-
-def _pair_scale(activation: type[nn.Module]) -> float:
-    """The root mean square of f(z) - f(-z) for standard normal z: 1 for ReLU."""
-    z = torch.linspace(-12.0, 12.0, 24_001, dtype=torch.float64, device="cpu")
-    density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
-    module = activation().to(device="cpu", dtype=torch.float64).eval()
-    odd = module(z) - module(-z)
-    return float(torch.trapezoid(odd.square() * density, z).sqrt())

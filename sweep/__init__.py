@@ -1,1 +1,1 @@
-"""Runs: from the command line to a run directory."""
+"""Training runs, from the command line to the run directory."""

@@ -1,7 +1,7 @@
 """The command line of a run, made from the fields of its config.
 
-:func:`parse` turns flags, a YAML file or the run to resume into one checked config; :func:`main`
-runs it and turns whatever the user can mend into one line on stderr.
+:func:`parse` turns flags, a YAML file or the run to resume into one checked config. :func:`main` runs the config and
+prints every error that the user can correct as one line on stderr.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
-from model.config.options import GROUPS, Config, Option, nearest, options, refuse_unknown, show
+from jumpstart.words import did_you_mean
+from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
@@ -28,13 +29,13 @@ _OWN_FLAGS = ("config", "resume", "help")
 
 @dataclass
 class Parsed(Generic[C]):
-    """What the command line asks for.
+    """A parsed command line.
 
     Attributes:
-        config: The whole run, checked.
+        config: Every option of the run, checked.
         resume: Run directory to continue, or None.
-        run_directory: Where the run writes. Set it as soon as it is known, so that :func:`main` can
-            say how to continue after an interruption.
+        run_directory: The folder that the run writes. The function that runs sets this attribute as soon as the folder
+            exists, so that :func:`main` can print the command that continues an interrupted run.
     """
 
     config: C
@@ -50,23 +51,23 @@ def parse(
     prog: str | None = None,
     examples: Sequence[str] = (),
 ) -> Parsed[C]:
-    """Read a command line. A flag counts before the YAML file, and that before the default.
+    """Read a command line. A flag overrides the YAML file, which overrides the default.
 
     Args:
         config_class: Dataclass whose fields are the flags.
-        argv: Arguments without the name of the program: ``--flag=value`` or ``--flag value``, with
-            underscores or dashes; of a repeated flag the last counts; a flag without value sets a
-            yes-or-no option.
+        argv: Arguments without the name of the program: ``--flag=value`` or ``--flag value``, with underscores or
+            dashes. The last of several equal flags counts. A boolean flag without a value means True.
         description: First lines of the help page.
         prog: Name of the program; by default that of the script.
         examples: Commands that end the help page, without ``python`` and the name of the script.
 
     Raises:
-        ConfigError: If anything given is unknown, malformed, out of range or contradictory.
+        ConfigError: If an argument is unknown, malformed, out of range, or contradicts another one.
+        RunDirectoryError: If ``--resume`` names no run.
         SystemExit: With code 0 after ``--help``.
     """
     parser = _make_parser(config_class, description, prog, examples)
-    texts = vars(parser.parse_args(list(_plain(config_class, argv))))
+    texts = vars(parser.parse_args(list(_checked_arguments(config_class, argv))))
     table = options(config_class)
     config_file, resume = texts.pop("config", None), texts.pop("resume", None)
     values = _read_yaml(config_class, config_file) if config_file is not None else {}
@@ -74,7 +75,7 @@ def parse(
     if resume is None:
         return Parsed(config_class.from_dict(values))
     run = RunDirectory.open(resume)
-    config = _resumed(config_class, run, values)
+    config = _resumed_config(config_class, run, values)
     return Parsed(config, run.path, run.path)
 
 
@@ -87,37 +88,36 @@ def main(
     examples: Sequence[str] = (),
     user_errors: tuple[type[Exception], ...] = (),
 ) -> int:
-    """Parse, run, and say in one line what went wrong if the user can mend it.
+    """Parse the command line, run, and print an error that the user can correct as one line.
 
     Args:
-        run: Does the work. It sets ``parsed.run_directory`` once there is one.
+        run: Runs the parsed command line, and sets ``parsed.run_directory`` as soon as the directory exists.
         config_class: Dataclass whose fields are the flags.
         argv: Arguments; by default those of the process.
         description: First lines of the help page.
         examples: Commands that end the help page.
-        user_errors: Further exceptions that are the user's to mend, besides those of configs and
-            run directories. Anything else is a defect and keeps its traceback.
+        user_errors: Further exceptions that the user can correct, besides those of configs and run directories. Any
+            other exception is a defect and keeps its traceback.
 
     Returns:
-        Exit code: 0, 1 if training diverged, 2 after an error of the user's, 130 after an interruption from the
-        keyboard, 143 after a signal to terminate.
+        Exit code: 0; 1 if training diverged; 2 after an error of the user's; 130 after Ctrl-C; 143 after SIGTERM.
     """
     parsed: Parsed[C] | None = None
-    mendable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, *user_errors)
+    correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, *user_errors)
     try:
         arguments = sys.argv[1:] if argv is None else argv
         parsed = parse(config_class, arguments, description=description, examples=examples)
         run(parsed)
-    except mendable as error:
-        _complain(f"error: {error}")
+    except correctable as error:
+        _print_error(f"error: {error}")
         return 2
     except NonFiniteLossError as error:
-        _complain(f"error: {error}")
+        _print_error(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return _interrupted(parsed)
     except SystemExit as error:
-        # Lightning answers Ctrl-C with sys.exit(1) from within its handler.
+        # Lightning's handler of Ctrl-C calls sys.exit(1).
         if isinstance(error.__context__, KeyboardInterrupt):
             return _interrupted(parsed)
         if _is_termination(error):
@@ -127,7 +127,7 @@ def main(
 
 
 def _is_termination(error: SystemExit) -> bool:
-    """Whether Lightning ends a run with this at a signal to terminate: it would exit with 0."""
+    """Whether Lightning raised this at SIGTERM; uncaught, the exception would end the process with code 0."""
     if "pytorch_lightning" not in sys.modules:
         return False
     from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -135,28 +135,30 @@ def _is_termination(error: SystemExit) -> bool:
     return isinstance(error, SIGTERMException)
 
 
-def _interrupted(parsed: Parsed[Any] | None, code: int = 130) -> int:
+def _interrupted(parsed: Parsed[C] | None, code: int = 130) -> int:
+    """Print how to continue the run, and return the exit code."""
     where = parsed.run_directory if parsed else None
     if where is None:
-        _complain("interrupted before the run began.")
+        _print_error("interrupted before the run began.")
     else:
         script = shlex.quote(sys.argv[0])
-        _complain(f"interrupted; continue with: python {script} --resume={shlex.quote(str(where))}")
+        _print_error(f"interrupted; continue with: python {script} --resume={shlex.quote(str(where))}")
     return code
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
+    """Write a message to stderr as one line."""
     sys.stderr.write(" ".join(message.split()) + "\n")
 
 
 def _canonical(names: Mapping[str, object], flag: str) -> str:
-    """The option that a flag or a key means: dashes as underscores, ``lambda`` as ``lambda_``."""
+    """The name of the option behind a flag or a YAML key: dashes become underscores, ``lambda`` becomes ``lambda_``."""
     name = flag.strip().replace("-", "_")
     return f"{name}_" if name not in names and f"{name}_" in names else name
 
 
-def _plain(config_class: type[Config], argv: Sequence[str]) -> Iterator[str]:
-    """The arguments as ``--name=value``, checked, as argparse alone would not."""
+def _checked_arguments(config_class: type[Config], argv: Sequence[str]) -> Iterator[str]:
+    """The arguments in the one form ``--name=value``, with errors that argparse alone would not raise."""
     table = options(config_class)
     known = dict.fromkeys((*table, *_OWN_FLAGS))
     if any(word in ("-h", "--help") for word in argv):
@@ -166,7 +168,7 @@ def _plain(config_class: type[Config], argv: Sequence[str]) -> Iterator[str]:
     while words:
         word = words.pop(0)
         if not word.startswith("-"):
-            raise ConfigError(f"unexpected argument {show(word)}; write options as --name=value.")
+            raise ConfigError(f"unexpected argument {word!r}; write options as --name=value.")
         flag, equals, value = word.partition("=")
         name = _canonical(known, flag.removeprefix("--"))
         if not flag.startswith("--") or name not in known:
@@ -185,35 +187,18 @@ def _unknown_flag(flag: str, known: Mapping[str, object]) -> ConfigError:
     name = flag.lstrip("-").replace("-", "_")
     positive = name.removeprefix("no_")
     if positive != name and positive in known:
-        return ConfigError(f"unknown flag {flag}; did you mean --{positive}=False?")
-    guess = name if name in known else nearest(name, known)
-    hint = f"did you mean --{guess}?" if guess else "--help lists them all."
-    return ConfigError(f"unknown flag {flag}; {hint}")
+        return ConfigError(f"unknown flag {flag}. Did you mean '--{positive}=False'?")
+    hint = did_you_mean(flag, [f"--{option}" for option in known]) or " --help lists them all."
+    return ConfigError(f"unknown flag {flag}.{hint}")
 
 
-def _read_yaml(config_class: type[Config], path: str) -> dict[str, Any]:
-    """The values in a YAML file, each read exactly as its text would be on the command line."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Leaves scalars as text, but for null: YAML takes 1e-3 for text and 1:30 for a number."""
-
-        yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
-            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = yaml.load(text, Loader)
-    except OSError as error:
-        raise ConfigError(f"config file {path} can't be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from None
+def _read_yaml(config_class: type[Config], path: str) -> dict[str, object]:
+    """The options in a YAML file, each read as the same text would be read on the command line."""
+    content = _load_yaml(path)
     if content is None:
         return {}
     if not isinstance(content, dict):
-        kind = "a list" if isinstance(content, list) else show(content)
+        kind = "a list" if isinstance(content, list) else repr(content)
         raise ConfigError(f'config file {path} must hold "name: value" lines, got {kind}.')
     table = options(config_class)
     named = {_canonical(table, str(key)): value for key, value in content.items()}
@@ -224,7 +209,28 @@ def _read_yaml(config_class: type[Config], path: str) -> dict[str, Any]:
         raise ConfigError(f"config file {path}: {error}") from None
 
 
-def _read_value(item: Option, value: Any) -> Any:
+def _load_yaml(path: str) -> object:
+    """The content of a YAML file; scalars stay text, except null, because YAML reads 1e-3 as text, 1:30 as a number."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """A loader that resolves no scalar but null."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    try:
+        content: object = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+        return content
+    except OSError as error:
+        raise ConfigError(f"config file {path} can't be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _read_value(item: Option, value: object) -> object:
     if isinstance(value, str):
         return item.parse(value)
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
@@ -232,8 +238,12 @@ def _read_value(item: Option, value: Any) -> Any:
     return item.clean(value)
 
 
-def _resumed(config_class: type[C], run: RunDirectory, values: Mapping[str, Any]) -> C:
-    """The stored config with the few options that may change; any other that differs is refused."""
+def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[str, object]) -> C:
+    """The stored config with the resumable options replaced.
+
+    Raises:
+        ConfigError: If another option differs from the stored one, or ``epochs`` is smaller.
+    """
     try:
         stored = config_class.from_dict(run.read_config())
     except ConfigError as error:
@@ -243,8 +253,8 @@ def _resumed(config_class: type[C], run: RunDirectory, values: Mapping[str, Any]
         before, after = getattr(stored, name), getattr(wanted, name)
         if before != after and not item.resumable:
             raise ConfigError(
-                f"{name} can't change when a run is resumed: {run.path} has {show(before)}, "
-                f"got {show(after)}. Leave it out, or start a new run."
+                f"{name} can't change when a run is resumed: {run.path} has {before!r}, "
+                f"got {after!r}. Leave it out, or start a new run."
             )
         if name == "epochs" and after < before:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")
@@ -252,6 +262,8 @@ def _resumed(config_class: type[C], run: RunDirectory, values: Mapping[str, Any]
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser that raises ConfigError instead of ending the process."""
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message)
 
@@ -283,13 +295,13 @@ def _make_parser(
         for item in members:
             section.add_argument(f"--{item.name}", metavar=_metavar(item), help=_help(item))
     own = parser.add_argument_group("command line")
-    own.add_argument("--config", metavar="FILE", help="YAML file of options; flags count before it.")
+    own.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it.")
     own.add_argument(
         "--resume",
         metavar="RUN_DIRECTORY",
-        help="Continue an interrupted run with its own options; "
+        help="Continue an interrupted run with its stored options; only "
         + ", ".join(item.name for item in options(config_class).values() if item.resumable)
-        + " may be given anew.",
+        + " can be changed.",
     )
     own.add_argument("-h", "--help", action="help", help="Show this page and exit.")
     return parser

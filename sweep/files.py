@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""JSON, YAML and folders, written so that a reader finds all of them or nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from jumpstart.files import write_text
 
@@ -23,16 +22,22 @@ _MINUTE, _HOUR = 60.0, 3600.0
 
 
 class RunDirectoryError(OSError):
-    """A run directory that can't be made, read or resumed. The message is one line."""
+    """A run directory can't be made, read or resumed. The message is one line."""
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON as :func:`write_text` does; NaN and infinity, which JSON lacks, become null."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a mapping as JSON, atomically.
+
+    Args:
+        path: The file.
+        content: Strings, numbers, scalar tensors, paths, and lists and mappings of them. NaN and infinity, which JSON
+            lacks, become null.
+    """
+    write_text(path, json.dumps(_json_value(content), indent=2, allow_nan=False) + "\n")
 
 
-def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """Write YAML as :func:`write_text` does, in the order of the mapping."""
+def write_yaml(path: Path, content: Mapping[str, object]) -> None:
+    """Write a mapping as YAML in its own order, atomically."""
     import yaml
 
     write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
@@ -40,29 +45,32 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def draft_folder(folder: Path) -> Iterator[Path]:
-    """A new folder with a temporary name, to be filled and renamed at once; what is not renamed is removed.
+    """A new folder with a temporary name, which the block fills and renames; a folder not renamed is removed.
 
-    Drafts that killed processes have left are removed too. Nobody writes at one for a minute, and a process holds a
-    lock on its own; where folders can't be locked, only drafts of more than an hour are taken for left.
+    Stale drafts of killed processes are removed too. A draft older than a minute and unlocked is stale, because a
+    running process locks its own draft; where folders can't be locked, a draft older than an hour is stale.
 
     Args:
-        folder: Where; made if need be.
+        folder: The parent of the new folder; made if missing.
+
+    Yields:
+        The path of the new folder.
     """
     draft = folder / f".new-{uuid.uuid4().hex}"
     try:
         draft.mkdir(parents=True)
         with _locked(draft):
-            now = draft.stat().st_mtime  # of the file system's clock, which may be another machine's
+            now = draft.stat().st_mtime  # the clock of the file system, which may be on another machine
             for path in folder.iterdir():
                 if re.fullmatch(r"\.new-[0-9a-f]{32}", path.name) and path != draft:
                     with contextlib.suppress(OSError):
-                        _remove_if_left(path, now - path.stat().st_mtime)
+                        _remove_if_stale(path, now - path.stat().st_mtime)
             yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _remove_if_left(path: Path, age: float) -> None:
+def _remove_if_stale(path: Path, age: float) -> None:
     if age > _MINUTE:
         with _locked(path) as locked:
             if locked or (locked is None and age > _HOUR):
@@ -71,7 +79,7 @@ def _remove_if_left(path: Path, age: float) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool | None]:
-    """Whether this process has the lock on a folder now; None where folders can't be locked."""
+    """Lock a folder for this block; False if another process holds the lock, None where folders can't be locked."""
     if sys.platform == "win32":
         yield None
         return
@@ -79,21 +87,21 @@ def _locked(path: Path) -> Iterator[bool | None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            got: bool | None = True
+            locked: bool | None = True
         except BlockingIOError:
-            got = False
+            locked = False
         except OSError:
-            got = None
-        yield got
+            locked = None
+        yield locked
     finally:
-        os.close(descriptor)  # the lock goes with it, as it does with a process that is killed
+        os.close(descriptor)  # releases the lock, as the end of a killed process does
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "item"):

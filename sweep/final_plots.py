@@ -1,41 +1,34 @@
-"""The pictures of a run besides those that are drawn while it trains: curves, lives, ranges, decision regions."""
+"""The plots that a run draws at its end: curves, status of units over time, ranges of preactivations."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from jumpstart.history import StatusHistory
 from jumpstart.plots.canvas import save_figure
-from jumpstart.plotting import (
-    plot_curves,
-    plot_ranges,
-    plot_status_shares,
-    plot_unit_life,
-)
+from jumpstart.plotting import plot_curves, plot_ranges, plot_status_shares, plot_unit_life
 from sweep.metrics_csv import MetricsCsv
 
-logger = logging.getLogger(__name__)
+_CURVES = (("loss", "loss", True), ("accuracy", "acc", False), ("jumpstart_loss", "jumpstart_loss", True))
+"""Name of the file, metric, and whether its axis is logarithmic."""
 
 
 def draw_curves(metrics: MetricsCsv, folder: Path) -> None:
-    """The curves of a run, from its CSV file: losses, accuracies, status of units."""
+    """Plot losses, accuracies and shares of unit status over the epochs.
+
+    Args:
+        metrics: The metrics of a run. With fewer than two rows, nothing is plotted.
+        folder: Receives ``loss.png``, ``accuracy.png``, ``jumpstart_loss.png`` and ``unit_shares.png``.
+    """
     table = metrics.read()
     if len(table) < 2:
         return
     epochs = table["epoch"].to_numpy()
-    for name, key, logy in (
-        ("loss", "loss", True),
-        ("accuracy", "acc", False),
-        ("jumpstart_loss", "jumpstart_loss", True),
-    ):
-        curves = {
-            stage: table[f"{stage}/{key}"].to_numpy() for stage in ("train", "val") if f"{stage}/{key}" in table.columns
-        }
-        save_figure(
-            plot_curves(epochs, curves, logy=logy, title=name.replace("_", " ")),
-            folder / f"{name}.png",
-        )
+    for name, metric, logy in _CURVES:
+        columns = {stage: f"{stage}/{metric}" for stage in ("train", "val")}
+        curves = {stage: table[column].to_numpy() for stage, column in columns.items() if column in table.columns}
+        figure = plot_curves(epochs, curves, logy=logy, title=name.replace("_", " "))
+        save_figure(figure, folder / f"{name}.png")
     stage = "val" if "val/unit_dead_ratio" in table.columns else "train"
     dead, linear, nonlinear = (
         table[f"{stage}/unit_{status}_ratio"].to_numpy() for status in ("dead", "linear", "nonlinear")
@@ -45,12 +38,12 @@ def draw_curves(metrics: MetricsCsv, folder: Path) -> None:
 
 
 def draw_units(history: StatusHistory, margin: float, folder: Path) -> None:
-    """The life of every unit over the epochs that were drawn, and how far each reaches in the latest of them.
+    """Plot the status of every unit over the plotted epochs, and the range of its preactivations in the latest one.
 
     Args:
-        history: What the run remembers.
-        margin: That of the loss.
-        folder: Where the pictures go.
+        history: The status history of a run, of at least one epoch.
+        margin: The margin of the Jumpstart loss, marked in the plot of ranges.
+        folder: Receives ``unit_life.png``, if there are two epochs, and ``unit_ranges.png``.
     """
     if len(history) > 1:
         figure = plot_unit_life(history.unit_status, history.epochs, history.units, history.layers)

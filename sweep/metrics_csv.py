@@ -1,4 +1,4 @@
-"""The figures of a run as a CSV file that grows with the run and survives a crash."""
+"""The metrics of a run in a CSV file that grows by rows and survives a crash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, SupportsFloat
 
 from jumpstart.files import write_text
 from sweep.files import RunDirectoryError
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class MetricsCsv:
-    """Figures of a run, one row an epoch, written in blocks.
+    """The metrics of a run, one row per epoch, written in blocks.
 
-    Numbers keep every digit, and :meth:`read` gives them back exactly. What is missing is empty;
-    NaN is ``nan``. A crash loses the rows since the last :meth:`flush` at most: call that before a
-    checkpoint is written, and :meth:`truncate_after` when one is loaded.
+    Numbers keep every digit, and :meth:`read` returns them exactly. A missing value is empty; NaN is ``nan``. A crash
+    loses at most the rows since the last :meth:`flush`: call :meth:`flush` before a checkpoint is written, and
+    :meth:`truncate_after` when a checkpoint is loaded.
 
     Args:
-        path: File to make or to go on with. A line that a crash left half-written is dropped.
-        columns: Columns to begin with, besides ``epoch``; others may come with any row.
-        buffer_rows: Rows after which a block is written.
-        flush_seconds: Time after which the next row writes the block whatever its size.
+        path: File to make or to extend. A last line that a crash left half-written is dropped.
+        columns: First columns after ``epoch``; any row can add others.
+        buffer_rows: Number of rows after which a block is written.
+        flush_seconds: Seconds after which the next row writes the block, however small.
 
     Raises:
-        RunDirectoryError: If the file is there and is no file of this class.
+        RunDirectoryError: If the file exists and was not written by this class, or is damaged.
 
     Example:
         >>> import tempfile
@@ -75,18 +75,18 @@ class MetricsCsv:
 
     @property
     def last_epoch(self) -> int | None:
-        """The epoch of the latest row, written or not."""
+        """The epoch of the latest row, in the file or in the buffer; None without rows."""
         return next(reversed(self._rows), self._last)
 
-    def append(self, epoch: int, values: Mapping[str, Any]) -> None:
-        """Add figures to the row of an epoch: the latest, or a new one after it.
+    def append(self, epoch: int, values: Mapping[str, SupportsFloat | None]) -> None:
+        """Add metrics to the row of an epoch: the latest row, or a new one after it.
 
         Args:
-            epoch: Key of the row.
-            values: Numbers, or scalar tensors, by column; None where there is none.
+            epoch: The epoch of the row, from 0.
+            values: Numbers or scalar tensors by column; None leaves a field empty.
 
         Raises:
-            ValueError: If the epoch lies before the latest, or a column can't be named so.
+            ValueError: If the epoch is before the latest one, or the name of a column would damage the file.
         """
         row = self._rows.get(epoch)
         if row is None:
@@ -100,7 +100,7 @@ class MetricsCsv:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait."""
+        """Write the rows of the buffer."""
         self._flushed_at = time.monotonic()
         if not self._rows:
             return
@@ -119,7 +119,7 @@ class MetricsCsv:
         self._rows.clear()
 
     def truncate_after(self, epoch: int) -> None:
-        """Drop the rows of later epochs, as a resumed run will write them again."""
+        """Drop the rows of later epochs, because a resumed run repeats them."""
         self.flush()
         if self._last is None or self._last <= epoch:
             return
@@ -129,7 +129,7 @@ class MetricsCsv:
         self._load()
 
     def read(self) -> pd.DataFrame:
-        """Every row, to the last digit; what is missing is NaN."""
+        """Every row, to the last digit; missing values are NaN."""
         import pandas as pd
 
         self.flush()
@@ -155,7 +155,7 @@ class MetricsCsv:
         self._columns[name] = None
 
     def _widen(self, names: Sequence[str]) -> None:
-        """Write the file anew with all columns; the rows there stay empty in the new ones."""
+        """Rewrite the file with more columns, which are empty in the rows so far."""
         old = self.path.read_bytes()[: self._size].decode().splitlines() if self._size else []
         commas = "," * (len(names) - self._written_columns)
         text = "\n".join([",".join(names), *(line + commas for line in old[1:])]) + "\n"
@@ -164,7 +164,7 @@ class MetricsCsv:
         self._written_columns = len(names)
 
     def _load(self) -> None:
-        """Take stock of the file as it is, and cut off what a crash left half-written."""
+        """Read columns, size and last row of the file, and cut off a line that a crash left half-written."""
         self._size = self._written_columns = 0
         self._last, self._last_line = None, ""
         content = self.path.read_bytes() if self.path.exists() else b""
@@ -173,7 +173,7 @@ class MetricsCsv:
             return
         names = lines[0].rstrip("\n").split(",")
         if names[0] != "epoch":
-            raise RunDirectoryError(f"{self.path} is no table of epochs: it begins with {names[0]!r}.")
+            raise RunDirectoryError(f"{self.path} is no table of epochs: its first column is {names[0]!r}, not epoch.")
         self._columns = dict.fromkeys(names)
         self._written_columns = len(names)
         self._size = len(lines[0].encode())
@@ -191,11 +191,11 @@ class MetricsCsv:
 
 def _is_row(line: str, width: int, after: int | None) -> bool:
     first = line.partition(",")[0]
-    whole = line.endswith("\n") and line.isascii() and line.count(",") == width - 1
-    return whole and first.isdecimal() and (after is None or int(first) > after)
+    complete = line.endswith("\n") and line.isascii() and line.count(",") == width - 1
+    return complete and first.isdecimal() and (after is None or int(first) > after)
 
 
-def _number(value: Any) -> str:
+def _number(value: SupportsFloat | None) -> str:
     if value is None:
         return ""
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Whether a run can be resumed, asked before anything of it is changed."""
+"""The check that a run can be resumed, made before any of its files is changed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from sweep.run_directory import RunDirectory
 logger = logging.getLogger(__name__)
 
 _PARTS = {"callbacks", "epoch", "loops", "optimizer_states", "state_dict"}
-"""What training goes on from; ``best.ckpt`` has only some of it."""
+"""Keys of a checkpoint that training resumes from; ``best.ckpt`` lacks some of them."""
 
 
 def check_resumable(run: RunDirectory, *, warn: bool = True) -> None:
-    """Make sure that a run goes on from where it stopped, or begins anew for want of anything to lose.
+    """Refuse a run that can't be resumed from its last epoch.
 
-    The first checkpoint is written at the end of the first epoch, after the row of that epoch. A run without one that
-    has finished more than this has lost it, and is refused.
+    The first checkpoint is written at the end of the first epoch, after the row of that epoch. A run that has no
+    checkpoint and no row of a later epoch starts again from epoch 0. A run that has no checkpoint but results of later
+    epochs has lost its checkpoint, and is refused.
 
     Args:
-        run: The run. At most a line of ``metrics.csv`` that a crash left half-written is changed.
-        warn: Log that a run begins anew.
+        run: The run. A line of ``metrics.csv`` that a crash left half-written is cut off; no other file is changed.
+        warn: Whether to log that the run starts again from epoch 0.
 
     Raises:
-        RunDirectoryError: If the checkpoint is damaged, or missing although epochs are finished; or if ``metrics.csv``
-            is damaged.
+        RunDirectoryError: If the checkpoint is damaged, or missing although more than one epoch is finished; or if
+            ``metrics.csv`` is damaged.
     """
     remedy = f"or start a new run with --config={shlex.quote(str(run.config))} --name=ANOTHER_NAME."
     checkpoint = run.last_checkpoint
@@ -39,27 +40,27 @@ def check_resumable(run: RunDirectory, *, warn: bool = True) -> None:
         reason = _damage(checkpoint)
         if reason:
             raise RunDirectoryError(
-                f"{checkpoint} can't be resumed from: {reason}. Put a whole copy of it there, {remedy}"
+                f"{checkpoint} can't be resumed from: {reason}. Put an undamaged copy there, {remedy}"
             )
     else:
-        finished = _finished(run)
+        finished = _finished_epochs(run)
         if finished:
             raise RunDirectoryError(
-                f"{checkpoint} is missing, but {finished}: resumed, the run would lose them. Put the file back, "
+                f"{checkpoint} is missing, but {finished}, which the resumed run would lose. Put the file back, "
                 f"{remedy}"
             )
     MetricsCsv(run.metrics)
     if warn and not checkpoint.exists():
-        logger.warning("%s has no checkpoint yet: training starts at epoch 0 again.", run.path)
+        logger.warning("%s has no checkpoint yet: training starts again from epoch 0.", run.path)
 
 
 def _damage(checkpoint: Path) -> str:
-    """Why training can't go on from a file; empty if it can."""
+    """The reason why training can't be resumed from a file; empty if it can."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=False)
-        with zipfile.ZipFile(checkpoint) as archive:  # torch.load lets wrong numbers pass
+        with zipfile.ZipFile(checkpoint) as archive:  # torch.load verifies no checksum
             wrong = archive.testzip()
-    except Exception as error:  # torch has many words for a file that is no checkpoint
+    except Exception as error:  # torch raises many types of exception for such a file
         return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
     if wrong is not None:
         return f"the checksum of its part {wrong} is wrong"
@@ -67,11 +68,11 @@ def _damage(checkpoint: Path) -> str:
     return f"it has no {missing[0]}" if missing else ""
 
 
-def _finished(run: RunDirectory) -> str:
-    """What tells that epochs were finished which only a checkpoint can bring back; empty if nothing does."""
+def _finished_epochs(run: RunDirectory) -> str:
+    """Evidence of finished epochs that only a checkpoint could restore; empty without any."""
     for path in (run.summary, run.best_checkpoint):
         if path.exists():
-            return f"{path.name} tells of finished epochs"
+            return f"{path.name} holds results of finished epochs"
     lines = run.metrics.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if run.metrics.exists() else []
     epochs = [line.partition(",")[0] for line in lines]
     last = max((int(epoch) for epoch in epochs if epoch.isdecimal()), default=0)

@@ -1,7 +1,7 @@
-"""The folder of one run: what was asked, where it ran, and its figures, whole at any moment.
+"""The folder of one run: its config, environment, metrics, checkpoints and plots.
 
-Files are written under a temporary name and renamed; only ``metrics.csv`` grows in place, and
-what a crash leaves half-written at its end is dropped when it is opened again.
+Every file is written under a temporary name and renamed, so that a crash leaves the old file or the new one. Only
+``metrics.csv`` grows in place; a last line that a crash left half-written is dropped when the file is opened again.
 """
 
 from __future__ import annotations
@@ -18,22 +18,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from jumpstart.files import write_text
 from sweep.files import RunDirectoryError, draft_folder, write_json, write_yaml
-from sweep.metrics_csv import MetricsCsv
 
 __all__ = [
     "BEST_CHECKPOINT",
     "LAST_CHECKPOINT",
-    "MetricsCsv",
     "RunDirectory",
     "RunDirectoryError",
     "describe_environment",
-    "write_json",
-    "write_text",
-    "write_yaml",
 ]
 
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
@@ -55,29 +49,31 @@ _PACKAGES = (
 
 
 class _Describable(Protocol):
+    """The part of a config that a run directory stores."""
+
     @property
     def label(self) -> str: ...
 
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> dict[str, object]: ...
 
 
 class RunDirectory:
-    """Paths of one run. :meth:`create` makes a new one, :meth:`open` finds an old one.
+    """The paths of one run. :meth:`create` makes a new run directory, :meth:`open` opens an existing one.
 
     Attributes:
         path: The folder itself, also the ``save_dir`` of the W&B logger.
         config: ``config.yaml``, every option of the run.
         environment: ``environment.json``, versions, commit, command and devices.
-        metrics: ``metrics.csv``, one row an epoch; see :class:`MetricsCsv`.
+        metrics: ``metrics.csv``, one row per epoch; see :class:`~sweep.metrics_csv.MetricsCsv`.
         summary: ``summary.json``, the result.
-        failure: ``failure.txt``, why the run ended early; there is none when it ended well.
-        report: ``report.html``, all of it for eyes.
+        failure: ``failure.txt``, the error that ended the run early; absent after a complete run.
+        report: ``report.html``, the report of the run for a browser.
         checkpoints: Folder of the checkpoints.
-        last_checkpoint: The one that ``--resume`` starts from; without one it starts at the beginning.
-        best_checkpoint: The one with the best validation accuracy.
-        plots: Folder of the figures.
-        status: ``status.npz``, units and points of the epochs that were drawn.
-        wandb: Folder of W&B's own files.
+        last_checkpoint: The checkpoint that ``--resume`` continues from; without it, training starts from epoch 0.
+        best_checkpoint: The weights with the best validation accuracy.
+        plots: Folder of the plots.
+        status: ``status.npz``, the status of units and points in the plotted epochs.
+        wandb: Folder of the files of Weights & Biases.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -100,12 +96,12 @@ class RunDirectory:
 
     @classmethod
     def create(cls, output_dir: str | Path, name: str | None, config: _Describable) -> RunDirectory:
-        """Make the directory of a new run, with its config and environment, in one step.
+        """Make the directory of a new run, with its config and environment, in one atomic step.
 
         Args:
-            output_dir: Folder of the runs, made if need be.
-            name: Name of the directory; None for one made from the config and the time.
-            config: What is run; its ``label`` enters the name, its ``to_dict`` is stored.
+            output_dir: Folder of the runs; made if missing.
+            name: Name of the directory; None for a name made from the config and the time.
+            config: The config of the run: its ``label`` enters the name, its ``to_dict()`` is stored.
 
         Raises:
             RunDirectoryError: If the name is taken or the folder can't be written.
@@ -125,7 +121,7 @@ class RunDirectory:
                     try:
                         draft.rename(path)
                     except OSError:
-                        # Another process may have taken the name since it was chosen.
+                        # Another process may have taken the name in the meantime.
                         if not path.exists():
                             raise
                     else:
@@ -139,7 +135,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
-        """The run that was made in this folder.
+        """The run in an existing folder.
 
         Raises:
             RunDirectoryError: If the folder holds no run.
@@ -151,11 +147,11 @@ class RunDirectory:
             raise RunDirectoryError(f"{path} is not a run directory: it has no {run.config.name}.")
         return run
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> dict[str, object]:
         """The stored options by name.
 
         Raises:
-            RunDirectoryError: If the file can't be read or is no mapping.
+            RunDirectoryError: If ``config.yaml`` can't be read or holds no mapping.
         """
         import yaml
 
@@ -173,7 +169,7 @@ class RunDirectory:
         write_yaml(self.config, config.to_dict())
 
     def record_resume(self, config: _Describable) -> None:
-        """Store the options of a resumed run, and note when and how it was resumed."""
+        """Store the options of a resumed run, and append its time, command and versions to ``environment.json``."""
         self.write_config(config)
         self.failure.unlink(missing_ok=True)
         try:
@@ -184,8 +180,8 @@ class RunDirectory:
         write_json(self.environment, known)
 
 
-def describe_environment() -> dict[str, Any]:
-    """What a result may depend on besides its config: versions, commit, command line, devices."""
+def describe_environment() -> dict[str, object]:
+    """Everything besides the config that a result may depend on: versions, commit, command line, devices."""
     import torch
 
     from jumpstart.extrema import kernel
@@ -213,14 +209,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_state(root: Path) -> dict[str, Any] | None:
-    """Commit and whether a tracked file differs from it; None outside a checkout."""
+def _git_state(root: Path) -> dict[str, str | bool] | None:
+    """The commit, and whether a tracked file differs from it; None outside a checkout."""
     if not (root / ".git").exists():
         return None
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True)
-        return done.stdout.strip()
+        result = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True
+        )
+        return result.stdout.strip()
 
     try:
         commit = git("rev-parse", "HEAD")
@@ -230,6 +228,7 @@ def _git_state(root: Path) -> dict[str, Any] | None:
 
 
 def _candidates(folder: Path, name: str | None, config: _Describable) -> Iterator[Path]:
+    """Paths to try in turn: the one that is asked for, or made ones without end."""
     if name is not None:
         yield folder / name
         return
@@ -249,11 +248,11 @@ def _refuse_taken(path: Path) -> None:
 
 
 def _refuse_unwritable(folder: Path) -> None:
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise _unwritable(folder, f"{nearest} is a file")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unwritable(folder, f"no permission to write in {nearest}")
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise _unwritable(folder, f"{existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise _unwritable(folder, f"no permission to write in {existing}")
 
 
 def _unwritable(folder: Path, reason: str) -> RunDirectoryError:

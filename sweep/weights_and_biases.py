@@ -1,4 +1,4 @@
-"""Weights & Biases through Lightning's logger: online if there is a key, never with a question."""
+"""Weights & Biases through Lightning's logger: online with an API key, offline without, never with a prompt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from model.config.experiment import ConfigError, ExperimentConfig
-from model.config.options import show
 from sweep.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -20,38 +19,36 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")
-"""What Weights & Biases takes for WANDB_MODE."""
+"""The values of WANDB_MODE that Weights & Biases accepts."""
 
-PATIENCE = 30.0
-"""Seconds after which a server that does not answer is given up, and the run logged offline."""
+INIT_TIMEOUT = 30.0
+"""Seconds after which a run is logged offline because the server does not answer."""
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 
 
 def check_wandb(config: ExperimentConfig) -> None:
-    """Refuse what Weights & Biases would refuse once the run has begun.
+    """Refuse settings that Weights & Biases would refuse only after the run directory is made.
 
     Raises:
-        ConfigError: If the project or WANDB_MODE can't be.
+        ConfigError: If Weights & Biases does not accept the name of the project, or WANDB_MODE.
     """
-    asked = os.environ.get("WANDB_MODE")
-    if asked and asked not in MODES:
-        raise ConfigError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {show(asked)}.")
+    mode = os.environ.get("WANDB_MODE")
+    if mode and mode not in MODES:
+        raise ConfigError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {mode!r}.")
     project = config.wandb_project
     if len(project) > 128 or any(mark in project for mark in "/\\#?%:"):
-        raise ConfigError(
-            f"wandb_project must have at most 128 characters, and none of / \\ # ? % :, got {show(project)}."
-        )
+        raise ConfigError(f"wandb_project must have at most 128 characters, and none of / \\ # ? % :, got {project!r}.")
 
 
 def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> WandbLogger:
-    """The logger of a run, opened; a resumed run goes on under the same id.
+    """The logger of a run, opened; a resumed run keeps its id.
 
     Args:
-        config: Stored with the run.
-        directory: Where offline files go, in ``wandb/``.
+        config: Sent to the server with the run.
+        directory: The run directory, which receives the offline files in ``wandb/``.
     """
-    # Before wandb is imported: it reads its environment once.
+    # Set before wandb is imported, because wandb reads its environment once.
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
@@ -75,31 +72,31 @@ def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> Wand
 
 
 def close_wandb() -> None:
-    """End the run, if one is open."""
+    """End the open W&B run, if there is one."""
     import wandb
 
     wandb.finish()
 
 
 def has_key() -> bool:
-    """Whether there is an API key: in WANDB_API_KEY, or in the netrc file of ``wandb login``."""
+    """Whether WANDB_API_KEY, or the netrc file that ``wandb login`` writes, holds an API key."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
     try:
-        found = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-        return found is not None and bool(found[2])
+        entry = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        return entry is not None and bool(entry[2])
     except (OSError, ValueError, netrc.NetrcParseError):
         return False
 
 
 def _mode() -> Mode:
-    asked = os.environ.get("WANDB_MODE")
-    if asked in ("offline", "dryrun"):
+    mode = os.environ.get("WANDB_MODE")
+    if mode in ("offline", "dryrun"):
         return "offline"
-    if asked == "disabled":
+    if mode == "disabled":
         return "disabled"
-    return "shared" if asked == "shared" else "online"
+    return "shared" if mode == "shared" else "online"
 
 
 def _warn_offline(reason: str, directory: RunDirectory) -> None:
@@ -115,22 +112,22 @@ def _logger(config: ExperimentConfig, directory: RunDirectory, mode: Mode) -> Wa
     from pytorch_lightning.loggers import WandbLogger
 
     if mode in ("offline", "disabled"):
-        # Else it would still report on its own use to its servers.
+        # Otherwise wandb sends reports on its own errors to its servers.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     started = json.loads(directory.environment.read_text(encoding="utf-8")).get("started")
     identity = hashlib.sha256(f"{directory.path.name} {started}".encode()).hexdigest()[:12]
     return WandbLogger(
         name=directory.path.name,
         project=config.wandb_project,
-        save_dir=directory.path.absolute(),  # its service may have been started elsewhere
+        save_dir=directory.path.absolute(),  # wandb's service may run in another working directory
         id=identity,
         config=config.to_dict(),
-        # Its monitors of console, machine and repository would cost more than a small run, and the
-        # run directory has all that they find. The mode goes here, for Lightning's own `offline`
-        # sets WANDB_MODE for good.
+        # wandb's monitors of console, machine and repository would cost more than a small run, and the run directory
+        # holds the same information. The mode is set here, because Lightning's argument `offline` sets WANDB_MODE for
+        # the rest of the process.
         settings=wandb.Settings(
             mode=mode,
-            init_timeout=PATIENCE,
+            init_timeout=INIT_TIMEOUT,
             console="off",
             x_disable_stats=True,
             x_disable_meta=True,

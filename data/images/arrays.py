@@ -1,9 +1,8 @@
-"""Sets of images that fit in memory: their files -> arrays of bytes."""
+"""Sets of images that fit in memory: arrays of bytes from their files, or generated ones."""
 
 from __future__ import annotations
 
 import gzip
-import os
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data.cache import DataError
+from data.cache import DataDir, DataError, one_line
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import find_folders, folder_state
 from data.images.published import obtain_published, published_state
@@ -20,14 +19,17 @@ from data.tables import Integers
 
 Bytes = npt.NDArray[np.uint8]
 
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+"""Bytes of a record: the class, then the pixels."""
+
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class ImageArrays:
     """Images and their classes.
 
-    Shape:
-        - images: ``(rows, channels, height, width)``, bytes.
-        - labels: ``(rows,)``, class numbers.
+    Attributes:
+        images: Bytes, ``(rows, channels, height, width)``.
+        labels: Class numbers, ``(rows,)``.
     """
 
     images: Bytes
@@ -36,12 +38,16 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def select(self, rows: Integers) -> ImageArrays:
+        """The images and classes of some rows."""
+        return ImageArrays(self.images[rows], self.labels[rows])
 
-def images_available(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
+
+def images_available(name: str, data_dir: DataDir = None) -> None:
     """Make sure that a set of images can be loaded: check its files, or download them.
 
     Raises:
-        DataError: If a file is damaged, or neither there nor reachable.
+        DataError: If a file is damaged, or neither in the cache nor reachable.
     """
     source = IMAGE_SOURCES[name]
     if source.folders:
@@ -51,19 +57,26 @@ def images_available(name: str, data_dir: str | os.PathLike[str] | None = None) 
         obtain_published(file, data_dir)
 
 
-def images_state(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """``"built in"``, ``"cached"``, ``"not cached"`` or ``"damaged"``, without the network."""
+def images_state(name: str, data_dir: DataDir = None) -> str:
+    """``"built in"``, ``"cached"``, ``"not cached"`` or ``"damaged"``. Never uses the network."""
     source = IMAGE_SOURCES[name]
     if source.folders:
         return folder_state(name, data_dir)
     return published_state(source.files, data_dir) if source.files else "built in"
 
 
-def load_pictures(name: str, data_dir: str | os.PathLike[str] | None = None) -> tuple[Pictures, Pictures | None]:
-    """A set in memory: the images that are split, and the published test part if there is one.
+def load_arrays(name: str, data_dir: DataDir = None) -> tuple[ImageArrays, ImageArrays | None]:
+    """A set of images from its files.
+
+    Args:
+        name: Name of a set that fits in memory and is read from files.
+        data_dir: Cache folder.
+
+    Returns:
+        The images to split, and the published test part, or ``None`` if there is none.
 
     Raises:
-        DataError: If a file is damaged, or neither cached nor reachable.
+        DataError: If a file is damaged, or neither in the cache nor reachable.
     """
     source = IMAGE_SOURCES[name]
     paths = [obtain_published(file, data_dir) for file in source.files]
@@ -71,20 +84,20 @@ def load_pictures(name: str, data_dir: str | os.PathLike[str] | None = None) -> 
         if name == "cifar10":
             return read_cifar10(paths[0])
         parts = [
-            Pictures(read_idx(images)[:, None], read_idx(labels).astype(np.int64))
+            ImageArrays(read_idx(images)[:, None], read_idx(labels).astype(np.int64))
             for images, labels in zip(paths[::2], paths[1::2], strict=True)
         ]
     except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError, ValueError) as error:
-        raise DataError(f"{name} cannot be read: {' '.join(str(error).split())}.") from None
+        raise DataError(f"{name} cannot be read: {one_line(error)}.") from None
     return parts[0], parts[1] if len(parts) > 1 else None
 
 
 def read_idx(path: Path) -> Bytes:
-    """The array in a gzipped IDX file of bytes.
+    """The array in a gzipped IDX file of bytes, as MNIST is published.
 
     Raises:
-        ValueError: If it is none.
-        OSError: If it cannot be unpacked.
+        ValueError: If the file is not an IDX file of bytes, or not complete.
+        OSError: If the file cannot be decompressed.
     """
     content = gzip.decompress(path.read_bytes())
     if len(content) < 4 or content[:3] != b"\0\0\x08":
@@ -97,12 +110,12 @@ def read_idx(path: Path) -> Bytes:
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
 
 
-def read_cifar10(path: Path) -> tuple[Pictures, Pictures]:
-    """Training and test part of CIFAR-10's binary archive.
+def read_cifar10(path: Path) -> tuple[ImageArrays, ImageArrays]:
+    """Training part and test part of CIFAR-10's binary archive.
 
     Raises:
-        KeyError: If a file is not in it.
-        ValueError: If a file is not whole records.
+        KeyError: If the archive lacks a file.
+        ValueError: If a file has an incomplete record or a wrong class number.
     """
     with tarfile.open(path) as archive:
         parts = {
@@ -111,20 +124,36 @@ def read_cifar10(path: Path) -> tuple[Pictures, Pictures]:
         }
     test = parts.pop("test_batch")
     train = np.concatenate(list(parts.values()))
-    return _cifar_pictures(train), _cifar_pictures(test)
+    return _cifar_arrays(train), _cifar_arrays(test)
+
+
+def _cifar_records(archive: tarfile.TarFile, name: str) -> Bytes:
+    stream = archive.extractfile(name)
+    if stream is None:
+        raise KeyError(f"{name} is not a file")
+    content = np.frombuffer(stream.read(), dtype=np.uint8)
+    if not len(content) or len(content) % _CIFAR_RECORD:
+        raise ValueError(f"{name} does not consist of records of {_CIFAR_RECORD} bytes")
+    return content.reshape(-1, _CIFAR_RECORD)
+
+
+def _cifar_arrays(records: Bytes) -> ImageArrays:
+    if records[:, 0].max() > 9:
+        raise ValueError(f"a class number is {records[:, 0].max()}, expected 0 to 9")
+    return ImageArrays(np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64))
 
 
 def make_fake(
     rows: int, num_classes: int, shape: tuple[int, int, int], *, noise: float = 0.1, seed: int = 42
-) -> Pictures:
-    """Invented images: a coarse pattern of 4 x 4 fields for each class, and noise.
+) -> ImageArrays:
+    """Generated images: a random pattern of 4 x 4 fields for each class, with noise.
 
     Args:
-        rows: Images; classes take turns.
-        num_classes: Classes.
+        rows: Number of images; the classes alternate.
+        num_classes: Number of classes.
         shape: Channels, height and width.
-        noise: Standard deviation of each pixel, of a range of 1.
-        seed: Decides patterns and noise.
+        noise: Standard deviation of the noise of each pixel, in units of the whole range.
+        seed: Seed of patterns and noise.
 
     Example:
         >>> fake = make_fake(6, 3, (1, 8, 8))
@@ -137,25 +166,9 @@ def make_fake(
     patterns = coarse[:, :, np.arange(height) * 4 // height][..., np.arange(width) * 4 // width]
     labels = np.arange(rows) % num_classes
     images = np.empty((rows, *shape), dtype=np.uint8)
-    # Part by part: the noise of all of them in floating point would take four times their memory.
+    # 256 at a time: noise for all images at once, in floating point, would need four times their memory.
     for begin in range(0, rows, 256):
         part = patterns[labels[begin : begin + 256]]
         part = part + np.float32(noise) * rng.standard_normal(part.shape, dtype=np.float32)
         images[begin : begin + 256] = np.clip(part * 255, 0, 255)
-    return Pictures(images, labels.astype(np.int64))
-
-
-def _cifar_records(archive: tarfile.TarFile, name: str) -> Bytes:
-    stream = archive.extractfile(name)
-    if stream is None:
-        raise KeyError(f"{name} is not a file")
-    content = np.frombuffer(stream.read(), dtype=np.uint8)
-    if not len(content) or len(content) % 3073:
-        raise ValueError(f"{name} is not whole records of 3073 bytes")
-    return content.reshape(-1, 3073)
-
-
-def _cifar_pictures(records: Bytes) -> Pictures:
-    if records[:, 0].max() > 9:
-        raise ValueError(f"a class number is {records[:, 0].max()}, expected 0 to 9")
-    return Pictures(np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64))
+    return ImageArrays(images, labels.astype(np.int64))

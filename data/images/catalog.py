@@ -1,7 +1,7 @@
-"""The sets of images: files, checksums, classes, how each is split and augmented.
+"""The sets of images: files, checksums, classes, and how each is split and augmented.
 
-SHA-256 are of files that were seen. MD5 are those that the publishers give, also in torchvision; those files could not
-be compared.
+SHA-256 checksums are those of files that were downloaded and checked. MD5 checksums are those that the publishers
+give, and that torchvision uses; their files were not available for comparison.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 
 from data.dataset_info import DatasetInfo
 from data.images.published import PublishedFile
+from data.splitting import DEFAULT_SHARE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of each channel of ImageNet, of pixels in [0, 1], as in torchvision."""
+
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels in 0..1, as everyone uses them."""
+"""Standard deviation of each channel of ImageNet, of pixels in [0, 1], as in torchvision."""
 
 _MNIST_MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist", "http://yann.lecun.com/exdb/mnist")
 
 
 def _mnist(name: str, size: int, digest: str) -> PublishedFile:
-    # torchvision keeps the same files in a folder of its own.
+    # torchvision stores the same files in MNIST/raw.
     return PublishedFile(name, "mnist", size, digest, _MNIST_MIRRORS, also=(f"MNIST/raw/{name}",))
 
 
@@ -62,31 +65,31 @@ _IMAGENETTE = PublishedFile(
 
 @dataclass(frozen=True)
 class ImageSource:
-    """How one set of images is had and served.
+    """Files of one set of images, and how it is split and augmented.
 
     Attributes:
-        shape: Channels, height and width as they are served; ``image_size`` may change the last two.
-        class_names: One name for each class; empty if the files or the options give them.
-        train: Files of the training images and their labels, or the archive of a folder.
-        test: Those of the published test part; empty if there is none, and the set is split three ways.
-        val_size: Share of the training images that validation takes, if none is asked for.
-        padding: Pixels by which augmentation may shift an image.
-        flip: Whether augmentation may mirror an image.
-        folders: Whether the images are files in folders, decoded as they are needed.
+        shape: Channels, height and width of the images that are served; ``image_size`` changes height and width.
+        class_names: One name for each class; empty if the names are those of folders, or depend on options.
+        train: Files of the training images and their labels, or the archive of a set in folders.
+        test: Files of the published test part; empty if there is none, so that the set is split into three parts.
+        val_size: Default share of the validation part, among the training images.
+        padding: Largest shift by augmentation, in pixels.
+        flip: Whether augmentation mirrors images.
+        folders: Whether the images are files in folders, which are decoded for each batch.
     """
 
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     train: tuple[PublishedFile, ...] = ()
     test: tuple[PublishedFile, ...] = ()
-    val_size: float = 0.15
+    val_size: float = DEFAULT_SHARE
     padding: int = 0
     flip: bool = False
     folders: bool = False
 
     @property
     def files(self) -> tuple[PublishedFile, ...]:
-        """Every file, training first."""
+        """All files, those of the training images first."""
         return self.train + self.test
 
 
@@ -107,7 +110,7 @@ IMAGE_SOURCES: dict[str, ImageSource] = {
     "imagenet": ImageSource((3, 224, 224), (), val_size=0.02, flip=True, folders=True),
     "fake": ImageSource((3, 32, 32), (), padding=2),
 }
-"""Every set of images that is no table too, by name."""
+"""Every set of images that cannot be loaded as a table, by name."""
 
 
 def _info(
@@ -115,7 +118,18 @@ def _info(
 ) -> DatasetInfo:
     shape = IMAGE_SOURCES[name].shape
     return DatasetInfo(
-        name, title, source, rows, math.prod(shape), classes, license, creators, url, (), note, shape, tabular=False
+        name=name,
+        title=title,
+        source=source,
+        rows=rows,
+        features=math.prod(shape),
+        classes=classes,
+        license=license,
+        creators=creators,
+        url=url,
+        note=note,
+        image_shape=shape,
+        tabular=False,
     )
 
 
@@ -129,7 +143,7 @@ IMAGE_INFOS = (
         "CC BY-SA 3.0, as commonly stated",
         "Y. LeCun, C. Cortes, C. J. C. Burges",
         "http://yann.lecun.com/exdb/mnist/",
-        "60000 training images, of which validation takes a tenth, and the 10000 published test images.",
+        "60000 training images, a tenth of which are the validation part, and the 10000 published test images.",
     ),
     _info(
         "mnist10k",
@@ -140,7 +154,8 @@ IMAGE_INFOS = (
         "CC BY-SA 3.0, as commonly stated",
         "Y. LeCun, C. Cortes, C. J. C. Burges",
         "http://yann.lecun.com/exdb/mnist/",
-        "The 10000 test images alone, split three ways: a small set of its own. Its accuracies are not those of MNIST.",
+        "Only the 10000 test images, split into three parts: a small data set. Accuracies on it cannot be compared "
+        "with accuracies on MNIST.",
     ),
     _info(
         "cifar10",
@@ -151,7 +166,7 @@ IMAGE_INFOS = (
         "none stated",
         "A. Krizhevsky, V. Nair, G. Hinton",
         "https://www.cs.toronto.edu/~kriz/cifar.html",
-        "50000 training images, of which validation takes a tenth, and the 10000 published test images.",
+        "50000 training images, a tenth of which are the validation part, and the 10000 published test images.",
     ),
     _info(
         "imagenette",
@@ -162,8 +177,9 @@ IMAGE_INFOS = (
         "ImageNet's: research and teaching",
         "J. Howard, fast.ai; images of ImageNet",
         "https://github.com/fastai/imagenette",
-        "9469 training images, of which validation takes a tenth; the 3925 published validation images are the test "
-        "part. The version of 320 pixels is downloaded; imagenette2 and imagenette2-160 are read if they are there.",
+        "9469 training images, a tenth of which are the validation part; the 3925 published validation images are the "
+        "test part. The version of 320 pixels is downloaded; imagenette2 and imagenette2-160 are also read if they are "
+        "in the cache.",
     ),
     _info(
         "imagenet",
@@ -174,8 +190,8 @@ IMAGE_INFOS = (
         "ImageNet's: research and teaching",
         "O. Russakovsky and others",
         "https://www.image-net.org/challenges/LSVRC/2012/",
-        "1281167 training images, of which validation takes a fiftieth; the 50000 published validation images are the "
-        "test part. Read as torchvision lays it out (train/<wnid>/, val/<wnid>/) or as Kaggle does "
+        "1281167 training images, a fiftieth of which are the validation part; the 50000 published validation images "
+        "are the test part. The layout is torchvision's (train/<wnid>/, val/<wnid>/) or Kaggle's "
         "(ILSVRC/Data/CLS-LOC/, LOC_val_solution.csv).",
     ),
     _info(
@@ -187,7 +203,8 @@ IMAGE_INFOS = (
         "none: generated here",
         "this repository",
         "https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.FakeData.html",
-        "Any size and number of classes, for trials: image_size, num_classes, channels, num_points; noise: standard "
-        "deviation of the pixels, of a range of 1.",
+        "Images of any size and number of classes, for trials: set image_size, num_classes, channels and num_points. "
+        "noise is the standard deviation of the pixels, in units of their whole range.",
     ),
 )
+"""Descriptions of the sets of images."""

@@ -17,30 +17,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data.cache import FOLDER_VARIABLE, DataError, cache_folder
+from data.cache import FOLDER_VARIABLE, DataDir, DataError, cache_folder, one_line
 from data.images.catalog import IMAGE_SOURCES
+from data.images.formats import SUFFIXES
 from data.images.published import obtain_published
 from data.tables import Integers
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
 KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
+"""Folder of Kaggle's archive that holds ``train`` and ``val``."""
+
 _IMAGENETTE = ("imagenette2-320", "imagenette2", "imagenette2-160")
 
 
 class Corrupt(StrEnum):
-    """What is done about an image that cannot be decoded."""
+    """Treatment of an image that cannot be decoded: replaced by another of its class, or an error."""
 
     SKIP = "skip"
     REFUSE = "refuse"
 
 
 def chosen_corrupt(value: str) -> Corrupt:
-    """The option of that name.
+    """The treatment of that name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no treatment of that name.
     """
     try:
         return Corrupt(value)
@@ -50,17 +52,28 @@ def chosen_corrupt(value: str) -> Corrupt:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where one set is.
+    """Paths of one set of images.
 
     Attributes:
-        train: Folder with a folder of images for each class.
-        test: The same for the published validation images, or a flat folder of them.
-        answers: For a flat folder: a file of answers, or a folder of annotations.
+        train: Folder with a subfolder of images for each class.
+        test: Folder of the published validation images: with such subfolders, or flat.
+        answers: For a flat folder, the file of answers or the folder of annotations that has the classes.
     """
 
     train: Path
     test: Path
     answers: Path | None = None
+
+    @property
+    def is_kaggle(self) -> bool:
+        """Whether the folders are laid out as in Kaggle's archive."""
+        return self.train.parent.parts[-len(KAGGLE.parts) :] == KAGGLE.parts
+
+    @property
+    def root(self) -> Path:
+        """Folder of the whole set."""
+        base = self.train.parent
+        return base.parents[len(KAGGLE.parts) - 1] if self.is_kaggle else base
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +81,10 @@ class Listing:
     """Files and their classes.
 
     Attributes:
-        root: What the names are relative to.
-        names: File names. Bytes in one array: a million Python strings would be copied into every worker, because
-            each look at one writes to its reference count.
-        labels: Class numbers.
+        root: Folder that the names are relative to.
+        names: File names, ``(rows,)``, as bytes in one array: a million Python strings would be copied into every
+            worker, because each access to a string writes to its reference count.
+        labels: Class numbers, ``(rows,)``.
     """
 
     root: Path
@@ -86,22 +99,30 @@ class Listing:
         return os.path.join(self.root, os.fsdecode(self.names[row]))
 
     def select(self, rows: Integers) -> Listing:
-        """Some of the rows."""
+        """The files and classes of some rows."""
         return Listing(self.root, self.names[rows], self.labels[rows])
 
 
-def find_folders(name: str, data_dir: str | os.PathLike[str] | None = None, *, download: bool = False) -> Folders:
-    """Where a set of images is; downloaded and unpacked first if it may and can be.
+# Where a set is -----------------------------------------------------------------------------------
+
+
+def find_folders(name: str, data_dir: DataDir = None, *, download: bool = False) -> Folders:
+    """The folders of a set of images.
+
+    Args:
+        name: ``"imagenet"`` or ``"imagenette"``.
+        data_dir: Cache folder, or the folder of the set itself.
+        download: Whether to download and extract a missing set, if it can be downloaded.
 
     Raises:
-        DataError: If it is not there. The message says where it must be and how to get it.
+        DataError: If the folders are missing; the message has the place where they must be, and their source.
     """
-    found = _look(name, data_dir)
-    if found is None and download and IMAGE_SOURCES[name].files:
-        _unpack(name, data_dir)
-        found = _look(name, data_dir)
-    if found is not None:
-        return found
+    folders = _find(name, data_dir)
+    if folders is None and download and IMAGE_SOURCES[name].files:
+        _download_and_extract(name, data_dir)
+        folders = _find(name, data_dir)
+    if folders is not None:
+        return folders
     own = cache_folder(data_dir) / name
     if name == "imagenet":
         raise DataError(
@@ -113,37 +134,93 @@ def find_folders(name: str, data_dir: str | os.PathLike[str] | None = None, *, d
     raise DataError(f"{name} is not at {own / _IMAGENETTE[0]}: unpack {IMAGE_SOURCES[name].files[0].name} in {own}.")
 
 
-def folder_state(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """``"cached"``, ``"not cached"`` or ``"damaged"``."""
+def folder_state(name: str, data_dir: DataDir = None) -> str:
+    """``"cached"``, ``"not cached"`` or ``"damaged"``. Never uses the network."""
     try:
-        return "not cached" if _look(name, data_dir) is None else "cached"
+        return "not cached" if _find(name, data_dir) is None else "cached"
     except DataError:
         return "damaged"
 
 
-def describe_folders(name: str, data_dir: str | os.PathLike[str] | None = None) -> dict[str, str]:
-    """Where a set of images is or must be, and what is there, in words: every name is read, no image.
+def describe_folders(name: str, data_dir: DataDir = None) -> dict[str, str]:
+    """A description of the folders of a set of images. Lists every file, and decodes none.
 
     Returns:
-        ``folder``; ``layout`` and ``found`` if it is there; ``problem`` if it can't be used as it is.
+        ``folder``, where the set is or must be; ``layout`` and ``found`` if it is there; ``problem`` if it cannot be
+        used as it is.
     """
     described = {"folder": str(cache_folder(data_dir) / name)}
     try:
-        folders = _look(name, data_dir)
+        folders = _find(name, data_dir)
         if folders is None:
             return described
-        base = folders.train.parent
-        kaggle = base.parts[-len(KAGGLE.parts) :] == KAGGLE.parts
-        described["folder"] = str(base.parents[len(KAGGLE.parts) - 1] if kaggle else base)
+        described["folder"] = str(folders.root)
         described["layout"] = (
-            f"{'Kaggle' if kaggle else 'torchvision'}'s, training images in {folders.train}, test images in "
-            f"{folders.test}" + (f", their classes in {folders.answers}" if folders.answers else "")
+            f"{'Kaggle' if folders.is_kaggle else 'torchvision'}'s, training images in {folders.train}, test images "
+            f"in {folders.test}" + (f", their classes in {folders.answers}" if folders.answers else "")
         )
         train, test, classes = list_images(folders)
         described["found"] = f"{len(train)} training and {len(test)} test images of {len(classes)} classes"
     except DataError as error:
         described["problem"] = str(error)
     return described
+
+
+def _find(name: str, data_dir: DataDir) -> Folders | None:
+    for root in _possible_roots(name, cache_folder(data_dir)):
+        for base in (root, root / KAGGLE):
+            train, test = base / "train", base / "val"
+            if not (_subfolders(train) and test.is_dir()):
+                continue
+            if _subfolders(test):
+                return Folders(train, test)
+            answers = _answers(root)
+            if answers is None:
+                raise DataError(
+                    f"the classes of the images in {test} are unknown: put Kaggle's LOC_val_solution.csv into {root}, "
+                    "or sort the images into folders of classes."
+                )
+            return Folders(train, test, answers)
+    return None
+
+
+def _possible_roots(name: str, cache: Path) -> Iterable[Path]:
+    if name == "imagenet":
+        return cache / name, cache
+    return (folder / version for version in _IMAGENETTE for folder in (cache / name, cache))
+
+
+def _answers(root: Path) -> Path | None:
+    annotations = root / "ILSVRC" / "Annotations" / "CLS-LOC" / "val"
+    for path in (root / "LOC_val_solution.csv", root / "ILSVRC" / "LOC_val_solution.csv", annotations):
+        if path.exists():
+            return path
+    return None
+
+
+def _download_and_extract(name: str, data_dir: DataDir) -> None:
+    (file,) = IMAGE_SOURCES[name].files
+    archive = obtain_published(file, data_dir)
+    folder = archive.parent
+    # Extracted beside its place and then renamed, so that an interruption leaves no incomplete set there.
+    temporary = Path(tempfile.mkdtemp(prefix=".unpacked.", dir=folder))
+    try:
+        with tarfile.open(archive) as opened:
+            opened.extractall(temporary, filter="data")
+        for inner in temporary.iterdir():
+            inner.rename(folder / inner.name)
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise DataError(
+            f"{archive} cannot be unpacked ({one_line(error)}): make room, check the permissions of {folder}, or "
+            "unpack it there by hand."
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    archive.unlink()
+    logger.info("Unpacked %s in %s.", file.name, folder)
+
+
+# Which files it has -------------------------------------------------------------------------------
 
 
 def list_images(folders: Folders) -> tuple[Listing, Listing, tuple[str, ...]]:
@@ -173,55 +250,6 @@ def list_images(folders: Folders) -> tuple[Listing, Listing, tuple[str, ...]]:
     return train, test, classes
 
 
-def _look(name: str, data_dir: str | os.PathLike[str] | None) -> Folders | None:
-    cache = cache_folder(data_dir)
-    if name == "imagenet":
-        roots: Iterable[Path] = (cache / name, cache)
-    else:
-        roots = (folder / version for version in _IMAGENETTE for folder in (cache / name, cache))
-    for root in roots:
-        for base in (root, root / KAGGLE):
-            train, test = base / "train", base / "val"
-            if not (_subfolders(train) and test.is_dir()):
-                continue
-            if _subfolders(test):
-                return Folders(train, test)
-            answers = _answers(root)
-            if answers is None:
-                raise DataError(
-                    f"the classes of the images in {test} are unknown: put Kaggle's LOC_val_solution.csv into {root}, "
-                    "or sort the images into folders of classes."
-                )
-            return Folders(train, test, answers)
-    return None
-
-
-def _answers(root: Path) -> Path | None:
-    annotations = root / "ILSVRC" / "Annotations" / "CLS-LOC" / "val"
-    for path in (root / "LOC_val_solution.csv", root / "ILSVRC" / "LOC_val_solution.csv", annotations):
-        if path.exists():
-            return path
-    return None
-
-
-def _unpack(name: str, data_dir: str | os.PathLike[str] | None) -> None:
-    (file,) = IMAGE_SOURCES[name].files
-    archive = obtain_published(file, data_dir)
-    folder = archive.parent
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacked.", dir=folder))
-    try:
-        with tarfile.open(archive) as opened:
-            opened.extractall(temporary, filter="data")
-        for inner in temporary.iterdir():
-            inner.rename(folder / inner.name)
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise DataError(f"{archive} cannot be unpacked ({' '.join(str(error).split())}).") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    archive.unlink()
-    logger.info("Unpacked %s in %s.", file.name, folder)
-
-
 def _subfolders(folder: Path) -> tuple[str, ...]:
     try:
         with os.scandir(folder) as entries:
@@ -238,17 +266,19 @@ def _images_in(folder: Path) -> list[str]:
 
 
 def _list_classes(root: Path, folders: Sequence[str], classes: Sequence[str]) -> Listing:
+    """Files in subfolders that are named after their class."""
     number = {name: i for i, name in enumerate(classes)}
     names: list[bytes] = []
     labels: list[int] = []
     for folder in folders:
-        found = _images_in(root / folder)
-        names += [os.fsencode(f"{folder}/{name}") for name in found]
-        labels += [number[folder]] * len(found)
+        images = _images_in(root / folder)
+        names += [os.fsencode(f"{folder}/{name}") for name in images]
+        labels += [number[folder]] * len(images)
     return Listing(root, np.array(names, dtype=np.bytes_), np.array(labels, dtype=np.int64))
 
 
 def _list_flat(root: Path, answers: Path, classes: Sequence[str]) -> Listing:
+    """Files in one folder, with their classes from the answers."""
     number = {name: i for i, name in enumerate(classes)}
     names = _images_in(root)
     if not names:
@@ -267,19 +297,21 @@ def _list_flat(root: Path, answers: Path, classes: Sequence[str]) -> Listing:
 
 
 def _read_answers(answers: Path, names: Sequence[str]) -> dict[str, str]:
-    """Class by image, without suffixes."""
+    """The class of each image, by the name of its file without suffix."""
     try:
         if answers.is_dir():
-            found = {}
-            for stem in (Path(name).stem for name in names):
-                text = (answers / f"{stem}.xml").read_text(encoding="utf-8")
-                if wnid := re.search(r"<name>\s*([^<\s]+)\s*</name>", text):
-                    found[stem] = wnid[1]
-            return found
+            return _read_annotations(answers, names)
         with answers.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, IndexError, AttributeError) as error:
-        raise DataError(
-            f"{answers} cannot be read ({' '.join(str(error).split())}): get it from Kaggle again."
-        ) from None
+        raise DataError(f"{answers} cannot be read ({one_line(error)}): get it from Kaggle again.") from None
+
+
+def _read_annotations(annotations: Path, names: Sequence[str]) -> dict[str, str]:
+    classes = {}
+    for stem in (Path(name).stem for name in names):
+        text = (annotations / f"{stem}.xml").read_text(encoding="utf-8")
+        if wnid := re.search(r"<name>\s*([^<\s]+)\s*</name>", text):
+            classes[stem] = wnid[1]
+    return classes

@@ -1,33 +1,37 @@
-"""How images in folders are served: decoded in workers, sent as bytes, normalized on the device."""
+"""Sets of images in folders, served as bytes that workers decode and the device normalizes."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVar, Unpack
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from data.batches import Batch, TensorBatches
-from data.cache import DataError, cache_folder
-from data.images.augment import Normalize, private_generator
+from data.batches import Batch, OrderedBatches, TensorBatches, private_generator
+from data.cache import DataDir, DataError, cache_folder
+from data.images.augment import Normalize
 from data.images.catalog import IMAGENET_MEAN, IMAGENET_STD
 from data.images.decode import Decoded, FolderDataset, Key, refuse_unreadable
-from data.images.folders import Corrupt, Listing, find_folders, list_images
-from data.images.module import ImageModule
+from data.images.folders import Corrupt, find_folders, list_images
+from data.images.module import ImageDescription, ImageModule
+from data.split_module import ModuleOptions
 from data.splitting import PARTS, holdout
 from data.tables import Integers
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MOST_WORKERS = 12
+"""Most workers of a loader, unless the caller chooses a number."""
 
 
 class _Keys:
-    """What a loader asks its data set for, batch by batch: epoch, whether to augment, rows."""
+    """Keys of the batches of one pass, in the place of a sampler: epoch, whether to augment, row numbers."""
 
     def __init__(self, order: TensorBatches, augment: Callable[[], bool]) -> None:
         self._order, self._augment = order, augment
@@ -41,17 +45,17 @@ class _Keys:
             yield epoch, augment, rows.tolist()
 
 
-class FolderBatches:
-    """Batches of float images on a device, from files that workers decode.
+class FolderBatches(OrderedBatches):
+    """Files that workers decode, served as batches of float images on a device.
 
     Args:
-        dataset: Decodes a batch.
-        order: Batches of row numbers; decides seed and epoch.
-        normalize: Bytes to numbers.
-        device: Where batches go.
-        augment: Asked at the start of each pass whether to augment.
-        num_workers: Processes that decode; 0 for this one.
-        name: Of the part, for messages.
+        dataset: Decoder of a batch.
+        order: Batches of row numbers; holds the seed and the epoch.
+        normalize: Conversion from bytes to floats.
+        device: Device of the batches.
+        augment: Function that is called at the start of each pass and returns whether to augment.
+        num_workers: Number of processes that decode; 0 to decode in this process.
+        name: Name of the part, for messages.
 
     Shape:
         - Each item: ``(N, 3, size, size)`` float32, ``(N,)`` int64.
@@ -59,9 +63,6 @@ class FolderBatches:
     Raises:
         DataError: While batches are drawn: if an image is refused, or no image of a class can be decoded.
     """
-
-    # Lightning looks for a sampler, or a batch sampler, to call set_epoch on.
-    batch_sampler: None = None
 
     def __init__(
         self,
@@ -74,78 +75,73 @@ class FolderBatches:
         num_workers: int = 0,
         name: str = "training",
     ) -> None:
-        self.dataset, self.order, self.normalize = dataset, order, normalize
+        super().__init__(order)
+        self.dataset, self.normalize = dataset, normalize
         self.device, self.name = device, name
         self._loader: DataLoader[Decoded] = DataLoader(
             dataset,
             batch_size=None,
             sampler=_Keys(order, augment),
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device.type == "cuda",
-            # The seed of the workers: they need none, but it would be drawn from the global generator.
+            # The loader draws a seed for its workers, which do not use it; without a generator, the draw would change
+            # the global one.
             generator=private_generator(order.seed),
         )
 
-    def __len__(self) -> int:
-        return len(self.order)
-
     @property
     def num_workers(self) -> int:
-        """Processes that decode."""
+        """Number of processes that decode."""
         return int(self._loader.num_workers)
-
-    @property
-    def sampler(self) -> TensorBatches:
-        """Where Lightning looks for ``set_epoch``."""
-        return self.order
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose order and crops of the next pass.
-
-        Raises:
-            ValueError: If ``epoch`` is negative.
-        """
-        self.order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         try:
-            for images, labels, fault in self._loader:
-                if fault:
-                    raise DataError(fault)
+            for images, labels, error in self._loader:
+                if error:
+                    raise DataError(error)
                 images = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
                 yield self.normalize(images), labels.to(self.device, non_blocking=True)
         finally:
-            self._report()
+            self._warn_of_substitutes()
 
-    def _report(self) -> None:
-        bad = self.dataset.unreadable.nonzero().flatten()
-        if len(bad):
+    def _warn_of_substitutes(self) -> None:
+        unreadable = self.dataset.unreadable.nonzero().flatten()
+        if len(unreadable):
             logger.warning(
-                "%d of %d images of the %s part cannot be decoded, such as %s: others of their class stood in.",
-                len(bad),
+                "%d of %d images of the %s part cannot be decoded, such as %s: others of their class replace them.",
+                len(unreadable),
                 len(self.dataset),
                 self.name,
-                self.dataset.listing.path(int(bad[0])),
+                self.dataset.listing.path(int(unreadable[0])),
             )
+
+
+class FolderDescription(ImageDescription):
+    """What a data module of images in folders serves, in values that JSON can hold.
+
+    ``unreadable`` counts the images of each part that could not be decoded so far.
+    """
+
+    unreadable: dict[str, int]
 
 
 class FolderImages(ImageModule):
     """Images in folders of classes, in three parts; the published validation images are the test part.
 
     Training images are cropped at random (area, shape and place, mirrored half of the time), all others at their
-    center. An epoch's order and crops depend on seed and epoch alone: a resumed run goes on with the same, whatever
-    its number of workers.
+    center. Order and crops of an epoch depend on seed and epoch alone, so that a resumed run continues with the same
+    batches for any number of workers.
 
     Args:
         name: ``"imagenet"`` or ``"imagenette"``.
         data_dir: Cache folder; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
-        image_size: Height and width that are served.
+        image_size: Height and width of the images that are served.
         augment: Whether training images are cropped at random.
-        num_workers: Processes that decode for each loader; ``None`` for :func:`default_workers`.
-        corrupt: What is done about images that cannot be decoded.
-        **options: As for :class:`~data.images.ImageModule`.
+        num_workers: Number of processes that decode for each loader; ``None`` for :func:`default_workers`.
+        corrupt: Treatment of images that cannot be decoded.
+        **options: Other arguments of :class:`~data.split_module.SplitDataModule`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -154,15 +150,14 @@ class FolderImages(ImageModule):
     def __init__(
         self,
         *,
-        name: str,
-        data_dir: str | os.PathLike[str] | None = None,
+        data_dir: DataDir = None,
         image_size: int = 224,
         augment: bool = True,
         num_workers: int | None = None,
         corrupt: Corrupt = Corrupt.SKIP,
-        **options: Any,
+        **options: Unpack[ModuleOptions],
     ) -> None:
-        super().__init__(name=name, **options)
+        super().__init__(**options)
         self.data_dir, self.image_size, self.augment = data_dir, image_size, augment
         self.num_workers, self.corrupt = num_workers, corrupt
         self._class_names: tuple[str, ...] = ()
@@ -173,30 +168,18 @@ class FolderImages(ImageModule):
         """Find the folders, or download them; with ``corrupt="refuse"``, decode every image once.
 
         Raises:
-            DataError: If the folders are not there, or an image is refused.
+            DataError: If the folders are missing, or an image cannot be decoded and ``corrupt`` is ``"refuse"``.
         """
         super().prepare_data()
         if self.corrupt is Corrupt.REFUSE:
             train, test, _ = list_images(find_folders(self.name, self.data_dir))
             refuse_unreadable((train, test), cache_folder(self.data_dir) / "checked", max(1, self._workers()))
 
-    def setup(self, stage: str | None = None) -> None:
-        """List the files and split them; a second call does nothing.
-
-        Raises:
-            DataError: If the folders are not there, or not laid out as they should be.
-            ValueError: If the images cannot be split.
-        """
-        if self._parts:
-            return
+    def _load_parts(self) -> None:
         train, test, self._class_names = list_images(find_folders(self.name, self.data_dir))
         kept, held = holdout(train.labels, size=self.val_size, seed=self.seed)
-        # In the order of the folders: held-out images are read one after the other.
-        parts: dict[str, Listing] = {
-            "train": train.select(np.sort(kept)),
-            "val": train.select(np.sort(held)),
-            "test": test,
-        }
+        # Row numbers are sorted so that files of a folder are read one after the other.
+        parts = {"train": train.select(np.sort(kept)), "val": train.select(np.sort(held)), "test": test}
         self._parts = {part: FolderDataset(parts[part], self.image_size, self.seed, self.corrupt) for part in PARTS}
 
     @property
@@ -206,38 +189,35 @@ class FolderImages(ImageModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One name for each class: that of its folder."""
-        self._dataset("train")
+        """The name of each class, which is that of its folder."""
+        self._check_set_up()
         return self._class_names
 
     def labels(self, part: str) -> Integers:
-        """Classes of a part: ``"train"``, ``"val"`` or ``"test"``."""
-        return self._dataset(part).listing.labels
+        """Class numbers of a part (``"train"``, ``"val"`` or ``"test"``), in its fixed order: ``(rows,)``."""
+        return self.dataset(part).listing.labels
 
-    def train_dataloader(self) -> FolderBatches:
-        """Shuffled batches of the training part, augmented while training."""
-        return self._batches("train", shuffle=True)
+    def dataset(self, part: str) -> FolderDataset:
+        """Files of a part, and their decoder.
 
-    def val_dataloader(self) -> FolderBatches:
-        """Batches of the validation part, in a fixed order."""
-        return self._batches("val")
+        Raises:
+            RuntimeError: Before :meth:`setup`.
+        """
+        self._check_set_up()
+        return self._parts[part]
 
-    def test_dataloader(self) -> FolderBatches:
-        """Batches of the test part, in a fixed order."""
-        return self._batches("test")
-
-    def describe(self) -> dict[str, Any]:
-        """What was served, in plain values: images and classes of each part, and those that could not be decoded."""
+    def describe(self) -> FolderDescription:
+        """What the data module serves: images and classes of each part, and the images that cannot be decoded."""
         return {
             **super().describe(),
             "mean": list(self._normalize.mean),
             "std": list(self._normalize.std),
             "augment": "RandomResizedCrop, RandomHorizontalFlip" if self.augment else "None",
-            "unreadable": {part: int(data.unreadable.sum()) for part, data in self._parts.items()},
+            "unreadable": {part: int(dataset.unreadable.sum()) for part, dataset in self._parts.items()},
         }
 
-    def _batches(self, part: str, shuffle: bool = False) -> FolderBatches:
-        dataset = self._dataset(part)
+    def _batches(self, part: str, *, shuffle: bool) -> FolderBatches:
+        dataset = self.dataset(part)
         order = self.order(torch.arange(len(dataset)), torch.from_numpy(dataset.listing.labels), shuffle=shuffle)
         return FolderBatches(
             dataset,
@@ -257,26 +237,23 @@ class FolderImages(ImageModule):
             return self.num_workers
         return default_workers(1 if self.trainer is None else self.trainer.num_devices)
 
-    def _dataset(self, part: str) -> FolderDataset:
-        if not self._parts:
-            raise RuntimeError(f"{self.name} is not loaded yet: call setup() first.")
-        return self._parts[part]
-
 
 def default_workers(processes: int = 1) -> int:
-    """Workers of each of so many training processes on this machine: one less than its share of the cores, at most
-    :data:`MOST_WORKERS`.
+    """Workers of each training process: one less than its share of the cores, at most :data:`MOST_WORKERS`.
+
+    Args:
+        processes: Number of training processes on this machine.
 
     Example:
         >>> 0 <= default_workers(2) <= default_workers() <= MOST_WORKERS
         True
     """
-    # Batch systems give a job a part of the machine.
+    # A batch system may assign a job only some of the cores.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, min(cores // processes - 1, MOST_WORKERS))
 
 
-def _as_it_is(decoded: Any) -> Any:
+def _unchanged(decoded: T) -> T:
     return decoded
 
 

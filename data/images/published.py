@@ -1,4 +1,4 @@
-"""Files that are fetched as they are, from one of several mirrors, and checked at every load."""
+"""Files that publishers offer for download: fetched from one of several mirrors, and verified at every load."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import FOLDER_VARIABLE, DataError, cache_folder
+from data.cache import FOLDER_VARIABLE, DataDir, DataError, cache_folder, not_writable
 from data.fetch import FAILURES, WrongContentError, digest_of, fetch_file, reason
 
 logger = logging.getLogger(__name__)
@@ -21,10 +21,10 @@ class PublishedFile:
 
     Attributes:
         name: File name, at the mirrors and in the cache.
-        folder: Its folder in the cache.
+        folder: Folder of the file in the cache.
         size: Bytes.
-        digest: ``"sha256:..."`` of a file that was seen, or ``"md5:..."`` as its publisher gives it.
-        mirrors: Addresses of the folders that hold it, the first choice first.
+        digest: ``"sha256:..."`` of a file that was downloaded and checked, or ``"md5:..."`` as its publisher gives it.
+        mirrors: Addresses of the folders that hold the file, in the order in which they are tried.
         also: Further places in the cache.
     """
 
@@ -37,7 +37,7 @@ class PublishedFile:
 
 
 def addresses(file: PublishedFile, base_url: str | None = None) -> tuple[str, ...]:
-    """Where a file is fetched from: argument, else JUMPSTART_IMAGES_URL, else its mirrors.
+    """Addresses of a file: below the argument, else below JUMPSTART_IMAGES_URL, else at its mirrors.
 
     Example:
         >>> addresses(PublishedFile("a.gz", "letters", 1, "md5:0", ("https://one/x/",)))
@@ -47,25 +47,23 @@ def addresses(file: PublishedFile, base_url: str | None = None) -> tuple[str, ..
     return tuple(f"{mirror.rstrip('/')}/{file.name}" for mirror in ((base,) if base else file.mirrors))
 
 
-def place(file: PublishedFile, data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The cached file, in its own place or another that is accepted; its own place if there is none."""
+def place(file: PublishedFile, data_dir: DataDir = None) -> Path:
+    """The cached file, in its own place or another accepted one; its own place if it is not cached."""
     cache = cache_folder(data_dir)
     own = cache / file.folder / file.name
     return next((path for path in (own, *(cache / other for other in file.also)) if path.is_file()), own)
 
 
-def obtain_published(
-    file: PublishedFile, data_dir: str | os.PathLike[str] | None = None, base_url: str | None = None
-) -> Path:
-    """The checked file: from the cache, else downloaded into it.
+def obtain_published(file: PublishedFile, data_dir: DataDir = None, base_url: str | None = None) -> Path:
+    """The path of the verified file in the cache; the file is downloaded first if it is missing.
 
     Raises:
-        DataError: If the cached file is damaged, or it is neither cached nor reachable.
+        DataError: If the cached file is damaged, or the file is neither cached nor reachable.
     """
     path = place(file, data_dir)
     urls = addresses(file, base_url)
     if path.is_file():
-        fault = _fault(file, path)
+        fault = _checksum_fault(file, path)
         if fault:
             raise DataError(
                 f"{path} is damaged: {fault}. Delete it and run again, or put a good copy there, from {urls[0]}."
@@ -74,9 +72,7 @@ def obtain_published(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(
-            f"{path.parent} cannot be written ({reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."
-        ) from None
+        raise not_writable(path.parent, error) from None
     failures = []
     for url in urls:
         try:
@@ -92,19 +88,19 @@ def obtain_published(
     )
 
 
-def published_state(files: tuple[PublishedFile, ...], data_dir: str | os.PathLike[str] | None = None) -> str:
-    """``"cached"``, ``"not cached"`` or ``"damaged"``. Never touches the network."""
+def published_state(files: tuple[PublishedFile, ...], data_dir: DataDir = None) -> str:
+    """``"cached"``, ``"not cached"`` or ``"damaged"``. Never uses the network."""
     paths = [place(file, data_dir) for file in files]
-    if any(path.is_file() and _fault(file, path) for file, path in zip(files, paths, strict=True)):
+    if any(path.is_file() and _checksum_fault(file, path) for file, path in zip(files, paths, strict=True)):
         return "damaged"
     return "cached" if all(path.is_file() for path in paths) else "not cached"
 
 
-def _fault(file: PublishedFile, path: Path) -> str:
-    """Why the file is refused; empty if it is accepted."""
+def _checksum_fault(file: PublishedFile, path: Path) -> str:
+    """Why the file is refused; empty if its checksum is the expected one."""
     kind, _, expected = file.digest.partition(":")
     try:
-        found = digest_of(path, kind).partition(":")[2]
+        checksum = digest_of(path, kind).partition(":")[2]
     except OSError as error:
         return reason(error)
-    return "" if found == expected else f"its {kind} is {found}, expected {expected}"
+    return "" if checksum == expected else f"its {kind} is {checksum}, expected {expected}"

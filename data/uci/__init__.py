@@ -1,1 +1,9 @@
-"""UCI data sets: their catalog, their file formats, and their files on disk."""
+"""Data sets of the UCI Machine Learning Repository: what their files hold, and how they are obtained and parsed.
+
+``catalog`` describes each data set, ``reading`` parses its files, ``files`` caches and downloads them.
+"""
+
+from data.uci.catalog import UCI
+from data.uci.reading import UciSource
+
+__all__ = ["UCI", "UciSource"]

@@ -1,7 +1,7 @@
 """The UCI data sets: files, checksums, columns, classes.
 
-Checksums are of the files inside UCI's archives. Class counts are the files' own; where UCI's
-documentation disagrees with its file, the note of the data set says so.
+Checksums are those of the files inside UCI's archives. Class counts are counted in the files; where UCI's
+documentation disagrees with its file, the note of the data set in ``data/datasets.py`` says so.
 """
 
 from __future__ import annotations
@@ -295,3 +295,4 @@ UCI: dict[str, UciSource] = {
         missing="NA",
     ),
 }
+"""Files, columns and classes of every UCI data set, by name."""

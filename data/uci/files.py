@@ -1,7 +1,7 @@
-"""Where files are kept, how they are checked and how they are fetched.
+"""Files of UCI: their place in the cache, their checksums, and their download.
 
-A file is used only if its checksum is known, at every load. A file that is absent is taken out of
-UCI's zip archive and appears in the cache whole or not at all.
+A file is used only if its checksum is known; the checksum is verified at every load. A file that is not in the cache
+is extracted from UCI's zip archive, and appears in the cache whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import io
 import logging
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.cache import FOLDER_VARIABLE, DataError, cache_folder
-from data.fetch import FAILURES, fetch, reason
+from data.cache import FOLDER_VARIABLE, DataDir, DataError, cache_folder, not_writable
+from data.fetch import FAILURES, fetch_archive, reason
 from jumpstart.files import write_bytes, write_text
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ class DataFile:
         sha256: Checksums of the byte forms that are known to be right.
         size: Bytes of the first of those forms.
         absent: Columns of the data set that this file lacks.
-        content: Checksum of the parsed fields, where the byte form at UCI could not be settled.
-        unseen: UCI's own form was never seen: a file in another layout than the known one is
-            accepted if rows, columns and class counts are right, and the log says so.
+        content: Checksum of the parsed fields, for a file whose byte form at UCI is not known for certain.
+        unseen: Whether UCI's own form was never available for comparison. A file in another layout than the known one
+            is then accepted if rows, columns and class counts are right, and a warning is logged.
         also: Further places in the cache, relative to its ``uci`` folder.
     """
 
@@ -51,7 +51,13 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Content:
-    """What is inside a file whose checksum is unknown: digest, layout, first structural fault."""
+    """The parsed content of a file whose checksum is unknown.
+
+    Attributes:
+        digest: SHA-256 of the parsed fields.
+        known_layout: Whether the file has the layout that the known checksums belong to.
+        fault: The first difference from the expected structure; empty if there is none.
+    """
 
     digest: str
     known_layout: bool
@@ -59,18 +65,18 @@ class Content:
 
 
 Inspect = Callable[[DataFile, bytes], Content]
-"""Reads a file whose checksum is unknown. Raises ``ValueError`` if it cannot be read at all."""
+"""Parses a file whose checksum is unknown. Raises ``ValueError`` if the file cannot be parsed."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A zip archive and the files wanted from it.
+    """A zip archive at UCI and the files to extract from it.
 
     Attributes:
         folder: Folder of the data set in the cache's ``uci`` folder.
         archive: Address of the archive below the base URL.
-        files: What is taken out of it.
-        inspect: Looks into a file whose checksum is unknown; ``None`` refuses every such file.
+        files: Files to extract.
+        inspect: Parses a file whose checksum is unknown; ``None`` refuses every such file.
     """
 
     folder: str
@@ -80,24 +86,20 @@ class Remote:
 
 
 def archive_url(remote: Remote, base_url: str | None = None) -> str:
-    """Address of the archive; the base is the argument, else JUMPSTART_UCI_URL, else UCI."""
+    """Address of the archive; its base is the argument, else JUMPSTART_UCI_URL, else UCI."""
     base = base_url or os.environ.get(URL_VARIABLE) or UCI_URL
     return f"{base.rstrip('/')}/{remote.archive}"
 
 
-def find_cached(remote: Remote, file: DataFile, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """The cached copy, in its own place or in an accepted other one; ``None`` if there is none."""
+def find_cached(remote: Remote, file: DataFile, data_dir: DataDir = None) -> Path | None:
+    """The cached copy of a file, in its own place or another accepted one; ``None`` if there is no copy."""
     uci = cache_folder(data_dir) / "uci"
     places = (uci / remote.folder / file.name, *(uci / other for other in file.also))
     return next((place for place in places if os.path.isfile(place)), None)
 
 
-def obtain(
-    remote: Remote,
-    data_dir: str | os.PathLike[str] | None = None,
-    base_url: str | None = None,
-) -> list[bytes]:
-    """The bytes of every file, checked: from the cache, else downloaded into it.
+def obtain(remote: Remote, data_dir: DataDir = None, base_url: str | None = None) -> list[bytes]:
+    """The checked bytes of every file, from the cache; missing files are downloaded into the cache first.
 
     Raises:
         DataError: If a cached file is damaged, or a file is neither cached nor reachable.
@@ -114,8 +116,8 @@ def obtain(
     return [contents[file.name] for file in remote.files]
 
 
-def cache_state(remote: Remote, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """``"cached"``, ``"not cached"`` or ``"damaged"``. Never touches the network."""
+def cache_state(remote: Remote, data_dir: DataDir = None) -> str:
+    """``"cached"``, ``"not cached"`` or ``"damaged"``. Never uses the network."""
     paths = [find_cached(remote, file, data_dir) for file in remote.files]
     try:
         for file, path in zip(remote.files, paths, strict=True):
@@ -134,7 +136,7 @@ def _read_checked(remote: Remote, file: DataFile, path: Path, base_url: str | No
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): check its permissions.") from None
     expected = (*file.sha256, *recorded)
-    fault = _fault(remote, file, content, expected, str(path), strict=bool(recorded))
+    fault = _content_fault(remote, file, content, expected, str(path), strict=bool(recorded))
     if fault:
         raise DataError(
             f"{path} is damaged: {fault}. Delete it and run again, or put a good copy there; "
@@ -143,7 +145,7 @@ def _read_checked(remote: Remote, file: DataFile, path: Path, base_url: str | No
     return content
 
 
-def _fault(
+def _content_fault(
     remote: Remote,
     file: DataFile,
     content: bytes,
@@ -152,11 +154,20 @@ def _fault(
     *,
     strict: bool = False,
 ) -> str:
-    """Why the content is refused; empty if it is accepted."""
-    found = hashlib.sha256(content).hexdigest()
-    if found in expected:
+    """Why the content of a file is refused; empty if it is accepted.
+
+    Args:
+        remote: Archive of the file.
+        file: File that was read or downloaded.
+        content: Its bytes.
+        expected: SHA-256 checksums that are accepted.
+        where: Path or address, for the log.
+        strict: Whether to refuse every other checksum without parsing the content.
+    """
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum in expected:
         return ""
-    fault = f"its sha256 is {found}, expected {' or '.join(expected)}"
+    fault = f"its sha256 is {checksum}, expected {' or '.join(expected)}"
     if strict or remote.inspect is None or not (file.content or file.unseen):
         return fault
     try:
@@ -164,64 +175,65 @@ def _fault(
     except ValueError as error:
         return f"{fault}, and {error}"
     if file.content and inside.digest == file.content:
-        logger.info("%s has an unknown checksum (%s), but every value in it is as expected.", where, found)
+        logger.info("%s has an unknown checksum (%s), but every value in it is as expected.", where, checksum)
         return ""
     if not file.unseen or inside.known_layout:
         return fault
     if inside.fault:
         return f"{fault}, and {inside.fault}"
-    logger.warning(
-        "%s has an unknown checksum (%s): accepted for its rows, columns and class counts.",
-        where,
-        found,
-    )
+    logger.warning("%s has an unknown checksum (%s): accepted for its rows, columns and class counts.", where, checksum)
     return ""
 
 
-def _download(
-    remote: Remote,
-    files: list[DataFile],
-    data_dir: str | os.PathLike[str] | None,
-    base_url: str | None,
-) -> dict[str, bytes]:
+def _download(remote: Remote, files: Sequence[DataFile], data_dir: DataDir, base_url: str | None) -> dict[str, bytes]:
+    """Download, check and write files; returns their bytes by name. Writes nothing unless every file is right."""
     url = archive_url(remote, base_url)
     folder = cache_folder(data_dir) / "uci" / remote.folder
-    places = " and ".join(str(folder / file.name) for file in files)
-    try:
-        archive = fetch(url)
-        members = {file.name: extract(archive, file.name) for file in files}
-    except (*FAILURES, KeyError, ValueError) as error:
-        names = " and ".join(file.name for file in files)
-        raise DataError(
-            f"{remote.folder} is not in the cache and could not be downloaded ({reason(error)}): "
-            f"take {names} out of {url} and put it at {places}, or set {FOLDER_VARIABLE} to a "
-            "folder that has it."
-        ) from None
+    members = _fetch_members(remote, files, folder, url)
     for file in files:
-        fault = _fault(remote, file, members[file.name], file.sha256, f"{file.name} from {url}")
+        fault = _content_fault(remote, file, members[file.name], file.sha256, f"{file.name} from {url}")
         if fault:
             raise DataError(
-                f"{file.name} from {url} is not the file that is expected: {fault}. Nothing was "
-                f"kept; put a good copy at {folder / file.name}."
+                f"{file.name} from {url} is not the expected file: {fault}. Nothing was kept; put a good copy at "
+                f"{folder / file.name}."
             )
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for file in files:
-            content = members[file.name]
-            found = hashlib.sha256(content).hexdigest()
-            if found not in file.sha256:
-                write_text(_record_of(folder / file.name), f"{found}  {file.name}\n")
-            write_bytes(folder / file.name, content)
+            _write_with_record(folder / file.name, members[file.name], file.sha256)
     except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({reason(error)}): set {FOLDER_VARIABLE} to a folder that can be."
-        ) from None
+        raise not_writable(folder, error) from None
     logger.info("Downloaded %s to %s.", remote.folder, folder)
     return members
 
 
+def _fetch_members(remote: Remote, files: Sequence[DataFile], folder: Path, url: str) -> dict[str, bytes]:
+    try:
+        archive = fetch_archive(url)
+        return {file.name: extract(archive, file.name) for file in files}
+    except (*FAILURES, KeyError, ValueError) as error:
+        names = " and ".join(file.name for file in files)
+        places = " and ".join(str(folder / file.name) for file in files)
+        raise DataError(
+            f"{remote.folder} is not in the cache and could not be downloaded ({reason(error)}): "
+            f"take {names} out of {url} and put it at {places}, or set {FOLDER_VARIABLE} to a folder that has it."
+        ) from None
+
+
+def _write_with_record(path: Path, content: bytes, known: tuple[str, ...]) -> None:
+    """Write a file; if its checksum is not a known one, record the checksum first, for later loads."""
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum not in known:
+        write_text(_record_of(path), f"{checksum}  {path.name}\n")
+    write_bytes(path, content)
+
+
 def extract(archive: bytes, name: str) -> bytes:
-    """One member of a zip archive, in whatever folder and whatever case, also in an archive inside
-    it.
+    """One member of a zip archive, in any folder, with any case, also inside an inner zip archive.
+
+    Args:
+        archive: Bytes of the archive.
+        name: File name of the member.
 
     Raises:
         KeyError: If there is no such member.
@@ -239,4 +251,5 @@ def extract(archive: bytes, name: str) -> bytes:
 
 
 def _record_of(path: Path) -> Path:
+    """The file beside a cached file that records the checksum at download."""
     return path.with_name(f"{path.name}.sha256")

@@ -1,14 +1,14 @@
-"""Reading UCI's files: text to records, records to a table, and what is checked on the way."""
+"""Parsing of UCI's files: from text to records, from records to a table, with every record checked."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,11 @@ from data.tables import Floats, Integers, Objects, Table
 from data.uci.files import Content, DataFile, Remote
 
 Records = list[list[str]]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Kind(Enum):
-    """What a column is used for."""
+    """Role of a column."""
 
     NUMBER = "number"
     CATEGORY = "category"
@@ -30,19 +31,19 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a file."""
+    """A column of a file: its name and its role."""
 
     name: str
     kind: Kind
 
 
 def number(names: str) -> tuple[Column, ...]:
-    """Numeric columns, ordered levels among them; names between commas."""
+    """Numeric columns, including ordered levels. Names are separated by commas."""
     return _columns(names, Kind.NUMBER)
 
 
 def category(names: str) -> tuple[Column, ...]:
-    """Nominal columns; names between commas."""
+    """Nominal columns. Names are separated by commas."""
     return _columns(names, Kind.CATEGORY)
 
 
@@ -52,7 +53,7 @@ def target(name: str) -> tuple[Column, ...]:
 
 
 def dropped(names: str) -> tuple[Column, ...]:
-    """Columns that name a row and describe nothing; names between commas."""
+    """Columns that identify a row and are left out. Names are separated by commas."""
     return _columns(names, Kind.DROPPED)
 
 
@@ -61,52 +62,51 @@ def _columns(names: str, kind: Kind) -> tuple[Column, ...]:
 
 
 def read_commas(text: str) -> Records:
-    """One record a line, fields between commas, quoted or not; empty lines are skipped."""
+    """One record per line, with fields separated by commas, quoted or not. Empty lines are skipped."""
     return [[field.strip() for field in record] for record in csv.reader(text.splitlines()) if record]
 
 
 def read_commas_with_header(text: str) -> Records:
-    """Like :func:`read_commas`, less the first line."""
+    """Records as in :func:`read_commas`, after a first line of column names."""
     return read_commas(text)[1:]
 
 
 def read_arff(text: str) -> Records:
-    """The records after ``@data``."""
+    """The records after the line ``@data`` of an ARFF file; all records if there is no such line."""
     head, mark, body = text.partition("@data")
     return read_commas(body) if mark else read_commas(head)
 
 
 def read_broken_lines(text: str) -> Records:
-    """Records of 40 fields; a record that a line break cut in two is joined again.
+    """Records of 40 fields, of which some are broken over two lines; the lines of such a record are joined.
 
-    The line break may stand for nothing or for a comma: the number of fields tells which. One
-    within the last field could not be told.
+    The line break may be inside a field or in place of a comma: the number of fields decides. A line break inside the
+    last field cannot be detected.
     """
-    wanted = 40
+    num_fields = 40
     records: Records = []
-    held = ""
+    begun = ""
     for line in (line.strip() for line in text.splitlines()):
         if not line:
             continue
-        whole = line if not held else held + line
-        if held and whole.count(",") == wanted - 2:
-            whole = f"{held},{line}"
-        if whole.count(",") < wanted - 1:
-            held = whole
+        record = begun + line
+        if begun and record.count(",") == num_fields - 2:
+            record = f"{begun},{line}"
+        if record.count(",") < num_fields - 1:
+            begun = record
             continue
-        records += read_commas(whole)
-        held = ""
-    return records + (read_commas(held) if held else [])
+        records += read_commas(record)
+        begun = ""
+    return records + (read_commas(begun) if begun else [])
 
 
 _LEVEL = re.compile(r"(?:[A-Za-z]+_range_|[A-Za-z]+)?(\d+)")
 
 
 def read_levels(text: str) -> Records:
-    """Records of three levels and two words, however they are separated and whether or not there is
-    a header.
+    """Records of three levels and two words, with any separator, with or without a header.
 
-    Levels are kept as their number alone, however they are spelled.
+    Of a level, such as ``CT_range_4``, only the number is kept.
     """
     records = [re.split(r"[,;\s]+", line.strip()) for line in text.splitlines() if line.strip()]
     if records and not any(_LEVEL.fullmatch(field) for field in records[0]):
@@ -116,19 +116,20 @@ def read_levels(text: str) -> Records:
 
 @dataclass(frozen=True, eq=False)
 class UciSource:
-    """How the files of one UCI data set become a table.
+    """Files of one UCI data set, and how they are parsed into a table.
 
     Attributes:
         columns: Every column of the files, in order.
         classes: Class names by the label in the file, in the order of the class numbers.
-        counts: Rows of each class, over all files.
+        counts: Rows of each class, in all files together.
         number: UCI's number of the data set.
-        slug: UCI's name of it in addresses.
-        files: Its files.
-        read: Text of a file to records.
-        missing: How a missing value is written.
-        fold_case: Nominal values that differ in case alone are the same.
-        known_layout: First line of the layout that the known checksums belong to.
+        slug: UCI's name of the data set in addresses.
+        files: Files of the data set.
+        read: Function from the text of a file to its records.
+        missing: Text of a missing value.
+        fold_case: Whether nominal values that differ in case alone are the same.
+        known_layout: First line of a file in the layout that the known checksums belong to; empty if there is only
+            one layout.
     """
 
     columns: tuple[Column, ...]
@@ -144,12 +145,12 @@ class UciSource:
 
     @property
     def rows(self) -> int:
-        """Rows over all files."""
+        """Number of rows in all files together."""
         return sum(self.counts)
 
     @property
     def num_features(self) -> int:
-        """Columns that are used, before categories are encoded."""
+        """Number of columns that are used, before categories are encoded."""
         return sum(column.kind in (Kind.NUMBER, Kind.CATEGORY) for column in self.columns)
 
     @property
@@ -158,21 +159,28 @@ class UciSource:
         return f"https://archive.ics.uci.edu/dataset/{self.number}/{self.slug}"
 
     def remote(self, folder: str) -> Remote:
-        """What the cache needs to know."""
+        """The archive and its files, to be cached in this folder."""
         return Remote(folder, f"{self.number}/{self.slug}.zip", self.files, self.inspect)
 
     def table(self, contents: list[bytes]) -> Table:
-        """The table in the files' bytes, one for each of :attr:`files`.
+        """The table in the bytes of the files.
+
+        Args:
+            contents: Bytes of each of :attr:`files`, in their order.
 
         Raises:
-            ValueError: If a record does not fit the columns.
+            ValueError: If a file has no records, or a record does not have the expected columns.
         """
         parts = [self._columns(file, content) for file, content in zip(self.files, contents, strict=True)]
         joined = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
         return self._table(joined)
 
     def inspect(self, file: DataFile, content: bytes) -> Content:
-        """Look into a file whose checksum is unknown."""
+        """The parsed content of a file whose checksum is unknown.
+
+        Raises:
+            ValueError: If the file cannot be parsed.
+        """
         columns = self._columns(file, content)
         table = self._table(columns)
         counts = tuple(np.bincount(table.labels, minlength=len(self.classes)).tolist())
@@ -202,11 +210,7 @@ class UciSource:
         names = {kind: tuple(c.name for c in self.columns if c.kind is kind) for kind in Kind}
         rows = len(columns[names[Kind.TARGET][0]])
         return Table(
-            numbers=_stack(
-                [self._numbers(name, columns[name]) for name in names[Kind.NUMBER]],
-                rows,
-                np.float64,
-            ),
+            numbers=_stack([self._numbers(name, columns[name]) for name in names[Kind.NUMBER]], rows, np.float64),
             categories=_stack([self._nominal(columns[name]) for name in names[Kind.CATEGORY]], rows, object),
             labels=self._labels(columns[names[Kind.TARGET][0]]),
             class_names=tuple(self.classes.values()),
@@ -236,5 +240,6 @@ def _decode(content: bytes) -> str:
     return content.decode("utf-8-sig", errors="replace")
 
 
-def _stack(columns: list[Floats] | list[Objects], rows: int, dtype: type) -> npt.NDArray[Any]:
+def _stack(columns: Sequence[npt.NDArray[Scalar]], rows: int, dtype: npt.DTypeLike) -> npt.NDArray[Scalar]:
+    """Columns side by side, ``(rows, columns)``, also if there are none."""
     return np.stack(columns, axis=1) if columns else np.empty((rows, 0), dtype=dtype)

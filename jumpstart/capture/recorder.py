@@ -1,143 +1,163 @@
-"""What the hooks of a model leave behind: the records of its latest forward pass."""
+"""The recorder of an attached model: the preactivations of its latest forward pass, and the records made of them."""
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
-from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture.hooks import Begin, End, Feed, Read, ReadInput, ReadOutput, clear_dead
+from jumpstart.capture.hooks import Begin, End, Read, ReadInput, ReadOutput, clear_dead
 from jumpstart.capture.targets import Target
-from jumpstart.capture.unit_dims import feeder_dim, hides_units
+from jumpstart.capture.unit_dims import UnitDims, sizes_of
 from jumpstart.choices import PointMode
 from jumpstart.extrema import kernel
 from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import GROUP, SMALL, SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL, Weights, extrema_of, tap
 from jumpstart.extrema.rule import NextOp, Rule
-from jumpstart.extrema.torch_internals import in_backward, transformed
+from jumpstart.extrema.torch_internals import (
+    in_backward,
+    in_reentrant_checkpoint,
+    is_replica,
+    transformed,
+    version_of,
+)
 
-Groups: TypeAlias = dict[tuple[Any, ...], tuple[list[int], list[Tensor]]]
-"""Positions in call order, and tensors, by shape, dtype, device and dimension of the units."""
+Kind: TypeAlias = tuple[torch.Size, torch.dtype, torch.device | None, int]
+"""Shape, dtype, device and dimension of the units: tensors that share them can be reduced together."""
+Groups: TypeAlias = dict[Kind, tuple[list[int], list[Tensor]]]
+"""Positions in call order, and tensors."""
 State: TypeAlias = tuple[list[Read], int]
 Weigh: TypeAlias = Callable[[int, int], Weights | None]
+"""From the number of units and of points of a pass to the weights of their hinges; None if the loss has none."""
+
+
+class PassObserver(Protocol):
+    """Counts the passes of a recorder, as a monitor does.
+
+    Attributes:
+        enabled: Whether passes count now.
+    """
+
+    @property
+    def enabled(self) -> bool:
+        """Whether passes count now."""
+
+    def count_pending(self) -> None:
+        """Count the pass that is over, before the next one replaces it."""
+
+    def on_pass_end(self) -> None:
+        """Note that a pass is over."""
 
 
 class Recorder:
-    """Holds the preactivations of a forward pass until somebody reads their extrema.
+    """Keeps the preactivations of a forward pass until their extrema are read.
 
     Args:
         rule: How extrema are taken.
-        unit_dim: The dimension of the units, None to find out.
-        drop_last: Forget the preactivation that is called last (the output layer).
+        unit_dim: The dimension of the units; None to learn it.
+        drop_last: Whether to leave out the preactivation that is computed last (that of the output layer).
 
     Attributes:
-        active: Whether a forward pass is going on.
+        active: Whether a forward pass is running.
         ran: Whether there has been a forward pass.
         grad: Whether gradients were enabled when the latest pass began.
-        calls: The reads of the latest pass, in their order.
-        waiting: Of those that wait: position in ``calls``, tensor, and its version where that can be told.
-        fed: Where the module that ran last puts its units, while that is still to be found out.
-        small: Elements up to which a preactivation waits.
+        calls: The hooks that have read a preactivation in the latest pass, in the order of the calls. Each pass has a
+            list of its own.
+        waiting: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
+        small: Elements up to which a preactivation is kept and reduced later.
         in_graph: Whether the records of the latest pass can be differentiated.
-        users: Monitors that count its passes: told before one is forgotten, and when a :meth:`scope` is over.
+        monitors: Monitors that count the passes. They are called before a pass is forgotten, and after a
+            :meth:`scope`.
+
+    Raises:
+        ValueError: If ``unit_dim`` is no integer, or 0.
     """
 
     in_graph = True
 
     def __init__(self, rule: Rule, unit_dim: int | None, *, drop_last: bool) -> None:
-        self.rule, self.unit_dim, self.drop_last = rule, unit_dim, drop_last
+        self.rule, self.drop_last = rule, drop_last
         self.active = self.grad = self.ran = False
         self.small = SMALL
         self.calls: list[Read] = []
         self.waiting: list[tuple[int, Tensor, int | None]] = []
-        self.fed: int | None = None
-        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.monitors: weakref.WeakSet[PassObserver] = weakref.WeakSet()
+        self._unit_dims = UnitDims(unit_dim)
+        self.learn = self._unit_dims.learn
         self._depth = 0
         self._records: list[Extrema] = []
         self._names: list[str] = []
         self._named: list[Read] = []  # the calls that _names belongs to
-        self._feeds: list[RemovableHandle] = []
-        self._unresolved: list[Read] = []
-        self._fed_at: dict[int, int | None] = {}  # by position, of calls of modules that are fed differently
-        self._probing = False
 
-    # Attaching ---------------------------------------------------------------------------------------------------
+    # Attaching -------------------------------------------------------------------------------------------------------
 
     def attach(self, model: nn.Module, targets: list[Target]) -> list[RemovableHandle]:
-        """Put the hooks on; the handles take them off again."""
+        """Register the hooks on a model; the handles remove them."""
         clear_dead(model)
-        begin, end = Begin(self), End(self)
         handles = [
-            model.register_forward_pre_hook(begin, prepend=True),
-            model.register_forward_hook(end, always_call=True),
+            model.register_forward_pre_hook(Begin(self), prepend=True),
+            model.register_forward_hook(End(self), always_call=True),
         ]
+        reads: list[tuple[Read, nn.Module]] = []
         for target in targets:
+            module = target.module
             if target.reads_input:
                 read: Read = ReadInput(self, target)
-                handles.append(target.module.register_forward_pre_hook(read, with_kwargs=True))
-                self._unresolved.append(read)
+                handles.append(module.register_forward_pre_hook(read, with_kwargs=True))
             else:
-                handles.append(target.module.register_forward_hook(ReadOutput(self, target)))
-        if self._unresolved and self.unit_dim is None:
-            for module in model.modules():
-                dim = feeder_dim(module)
-                if dim is not None or hides_units(module):
-                    self._feeds.append(module.register_forward_hook(Feed(self, dim)))
-            self._probing = bool(self._feeds)
-        return handles + self._feeds
+                read = ReadOutput(self, target)
+                handles.append(module.register_forward_hook(read))
+            reads.append((read, module))
+        self._unit_dims.attach(self, model, reads)
+        return handles + self._unit_dims.hooks
 
-    # During the forward pass -------------------------------------------------------------------------------------
+    # During the forward pass -----------------------------------------------------------------------------------------
 
     def begin(self, module: nn.Module | None = None) -> None:
-        """A new pass: what the last one left is forgotten. Nested calls belong to the outer one."""
-        if module is not None and getattr(module, "_is_replica", False):
+        """Start a new pass and drop the latest one. A call inside of a running pass belongs to that pass.
+
+        Args:
+            module: The module that is called.
+
+        Raises:
+            RuntimeError: Inside ``torch.nn.DataParallel`` or a reentrant checkpoint.
+        """
+        if module is not None and is_replica(module):
             raise RuntimeError(
                 "JumpstartRegularization does not work inside torch.nn.DataParallel, whose replicas run in threads "
                 "over one set of hooks. Use torch.nn.parallel.DistributedDataParallel."
             )
-        # A checkpoint that runs the model again during the backward pass is no pass of its own.
+        # A checkpoint that recomputes the model during the backward pass starts no pass.
         if self._depth == 0 and (is_compiling() or not in_backward()):
             if not is_compiling():
-                for user in list(self.users):
-                    user.settle()
+                for monitor in list(self.monitors):
+                    monitor.count_pending()
             self.forget()
             self.in_graph = type(self).in_graph
             self.active = self.ran = True
-            self.fed = None  # what ran outside of any pass feeds nothing
+            self._unit_dims.begin()
             self.grad = torch.is_grad_enabled()
             if not self.grad and not is_compiling():
                 _refuse_reentrant_checkpoint("the model")
         self._depth += 1
 
     def end(self) -> None:
-        """The pass is over: calls from here on (a checkpoint that recomputes) are not part of it."""
+        """End the pass. Later calls, such as those of a checkpoint that recomputes, are not part of it."""
         self._depth = max(0, self._depth - 1)
-        if self._depth:
-            return
-        self.active = False
-        self.fed = None
-        if not is_compiling() and self._probing:
-            for read in self._unresolved:
-                read.simple = read.resolved and not read.varies and read.after is NextOp.READS
-            self._unresolved = [read for read in self._unresolved if read.varies or not read.resolved]
-            if not self._unresolved:
-                self._probing = False
-                for handle in self._feeds:
-                    handle.remove()
-                self._feeds = []
+        if self._depth == 0:
+            self.active = False
+            self._unit_dims.end()
 
     @contextmanager
     def scope(self, *, grad: bool = True) -> Iterator[None]:
-        """Count all that runs inside as one forward pass, with ``grad=False`` without a graph."""
+        """Record everything that runs inside as one forward pass; with ``grad=False`` without a graph."""
         self._depth = 0
         self.begin()
         if not grad:
@@ -147,100 +167,81 @@ class Recorder:
         finally:
             self._depth = 1
             self.end()
-        for user in list(self.users):
-            user.passed()
+        for monitor in list(self.monitors):
+            monitor.on_pass_end()
 
-    def take(self, read: Read, z: Tensor) -> Tensor | None:
-        """Note one preactivation; the result, if any, goes on in its place."""
+    def record(self, read: Read, z: Tensor) -> Tensor | None:
+        """Record one preactivation: keep a small one, reduce a large one.
+
+        Args:
+            read: The hook that has read it.
+            z: The preactivation.
+
+        Returns:
+            The tensor that must replace ``z`` in the model, if any.
+
+        Raises:
+            RuntimeError: Inside a reentrant checkpoint, where the loss would have no gradient.
+            TypeError: If the tensor is nested or not of floating point.
+            ValueError: If the tensor is empty or the dimension of its units is not known.
+        """
         if z.is_nested:
             raise TypeError(
                 f"the preactivation of {read.name!r} is a nested tensor, whose samples have no common shape. Give "
                 "torch.nn.TransformerEncoder(..., enable_nested_tensor=False), or pad the batch."
             )
         position = len(self.calls)
-        if not read.resolved:
-            read.fed, read.resolved = self.fed if self._probing else None, True
-            read.simple = not self._probing and read.after is NextOp.READS
-        elif self._probing and isinstance(read, ReadInput):
-            read.varies = read.varies or (z.dim() > 2 and read.fed != self.fed)
-            if read.varies:
-                self._fed_at[position] = self.fed
+        if self._unit_dims.learning or not read.resolved:
+            self._unit_dims.note(read, position, z)
         if self.grad and not torch.is_grad_enabled():
             _refuse_reentrant_checkpoint(repr(read.name))
         if not self.in_graph:
             z = z.detach()
         self.calls.append(read)
-        if z.numel() <= self._limit(read) or transformed():
-            compiling = is_compiling()
-            if read.after is not NextOp.READS or (not compiling and z.is_inference()):
-                self.waiting.append((position, z.clone(), None))
-            else:
-                self.waiting.append((position, z, None if compiling else z._version))
-            return None
-        _check(read.name, z)
-        new, record = tap(
-            z,
-            read.name,
-            position,
-            unit_dim=self._unit_dim(position, z),
-            rule=self.rule,
-            after=read.after,
-        )
-        self._records.append(record)
-        return None if new is z else new
+        if z.numel() > self._largest_kept(read) and not transformed():
+            return self._reduce_now(read, position, z)
+        compiling = is_compiling()
+        if read.after is not NextOp.READS or (not compiling and z.is_inference()):
+            self.waiting.append((position, z.clone(), None))
+        else:
+            self.waiting.append((position, z, None if compiling else version_of(z)))
+        return None
 
-    def _limit(self, read: Read) -> int:
-        """Elements up to which a preactivation waits."""
+    def _largest_kept(self, read: Read) -> int:
+        """Elements up to which a preactivation is kept."""
         if read.after is NextOp.READS:
             return self.small
         return min(self.small, SMALL_COPY if kernel.available() else SMALL_COPY_WITHOUT_KERNEL)
 
-    def _unit_dim(self, position: int, z: Tensor) -> int:
-        read, dims = self.calls[position], z.dim()
-        if dims == 2:
-            return 1
-        if dims < 2:
-            raise ValueError(
-                f"the preactivation of {read.name!r} has shape ({_sizes(z)}), but needs a dimension of samples and one "
-                "of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
-            )
-        dim = self.unit_dim if self.unit_dim is not None else self._fed_at.get(position, read.fed)
-        if dim is None and dims > 3:
-            dim = 1
-        if dim is None:
-            raise ValueError(
-                f"the preactivation of {read.name!r} has shape ({_sizes(z)}) and nothing known feeds it. Say where its "
-                "units are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
-            )
-        if not -dims < dim < dims or dim % dims == 0:
-            raise ValueError(
-                f"unit_dim must be one of 1 to {dims - 1} or negative for the {dims}-dimensional preactivation of "
-                f"{read.name!r}, got {dim}. Dimension 0 is that of the samples."
-            )
-        return dim % dims
+    def _reduce_now(self, read: Read, position: int, z: Tensor) -> Tensor | None:
+        """Reduce a large preactivation; the result, if any, replaces it in the model."""
+        _check(read.name, z)
+        unit_dim = self._unit_dims.of(read, position, z)
+        new, record = tap(z, read.name, position, unit_dim=unit_dim, rule=self.rule, after=read.after)
+        self._records.append(record)
+        return None if new is z else new
 
-    # After it ----------------------------------------------------------------------------------------------------
+    # After the forward pass ------------------------------------------------------------------------------------------
 
     def is_still(self, state: State) -> bool:
-        """Whether there has been nothing new to read since :attr:`state` was this."""
+        """Whether nothing was recorded since :attr:`state` had this value."""
         calls, count = state
         return calls is self.calls and count == len(calls)
 
     @property
     def state(self) -> State:
-        """What has been read so far. Each pass has a list of its own: a number would have a compiled step made anew."""
+        """The pass and how much of it is recorded. A running number instead would recompile every compiled step."""
         return self.calls, len(self.calls)
 
     def forget(self) -> None:
-        """Let go of every tensor."""
+        """Drop every tensor."""
         self.calls, self.waiting, self._records = [], [], []
-        if self._fed_at:
-            self._fed_at = {}
+        self._unit_dims.forget()
 
     @property
     def names(self) -> list[str]:
-        """The calls of the latest pass in their order: ``layer``, then ``layer#2`` for the second call of a module."""
-        if self.calls != self._named:  # the same modules in the same order are the rule
+        """The calls of the latest pass in order: ``layer``, then ``layer#2`` for the second call of a module."""
+        if self.calls != self._named:  # most passes call the same modules in the same order
             seen: Counter[str] = Counter()
             self._names = []
             for read in self.calls:
@@ -250,11 +251,16 @@ class Recorder:
         return self._names[:-1] if self.drop_last else self._names
 
     def read(self, weigh: Weigh) -> list[Extrema]:
-        """The records of the latest pass, in graph where gradients were enabled. Waiting tensors are let go.
+        """The records of the latest pass, in graph where gradients were enabled. Kept tensors are reduced and dropped.
 
         Args:
-            weigh: From the number of units and of points of the pass to the weights of their hinges, if the loss is
-                linear in them: records of waiting tensors then know what they pay.
+            weigh: The weights of the hinges for a loss that is linear in them. The records of kept tensors then have
+                a penalty.
+
+        Raises:
+            RuntimeError: If a preactivation was overwritten after it was recorded.
+            TypeError: If one is not of floating point.
+            ValueError: If one is empty, or the dimension of its units is not known.
         """
         names = self.names
         if self.drop_last:
@@ -266,10 +272,11 @@ class Recorder:
                 weights = weigh(*self._count_slices(groups))
                 for (*_, unit_dim), (positions, tensors) in groups.items():
                     self._records += self._reduce(positions, tensors, names, unit_dim, weights)
-        # A tapped call does not know yet that its module is called again.
+        # The record of a large tensor is made before it is known whether its module is called again.
         return [record if len(record.order) > 1 else record.named(names[record.order[0]]) for record in self._records]
 
     def _count_slices(self, groups: Groups) -> tuple[int, int]:
+        """The numbers of units and points in the records and in the groups."""
         units, points = count_slices(self._records)
         for (shape, *_, unit_dim), (_, tensors) in groups.items():
             units += len(tensors) * shape[unit_dim]
@@ -278,9 +285,9 @@ class Recorder:
         return units, points
 
     def _group(self, names: list[str]) -> Groups:
-        """The waiting tensors that can be reduced together, by shape, dtype, device and dimension of the units."""
+        """The kept tensors in groups that can be reduced together."""
         groups: Groups = {}
-        # Those of the tensor before: in a deep network mostly the same.
+        # Of the tensor before: in a deep network most tensors are of the same kind, and need no look-up.
         shape: torch.Size | None = None
         dtype, device = torch.float32, None
         positions: list[int] = []
@@ -288,14 +295,14 @@ class Recorder:
         for position, z, version in self.waiting:
             if position >= len(names):
                 continue
-            if version is not None and version != z._version:
+            if version is not None and version != version_of(z):
                 raise RuntimeError(
                     f"the preactivation of {names[position]!r} was written into after it was captured, so its extrema "
                     "are lost. Work on a copy after the activation (x = x + y instead of x += y)."
                 )
             if z.shape != shape or z.dtype != dtype or z.device != device or len(shape) > 2:
                 shape, dtype, device = z.shape, z.dtype, z.device
-                unit_dim = 1 if len(shape) == 2 else self._unit_dim(position, z)
+                unit_dim = 1 if len(shape) == 2 else self._unit_dims.of(self.calls[position], position, z)
                 positions, tensors = groups.setdefault((shape, dtype, device, unit_dim), ([], []))
             positions.append(position)
             tensors.append(z)
@@ -304,10 +311,11 @@ class Recorder:
     def _reduce(
         self, positions: list[int], tensors: list[Tensor], names: list[str], unit_dim: int, weights: Weights | None
     ) -> list[Extrema]:
+        """The records of one group."""
         z = tensors[0]
         _check(names[positions[0]], z)
         names = names if len(positions) == len(names) else [names[i] for i in positions]
-        # The kernel needs no copies of the tensors, so that it needs no limit to them either.
+        # The kernel reads the tensors in place, so that no number of them is too large for the cache.
         fits = kernel.layout_of(z, unit_dim, self.rule) is not None
         size = len(tensors) if fits else max(1, GROUP // z.numel())
         parts = [slice(start, start + size) for start in range(0, len(tensors), size)]
@@ -318,7 +326,7 @@ class Recorder:
 
 
 def in_graph(device: str) -> AbstractContextManager[object]:
-    """A record must not depend on where it is read: keep the graph if there is one, and the precision."""
+    """A context with gradients and without autocast, so that a record does not depend on where it is read."""
     if is_compiling():
         return nullcontext()
     inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
@@ -342,20 +350,13 @@ def _check(name: str, z: Tensor) -> None:
             "Capture other modules: capture=[module names]."
         )
     if z.numel() == 0:
-        raise ValueError(f"the preactivation of {name!r} is empty ({_sizes(z)}). Skip empty batches.")
-
-
-def _sizes(z: Tensor) -> str:
-    return "x".join(map(str, z.shape))
+        raise ValueError(f"the preactivation of {name!r} is empty ({sizes_of(z)}). Skip empty batches.")
 
 
 def _refuse_reentrant_checkpoint(name: str) -> None:
-    """Gradients are off here but on in the model: either on purpose, or by a checkpoint that will run this again."""
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code is CheckpointFunction.forward.__code__:
-            raise RuntimeError(
-                f"{name} runs inside a reentrant checkpoint, where no gradient of the Jumpstart loss can reach it. "
-                "Call torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
-            )
-        frame = frame.f_back  # type: ignore[assignment]
+    """Raise if gradients are off because of a checkpoint that will recompute this call, and not on purpose."""
+    if in_reentrant_checkpoint():
+        raise RuntimeError(
+            f"{name} runs inside a reentrant checkpoint, where no gradient of the Jumpstart loss can reach it. "
+            "Call torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
+        )

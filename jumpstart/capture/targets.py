@@ -1,8 +1,8 @@
-"""Which tensors of a model are preactivations, and which dimension holds their units."""
+"""Which tensors of a model are preactivations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from jumpstart.words import did_you_mean
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
 CaptureLike: TypeAlias = Capture | str | Iterable[str] | Predicate
+"""A capture mode or its name, module names, or a predicate ``(name, module) -> bool``."""
 
 _ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid,
@@ -24,14 +25,14 @@ CONVOLUTIONS: tuple[type[nn.Module], ...] = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
 _WEIGHTED: tuple[type[nn.Module], ...] = (nn.Linear, nn.Bilinear, *CONVOLUTIONS)
-_registered: set[type[nn.Module]] = set()
+_registered: dict[type[nn.Module], None] = {}
 
 
 def register_activation(kind: type[nn.Module]) -> type[nn.Module]:
-    """Make a module class of your own an activation, so that its input is a preactivation.
+    """Register a module class as an activation, so that its input is a preactivation.
 
-    Works as a class decorator. Softmax and its kin, gated units (GLU) and attention are not activations in this sense
-    and stay out by default.
+    Works as a class decorator. Softmax and its variants, gated units (GLU) and attention are not activations in this
+    sense and are not captured by default.
 
     Args:
         kind: A class whose first input is the preactivation.
@@ -52,8 +53,13 @@ def register_activation(kind: type[nn.Module]) -> type[nn.Module]:
     """
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise TypeError(f"register_activation takes a subclass of torch.nn.Module, got {kind!r}.")
-    _registered.add(kind)
+    _registered[kind] = None
     return kind
+
+
+def registered_activations() -> tuple[type[nn.Module], ...]:
+    """The classes given to :func:`register_activation`, in the order of their registration."""
+    return tuple(_registered)
 
 
 def is_activation(module: nn.Module) -> bool:
@@ -66,10 +72,10 @@ class Target:
     """One module whose preactivation is read.
 
     Attributes:
-        name: Its path in the model.
+        name: The path of the module in the model.
         module: The module.
-        reads_input: The input is the preactivation (activations), or the output is (everything else).
-        after: What follows the preactivation does with it.
+        reads_input: Whether the preactivation is the input (of an activation) or the output (of any other module).
+        after: What the operation after the preactivation does with it.
     """
 
     name: str
@@ -93,41 +99,59 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
         raise ValueError(f"capture got one module name as a string; give a list: capture=[{capture!r}].")
     if isinstance(capture, str):
         mode = choose(Capture, capture, "capture")
-        wanted: Predicate = _is_activation if mode is Capture.ACTIVATIONS else _is_weighted
+        selects: Predicate = _is_activation if mode is Capture.ACTIVATIONS else _is_weighted
     elif callable(capture):
-        wanted = capture
+        selects = capture
+    elif isinstance(capture, Iterable):
+        chosen = _known_names(capture, modules, model)
+        selects = lambda name, module: name in chosen  # noqa: E731
     else:
-        if not isinstance(capture, Iterable):
-            raise ValueError(
-                f"capture must be {', '.join(map(repr, map(str, Capture)))}, a list of module names or a predicate "
-                f"(name, module) -> bool, got {capture!r}."
-            )
-        names = list(capture)
-        for name in names:
-            if name not in modules:
-                raise ValueError(
-                    f"capture names the module {name!r}, which {type(model).__name__} does not have."
-                    f"{did_you_mean(name, modules)} dict(model.named_modules()) lists them."
-                )
-        chosen = set(names)
-        wanted = lambda name, module: name in chosen  # noqa: E731
-    targets = [_target(name, module) for name, module in modules.items() if wanted(name, module)]
+        raise ValueError(
+            f"capture must be {', '.join(map(repr, map(str, Capture)))}, a list of module names or a predicate "
+            f"(name, module) -> bool, got {capture!r}."
+        )
+    targets = [_target(name, module) for name, module in modules.items() if selects(name, module)]
     if not targets:
         raise ValueError(_nothing(model, capture))
     return targets
 
 
+def select_targets(model: nn.Module, capture: CaptureLike, *, skip_last: bool) -> tuple[list[Target], bool]:
+    """The modules that ``capture`` selects, and whether the one that is called last is to be left out.
+
+    Args:
+        model: As for :func:`find_targets`.
+        capture: As for :func:`find_targets`.
+        skip_last: With ``capture="weights"``, leave out the layer that is called last.
+
+    Raises:
+        ValueError: As :func:`find_targets`, or if ``skip_last`` leaves out the only layer.
+    """
+    targets = find_targets(model, capture)
+    drop_last = isinstance(capture, str) and capture == Capture.WEIGHTS and skip_last
+    if drop_last and len(targets) == 1:
+        raise ValueError(
+            f"nothing to capture in {type(model).__name__}: {targets[0].name!r} is its only Linear or Conv layer, and "
+            "skip_last leaves the last one out. Use skip_last=False."
+        )
+    return targets, drop_last
+
+
 def small_model() -> nn.Module:
-    """Something to try options on before there is a model. Global random numbers are left alone."""
+    """A model on which options can be checked before the real model exists. Draws no global random numbers."""
     first, last = (nn.utils.skip_init(nn.Linear, 1, 1) for _ in range(2))
     return nn.Sequential(first, nn.ReLU(), last)
 
 
 def first_tensor(value: object, name: str) -> Tensor:
-    """The one tensor of a module's input or output.
+    """The tensor in a module's input or output: the value itself, the first of a tuple, or the only one of a dict.
+
+    Args:
+        value: The input or output.
+        name: The path of the module, for the message.
 
     Raises:
-        TypeError: If there is none or it is not clear which.
+        TypeError: If there is no tensor, or several in a dictionary.
     """
     if isinstance(value, Tensor):
         return value
@@ -140,6 +164,18 @@ def first_tensor(value: object, name: str) -> Tensor:
         f"the preactivation of {name!r} must be a tensor, or the first of a tuple, got {type(value).__name__}. "
         "Capture a module whose output is one tensor."
     )
+
+
+def _known_names(names: Iterable[str], modules: Mapping[str, nn.Module], model: nn.Module) -> set[str]:
+    """The names in ``capture``, all of which must be modules of the model."""
+    chosen = list(names)
+    for name in chosen:
+        if name not in modules:
+            raise ValueError(
+                f"capture names the module {name!r}, which {type(model).__name__} does not have."
+                f"{did_you_mean(name, modules)} dict(model.named_modules()) lists them."
+            )
+    return set(chosen)
 
 
 def _is_activation(name: str, module: nn.Module) -> bool:
@@ -159,6 +195,7 @@ def _target(name: str, module: nn.Module) -> Target:
 
 
 def _nothing(model: nn.Module, capture: CaptureLike) -> str:
+    """The message where ``capture`` selects no module of a model."""
     kind = type(model).__name__
     if capture == Capture.ACTIVATIONS:
         return (

@@ -1,42 +1,191 @@
-"""Which dimension of a tensor holds its units, as far as the type of a module tells."""
+"""Which dimension of a preactivation holds the units: given, or learned from the modules that run before."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
 
+from torch import Tensor, nn
+from torch.compiler import is_compiling
+from torch.utils.hooks import RemovableHandle
+
+from jumpstart.capture.hooks import Feed, PassRecorder, Read
 from jumpstart.capture.targets import CONVOLUTIONS, is_activation
+from jumpstart.extrema.rule import NextOp
 
-_LAST: tuple[type[nn.Module], ...] = (
+_UNITS_LAST: tuple[type[nn.Module], ...] = (
     nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention,
 )  # fmt: skip
-
-
-_BATCH_NORMS: tuple[type[nn.Module], ...] = (
+_UNITS_SECOND: tuple[type[nn.Module], ...] = (
+    *CONVOLUTIONS,
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
     nn.GroupNorm,
 )  # fmt: skip
-
-
-FEEDERS: dict[type[nn.Module], int] = dict.fromkeys(_LAST, -1) | dict.fromkeys((*CONVOLUTIONS, *_BATCH_NORMS), 1)
-"""Modules that tell where the units of their output are: Linear puts them last, Conv and BatchNorm second."""
-
-
-_KEEPERS = ("dropout", "padding", "pooling", "upsampling", "pixelshuffle", "channelshuffle")
-"""Files of ``torch.nn.modules`` whose modules leave the units where they are."""
-
-
-_KEEPING: tuple[type[nn.Module], ...] = (
+_UNITS_UNMOVED: tuple[type[nn.Module], ...] = (
     nn.Identity, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.LocalResponseNorm, nn.CrossMapLRN2d,
 )  # fmt: skip
+_FILES_UNITS_UNMOVED = ("dropout", "padding", "pooling", "upsampling", "pixelshuffle", "channelshuffle")
+"""Files of ``torch.nn.modules`` whose modules leave the units in their dimension."""
 
 
-def feeder_dim(module: nn.Module) -> int | None:
-    """Where a module that feeds activations puts the units of its output, if that is known."""
-    return next((dim for kind, dim in FEEDERS.items() if isinstance(module, kind)), None)
+class UnitDims:
+    """The dimension of the units of each preactivation of a model.
+
+    In tensors of two dimensions it is the second one. In others it is the one that was given; else the one in which
+    the latest module before the activation puts its units, as far as its type tells (Linear: last, Conv: second); else
+    the second one in tensors of four dimensions and more.
+
+    The latter is learned by hooks on the modules. They are removed as soon as every captured module was called and all
+    its calls agree, because each hook costs time in every pass.
+
+    Args:
+        given: The dimension, not 0; None to learn it.
+
+    Attributes:
+        learning: Whether the hooks are attached.
+
+    Raises:
+        ValueError: If ``given`` is no integer, or 0.
+    """
+
+    def __init__(self, given: int | None) -> None:
+        if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given == 0):
+            raise ValueError(f"unit_dim must be an integer other than 0 (that of the samples), got {given!r}.")
+        self._given = given
+        self._latest: int | None = None  # of the output of the module that ran last
+        self._unresolved: list[Read] = []
+        self._of_call: dict[int, int | None] = {}  # by position, of calls of modules whose calls differ
+        self._hooks: list[RemovableHandle] = []
+        self.learning = False
+
+    def attach(self, recorder: PassRecorder, model: nn.Module, reads: Iterable[tuple[Read, nn.Module]]) -> None:
+        """Register the hooks on a model that are needed to learn the dimensions.
+
+        Args:
+            recorder: Its :meth:`~jumpstart.capture.hooks.PassRecorder.learn` is called by the hooks.
+            model: The model.
+            reads: The hooks that read preactivations, each with its module. A module whose output is read tells the
+                dimension by itself.
+        """
+        for read, module in reads:
+            if read.reads_input:
+                self._unresolved.append(read)
+            else:
+                read.unit_dim, read.resolved = _dim_after(module), True
+        if self._unresolved and self._given is None:
+            for module in model.modules():
+                dim = _dim_after(module)
+                if dim is not None or _may_move_units(module):
+                    self._hooks.append(module.register_forward_hook(Feed(recorder, dim)))
+        self.learning = bool(self._hooks)
+
+    @property
+    def hooks(self) -> list[RemovableHandle]:
+        """The handles of the hooks that are attached."""
+        return list(self._hooks)
+
+    def begin(self) -> None:
+        """Start a pass: what ran before it feeds none of its activations."""
+        self._latest = None
+
+    def forget(self) -> None:
+        """Drop what belongs to the calls of the latest pass."""
+        if self._of_call:
+            self._of_call = {}
+
+    def learn(self, dim: int | None) -> None:
+        """Store the dimension of the units of the latest output, None if unknown."""
+        self._latest = dim
+
+    def note(self, read: Read, position: int, z: Tensor) -> None:
+        """Store which module feeds one call.
+
+        Args:
+            read: The hook that reads the preactivation.
+            position: That of the call in its pass.
+            z: The preactivation.
+        """
+        if not read.resolved:
+            read.unit_dim, read.resolved = self._latest if self.learning else None, True
+            read.quick = not self.learning and read.after is NextOp.READS
+        elif self.learning and read.reads_input:
+            read.varies = read.varies or (z.dim() > 2 and read.unit_dim != self._latest)
+            if read.varies:
+                self._of_call[position] = self._latest
+
+    def end(self) -> None:
+        """End a pass. The hooks are removed if there is nothing left to learn."""
+        self._latest = None
+        if is_compiling() or not self.learning:
+            return
+        for read in self._unresolved:
+            read.quick = read.resolved and not read.varies and read.after is NextOp.READS
+        self._unresolved = [read for read in self._unresolved if read.varies or not read.resolved]
+        if not self._unresolved:
+            self.learning = False
+            for handle in self._hooks:
+                handle.remove()
+            self._hooks = []
+
+    def of(self, read: Read, position: int, z: Tensor) -> int:
+        """The dimension of the units of one preactivation, from 1.
+
+        Args:
+            read: The hook that has read the preactivation.
+            position: That of the call in its pass.
+            z: The preactivation.
+
+        Raises:
+            ValueError: If the tensor has one dimension, or not the given one, or if the dimension is not known.
+        """
+        dims = z.dim()
+        if dims == 2:
+            return 1
+        if dims < 2:
+            raise ValueError(
+                f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), but needs a dimension of samples and "
+                "one of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
+            )
+        dim = self._given if self._given is not None else self._of_call.get(position, read.unit_dim)
+        if dim is None and dims > 3:
+            dim = 1
+        if dim is None:
+            raise ValueError(
+                f"the preactivation of {read.name!r} has shape ({sizes_of(z)}) and nothing known feeds it. Say where "
+                "its units are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
+            )
+        if not -dims < dim < dims or dim % dims == 0:
+            raise ValueError(
+                f"unit_dim must be one of 1 to {dims - 1} or negative for the {dims}-dimensional preactivation of "
+                f"{read.name!r}, got {dim}. Dimension 0 is that of the samples."
+            )
+        return dim % dims
 
 
-def hides_units(module: nn.Module) -> bool:
-    """Whether nothing is known of where a module leaves the units: one without parts that is none of the usual ones."""
+def sizes_of(z: Tensor) -> str:
+    """The shape of a tensor for a message.
+
+    Example:
+        >>> import torch
+        >>> sizes_of(torch.zeros(2, 3))
+        '2x3'
+    """
+    return "x".join(map(str, z.shape))
+
+
+def _dim_after(module: nn.Module) -> int | None:
+    """The dimension in which a module puts the units of its output, if its type tells."""
+    if isinstance(module, _UNITS_LAST):
+        return -1
+    return 1 if isinstance(module, _UNITS_SECOND) else None
+
+
+def _may_move_units(module: nn.Module) -> bool:
+    """Whether the units of the output may be in any dimension: true of modules without children that are not known."""
     file = type(module).__module__.removeprefix("torch.nn.modules.")
-    known = feeder_dim(module) is not None or is_activation(module) or isinstance(module, _KEEPING) or file in _KEEPERS
+    known = (
+        _dim_after(module) is not None
+        or is_activation(module)
+        or isinstance(module, _UNITS_UNMOVED)
+        or file in _FILES_UNITS_UNMOVED
+    )
     return not known and next(module.children(), None) is None

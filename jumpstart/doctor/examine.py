@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart.capture.hooks import attached
-from jumpstart.capture.passive import Watcher
+from jumpstart.capture.passive import PassiveRecorder
 from jumpstart.capture.targets import find_targets
 from jumpstart.doctor.advice import advise
 from jumpstart.doctor.batch import candidate_shapes, check_inputs, random_batch
@@ -25,7 +25,7 @@ from jumpstart.doctor.observe import Observed, observe
 from jumpstart.extrema.rule import NextOp
 from jumpstart.jumpstart import JumpstartRegularization
 from jumpstart.status.codes import Status, status_of
-from jumpstart.undisturbed import untouched
+from jumpstart.undisturbed import restored
 
 __all__ = ["DoctorError", "examine"]
 
@@ -70,10 +70,10 @@ def examine(
         raise DoctorError(f"batch_size must be >= 1, got {batch_size}.")
     other = attached(body)
     if other is not None:
-        kind = "StatusMonitor" if isinstance(other, Watcher) else "JumpstartRegularization"
+        kind = "StatusMonitor" if isinstance(other, PassiveRecorder) else "JumpstartRegularization"
         raise DoctorError(f"the model has a {kind} already: take it off first with its remove().")
     check_inputs(body)
-    with untouched(body), _eager():
+    with restored(body), _eager():
         x = _batch(body, patient, data, input_shape, batch_size, seed)
         observed = _try(body, x)
         found: dict[str, Any] = {

@@ -1,12 +1,12 @@
-/* The extrema of units and points in one read of a preactivation, and the way back of their gradients.
+/* The extrema of units and points in one read of a preactivation, and the routing of their gradients.
 
-   What `extrema.py` does in PyTorch, for the usual case: dense float32 or float64 tensors on a CPU, a point is a sample,
-   the first of several tied entries counts. Plain C without torch's headers, so that it is built in a second by the
-   install step and outlives releases of torch; `kernel.py` decides when it is called, and with what.
+   Replaces the PyTorch code of `reduction.py` in the usual case: dense float32 or float64 tensors on a CPU, a point
+   is a sample, the first of several tied entries counts. Plain C without torch's headers, so that the install step
+   builds it in a second and one build works with every release of torch; `kernel.py` decides when it is called.
 
-   A tensor is N samples, C units and S places, laid out as [N][C][S] or, with `last`, as [N][S][C]. Its places are cut
-   into blocks: one per sample, or BLOCK samples where S is 1. Each block's extrema by unit are kept, so that the entry
-   that attains an extremum is looked for in one block only. */
+   A tensor has N samples, C units and S places, laid out as [N][C][S] or, with `last`, as [N][S][C]. It is divided into
+   blocks: one sample each, or BLOCK samples where S is 1. The extrema of each block by unit are stored, so that the
+   entry that attains an extremum is searched for in one block only. */
 
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -16,9 +16,9 @@
 
 #define BLOCK 64
 #define LANES 16
-#define THIN 32 /* units up to which rows are turned round */
+#define THIN 32 /* units up to which blocks are transposed */
 
-/* One build for every processor: the widest vectors that it has are chosen when the module is loaded. */
+/* One build for every processor: the widest vector instructions it has are chosen when the module is loaded. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
 #define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -29,7 +29,7 @@
 
 typedef struct {
     Py_ssize_t n, c, s;
-    int last; /* where S is 1, always */
+    int last; /* always set where S is 1 */
 } Shape;
 
 #define T float
@@ -48,7 +48,7 @@ typedef struct {
 #define NAME(name) name##_double
 #include "kernel.inc"
 
-/* Arguments are addresses and sizes, checked by kernel.py; an address of 0 is a tensor that is not wanted. */
+/* Arguments are addresses and sizes, checked by kernel.py; an address of 0 stands for a tensor that is not needed. */
 
 static void *address(PyObject *number)
 {
@@ -81,8 +81,8 @@ static void **addresses(PyObject *list, Py_ssize_t *count)
     }
 
 /* reduce(tensors, n, c, s, last, double, margin, weights, unit, point, paid, unit_at, point_at): unit and point are
-   (2, L, C) and (2, L, N), paid is the weighted sum of all their hinges; weights are those of units and points, positive
-   and negative. */
+   (2, L, C) and (2, L, N), paid is the penalty, the weighted sum of all their hinges; weights are those of units and
+   points, positive and negative. */
 static PyObject *reduce(PyObject *module, PyObject *args)
 {
     PyObject *list, *numbers[5];
@@ -132,7 +132,7 @@ static PyObject *reduce(PyObject *module, PyObject *args)
 }
 
 /* spread(tensors, n, c, s, last, double, unit_at, point_at, unit, point, paid, weights): add the gradients of the unit
-   reach, the point reach and what their hinges pay to the entries that attain the reach. */
+   reach, the point reach and the penalty of their hinges to the entries that attain the reach. */
 static PyObject *spread(PyObject *module, PyObject *args)
 {
     PyObject *list, *numbers[5];
@@ -174,7 +174,15 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "jumpstart._kernel", "The compiled kernel; see kernel.py.", -1, methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT,
+    "jumpstart.extrema._kernel",
+    "The compiled kernel; see kernel.py.",
+    -1,
+    methods,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
 };
 
 PyMODINIT_FUNC PyInit__kernel(void)

@@ -1,8 +1,8 @@
-"""The compiled kernel, where there is one: ``kernel.c`` beside this file, built when the project is installed.
+"""The compiled kernel ``kernel.c``, which is built when the project is installed on a machine with a C compiler.
 
-It does what :mod:`jumpstart.extrema` does in PyTorch, in one read, for the usual case: dense float32 or float64 tensors
-on a CPU, points are samples, ties go to the first. Everything else, and every machine without a compiler, takes the
-PyTorch path. The results are the same; :func:`description` says which one runs.
+The kernel replaces the PyTorch code of :mod:`jumpstart.extrema` in the usual case: dense float32 or float64 tensors on
+a CPU, points are samples, ties go to the first entry. The kernel reads each tensor once. All other cases, and machines
+without a compiler, use the PyTorch code. The results are the same; :func:`description` says which of the two is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -20,33 +20,46 @@ from torch import Tensor
 from jumpstart.choices import PointMode, Ties
 from jumpstart.extrema.rule import Rule
 
+
+class _Functions(Protocol):
+    """The functions of the compiled module. Arguments are sizes and addresses, in the order of ``kernel.c``."""
+
+    def reduce(self, *arguments: object) -> None: ...
+
+    def spread(self, *arguments: object) -> None: ...
+
+
+_kernel: _Functions | None
 try:
-    _kernel: Any = importlib.import_module("jumpstart.extrema._kernel")
+    _kernel = cast("_Functions", importlib.import_module("jumpstart.extrema._kernel"))
 except ImportError:
     _kernel = None
 
 _off = os.environ.get("JUMPSTART_KERNEL", "") == "0"
 
 Places: TypeAlias = tuple[Tensor, Tensor]
+"""Flat [N][C][S] positions of the extrema of units (2, L, C) and of points (2, L, N), int32; -1 where the reach is at
+least the margin."""
 Weights: TypeAlias = tuple[float, float, float, float]
+"""Weights of the hinges: unit positive, unit negative, point positive, point negative."""
 NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
 
 _MOST = 2**31
-"""Positions are 32-bit numbers."""
+"""Entries of a tensor from which positions no longer fit into 32 bits."""
 _MOST_THREADS = 2
-"""The kernel reads a large tensor on one thread: with more of them, torch's two reads on all are as quick."""
+"""Threads up to which the kernel, which uses one, reduces a large tensor faster than torch's two reads on all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the numbers of a dense tensor lie in memory: N samples, C units, S places.
+    """The memory layout of a dense tensor with N samples, C units and S positions.
 
     Attributes:
         samples: N.
         units: C.
-        places: S, of one sample and unit.
-        units_last: [N][S][C] instead of [N][C][S].
-        double: Float64.
+        places: S, the positions of one sample and unit.
+        units_last: Whether the order is [N][S][C] instead of [N][C][S].
+        double: Whether the dtype is float64 instead of float32.
     """
 
     samples: int
@@ -62,7 +75,7 @@ def available() -> bool:
 
 
 def description() -> str:
-    """One line that says which path runs.
+    """One line that says whether the kernel or the PyTorch code is used, and why.
 
     Example:
         >>> description().split(":")[0] in ("compiled kernel", "pure PyTorch")
@@ -75,7 +88,10 @@ def description() -> str:
 
 @contextmanager
 def disabled() -> Iterator[None]:
-    """Without the kernel inside, for comparisons. ``JUMPSTART_KERNEL=0`` in the environment does the same for good."""
+    """Use the PyTorch code inside the block, for comparisons.
+
+    ``JUMPSTART_KERNEL=0`` in the environment does the same for the whole process.
+    """
     global _off
     before, _off = _off, True
     try:
@@ -85,13 +101,13 @@ def disabled() -> Iterator[None]:
 
 
 def layout_of(z: Tensor, unit_dim: int, rule: Rule) -> Layout | None:
-    """The layout of a tensor that the kernel can read, else None."""
+    """The layout of a tensor if the kernel can read it under this rule, else None."""
     if _kernel is None or _off or rule.ties is not Ties.SINGLE or rule.point is not PointMode.SAMPLE:
         return None
     shape, count = z.shape, z.numel()
     if z.device.type != "cpu" or z.dtype not in (torch.float32, torch.float64) or not 0 < count < _MOST:
         return None
-    if type(z) is not Tensor:  # a subclass may keep its numbers elsewhere
+    if type(z) is not Tensor:  # a subclass may store its entries elsewhere
         return None
     dims = len(shape)
     samples, units = shape[0], shape[unit_dim]
@@ -110,38 +126,38 @@ def layout_of(z: Tensor, unit_dim: int, rule: Rule) -> Layout | None:
 
 
 def quick_for_large() -> bool:
-    """Whether one thread of the kernel beats all of torch's on a large tensor."""
+    """Whether one thread of the kernel is faster on a large tensor than all threads of torch."""
     return torch.get_num_threads() <= _MOST_THREADS
 
 
 def reduce(
     tensors: Sequence[Tensor], layout: Layout, margin: float, weights: Weights, *, locate: bool
 ) -> tuple[Tensor, Tensor, Tensor, Places | None]:
-    """The reach of every unit and point of L tensors of one layout, what they pay, and where they are attained.
+    """The reach of every unit and point of L tensors of one layout, their penalty, and the places of the extrema.
 
     Args:
         tensors: L tensors.
-        layout: That of all of them.
-        margin: Of the hinges. What reaches it pays nothing and is not located.
+        layout: The layout of all of them.
+        margin: Of the hinges. A slice that reaches it has no penalty and no place.
         weights: Of the hinges.
-        locate: Whether the places are wanted.
+        locate: Whether to return the places.
 
     Returns:
-        Unit reach (2, L, C), point reach (2, L, N), the weighted sum of their hinges (), and for units and points the
-        flat [N][C][S] positions, int32, -1 for what reaches the margin.
+        Unit reach (2, L, C), point reach (2, L, N), the weighted sum of their hinges (), and the places, if wanted.
     """
+    assert _kernel is not None
     calls, z = len(tensors), tensors[0]
     unit, point = z.new_empty(2, calls, layout.units), z.new_empty(2, calls, layout.samples)
-    paid, at, where = z.new_empty(()), None, (0, 0)
+    penalty, at, where = z.new_empty(()), None, (0, 0)
     if locate:
         at = torch.empty(unit.shape, dtype=torch.int32), torch.empty(point.shape, dtype=torch.int32)
         where = at[0].data_ptr(), at[1].data_ptr()
     _kernel.reduce(
         [tensor.data_ptr() for tensor in tensors],
         layout.samples, layout.units, layout.places, layout.units_last, layout.double, margin, weights,
-        unit.data_ptr(), point.data_ptr(), paid.data_ptr(), *where,
+        unit.data_ptr(), point.data_ptr(), penalty.data_ptr(), *where,
     )  # fmt: skip
-    return unit, point, paid, at
+    return unit, point, penalty, at
 
 
 def spread(
@@ -149,21 +165,22 @@ def spread(
     layout: Layout,
     at: Places,
     reach_grads: Sequence[Tensor | None],
-    paid_grad: Tensor | None,
+    penalty_grad: Tensor | None,
     weights: Weights,
 ) -> None:
-    """Add gradients to the entries that attain a reach, in place.
+    """Add gradients, in place, to the entries that attain a reach.
 
     Args:
-        tensors: L tensors of the layout, which take the gradients.
-        layout: Theirs.
-        at: What ``reduce`` found.
-        reach_grads: Those of the unit reach and of the point reach.
-        paid_grad: That of the sum of the hinges, a scalar.
+        tensors: L tensors of the layout, to which the gradients are added.
+        layout: The layout of all of them.
+        at: The places that :func:`reduce` returned.
+        reach_grads: The gradients of the unit reach (2, L, C) and of the point reach (2, L, N).
+        penalty_grad: The gradient of the penalty, a scalar.
         weights: Of the hinges.
     """
-    # Named here, since an address alone keeps nothing alive.
-    grads = [None if grad is None else grad.contiguous() for grad in (*reach_grads, paid_grad)]
+    assert _kernel is not None
+    # Bound to a name until the call returns, because an address keeps no tensor alive.
+    grads = [None if grad is None else grad.contiguous() for grad in (*reach_grads, penalty_grad)]
     addresses = [0 if grad is None else grad.data_ptr() for grad in grads]
     _kernel.spread(
         [tensor.data_ptr() for tensor in tensors],

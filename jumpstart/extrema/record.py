@@ -1,4 +1,4 @@
-"""The record of one layer call: extrema of its units and points."""
+"""The record of one layer call or more: extrema of its units and points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 class Extrema:
     r"""How far units and points reach on both sides of zero, for L layer calls of one shape.
 
-    The *reach* of a slice is :math:`(\max z, -\min z)`: where both are at least the margin, there is nothing to pay.
+    The *reach* of a slice is :math:`(\max z, -\min z)`: where both are at least the margin, the penalty is zero.
 
     Attributes:
         names: L names, ``"layer"`` or ``"layer#2"`` for the second call of one module.
@@ -20,9 +20,11 @@ class Extrema:
         unit: (2, L, C), the reach of every unit. Float32, or float64 for float64 preactivations.
         point: (2, L, P), the reach of every point.
         samples: N.
-        paid: What the hinges of these slices add to a loss that is linear in them, a scalar, if it was asked for.
+        penalty: The weighted sum of the hinges of these slices, a scalar, where weights were given; else None.
 
     Example:
+        >>> import torch
+        >>> from jumpstart.extrema import extrema_of
         >>> z = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
         >>> record = extrema_of([z], ["layer"])
         >>> record.unit_max, record.unit_min
@@ -36,7 +38,7 @@ class Extrema:
     unit: Tensor
     point: Tensor
     samples: int
-    paid: Tensor | None = None
+    penalty: Tensor | None = None
 
     @property
     def unit_max(self) -> Tensor:
@@ -63,10 +65,10 @@ class Extrema:
         return self if name == self.names[0] else replace(self, names=(name,))
 
     def detach(self) -> Extrema:
-        """The same record without a graph."""
-        return replace(self, unit=self.unit.detach(), point=self.point.detach(), paid=None)
+        """The same record without a graph and without its penalty."""
+        return replace(self, unit=self.unit.detach(), point=self.point.detach(), penalty=None)
 
 
 def count_slices(records: Sequence[Extrema]) -> tuple[int, int]:
-    """How many units and how many points there are in all records."""
+    """The numbers of units and of points in all records."""
     return sum(record.unit.numel() for record in records) // 2, sum(record.point.numel() for record in records) // 2

@@ -1,53 +1,56 @@
 """The hot path: the extrema of every unit and every point, once per layer call.
 
-A forward pass leaves one small record per layer call (:class:`Extrema`). The loss, the status metrics and the plots
-read that record; nothing else looks at a preactivation. Two ways lead to it:
+A forward pass leaves one small record per layer call (:class:`~jumpstart.extrema.Extrema`). The loss, the status
+metrics and the plots read that record; nothing else reads a preactivation. A record is made in one of two ways:
 
-* A **small** preactivation waits, as a tensor, until the record is read. Those of one shape are then reduced together
-  by one autograd function (:class:`_Reduce`), so a deep thin network pays for a few calls instead of hundreds.
-* A **large** one is reduced as it passes, by an identity function put into the graph (:class:`_Tap`). It keeps the
-  positions of the extrema only, and in the backward pass adds its few entries to the gradient that comes through.
+* A **small** preactivation is kept, as a tensor, until the record is read. Those of one shape are then reduced together
+  by one autograd function (:class:`_Reduce`), so that a deep thin network costs a few calls instead of hundreds.
+* A **large** one is reduced during the forward pass, by an identity function in the graph (:class:`_Tap`), which keeps
+  the positions of the extrema only. Its backward pass adds a few entries to the gradient of the network.
 
 Symbols: L layer calls, N samples, C units, S positions in space (or time), P points (N, or N * S by location).
-Autograd code is in this file, and in ``ranks.py`` for several processes.
+Autograd functions are in this file, and in ``distributed.py`` for several processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from jumpstart.choices import PointMode, Ties
 from jumpstart.extrema import kernel
 from jumpstart.extrema.record import Extrema
 from jumpstart.extrema.routing import (
     LONG,
+    Entries,
     add_entries,
+    add_penalty_grad,
     entries_at,
     extreme_over,
-    pay,
+    penalty_of,
     route,
     route_to_first,
     scan,
     window_extrema,
-    with_pay,
 )
 from jumpstart.extrema.rule import NextOp, Rule
-from jumpstart.extrema.torch_internals import alone, holders, transformed
-from jumpstart.extrema.traceable import record_dtype, reduce_plainly
+from jumpstart.extrema.torch_internals import holders, is_view, sole_holder, transformed
+from jumpstart.extrema.traceable import record_dtype, reduce_traceable
 
 Weights: TypeAlias = kernel.Weights
+Grads: TypeAlias = tuple[Tensor | None, ...]
 NO_WEIGHTS = kernel.NO_WEIGHTS
 SMALL = 128 * 1024
-"""Elements up to which a preactivation waits."""
+"""Elements up to which a preactivation is kept and reduced later."""
 SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL = 16 * 1024, 64 * 1024
-"""The same for one that would wait as a copy, since what follows may write into it: the copies take memory, and the
-other way takes time, less with the kernel than without."""
+"""The same for a preactivation that must be kept as a copy, because the next operation may write into it: the copies
+take memory and time, and a tap takes less time with the kernel than without."""
 GROUP = 256 * 1024
-"""Elements that are reduced together: more take longer, since their copies no longer stay in the cache."""
+"""Elements that are reduced together: larger groups take longer, because their copies no longer fit into the cache."""
 
 
 def extrema_of(
@@ -67,8 +70,8 @@ def extrema_of(
         order: L positions in the order of calls; 0 to L - 1 by default.
         unit_dim: The dimension of the units; not 0, which is that of the samples.
         rule: How extrema are taken.
-        weights: Those of the hinges of units and points, positive and negative: what they pay is then a part of the
-            record, at less cost than from the record.
+        weights: Those of the hinges of units and points, positive and negative. The record then has a penalty, which
+            costs less than one computed from the record.
 
     Returns:
         The record of the L calls.
@@ -80,9 +83,9 @@ def extrema_of(
         tensor([[1., 0.]])
     """
     rule = rule or Rule()
-    paid = None
+    penalty = None
     if transformed():
-        unit, point = reduce_plainly(torch.stack(tensors), rule, unit_dim)
+        unit, point = reduce_traceable(torch.stack(tensors), rule, unit_dim)
     elif weights is None and not torch.is_grad_enabled():
         layout = _one_layout(tensors, unit_dim, rule)
         if layout is None:
@@ -90,10 +93,10 @@ def extrema_of(
         else:
             unit, point, *_ = kernel.reduce(tensors, layout, rule.margin, NO_WEIGHTS, locate=False)
     else:
-        unit, point, paid = _Reduce.apply(rule, unit_dim, weights or NO_WEIGHTS, *tensors)
+        unit, point, penalty = _Reduce.apply(rule, unit_dim, weights or NO_WEIGHTS, *tensors)
     order = list(range(len(tensors))) if order is None else order
-    paid = None if weights is None else paid
-    return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0], paid)
+    penalty = None if weights is None else penalty
+    return Extrema(tuple(names), tuple(order), unit, point, tensors[0].shape[0], penalty)
 
 
 def tap(
@@ -105,7 +108,7 @@ def tap(
     rule: Rule | None = None,
     after: NextOp | None = None,
 ) -> tuple[Tensor, Extrema]:
-    """Reduce one large preactivation as it passes.
+    """Reduce one large preactivation during the forward pass, without keeping it.
 
     Args:
         z: (N, C) or (N, C, *space) with the units in ``unit_dim``.
@@ -113,10 +116,10 @@ def tap(
         order: Its position in the order of calls.
         unit_dim: The dimension of the units.
         rule: How extrema are taken.
-        after: What the next operation does with the tensor that it gets; unknown by default.
+        after: What the next operation does with the tensor; unknown by default.
 
     Returns:
-        What the network goes on with in place of ``z`` (equal to it), and the record.
+        The tensor that must replace ``z`` in the network, with equal values, and the record.
 
     Example:
         >>> z = torch.tensor([[0.5, -0.25]], requires_grad=True)
@@ -128,8 +131,8 @@ def tap(
     rule = rule or Rule()
     if z.requires_grad and torch.is_grad_enabled():
         after = after or NextOp.UNKNOWN
-        if after is NextOp.WRITES and z._base is not None:
-            after = NextOp.UNKNOWN  # a function that writes into a view may return nothing else: go on with a copy
+        if after is NextOp.WRITES and is_view(z):
+            after = NextOp.UNKNOWN  # a function that writes into a view may return nothing else: return a copy
         out, unit, point = _Tap.apply(z, rule, unit_dim, after)
     else:
         out = z
@@ -140,81 +143,131 @@ def tap(
 # Small preactivations: one function for all the calls of one shape ------------------------------------------------
 
 
+class _ReduceContext(FunctionCtx):
+    """The attributes of ``ctx`` in :class:`_Reduce`.
+
+    With the kernel, ``at`` and ``like`` are set; without it, ``shape``, ``dtype`` and the saved tensors are.
+    """
+
+    rule: Rule
+    unit_dim: int
+    weights: Weights
+    layout: kernel.Layout | None
+    at: kernel.Places | None
+    like: tuple[torch.Size, tuple[int, ...]]
+    shape: torch.Size
+    dtype: torch.dtype
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
+
+
 class _Reduce(torch.autograd.Function):
-    """L tensors (N, C, *space) -> unit reach (2, L, C), point reach (2, L, P), what their hinges pay."""
+    """L tensors (N, C, *space) -> unit reach (2, L, C), point reach (2, L, P), penalty ()."""
 
     @staticmethod
     def forward(
-        ctx: Any, rule: Rule, unit_dim: int, weights: Weights, *tensors: Tensor
+        ctx: _ReduceContext, rule: Rule, unit_dim: int, weights: Weights, *tensors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.rule, ctx.unit_dim, ctx.weights = rule, unit_dim, weights
         ctx.layout = _one_layout(tensors, unit_dim, rule)
         if ctx.layout is not None:
             locate = any(ctx.needs_input_grad)
-            unit, point, paid, ctx.at = kernel.reduce(tensors, ctx.layout, rule.margin, weights, locate=locate)
+            unit, point, penalty, ctx.at = kernel.reduce(tensors, ctx.layout, rule.margin, weights, locate=locate)
             ctx.like = tensors[0].shape, tensors[0].stride()
-            return unit, point, paid
+            return unit, point, penalty
         unit, point, z, windows, ctx.shape = _reduce_in_torch(tensors, unit_dim, rule)
         ctx.dtype = tensors[0].dtype
-        ctx.save_for_backward(z, windows, unit, point)
-        return unit, point, pay((unit, point), weights, rule.margin)
+        ctx.save_for_backward(z, windows, unit, point)  # type: ignore[arg-type]  # None is stored as None
+        return unit, point, penalty_of((unit, point), weights, rule.margin)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        *reach_grads, paid_grad = grads
-        nothing = (None, None, None)
-        sides = ctx.weights[:2], ctx.weights[2:]
-        if ctx.layout is not None:
-            shape, stride = ctx.like
-            calls, dtype = ctx.at[0].shape[1], torch.float64 if ctx.layout.double else torch.float32
-            grads_of = torch.zeros(calls, *shape, dtype=dtype)
-            if grads_of[0].stride() != stride:  # channels last
-                grads_of = grads_of.as_strided(grads_of.shape, (shape.numel(), *stride))
-            if torch.is_grad_enabled():  # the gradient, linear in what comes in, has a graph
-                whole = [
-                    with_pay(at >= 0, grad, paid_grad, pair)
-                    for at, grad, pair in zip(ctx.at, reach_grads, sides, strict=True)
-                ]
-                for call in range(calls):
-                    of_call = [None if grad is None else grad[:, call] for grad in whole]
-                    add_entries(grads_of[call], entries_at(ctx.at, call, shape, ctx.unit_dim), of_call, ctx.unit_dim)
-                return *nothing, *grads_of
-            rows = grads_of.unbind()
-            kernel.spread(rows, ctx.layout, ctx.at, reach_grads, paid_grad, ctx.weights)
-            return *nothing, *rows
-        z, windows, *reaches = ctx.saved_tensors
-        reaches = [reach.detach() for reach in reaches]
-        calls, units, batch, *_ = ctx.shape
-        unit_grad, point_grad = (
-            with_pay(torch.lt(reach, ctx.rule.margin, out=torch.empty_like(reach)), grad, paid_grad, pair)
-            for reach, grad, pair in zip(reaches, reach_grads, sides, strict=True)
-        )
-        unit, point = reaches
-        grad = torch.zeros_like(z)
-        spread = point.shape[2] != z.shape[2]
-        if point_grad is not None and not spread:
-            route(grad, z, point, point_grad, 1, ctx.rule.ties)
-        elif point_grad is not None:
-            # A sample's slice is spread over units and positions: lay each out as one row.
-            rows = z.view(calls, units, batch, -1).transpose(1, 2).flatten(2)
-            row_grad = torch.zeros_like(rows)
-            route(row_grad, rows, point, point_grad, 2, ctx.rule.ties)
-            grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
-        if unit_grad is not None and ctx.rule.ties is Ties.SINGLE and windows is not None:
-            route_to_first(grad, z, windows, unit, unit_grad)
-        elif unit_grad is not None:
-            route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
-        stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
-        return *nothing, *stacked.to(ctx.dtype).contiguous().unbind()
+    def backward(ctx: _ReduceContext, *grads: Tensor | None) -> Grads:
+        *reach_grads, penalty_grad = grads
+        if ctx.layout is None:
+            tensor_grads = _grads_in_torch(ctx, reach_grads, penalty_grad)
+        elif torch.is_grad_enabled():
+            tensor_grads = _grads_with_graph(ctx, reach_grads, penalty_grad)
+        else:
+            assert ctx.at is not None
+            tensor_grads = _zeros_like_inputs(ctx).unbind()
+            kernel.spread(tensor_grads, ctx.layout, ctx.at, reach_grads, penalty_grad, ctx.weights)
+        return None, None, None, *tensor_grads
+
+
+def _zeros_like_inputs(ctx: _ReduceContext) -> Tensor:
+    """(L, *shape) zeros in the memory layout of the tensors that the kernel has reduced."""
+    assert ctx.layout is not None
+    assert ctx.at is not None
+    shape, stride = ctx.like
+    dtype = torch.float64 if ctx.layout.double else torch.float32
+    zeros = torch.zeros(ctx.at[0].shape[1], *shape, dtype=dtype)
+    if zeros[0].stride() != stride:  # channels last
+        zeros = zeros.as_strided(zeros.shape, (shape.numel(), *stride))
+    return zeros
+
+
+def _grads_with_graph(
+    ctx: _ReduceContext, reach_grads: Sequence[Tensor | None], penalty_grad: Tensor | None
+) -> tuple[Tensor, ...]:
+    """The gradients of L tensors after the kernel, in operations that can be differentiated once more.
+
+    They are linear in the incoming gradients, and depend on the preactivations through the positions only.
+    """
+    assert ctx.at is not None
+    total = [
+        add_penalty_grad(at >= 0, grad, penalty_grad, pair)
+        for at, grad, pair in zip(ctx.at, reach_grads, (ctx.weights[:2], ctx.weights[2:]), strict=True)
+    ]
+    tensor_grads = _zeros_like_inputs(ctx)
+    shape, _ = ctx.like
+    for call in range(len(tensor_grads)):
+        of_call = [None if grad is None else grad[:, call] for grad in total]
+        add_entries(tensor_grads[call], entries_at(ctx.at, call, shape, ctx.unit_dim), of_call, ctx.unit_dim)
+    return tuple(tensor_grads)
+
+
+def _grads_in_torch(
+    ctx: _ReduceContext, reach_grads: Sequence[Tensor | None], penalty_grad: Tensor | None
+) -> tuple[Tensor, ...]:
+    """The gradients of L tensors after the reduction in PyTorch."""
+    z, windows, *reaches = ctx.saved_tensors
+    unit, point = (reach.detach() for reach in reaches)
+    unit_grad, point_grad = (
+        add_penalty_grad(torch.lt(reach, ctx.rule.margin, out=torch.empty_like(reach)), grad, penalty_grad, pair)
+        for reach, grad, pair in zip((unit, point), reach_grads, (ctx.weights[:2], ctx.weights[2:]), strict=True)
+    )
+    grad = torch.zeros_like(z)
+    if point_grad is not None:
+        _route_points(grad, z, point, point_grad, ctx.shape, ctx.rule.ties)
+    if unit_grad is not None and ctx.rule.ties is Ties.SINGLE and windows is not None:
+        route_to_first(grad, z, windows, unit, unit_grad)
+    elif unit_grad is not None:
+        route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
+    stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
+    return stacked.to(ctx.dtype).contiguous().unbind()
+
+
+def _route_points(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, shape: torch.Size, ties: Ties) -> None:
+    """Add the gradients of the point reach (2, L, P) to ``grad`` (L, C, N * S), where ``z`` attains it."""
+    if reach.shape[2] == z.shape[2]:
+        route(grad, z, reach, reach_grad, 1, ties)
+        return
+    # The slice of a sample extends over units and positions: lay each slice out as one row.
+    calls, units, batch, *_ = shape
+    rows = z.view(calls, units, batch, -1).transpose(1, 2).flatten(2)
+    row_grad = torch.zeros_like(rows)
+    route(row_grad, rows, reach, reach_grad, 2, ties)
+    grad.view(calls, units, batch, -1).add_(row_grad.view(calls, batch, units, -1).transpose(1, 2))
 
 
 def _reduce_in_torch(
     tensors: Sequence[Tensor], unit_dim: int, rule: Rule
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, torch.Size]:
-    """Unit reach and point reach of L tensors of one shape, and what a backward pass looks for them in.
+    """Unit reach and point reach of L tensors of one shape, and the tensors in which a backward pass finds them.
 
-    That is: the numbers (L, C, N * S), their windows if there are any, and the shape (L, C, N, *space).
+    The latter are the preactivations (L, C, N * S), the extrema of their windows if rows are long, and the shape
+    (L, C, N, *space).
     """
     stacked = torch.stack(list(tensors))
     by_unit = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
@@ -234,7 +287,7 @@ def _reduce_in_torch(
 
 
 def _one_layout(tensors: Sequence[Tensor], unit_dim: int, rule: Rule) -> kernel.Layout | None:
-    """The kernel's layout, if all the tensors have it: they have one shape and dtype."""
+    """The layout that all the tensors, which have one shape and dtype, share and the kernel can read; else None."""
     layout = kernel.layout_of(tensors[0], unit_dim, rule)
     if layout is None:
         return None
@@ -249,15 +302,26 @@ def _one_layout(tensors: Sequence[Tensor], unit_dim: int, rule: Rule) -> kernel.
 # Large preactivations: an identity in the graph --------------------------------------------------------------------
 
 
+class _TapContext(FunctionCtx):
+    """The attributes of ``ctx`` in :class:`_Tap`."""
+
+    rule: Rule
+    unit_dim: int
+    like: tuple[torch.Size, torch.dtype, torch.device]
+    entries: list[Entries]
+    at: kernel.Places | None
+
+
 class _Tap(torch.autograd.Function):
     """z -> z, unit reach (2, C), point reach (2, P).
 
-    Keeps indices only, and not as saved tensors: a checkpointed region that is run again without it would miss them.
+    Keeps positions only, and not as saved tensors: a checkpointed region that is recomputed without the tap would
+    otherwise miss them.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, rule: Rule, unit_dim: int, after: NextOp) -> tuple[Tensor, Tensor, Tensor]:
-        alone()  # asked here, since a backward pass is no place to run another
+    def forward(ctx: _TapContext, z: Tensor, rule: Rule, unit_dim: int, after: NextOp) -> tuple[Tensor, Tensor, Tensor]:
+        sole_holder()  # cached here, because it runs a backward pass, which must not be nested in another
         ctx.set_materialize_grads(False)
         ctx.rule, ctx.unit_dim, ctx.like = rule, unit_dim, (z.shape, z.dtype, z.device)
         unit, point, ctx.entries, ctx.at = scan(z, rule, unit_dim)
@@ -267,15 +331,15 @@ class _Tap(torch.autograd.Function):
         return (z.view_as(z) if after is NextOp.READS else z.clone()), unit, point
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _TapContext, *grads: Tensor | None) -> Grads:
         through, *reach_grads = grads
         shape, dtype, device = ctx.like
-        graph = torch.is_grad_enabled()  # of the gradient, which is linear in what comes in
+        graph = torch.is_grad_enabled()  # the gradient, linear in the incoming ones, is differentiated once more
         if through is None:
             grad = torch.zeros(shape, dtype=dtype, device=device)
         else:
-            # Somebody else may hold it: a residual sum hands the same gradient to both its terms.
-            grad = through if not graph and holders(through) == alone() else through.clone()
+            # Another holder may need the gradient unchanged: a residual sum passes the same one to both its terms.
+            grad = through if not graph and holders(through) == sole_holder() else through.clone()
         entries = ctx.entries
         if ctx.at is not None:
             layout = None if graph else kernel.layout_of(grad, ctx.unit_dim, ctx.rule)

@@ -5,30 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from jumpstart.choices import PointMode, Ties
+from jumpstart.choices import MARGIN, PointMode, Ties
 
 
 class NextOp(Enum):
-    """What the operation after a tap does with the tensor that it gets."""
+    """What the operation after a preactivation does with the tensor, which decides whether a copy is needed."""
 
     READS = "reads"
-    """It never writes into it: a view will do."""
+    """It never writes into the tensor: a view is enough."""
     WRITES = "writes"
-    """It works in place: it must get the tensor itself."""
+    """It writes into the tensor, which must be the one of the network."""
     UNKNOWN = "unknown"
-    """Either: it gets a copy."""
+    """It may write into the tensor: it gets a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How extrema are taken: everything that the reduction must know beyond the tensor.
+    """Everything that the reduction of a tensor to its extrema depends on, beside the tensor.
 
     Attributes:
-        ties: Who receives the gradient of a tied extremum.
-        point: What a point is.
+        ties: Which entries receive the gradient of a tied extremum.
+        point: What counts as one point.
         margin: Slices that reach at least this far on a side get no gradient from that side.
     """
 
     ties: Ties = Ties.SINGLE
     point: PointMode = PointMode.SAMPLE
-    margin: float = 1.0
+    margin: float = MARGIN

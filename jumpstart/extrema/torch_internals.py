@@ -1,20 +1,33 @@
-"""The only places where torch's private parts are touched: one function each, and what holds where they are missing."""
+"""All uses of torch's private API, one function each, with a fallback for releases of torch that lack it."""
 
 from __future__ import annotations
 
 import functools
+import operator
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.utils import checkpoint
+
+# Tensors -----------------------------------------------------------------------------------------------------------
+
+version_of: Callable[[Tensor], int] = operator.attrgetter("_version") if hasattr(Tensor, "_version") else lambda z: 0
+"""How many times a tensor has been written into. An ``attrgetter``, because it is called for every captured layer and
+costs no Python frame. Fallback: 0, so that a preactivation that is overwritten later is not noticed."""
+
+
+def is_view(z: Tensor) -> bool:
+    """Whether a tensor is a view of another one. Fallback: True, which costs a copy."""
+    return getattr(z, "_base", z) is not None
 
 
 def holders(grad: Tensor) -> tuple[int, ...] | None:
-    """Who holds a gradient: references to the tensor, to its storage and to its Python object.
+    """References to a gradient: to the tensor, to its storage and to its Python object.
 
-    None if torch won't tell: the gradient is then copied before it is written into.
+    Fallback: None, so that the gradient is copied before it is written into.
     """
     try:
         storage = torch._C._storage_Use_Count(grad.untyped_storage()._cdata)
@@ -25,30 +38,33 @@ def holders(grad: Tensor) -> tuple[int, ...] | None:
 
 
 @functools.cache
-def alone() -> tuple[int, ...]:
-    """What :func:`holders` finds in the backward pass of a tap whose gradient nobody else holds."""
-    found: list[tuple[int, ...] | None] = []
+def sole_holder() -> tuple[int, ...]:
+    """What :func:`holders` returns in the backward pass of a tap whose gradient is referenced nowhere else."""
+    counted: list[tuple[int, ...] | None] = []
 
     class Probe(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(ctx: FunctionCtx, z: Tensor) -> tuple[Tensor, Tensor]:
             return z.view_as(z), z.amax()
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:
+        def backward(ctx: FunctionCtx, *grads: Tensor | None) -> Tensor | None:
             through, *_ = grads
-            found.append(None if through is None else holders(through))
+            counted.append(None if through is None else holders(through))
             return through
 
     with torch.inference_mode(False), torch.enable_grad():
         z = torch.zeros(2, requires_grad=True)
         torch.autograd.backward(Probe.apply(z)[0].relu().sum(), inputs=[z])
-    return found[0] or (-1,)
+    return counted[0] or (-1,)
+
+
+# What is running ---------------------------------------------------------------------------------------------------
 
 
 def in_backward() -> bool:
-    """Whether a backward pass is running in this thread. Where torch won't tell, none is."""
+    """Whether a backward pass is running in this thread. Fallback: False."""
     try:
         return bool(torch._C._current_graph_task_id() != -1)
     except AttributeError:
@@ -58,8 +74,8 @@ def in_backward() -> bool:
 def transformed() -> bool:
     """Whether a transform of ``torch.func`` (grad, vmap, ...) is running, or ``torch.compile`` is tracing.
 
-    Both need plain differentiable operations. Where torch won't tell of the first, functions of ours raise an error of
-    torch's own inside a transform.
+    Both need operations that torch can differentiate and batch by itself. Fallback for the former: False, and
+    ``torch.func`` then raises its own error at an autograd function of ours.
     """
     if torch.compiler.is_compiling():
         return True
@@ -67,3 +83,56 @@ def transformed() -> bool:
         return bool(torch._C._are_functorch_transforms_active())
     except AttributeError:
         return False
+
+
+def in_reentrant_checkpoint() -> bool:
+    """Whether the caller runs inside ``torch.utils.checkpoint.checkpoint(..., use_reentrant=True)``.
+
+    Fallback: False, so that a loss without a gradient is not noticed.
+    """
+    try:
+        code = checkpoint.CheckpointFunction.forward.__code__
+    except AttributeError:
+        return False
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+# Modules -----------------------------------------------------------------------------------------------------------
+
+
+def is_replica(module: nn.Module) -> bool:
+    """Whether a module is one of the copies that ``torch.nn.DataParallel`` runs in threads. Fallback: False."""
+    return bool(getattr(module, "_is_replica", False))
+
+
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called. Fallback: False."""
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def forward_hooks(module: nn.Module) -> Iterator[tuple[dict[int, object], int, object]]:
+    """The forward hooks and pre-hooks of one module: the table, its key and the hook.
+
+    Fallback: none, so that copies of hooks stay on copies of a model, where they do nothing.
+    """
+    for name in ("_forward_pre_hooks", "_forward_hooks"):
+        table = getattr(module, name, {})
+        for key, hook in list(table.items()):
+            yield table, key, hook
+
+
+def drop_forward_hook(module: nn.Module, key: int) -> None:
+    """Remove a forward hook or pre-hook, for which the handle is gone, from all tables of its module."""
+    for name in (
+        "_forward_pre_hooks",
+        "_forward_pre_hooks_with_kwargs",
+        "_forward_hooks",
+        "_forward_hooks_with_kwargs",
+        "_forward_hooks_always_called",
+    ):
+        getattr(module, name, {}).pop(key, None)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from jumpstart.capture.targets import CaptureLike, find_targets
 from jumpstart.choices import Capture
 from jumpstart.regions.pattern import Pattern
-from jumpstart.undisturbed import undisturbed
+from jumpstart.undisturbed import evaluating
 
 Limits: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 _BATCH = 8192
@@ -125,7 +125,7 @@ def find_regions(
     places = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
     places = places.to(reference.dtype)
     classes, confidence, keys = [], [], []
-    with undisturbed(model, reference.device), pattern.attached():
+    with evaluating(model, reference.device), pattern.attached():
         for batch in places.split(_BATCH):
             output = model(batch.to(reference.device))
             scores = _scores(output if logits is None else logits(output), len(batch))

@@ -1,9 +1,9 @@
-"""Dead, linear or non-linear: what a unit or a point is, told from its extrema."""
+"""The status of a unit or a point, dead, linear or non-linear, from its extrema."""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
@@ -20,9 +20,9 @@ class Status(IntEnum):
     """
 
     DEAD = 0
-    """No entry is positive: nothing passes, and no gradient comes back."""
+    """No entry is positive: the output is zero, and so is the gradient."""
     LINEAR = 1
-    """Every entry is positive: all passes unchanged."""
+    """Every entry is positive: the output equals the input."""
     NONLINEAR = 2
     """Both sides of the activation are used."""
 
@@ -33,8 +33,8 @@ def status_of(maximum: Tensor, minimum: Tensor, *, check: bool = True) -> Tensor
     Args:
         maximum: The largest preactivation of every slice, over all the points of the epoch.
         minimum: The smallest, of the same shape.
-        check: Refuse NaN and slices that have seen no point (maximum below minimum). This waits
-            for the device; without it NaN counts as dead, for nothing is learned through it.
+        check: Refuse NaN and slices without a point (maximum below minimum). The check waits for the device; without
+            it NaN counts as dead, because a network that has diverged learns nothing.
 
     Returns:
         Codes of :class:`Status`, int8, of the shape of the arguments.
@@ -79,3 +79,24 @@ def status_of_arrays(maximum: npt.NDArray[np.floating], minimum: npt.NDArray[np.
     alive: npt.NDArray[np.int8] = (maximum > 0).astype("int8")
     linear: npt.NDArray[np.int8] = (minimum > 0).astype("int8")
     return alive * (Status.NONLINEAR - linear)
+
+
+@overload
+def dead_and_linear(reach: Tensor) -> tuple[Tensor, Tensor]: ...
+@overload
+def dead_and_linear(reach: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]: ...
+def dead_and_linear(reach: Tensor | npt.NDArray[np.floating]) -> tuple[object, object]:
+    r"""The masks of dead and of linear slices, for counts: :func:`status_of` without a table of codes.
+
+    Args:
+        reach: (2, ...) :math:`(\max z, -\min z)` of every slice, a tensor or a NumPy array. A slice with NaN, which is
+            dead, has NaN on both sides.
+
+    Returns:
+        Two Boolean masks of shape (...).
+
+    Example:
+        >>> dead_and_linear(torch.tensor([[-1.0, 2.0, 2.0], [3.0, -1.0, 1.0]]))
+        (tensor([ True, False, False]), tensor([False,  True, False]))
+    """
+    return ~(reach[0] > 0), reach[1] < 0

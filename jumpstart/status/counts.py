@@ -1,12 +1,13 @@
-"""How many points of one batch are dead, linear, non-linear, and what they pay."""
+"""Counts of dead, linear and non-linear points of one batch, and the sums of their penalties."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from jumpstart.status.codes import status_of
+from jumpstart.status.codes import dead_and_linear, status_of
 
 COUNTS = (
     "points",
@@ -20,18 +21,18 @@ COUNTS = (
     "positive_loss",
     "negative_loss",
 )
-"""What is counted. A pair is a point in a layer."""
+"""The counts of :func:`count_points`, in order. A pair is a point in a layer."""
 
 
 def count_points(reach: Tensor, margin: float) -> Tensor:
-    r"""Count one batch.
+    r"""Count the points of one batch by their status, and add up their penalties.
 
     Args:
         reach: (2, L, N), :math:`(\max z, -\min z)` of every point in every layer, in call order, without a graph.
-        margin: That of the penalties.
+        margin: Of the penalties.
 
     Returns:
-        What :data:`COUNTS` names, float64: counts are exact up to 2^53, and sums of penalties lose nothing.
+        The numbers that :data:`COUNTS` names, float64, in which counts are exact up to 2^53.
 
     Example:
         >>> reach = torch.tensor([[[2.0, -1.0]], [[0.5, 3.0]]])  # one layer, two points
@@ -42,31 +43,39 @@ def count_points(reach: Tensor, margin: float) -> Tensor:
 
 
 def status_at(reach: Tensor, points: Tensor) -> Tensor:
-    """(P, L) codes of :class:`~jumpstart.status.Status` of some of the points of a (2, L, N) reach."""
+    """The status of some points of a batch.
+
+    Args:
+        reach: (2, L, N), as for :func:`count_points`.
+        points: (P,) positions of the points in the batch.
+
+    Returns:
+        (P, L) codes of :class:`~jumpstart.status.Status`.
+    """
     part = reach if len(points) == reach.shape[2] else reach.index_select(2, points)
     return status_of(part[0], -part[1], check=False).T
 
 
 def _on_cpu(reach: Tensor, margin: float) -> Tensor:
-    """NumPy compares and counts in a fraction of torch's time, and the batches of small networks are all overhead."""
+    """The counts in NumPy, whose overhead is a fraction of torch's: for small networks there is little else."""
     _, layers, points = reach.shape
     pairs = layers * points
     array = reach.numpy()
-    dead, linear = ~(array[0] > 0), array[1] < 0
+    dead, linear = dead_and_linear(array)
     dead_pairs = np.count_nonzero(dead)
     below_dead, points_dead, points_linear = 0, 0, 0
-    ever_dead = np.zeros(points, dtype=bool)
+    ever_dead: npt.NDArray[np.bool_] = np.zeros(points, dtype=bool)
     if dead_pairs:
-        # The last layer in which a point is dead, from 1: it is dead in the network there and before.
+        # The last layer in which a point is dead, from 1: in all layers up to that one, it is dead in the network.
         ramp = np.arange(1, layers + 1, dtype=np.uint16 if layers < 2**16 else np.int64)
         last_dead = np.multiply(dead, ramp[:, None]).max(0)
         below_dead = int(last_dead.sum(dtype=np.int64))
-        ever_dead = last_dead > 0
+        ever_dead = np.greater(last_dead, 0)
         points_dead = int(np.count_nonzero(ever_dead))
     linear_pairs = np.count_nonzero(linear)
-    ever_linear = np.zeros(points, dtype=bool)
+    ever_linear: npt.NDArray[np.bool_] = np.zeros(points, dtype=bool)
     if linear_pairs:
-        points_linear, ever_linear = int(np.count_nonzero(linear.all(0))), linear.any(0)
+        points_linear, ever_linear = int(np.count_nonzero(linear.all(0))), np.logical_or.reduce(linear)
     hinges = (margin - array).reshape(2, pairs)
     torch.relu_(torch.from_numpy(hinges))  # a third of NumPy's time
     counts = (
@@ -84,10 +93,10 @@ def _on_cpu(reach: Tensor, margin: float) -> Tensor:
 
 
 def _on_device(reach: Tensor, margin: float) -> Tensor:
-    """The same without waiting for the device."""
+    """The counts in torch, without waiting for the device."""
     _, layers, points = reach.shape
     pairs = layers * points
-    dead, linear = ~(reach[0] > 0), reach[1] < 0
+    dead, linear = dead_and_linear(reach)
     ramp = torch.arange(1, layers + 1, device=reach.device).unsqueeze(1)
     last_dead = (dead * ramp).amax(0)
     points_nonlinear = points - (dead | linear).any(0).sum()

@@ -1,9 +1,8 @@
-"""A bounded sample of the points of an epoch: the same ones for the same seed, however they are cut into batches."""
+"""A bounded sample of the points of an epoch that depends on the seed alone, not on how the points are batched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +12,14 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 
 class PointSample:
-    """Keeps a row of numbers for each of a few points, drawn evenly from all that pass by.
+    """A uniform sample of the points of an epoch: for each sampled point a row of numbers, and its class if given.
 
-    Every point draws a priority from a generator of the sample's own; those with the smallest are kept. So the choice
-    hangs on the seed and on how many points there are, on nothing else: not on batches, and not on the data. Point i
-    of process r among W counts as point i * W + r, which is how torch's ``DistributedSampler`` deals them.
+    Every point gets a priority from a private random generator, and the points with the smallest priorities are kept.
+    The sample therefore depends on the seed and on the number of points, and neither on the batches nor on the data.
+    Point i of process r among W processes counts as point i * W + r, the order of torch's ``DistributedSampler``.
 
     Args:
-        num_points: How many are kept.
+        num_points: The number of points that are kept.
         seed: Of the private generator.
 
     Raises:
@@ -44,47 +43,67 @@ class PointSample:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the epoch; the next draws the same points."""
+        """Start a new epoch, in which the same points are drawn."""
         self._generator = np.random.default_rng(self.seed)
         self._seen = self._held = 0
         self._bound = np.inf
         self._priority = np.empty(self.num_points)
         self._index = np.empty(self.num_points, dtype=np.int64)
         self._rows: Tensor | None = None
+        self._labels: Tensor | None = None
+        self._labeled = 0  # points whose classes were given
+        self._early_labels: list[tuple[int, Tensor]] = []  # of points that are not drawn yet: the first one, classes
+        self._has_labels = True
 
     def update(self, rows: Tensor) -> None:
-        """Take in a batch: (N, F), a row for every point."""
-        self.take(len(rows), lambda chosen: rows[chosen], rows.device)
+        """Draw from the points of one batch.
 
-    def take(self, count: int, rows_at: Callable[[Tensor], Tensor], device: torch.device) -> None:
-        """The same where rows are only made of the points that are chosen.
+        Args:
+            rows: (N, F), one row per point.
+        """
+        self.draw(len(rows), lambda chosen: rows[chosen], rows.device)
+
+    def draw(self, count: int, rows_at: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        """Draw from the points of one batch, and compute the rows of those points alone that are chosen.
 
         Args:
             count: Points in the batch.
-            rows_at: Positions in the batch, (P,) on ``device``, to rows (P, F).
-            device: Where the rows are.
+            rows_at: From positions in the batch, (P,) on ``device``, to rows (P, F).
+            device: The device of the rows.
         """
         world, rank = _processes()
         priority = self._generator.random(count * world)[rank::world]
         first = self._seen
         self._seen += count
         chosen = np.flatnonzero(priority < self._bound)
-        if len(chosen) == 0:
-            return
-        chosen, slots = self._admit(priority, chosen)
-        self._priority[slots] = priority[chosen]
-        self._index[slots] = (first + chosen) * world + rank
-        if self._held == self.num_points:
-            self._bound = self._priority.max()
-        rows = rows_at(torch.from_numpy(chosen).to(device))
-        if self._rows is None or self._rows.device != device:
-            with torch.inference_mode(False):
-                kept = rows.new_empty(self.num_points, *rows.shape[1:])
-            self._rows = kept if self._rows is None else kept.copy_(self._rows)
-        self._rows[torch.from_numpy(slots).to(device)] = rows
+        if len(chosen):
+            chosen, slots = self._admit(priority, chosen)
+            self._priority[slots] = priority[chosen]
+            self._index[slots] = (first + chosen) * world + rank
+            if self._held == self.num_points:
+                self._bound = self._priority.max()
+            rows = rows_at(torch.from_numpy(chosen).to(device))
+            self._rows = self._stored(self._rows, rows, slots)
+        self._store_labels()
 
-    def _admit(self, priority: npt.NDArray[Any], chosen: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Those of the candidates that have a place, and their places."""
+    def label(self, labels: Tensor | None) -> None:
+        """Give the classes of the next points that have none, drawn already or to be drawn.
+
+        Args:
+            labels: (N,) integers, in the order of the points; None if some points of the epoch have no class.
+        """
+        if labels is None:
+            self._has_labels = False
+            self._early_labels = []
+        elif self._has_labels:
+            self._early_labels.append((self._labeled, labels))
+            self._labeled += len(labels)
+            self._store_labels()
+
+    def _admit(
+        self, priority: npt.NDArray[np.float64], chosen: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The candidates that enter the sample, and the slots they are stored in."""
         held, most = self._held, self.num_points
         if held + len(chosen) <= most:
             self._held = held + len(chosen)
@@ -95,45 +114,75 @@ class PointSample:
         self._held = most
         return chosen[stays[held:]], np.concatenate([np.flatnonzero(~stays[:held]), np.arange(held, most)])
 
+    def _stored(self, kept: Tensor | None, values: Tensor, slots: npt.NDArray[np.intp]) -> Tensor:
+        """The kept values of all slots, on the device of the new ones, with these in their slots."""
+        if kept is None or kept.device != values.device:
+            with torch.inference_mode(False):
+                moved = values.new_zeros(self.num_points, *values.shape[1:])
+            kept = moved if kept is None else moved.copy_(kept)
+        kept[torch.from_numpy(slots).to(values.device)] = values
+        return kept
+
+    def _store_labels(self) -> None:
+        """Write the classes of the sampled points, of all batches that were both labeled and drawn."""
+        world, _ = _processes()
+        while self._early_labels:
+            first, labels = self._early_labels[0]
+            if first + len(labels) > self._seen:
+                return
+            del self._early_labels[0]
+            position = self._index[: self._held] // world - first
+            slots = np.flatnonzero((position >= 0) & (position < len(labels)))
+            if len(slots):
+                chosen = torch.from_numpy(position[slots]).to(labels.device)
+                self._labels = self._stored(self._labels, labels[chosen].long(), slots)
+
     @property
     def seen(self) -> int:
-        """How many points have passed by in this process."""
+        """The number of points of the epoch so far, in this process."""
         return self._seen
 
     @property
     def index(self) -> Tensor:
-        """(P,) which points are kept, counted from the start of the epoch, in increasing order.
+        """(P,) positions of the sampled points, counted from the start of the epoch, in increasing order.
 
         As for ``rows``, all processes of a distributed run must read it together.
         """
-        return self._result()[0]
+        return self._gathered(self._rows)[0]
 
     @property
     def rows(self) -> Tensor:
-        """(P, F) their rows, in the same order.
+        """(P, F) rows of the sampled points, in the order of :attr:`index`.
 
         Raises:
-            RuntimeError: Before any update.
+            RuntimeError: Before any point.
         """
-        return self._result()[1]
+        return self._gathered(self._rows)[1]
 
-    def _result(self) -> tuple[Tensor, Tensor]:
-        if self._rows is None:
+    @property
+    def labels(self) -> Tensor | None:
+        """(P,) classes of the sampled points, in the order of :attr:`index`; None unless all points have one."""
+        if not self._has_labels or self._labeled != self._seen:
+            return None
+        return self._gathered(self._labels)[1]
+
+    def _gathered(self, values: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The positions of the sampled points of all processes in increasing order, and the values of their slots."""
+        if self._rows is None or values is None:
             raise RuntimeError("there is no point yet: update() the sample first.")
-        device = self._rows.device
-        parts = [torch.from_numpy(kept[: self._held]).to(device) for kept in (self._priority, self._index)]
-        parts.append(self._rows[: self._held])
+        slots = (torch.from_numpy(self._priority), torch.from_numpy(self._index), values)
+        parts = [each.to(self._rows.device)[: self._held] for each in slots]
         if _processes()[0] > 1:
             parts = [torch.cat(gather_all_tensors(part.contiguous())) for part in parts]
             kept = parts[0].argsort()[: self.num_points]
             parts = [part[kept] for part in parts]
-        _, index, rows = parts
+        _, index, gathered = parts
         order = index.argsort()
-        return index[order], rows[order]
+        return index[order], gathered[order]
 
 
 def _processes() -> tuple[int, int]:
-    """How many processes share the epoch, and which of them this is."""
+    """The number of processes that share the epoch, and the rank of this one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size(), torch.distributed.get_rank()
     return 1, 0

@@ -1,79 +1,75 @@
-"""What every experiment shares: optimization, Jumpstart, data and run options.
+"""Options of every experiment: optimization, Jumpstart, data and run.
 
-One run is one frozen dataclass; ``options.py`` beside this file makes flags of its fields. Nothing
-here imports torch until an activation is checked, so that ``--help`` and most errors come at once.
+One run is one frozen dataclass; :mod:`model.config.options` makes flags of its fields. Nothing here imports torch until
+an activation is checked, so that ``--help`` and most errors are shown without the seconds that torch takes to import.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import itertools
-import types
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TypedDict
 
-from model.config.options import Config, option, redefine, show, unknown_value, validate
+from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
+from model.choices import LambdaSchedule, Optimizer, Scheduler
+from model.config.options import Config, option, unknown_value
 from model.errors import ConfigError
 
-if TYPE_CHECKING:
-    from torch import nn
-
 __all__ = [
-    "TERMS",
+    "ACTIVATIONS",
     "Config",
     "ConfigError",
     "ExperimentConfig",
-    "activation_classes",
+    "TrainerOptions",
     "check_activation",
+    "check_gpus",
+    "check_increasing",
+    "check_name",
+    "check_terms",
     "option",
-    "redefine",
-    "validate",
 ]
 
-TERMS = ("unit", "point", "unit_positive", "unit_negative", "point_positive", "point_negative")
+ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.module:Class of your own"
+"""The accepted activations, in words."""
 
+_TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
-@functools.cache
-def activation_classes() -> Mapping[str, type[nn.Module]]:
-    """The ``torch.nn`` activations that need no argument and keep the shape, by lower-case name.
-
-    Softmax and its kin are no activations of single units, GLU halves the width: neither is here.
-    """
-    from torch.nn.modules import activation
-
-    left_out = {"GLU", "MultiheadAttention", "Softmax", "Softmax2d", "Softmin", "LogSoftmax"}
-    classes = {name: getattr(activation, name) for name in activation.__all__ if name not in left_out}
-    return types.MappingProxyType(
-        {name.lower(): found for name, found in classes.items() if not _needs_arguments(found)}
-    )
-
-
-def _needs_arguments(callable_: type) -> bool:
-    parameters = inspect.signature(callable_).parameters.values()
-    return any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-
-
 def check_activation(name: str, value: str) -> str:
-    """The activation in lower case without underscores, as :func:`activation_classes` has it.
+    """The one spelling of an activation's name, as :func:`model.activations.canonical_activation` has it.
+
+    Args:
+        name: Of the option.
+        value: A name, or ``package.module:Class``, which is imported.
+
+    Raises:
+        ConfigError: If there is no such activation.
 
     Example:
         >>> check_activation("activation", "Leaky_ReLU")
         'leakyrelu'
     """
-    word = value.replace("_", "").replace("-", "").lower()
-    known = activation_classes()
-    if word not in known:
-        raise unknown_value(name, f"one of {', '.join(sorted(known))}", value, known)
-    return word
+    from model.activations import canonical_activation
+
+    try:
+        return canonical_activation(value)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_terms(name: str, value: str) -> str:
     """The terms in lower case, each once, without blanks.
+
+    Args:
+        name: Of the option.
+        value: ``all``, or names of terms separated by commas.
+
+    Raises:
+        ConfigError: If a term is unknown.
 
     Example:
         >>> check_terms("terms", "unit, Point_Positive")
@@ -83,13 +79,25 @@ def check_terms(name: str, value: str) -> str:
     if words == ["all"]:
         return "all"
     for word in words:
-        if word not in TERMS:
-            raise unknown_value(name, f"all or a comma-separated list of {', '.join(TERMS)}", word, ("all", *TERMS))
+        if word not in _TERMS:
+            raise unknown_value(name, f"all or a comma-separated list of {', '.join(_TERMS)}", word, ("all", *_TERMS))
     return ",".join(words)
 
 
 def check_gpus(name: str, value: int | str) -> int | str:
-    """``auto``, a number of GPUs, or the indices of those to use."""
+    """``auto``, a number of GPUs, or the indices of those to use, without blanks.
+
+    Args:
+        name: Of the option.
+        value: The number, or a text.
+
+    Raises:
+        ConfigError: If a text is none of these, or repeats an index.
+
+    Example:
+        >>> check_gpus("gpus", "0, 1"), check_gpus("gpus", "2")
+        ('0,1', 2)
+    """
     if isinstance(value, int):
         return value
     word = value.replace(" ", "").lower()
@@ -98,15 +106,41 @@ def check_gpus(name: str, value: int | str) -> int | str:
     indices = word.rstrip(",").split(",")
     numeric = all(index.isascii() and index.isdigit() for index in indices)
     if not numeric or len(set(indices)) < len(indices):
-        raise ConfigError(f"{name} must be {_GPUS}, got {show(value)}.")
+        raise ConfigError(f"{name} must be {_GPUS}, got {value!r}.")
     return word if "," in word else int(word)
 
 
 def check_name(name: str, value: str) -> str:
-    """A name that can be that of one folder."""
+    """A text that can be the name of one folder.
+
+    Args:
+        name: Of the option.
+        value: The text.
+
+    Raises:
+        ConfigError: If it has separators or unprintable characters, or is too long.
+    """
     if value in (".", "..") or any(mark in "/\\" or not mark.isprintable() for mark in value) or len(value) > 150:
-        raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {show(value)}.")
+        raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {value!r}.")
     return value
+
+
+def check_increasing(name: str, values: tuple[int, ...]) -> None:
+    """Raise :class:`ConfigError` unless every value is greater than the one before."""
+    if any(later <= earlier for earlier, later in itertools.pairwise(values)):
+        raise ConfigError(f"{name} must increase, got {','.join(map(str, values))}.")
+
+
+class TrainerOptions(TypedDict, total=False):
+    """Arguments of the Lightning trainer that depend on the options of a network."""
+
+    precision: str
+    strategy: str
+    num_nodes: int
+    max_epochs: int
+    limit_train_batches: int
+    limit_val_batches: int
+    limit_test_batches: int
 
 
 _optimization = functools.partial(option, group="optimization")
@@ -117,134 +151,145 @@ _run = functools.partial(option, group="run")
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(Config):
-    """One run, whatever its network; a subclass adds the network and the defaults missing here.
+    """One run of any network; a subclass adds the options of the network, and the defaults missing here.
 
-    The help text of each field says what it means; ``to_dict`` and ``from_dict`` make plain
-    values of them and back.
+    The help text of each field gives its meaning; ``to_dict`` and ``from_dict`` convert to plain values and back.
 
     Raises:
-        ConfigError: If a value is of the wrong type, out of range, or at odds with another.
+        ConfigError: If a value is of the wrong type, out of range, or in contradiction with another.
     """
 
     lr: float = _optimization(dataclasses.MISSING, "Learning rate.", above=0)
     batch_size: int | None = _optimization(
-        dataclasses.MISSING, "Rows in a training batch; None: all of them.", minimum=1
+        dataclasses.MISSING, "Rows in a training batch; None: all rows in one batch.", minimum=1
     )
-    epochs: int = _optimization(dataclasses.MISSING, "Passes over the training data.", minimum=1, resumable=True)
-    optimizer: str = _optimization("adam", "Optimizer.", choices=("adam", "adamw", "sgd"))
+    epochs: int = _optimization(
+        dataclasses.MISSING, "Number of passes over the training data.", minimum=1, resumable=True
+    )
+    optimizer: str = _optimization("adam", "Optimizer.", choices=Optimizer)
     momentum: float = _optimization(0.9, "Momentum of sgd.", minimum=0, below=1)
-    weight_decay: float = _optimization(0.0, "Weight decay of the optimizer.", minimum=0)
+    weight_decay: float = _optimization(
+        0.0, "Weight decay; biases and batch normalization are never decayed.", minimum=0
+    )
     scheduler: str = _optimization(
-        "none",
-        "How the learning rate changes from epoch to epoch.",
-        choices=("none", "multistep", "cosine", "cosine_restarts", "cyclic", "plateau"),
+        "none", "Schedule of the learning rate, which is set once per epoch.", choices=Scheduler
     )
     milestones: tuple[int, ...] = _optimization(
-        (), "Epochs at which multistep multiplies the rate by gamma, such as 30,60.", minimum=1
+        (), "Epochs at which multistep multiplies the learning rate by gamma, such as 30,60.", minimum=1
     )
-    gamma: float = _optimization(0.1, "Factor of multistep and plateau.", above=0, maximum=1)
-    min_lr: float = _optimization(0.0, "Least learning rate of a schedule.", minimum=0)
+    gamma: float = _optimization(0.1, "Factor by which multistep and plateau lower the rate.", above=0, maximum=1)
+    min_lr: float = _optimization(0.0, "Smallest learning rate that a schedule can reach.", minimum=0)
     cycle_epochs: int | None = _optimization(
-        None,
-        "Length of a cycle of cosine_restarts and cyclic; None: a tenth of the epochs.",
-        minimum=1,
+        None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs.", minimum=1
     )
-    patience: int = _optimization(10, "Epochs without progress that plateau waits.", minimum=0)
-    warmup_epochs: int = _optimization(0, "Epochs over which the learning rate first grows from 0.", minimum=0)
-    gradient_clip: float | None = _optimization(0.0, "Largest norm of the gradient; 0 or None: not clipped.", minimum=0)
+    patience: int = _optimization(
+        10, "Epochs without a lower validation loss that plateau tolerates before it lowers the rate.", minimum=0
+    )
+    warmup_epochs: int = _optimization(
+        0, "Epochs at the start over which the learning rate grows linearly to lr.", minimum=0
+    )
+    gradient_clip: float | None = _optimization(
+        0.0, "Largest L2 norm of the gradient, which is scaled down to it; 0 or None: no clipping.", minimum=0
+    )
 
     lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
     lambda_schedule: str = _jumpstart(
-        "constant",
-        "How lambda_ changes over the run, down to lambda_min.",
-        choices=("constant", "cosine", "linear"),
+        "constant", "Schedule of lambda_, from lambda_ down to lambda_min.", choices=LambdaSchedule
     )
-    lambda_min: float = _jumpstart(0.0, "Where the schedule of lambda_ ends.", minimum=0)
-    use_loss: bool = _jumpstart(True, "Whether the task loss is trained on; False: Jumpstart alone.")
+    lambda_min: float = _jumpstart(0.0, "Value of lambda_ in the last epoch of its schedule.", minimum=0)
+    use_loss: bool = _jumpstart(True, "Whether the task loss is minimized; False: the Jumpstart loss alone.")
     capture: str = _jumpstart(
         "activations",
-        "What is read: inputs of activations, or outputs of weighted layers.",
-        choices=("activations", "weights"),
+        "Preactivations that are read: the inputs of activations, or the outputs of weighted layers.",
+        choices=Capture,
     )
     terms: str = _jumpstart(
         "all",
-        "Hinges that count.",
-        words=f"all or a comma-separated list of {', '.join(TERMS)}",
+        "Hinges of the Jumpstart loss.",
+        words=f"all or a comma-separated list of {', '.join(_TERMS)}",
         check=check_terms,
     )
     aggregate: str = _jumpstart(
-        "balanced",
-        "How the penalties of units and points become one number.",
-        choices=("balanced", "mean", "norm", "sum_of_squares"),
+        "balanced", "How the losses of units and points are combined into one number.", choices=Aggregate
     )
-    margin: float = _jumpstart(1.0, "How far either side of 0 each unit and point must reach.", above=0)
+    margin: float = _jumpstart(
+        MARGIN, "Distance from 0 that each unit and each point must reach on both sides.", above=0
+    )
     positive_weight: float = _jumpstart(1.0, "Weight of the positive hinges.", minimum=0)
     negative_weight: float = _jumpstart(1.0, "Weight of the negative hinges.", minimum=0)
-    ties: str = _jumpstart(
-        "single",
-        "Which of several equal extrema gets the gradient.",
-        choices=("single", "average", "random"),
+    ties: str = _jumpstart("single", "Which of several equal extrema gets the gradient.", choices=Ties)
+    unit_dim: int | None = _jumpstart(
+        None, "Dimension of the units in tensors of 3 or more dimensions; None: inferred from the layers."
     )
-    unit_dim: int | None = _jumpstart(None, "Dimension of the units in 3-D activations; None: found out.")
-    point: str = _jumpstart(
-        "sample",
-        "What a point is: a sample, or each position of it.",
-        choices=("sample", "location"),
-    )
+    point: str = _jumpstart("sample", "What one point is: a sample, or one position of a sample.", choices=PointMode)
     sync: bool = _jumpstart(
-        False, "Whether several processes share one Jumpstart loss, that of the whole batch, instead of one each."
+        False, "Whether all processes share one Jumpstart loss, that of the whole batch, instead of one per process."
     )
 
     dataset: str = _data(dataclasses.MISSING, "Name of the data set.")
-    val_size: float | None = _data(None, "Share of the rows for validation; None: that of the set.", above=0, below=1)
-    test_size: float = _data(0.15, "Share of the rows for the test.", above=0, below=1)
+    val_size: float | None = _data(
+        None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1
+    )
+    test_size: float = _data(0.15, "Share of the rows used for the test.", above=0, below=1)
     data_dir: str | None = _data(
-        None, "Folder of the data files; None: JUMPSTART_DATA_DIR or the user's cache.", resumable=True
+        None, "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.", resumable=True
     )
 
-    seed: int = _run(42, "Seed of the split, the weights and the order of batches.", minimum=0, maximum=2**32 - 1)
+    seed: int = _run(
+        42, "Seed of the split, the initial weights and the order of batches.", minimum=0, maximum=2**32 - 1
+    )
     gpus: int | str = _run(
         "auto",
-        "GPUs to use; 0: the CPU.",
+        "GPUs to use: their number or their indices; auto: all of them; 0: the CPU.",
         words=_GPUS,
         minimum=0,
         check=check_gpus,
         resumable=True,
     )
-    threads: int | None = _run(None, "Threads of the CPU that one operation may use; None: torch's choice.", minimum=1)
-    early_stopping: bool = _run(False, "Whether to stop when validation accuracy is perfect.")
-    plot_status: bool = _run(True, "Whether to plot the status of units and points.")
-    plot_every: int | None = _run(None, "Epochs between two plots; None: chosen from the epochs.", minimum=1)
-    curve_points: int = _run(400, "Least number of epochs written to each curve, if there are so many.", minimum=1)
+    threads: int | None = _run(None, "CPU threads that one operation may use; None: torch's default.", minimum=1)
+    early_stopping: bool = _run(False, "Whether to stop as soon as validation accuracy is 1.")
+    plot_status: bool = _run(True, "Whether to plot the status of units and points during training.")
+    plot_every: int | None = _run(
+        None, "Epochs from one plot to the next; None: chosen by the number of epochs.", minimum=1
+    )
+    curve_points: int = _run(
+        400, "Least number of epochs written to metrics.csv; shorter runs write every epoch.", minimum=1
+    )
     checkpoint_seconds: float = _run(30.0, "Least time between two checkpoints, in seconds.", minimum=0)
-    wandb: bool = _run(True, "Whether to log to Weights & Biases, offline without a key.", resumable=True)
+    wandb: bool = _run(True, "Whether to log to Weights & Biases; without a key, offline.", resumable=True)
     wandb_project: str = _run("jumpstart", "Weights & Biases project.")
     progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
-    output_dir: str = _run("runs", "Folder of the run directories.")
+    output_dir: str = _run("runs", "Folder in which the run directories are created.")
     name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
 
     def check_together(self) -> None:
-        """Refuse options that contradict each other."""
+        """Raise :class:`ConfigError` if options contradict each other."""
         if (self.val_size or 0.0) + self.test_size >= 1:
             raise ConfigError(
                 f"val_size + test_size must be < 1, got {self.val_size} + {self.test_size}: "
                 "nothing is left to train on."
             )
+        self._check_learning_rate()
+        self._check_jumpstart()
+
+    def _check_learning_rate(self) -> None:
         check_increasing("milestones", self.milestones)
-        if (self.scheduler == "multistep") != bool(self.milestones):
+        if (self.scheduler == Scheduler.MULTISTEP) != bool(self.milestones):
             raise ConfigError(
-                'scheduler "multistep" and milestones need each other, got '
-                f"scheduler={show(self.scheduler)} and milestones={list(self.milestones)}."
+                "scheduler='multistep' and milestones need each other, got "
+                f"scheduler={self.scheduler!r} and milestones={list(self.milestones)}."
             )
-        if self.scheduler == "plateau" and self.gamma == 1:
-            raise ConfigError('gamma must be < 1 with scheduler="plateau", got 1.0.')
-        if self.scheduler != "none" and self.min_lr > self.lr:
+        if self.scheduler == Scheduler.PLATEAU and self.gamma == 1:
+            raise ConfigError("gamma must be < 1 with scheduler='plateau', got 1.0.")
+        if self.scheduler != Scheduler.NONE and self.min_lr > self.lr:
             raise ConfigError(f"min_lr must be <= lr = {self.lr}, got {self.min_lr}.")
         if self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs must be <= epochs = {self.epochs}, got {self.warmup_epochs}.")
+
+    def _check_jumpstart(self) -> None:
         if not self.use_loss and self.lambda_ == 0:
             raise ConfigError("use_loss=False trains on the Jumpstart loss alone: lambda_ must be > 0, got 0.0.")
-        if self.lambda_schedule != "constant" and self.lambda_min > self.lambda_:
+        if self.lambda_schedule != LambdaSchedule.CONSTANT and self.lambda_min > self.lambda_:
             raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
         if self.positive_weight == 0 and self.negative_weight == 0:
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
@@ -257,8 +302,8 @@ class ExperimentConfig(Config):
         return self.cycle_epochs or max(1, self.epochs // 10)
 
     @property
-    def trainer_options(self) -> dict[str, Any]:
-        """What the Lightning trainer is told besides; a subclass with options for it says so here."""
+    def trainer_options(self) -> TrainerOptions:
+        """Further arguments of the Lightning trainer; a subclass that has options for the trainer returns them."""
         return {}
 
     @property
@@ -266,8 +311,10 @@ class ExperimentConfig(Config):
         """Data set, lambda and seed, for the name of a run directory."""
         return f"{self.dataset}-lambda{self.lambda_:g}-seed{self.seed}"
 
+    def normalized_positions(self, input_shape: Sequence[int]) -> int | None:
+        """Positions of one sample over which the last batch normalization averages; None without normalization.
 
-def check_increasing(name: str, values: tuple[int, ...]) -> None:
-    """Raise :class:`ConfigError` unless every value is greater than the one before."""
-    if any(later <= earlier for earlier, later in itertools.pairwise(values)):
-        raise ConfigError(f"{name} must increase, got {','.join(map(str, values))}.")
+        Args:
+            input_shape: Shape of one sample.
+        """
+        return None

@@ -1,12 +1,11 @@
 """Frozen dataclasses whose fields are options: default, meaning, type and range in one place.
 
-The command line, the YAML file and the stored ``config.yaml`` of a run are made from these fields.
+The flags of a command line, the keys of a YAML file and the ``config.yaml`` of a run are made from these fields.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 import types
@@ -15,16 +14,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from jumpstart.words import did_you_mean
 from model.errors import ConfigError
 
 GROUPS = ("network", "optimization", "jumpstart", "data", "run")
 
-_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True} | {
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+Value = bool | int | float | str | tuple[int, ...] | None
+"""What an option can be."""
+PlainValue = bool | int | float | str | list[int] | None
+"""The same, as YAML and JSON can store it."""
+Check = Callable[[str, Any], Value]
+"""Called with the name of an option and its value; returns the value to keep or raises :class:`ConfigError`."""
+
+C = TypeVar("C", bound="Config")
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _NOUNS = {
     int: "an integer",
     float: "a number",
@@ -33,77 +37,74 @@ _NOUNS = {
     tuple: "comma-separated integers",
 }
 
-C = TypeVar("C", bound="Config")
 
-
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like a misspelled word, or None.
-
-    Example:
-        >>> nearest("widht", ["depth", "width"])
-        'width'
-    """
-    found = difflib.get_close_matches(word.lower(), list(candidates), n=1)
-    return found[0] if found else None
-
-
-def show(value: object) -> str:
-    """A value as error messages write it: text in double quotes, the rest as Python writes it."""
-    return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def unknown_value(name: str, expected: str, value: object, candidates: Iterable[str]) -> ConfigError:
-    """The error for a word that is none of those allowed, with the nearest that is."""
-    guess = nearest(str(value), candidates)
-    hint = f' Did you mean "{guess}"?' if guess else ""
-    return ConfigError(f"{name} must be {expected}, got {show(value)}.{hint}")
+def unknown_value(name: str, expected: str, value: object, known: Iterable[str]) -> ConfigError:
+    """The error for a word that is none of those allowed, with the nearest of them."""
+    return ConfigError(f"{name} must be {expected}, got {value!r}.{did_you_mean(value, known)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What one field accepts.
+    """One option: the values that a field of a config accepts.
 
     Attributes:
         name: Name of the field and of its flag.
         kinds: Types accepted, of int, float, bool, str and tuple (of integers).
         optional: Whether None is accepted.
-        default: Value when none is given; ``dataclasses.MISSING`` where one must be given.
-        help: What the option means.
-        words: What is accepted, in words, where types, range and choices don't say it.
-        group: Heading of the help page under which it stands.
-        choices: The only values allowed; empty for any. Words match whatever their case.
+        default: Value if none is given; ``dataclasses.MISSING`` if a value must be given.
+        help: Meaning of the option, for the help page and the documents.
+        words: The accepted values in words, if types, range and choices don't say it.
+        group: Heading of the help page under which the option is listed.
+        choices: The only values allowed; empty for any. Texts are compared without regard to case.
         minimum: Least value allowed (of each item of a tuple).
         maximum: Greatest value allowed.
         above: Bound that the value must exceed.
         below: Bound that the value must stay under.
-        check: Called last with (name, value); returns the value to keep or raises ConfigError.
-        resumable: Whether a run that is resumed may be given another value.
+        check: Called after all the other checks, with (name, value); returns the value to keep.
+        resumable: Whether the value can be changed when a run is resumed.
     """
 
     name: str
     kinds: tuple[type, ...]
     optional: bool
-    default: Any
+    default: object
     help: str
     words: str | None = None
     group: str = "run"
-    choices: tuple[Any, ...] = ()
+    choices: tuple[object, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     above: float | None = None
     below: float | None = None
-    check: Callable[[str, Any], Any] | None = None
+    check: Check | None = None
     resumable: bool = False
 
     @property
+    def required(self) -> bool:
+        """Whether a value must be given."""
+        return self.default is dataclasses.MISSING
+
+    @property
+    def default_text(self) -> str:
+        """The default as it is written on the command line; ``none`` for an empty tuple."""
+        if isinstance(self.default, tuple):
+            return ",".join(map(str, self.default)) or "none"
+        return str(self.default)
+
+    @property
     def range(self) -> str:
-        """The range in words, such as ``>= 0 and < 1``; empty where there is none."""
+        """The range in words, such as ``>= 0 and < 1``; empty if there is none."""
         bounds = ((">=", self.minimum), (">", self.above), ("<=", self.maximum), ("<", self.below))
         return " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
 
     @property
+    def values(self) -> str:
+        """The accepted values, briefly: ``words``, the choices, or the range; empty if any value is accepted."""
+        return self.words or ", ".join(map(str, self.choices)) or self.range
+
+    @property
     def expected(self) -> str:
-        """What is accepted, in words, such as ``an integer >= 1 or None``."""
+        """The accepted values as error messages describe them, such as ``an integer >= 1 or None``."""
         if self.words:
             what = self.words
         elif self.choices:
@@ -112,11 +113,11 @@ class Option:
             what = " or ".join(_NOUNS[kind] for kind in self.kinds) + (f" {self.range}" if self.range else "")
         return f"{what} or None" if self.optional else what
 
-    def parse(self, text: str) -> Any:
-        """The value that a flag or a line of YAML means, checked as :meth:`clean` does.
+    def parse(self, text: str) -> Value:
+        """The value of a text from the command line or from YAML, checked as :meth:`clean` does.
 
         Raises:
-            ConfigError: If the text means no value of this option.
+            ConfigError: If the text is no value of this option.
         """
         word = text.strip()
         if self.optional and word.lower() in ("none", "null"):
@@ -129,47 +130,50 @@ class Option:
             return self.clean(value)
         raise self._wrong(text)
 
-    def clean(self, value: Any) -> Any:
-        """The value in its one spelling: an integer as a float where a number is asked.
+    def clean(self, value: object) -> Value:
+        """The value in its one spelling, such as an integer as a float where a number is expected.
 
         Raises:
-            ConfigError: If its type, its range or the choices forbid it.
+            ConfigError: If its type or range is wrong, or if it is none of the choices.
         """
         if value is None and self.optional:
             return None
         if value is None and "none" in self.choices:
             value = "none"
-        value = self._typed(value)
+        typed = self._typed(value)
         if self.choices:
-            chosen = value.lower() if isinstance(value, str) else value
-            if chosen not in self.choices:
-                raise unknown_value(self.name, self.expected, value, map(str, self.choices))
-            return chosen
-        if value == "":
+            return self._chosen(typed)
+        if typed == "":
             raise ConfigError(f"{self.name} must not be empty.")
-        for item in value if isinstance(value, tuple) else (value,):
-            self._in_range(item)
-        return value
+        for item in typed if isinstance(typed, tuple) else (typed,):
+            if isinstance(item, int | float) and not isinstance(item, bool):
+                self._check_range(item)
+        return typed
 
-    def _typed(self, value: Any) -> Any:
-        is_bool = isinstance(value, bool)
-        if is_bool and bool in self.kinds:
-            return value
-        if isinstance(value, numbers.Integral) and not is_bool and int in self.kinds:
+    def _typed(self, value: object) -> Value:
+        if isinstance(value, bool):
+            if bool in self.kinds:
+                return value
+        elif isinstance(value, numbers.Integral) and int in self.kinds:
             return int(value)
-        if isinstance(value, numbers.Real) and not is_bool and float in self.kinds:
+        elif isinstance(value, numbers.Real) and float in self.kinds:
             return _as_float(value)
-        if isinstance(value, str) and str in self.kinds:
+        elif isinstance(value, str) and str in self.kinds:
             return value
-        is_row = isinstance(value, list | tuple) and tuple in self.kinds
-        if is_row and all(isinstance(item, numbers.Integral) and not isinstance(item, bool) for item in value):
-            return tuple(int(item) for item in value)
+        elif isinstance(value, list | tuple) and tuple in self.kinds:
+            integers = [item for item in value if isinstance(item, numbers.Integral) and not isinstance(item, bool)]
+            if len(integers) == len(value):
+                return tuple(int(item) for item in integers)
         raise self._wrong(value)
 
-    def _in_range(self, value: Any) -> None:
-        if isinstance(value, bool | str):
-            return
-        if isinstance(value, float) and not math.isfinite(value):
+    def _chosen(self, value: Value) -> Value:
+        choice = value.lower() if isinstance(value, str) else value
+        if choice not in self.choices:
+            raise unknown_value(self.name, self.expected, value, map(str, self.choices))
+        return choice
+
+    def _check_range(self, value: float) -> None:
+        if not math.isfinite(value):
             raise ConfigError(f"{self.name} must be finite, got {value}.")
         inside = (
             (self.minimum is None or value >= self.minimum)
@@ -181,28 +185,31 @@ class Option:
             raise ConfigError(f"{self.name} must be {self.range}, got {value}.")
 
     def _wrong(self, value: object) -> ConfigError:
-        return ConfigError(f"{self.name} must be {self.expected}, got {show(value)}.")
+        return ConfigError(f"{self.name} must be {self.expected}, got {value!r}.")
 
 
-def _as_float(value: Any) -> float:
+def _as_float(value: numbers.Real) -> float:
     try:
         return float(value)
     except OverflowError:
         return math.inf
 
 
-def _read(kind: type, word: str) -> Any:
+def _read(kind: type, word: str) -> Value:
     if kind is bool:
         return _BOOLEANS[word.lower()]
     if kind is int:
         return _read_integer(word)
+    if kind is float:
+        return float(word)
     if kind is tuple:
         inner = "" if word.lower() in ("none", "null") else word.strip("()[] ")
         return tuple(_read_integer(item) for item in inner.rstrip(",").split(",")) if inner else ()
-    return kind(word)
+    return word
 
 
 def _read_integer(word: str) -> int:
+    """An integer, also as ``1e3``."""
     try:
         return int(word)
     except ValueError:
@@ -212,63 +219,103 @@ def _read_integer(word: str) -> int:
         return int(value)
 
 
-def option(default: Any, help: str, **details: Any) -> Any:
-    """A dataclass field that is also a flag.
+def option(
+    default: object,
+    help: str,
+    *,
+    words: str | None = None,
+    group: str = "run",
+    choices: Iterable[object] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    check: Check | None = None,
+    resumable: bool = False,
+) -> Any:
+    """A field of a :class:`Config` that is also a flag; its types come from the annotation.
 
     Args:
         default: Its default; ``dataclasses.MISSING`` if a subclass or the caller must give one.
-        help: What it means, in one sentence.
-        **details: The other attributes of :class:`Option`: words, group, choices, minimum, maximum,
-            above, below, check, resumable. The types come from the annotation.
+        help: Its meaning, in one sentence.
+        words: The accepted values in words, if types, range and choices don't say it.
+        group: Heading of the help page, one of :data:`GROUPS`.
+        choices: The only values allowed.
+        minimum: Least value allowed.
+        maximum: Greatest value allowed.
+        above: Bound that the value must exceed.
+        below: Bound that the value must stay under.
+        check: Called with (name, value) after all the other checks; returns the value to keep.
+        resumable: Whether the value can be changed when a run is resumed.
 
     Example:
         >>> @dataclass(frozen=True, kw_only=True)
         ... class Tiny(Config):
-        ...     depth: int = option(50, "Hidden layers.", minimum=1)
+        ...     depth: int = option(50, "Number of hidden layers.", minimum=1)
         >>> Tiny(depth=0)
         Traceback (most recent call last):
-        model.options.ConfigError: depth must be >= 1, got 0.
+        model.errors.ConfigError: depth must be >= 1, got 0.
     """
-    unknown = details.keys() - {field.name for field in dataclasses.fields(Option)}
-    if unknown:
-        raise TypeError(f"option() has no argument {sorted(unknown)}.")
-    return dataclasses.field(default=default, metadata={"option": {"help": help, **details}})
+    details = {
+        "help": help,
+        "words": words,
+        "group": group,
+        "choices": tuple(choices),
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "below": below,
+        "check": check,
+        "resumable": resumable,
+    }
+    return dataclasses.field(default=default, metadata={"option": details})
 
 
-def redefine(base: type[Config], name: str, default: Any) -> Any:
-    """The field of a base class again, with another default."""
+def redefine(base: type[Config], name: str, default: object) -> Any:
+    """The field of a base class again, with another default.
+
+    Args:
+        base: The class that has the field.
+        name: Of the field.
+        default: The new default.
+    """
     field = next(field for field in dataclasses.fields(base) if field.name == name)
     return dataclasses.field(default=default, metadata=field.metadata)
 
 
 def options(config_class: type[Config]) -> Mapping[str, Option]:
-    """Every option of a config class by name, group by group."""
+    """Every option of a config class by name, group by group.
+
+    Example:
+        >>> from model.config.rectangular import RectangularConfig
+        >>> options(RectangularConfig)["depth"].expected
+        'an integer >= 1'
+    """
     hints = typing.get_type_hints(config_class)
-    found = []
-    for field in dataclasses.fields(config_class):
-        hint = hints[field.name]
-        union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        kinds = tuple(typing.get_origin(kind) or kind for kind in union if kind is not types.NoneType)
-        found.append(
-            Option(
-                name=field.name,
-                kinds=kinds,
-                optional=types.NoneType in union,
-                default=field.default,
-                **field.metadata["option"],
-            )
-        )
+    found = [_option_of(field, hints[field.name]) for field in dataclasses.fields(config_class)]
     found.sort(key=lambda item: GROUPS.index(item.group))
     return types.MappingProxyType({item.name: item for item in found})
+
+
+def _option_of(field: dataclasses.Field[object], hint: object) -> Option:
+    union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple(typing.get_origin(kind) or kind for kind in union if kind is not types.NoneType)
+    return Option(
+        name=field.name,
+        kinds=kinds,
+        optional=types.NoneType in union,
+        default=field.default,
+        **field.metadata["option"],
+    )
 
 
 def validate(config: Config) -> None:
     """Check every field of a config, then the fields together, then what takes longest to check.
 
-    Values are put in their one spelling, so that equal configs compare equal.
+    Each value is replaced by its one spelling, so that equal configs compare equal.
 
     Raises:
-        ConfigError: At the first value that can't be.
+        ConfigError: At the first value that is wrong.
     """
     table = options(type(config))
     for name, item in table.items():
@@ -282,32 +329,33 @@ def validate(config: Config) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Base of every config: fields made by :func:`option`, checked when it is built."""
+    """Base class of configs: every field is made by :func:`option` and checked when a config is built."""
 
     def __post_init__(self) -> None:
         validate(self)
 
     def check_together(self) -> None:
-        """Refuse values that are right alone and wrong together."""
+        """Raise :class:`ConfigError` if values contradict each other."""
 
     @property
     def label(self) -> str:
         """A short readable name for a run with this config, without the time."""
         return type(self).__name__.removesuffix("Config").lower()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every value by name, group by group, as YAML and JSON can hold it."""
+    def to_dict(self) -> dict[str, PlainValue]:
+        """Every value by name, group by group, as YAML and JSON can store it."""
         values = {name: getattr(self, name) for name in options(type(self))}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls: type[C], mapping: Mapping[str, Any]) -> C:
-        """The config with these values, and defaults for the rest.
+    def from_dict(cls: type[C], mapping: Mapping[str, object]) -> C:
+        """The config with these values, and defaults for the others.
 
-        Text is read as on the command line wherever the option itself is not text.
+        Args:
+            mapping: Values by name. A text is read as on the command line, unless the option itself is a text.
 
         Raises:
-            ConfigError: If a name is unknown, a value not allowed, or one without default missing.
+            ConfigError: If a name is unknown, a value not allowed, or an option without default missing.
         """
         table = options(cls)
         refuse_unknown(cls, mapping)
@@ -316,21 +364,29 @@ class Config:
             for name, value in mapping.items()
         }
         for name, item in table.items():
-            if item.default is dataclasses.MISSING and name not in values:
+            if item.required and name not in values:
                 raise ConfigError(f"{name} is required: give {item.expected}.")
         return cls(**values)
 
-    def replace(self: C, **changes: Any) -> C:
-        """The same config with other values, checked again."""
+    def replace(self: C, **changes: object) -> C:
+        """A copy with other values, checked again.
+
+        Raises:
+            ConfigError: If a name is unknown or a value not allowed.
+        """
         refuse_unknown(type(self), changes)
         return dataclasses.replace(self, **changes)
 
 
 def refuse_unknown(config_class: type[Config], names: Iterable[object]) -> None:
-    """Raise :class:`ConfigError` at the first name that is no option, with the nearest that is."""
+    """Raise :class:`ConfigError` at the first name that is no option, with the nearest that is.
+
+    Args:
+        config_class: The config whose fields are the options.
+        names: The names to check.
+    """
     table = options(config_class)
     for name in names:
         if name not in table:
-            guess = nearest(str(name), table)
-            hint = f'did you mean "{guess}"?' if guess else f"there are: {', '.join(table)}."
-            raise ConfigError(f"unknown option {show(name)}; {hint}")
+            hint = did_you_mean(name, table) or f" There are: {', '.join(table)}."
+            raise ConfigError(f"unknown option {name!r}.{hint}")

@@ -1,18 +1,16 @@
-"""Every option of ``run_rectangular_sweep.py``."""
+"""Options of ``run_rectangular_sweep.py``."""
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.config.experiment import (
-    ConfigError,
-    ExperimentConfig,
-    check_activation,
-    check_increasing,
-    option,
-    redefine,
-)
+from model.choices import Head, Layer, RectangularInit
+from model.config.experiment import ACTIVATIONS, ExperimentConfig, check_activation, check_increasing
+from model.config.options import option, redefine
+from model.errors import ConfigError
 
 _network = functools.partial(option, group="network")
 _data = functools.partial(option, group="data")
@@ -27,27 +25,28 @@ class RectangularConfig(ExperimentConfig):
         'iris-20x4-lambda0.01-seed42'
     """
 
-    depth: int = _network(50, "Hidden layers.", minimum=1)
-    width: int = _network(4, "Units, or channels, in each hidden layer.", minimum=1)
-    activation: str = _network(
-        "relu",
-        "Activation.",
-        words="a torch.nn activation such as relu, gelu or tanh",
-        check=check_activation,
-    )
+    depth: int = _network(50, "Number of hidden layers.", minimum=1)
+    width: int = _network(4, "Units (channels, if layers are convolutions) of each hidden layer.", minimum=1)
+    activation: str = _network("relu", "Activation.", words=ACTIVATIONS, check=check_activation)
     use_batchnorm: bool = _network(False, "Whether batch normalization precedes each activation.")
     dropout: float = _network(0.0, "Share of the units dropped after each activation.", minimum=0, below=1)
-    skip_connections: int | None = _network(None, "Layers that a skip connection spans; None: no skips.", minimum=1)
-    init: str = _network("torch", "How weights begin.", choices=("torch", "kaiming", "glorot", "zero", "constant"))
-    init_value: float = _network(0.01, "Value of every weight with init=constant.")
-    layer: str = _network("auto", "Kind of layer; auto: dense; conv needs images.", choices=("auto", "dense", "conv"))
-    kernel_size: int = _network(3, "Side of the kernels of conv layers.", minimum=1)
-    pool_at: tuple[int, ...] = _network(
-        (),
-        "Numbers, from 1, of the conv layers that are followed by pooling, such as 2,4.",
-        minimum=1,
+    skip_connections: int | None = _network(
+        None, "Layers that each skip connection spans; None: no skip connections.", minimum=1
     )
-    head: str = _network("flatten", "What the last layer of a conv network sees.", choices=("flatten", "global"))
+    init: str = _network("torch", "Initial weights.", choices=RectangularInit)
+    init_value: float = _network(0.01, "Value of every weight with init=constant.")
+    layer: str = _network(
+        "auto", "Kind of layer: fully connected, or convolutions, for images; auto: dense.", choices=("auto", *Layer)
+    )
+    kernel_size: int = _network(3, "Height and width of the convolution kernels.", minimum=1)
+    pool_at: tuple[int, ...] = _network(
+        (), "Convolution layers, counted from 1, that are followed by 2x2 max pooling, such as 2,4.", minimum=1
+    )
+    head: str = _network(
+        "flatten",
+        "Input of the output layer after convolutions: all pixels, or the mean of each channel.",
+        choices=Head,
+    )
 
     lr: float = redefine(ExperimentConfig, "lr", 0.01)
     batch_size: int | None = redefine(ExperimentConfig, "batch_size", 256)
@@ -59,21 +58,38 @@ class RectangularConfig(ExperimentConfig):
     threads: int | None = redefine(ExperimentConfig, "threads", 1)
     dataset: str = redefine(ExperimentConfig, "dataset", "moons")
     val_size: float | None = redefine(ExperimentConfig, "val_size", 0.15)
-    num_points: int = _data(1000, "Rows of a generated data set.", minimum=10)
+    num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
 
     def check_together(self) -> None:
-        """Refuse options that contradict each other."""
+        """Raise :class:`ConfigError` if options contradict each other."""
         super().check_together()
         if self.skip_connections is not None and self.skip_connections > self.depth:
             raise ConfigError(f"skip_connections must be <= depth = {self.depth}, got {self.skip_connections}.")
         check_increasing("pool_at", self.pool_at)
         if self.pool_at and self.pool_at[-1] > self.depth:
             raise ConfigError(f"pool_at must stay <= depth = {self.depth}, got {self.pool_at[-1]}.")
-        if self.pool_at and self.layer != "conv":
-            raise ConfigError(f'pool_at needs layer="conv", got layer="{self.layer}".')
+        if self.pool_at and self.layer != Layer.CONV:
+            raise ConfigError(f"pool_at needs layer='conv', got layer={self.layer!r}.")
 
     @property
     def label(self) -> str:
         """Data set, depth, width, lambda and seed, for the name of a run directory."""
         return f"{self.dataset}-{self.depth}x{self.width}-lambda{self.lambda_:g}-seed{self.seed}"
+
+    def normalized_positions(self, input_shape: Sequence[int]) -> int | None:
+        """Positions of one sample over which the last batch normalization averages; None without normalization.
+
+        Args:
+            input_shape: Shape of one sample.
+
+        Example:
+            >>> config = RectangularConfig(use_batchnorm=True, layer="conv", pool_at=(1,))
+            >>> config.normalized_positions((3, 8, 8))
+            16
+        """
+        if not self.use_batchnorm:
+            return None
+        if self.layer != Layer.CONV:
+            return 1
+        return math.prod(side >> len(self.pool_at) for side in input_shape[1:])

@@ -1,1 +1,1 @@
-"""Lightning callbacks of a run: metrics, checkpoints, progress, plots."""
+"""The Lightning callbacks of a run: metrics, checkpoints, progress bar, plots."""

@@ -1,11 +1,11 @@
-"""What a run leaves behind while it trains: rows of figures, checkpoints, a progress bar."""
+"""Checkpoints of a run: the state to resume from, and the best weights."""
 
 from __future__ import annotations
 
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pytorch_lightning as pl
 import torch
@@ -18,22 +18,30 @@ from jumpstart.files import atomic_path
 from model.experiment import Experiment
 from sweep.metrics_csv import MetricsCsv
 
-# Lightning calls Checkpoint callbacks after the module has finished its epoch, so that both see the epoch's row.
+
+class CheckpointState(TypedDict):
+    """The part of ``last.ckpt`` that belongs to :class:`BestAndLast`."""
+
+    best_row: dict[str, float]
+    weights: dict[str, Tensor]
+    elapsed: float
 
 
 class BestAndLast(Checkpoint):
-    """Keeps the best weights in memory, and writes them and the last state every now and then.
+    """Stores the best weights in memory, and writes them and the last state to files at intervals.
 
-    The best epoch has the highest validation accuracy, and of those the lowest validation loss.
+    The best epoch is the one with the highest validation accuracy; of several, the one with the lowest validation loss.
+    A subclass of ``Checkpoint``, because Lightning calls such callbacks after the experiment has computed the row of
+    the epoch.
 
     Args:
-        last: File of the state to resume from: the end of an epoch, with the best weights so far.
-        best: File of the best weights; ``load_from_checkpoint`` of the experiment reads it.
-        seconds: Least time between two writes.
-        metrics: Written out before a checkpoint, so that it never lags behind one.
+        last: File of the state to resume from: the state at the end of an epoch, and the best weights so far.
+        best: File of the best weights, for ``load_from_checkpoint`` of the experiment.
+        seconds: Least number of seconds between two writes. The end of training is always written.
+        metrics: Flushed before each write, so that the file of metrics is never older than a checkpoint.
 
     Attributes:
-        best_row: The figures of the best epoch.
+        best_row: The metrics of the best epoch.
         elapsed: Seconds of training so far, over all resumptions.
     """
 
@@ -51,7 +59,7 @@ class BestAndLast(Checkpoint):
         self._written_at = -float("inf")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if they are the best, and write if it is time."""
+        """Copy the weights if they are the best so far, and write if the interval has passed."""
         assert isinstance(pl_module, Experiment)
         if self._is_better(pl_module.row):
             self.best_row = pl_module.row
@@ -63,28 +71,28 @@ class BestAndLast(Checkpoint):
             self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the end."""
+        """Write the final state."""
         assert isinstance(pl_module, Experiment)
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """The best weights are saved; the last state on the disk is the end of an epoch, and stays.
+        """Write the best weights, and leave ``last.ckpt``, which holds the end of an earlier epoch.
 
-        Without a last state there are none: who has the best weights has a run that can go on.
+        ``best.ckpt`` is written only if ``last.ckpt`` exists, so that a run with ``best.ckpt`` can always be resumed.
         """
         if isinstance(pl_module, Experiment) and self.last.exists():
             self._write_best(trainer, pl_module)
 
     def load_best(self, experiment: Experiment) -> None:
-        """Give the experiment the best weights."""
+        """Load the best weights into an experiment."""
         set_model_state_dict(experiment.network, dict(self._weights), options=StateDictOptions(full_state_dict=True))
 
-    def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint of the last state."""
+    def state_dict(self) -> CheckpointState:  # type: ignore[override]
+        """The best epoch and the elapsed time, which Lightning stores in ``last.ckpt``."""
         return {"best_row": self.best_row, "weights": self._weights, "elapsed": self.elapsed}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+    def load_state_dict(self, state_dict: CheckpointState) -> None:  # type: ignore[override]
+        """Restore :meth:`state_dict` when a run is resumed."""
         self.best_row, self.elapsed = state_dict["best_row"], state_dict["elapsed"]
         self._weights = state_dict["weights"]
 
@@ -92,13 +100,13 @@ class BestAndLast(Checkpoint):
         if not self.best_row:
             return True
 
-        def key(row: dict[str, float]) -> tuple[float, float]:
+        def rank(row: dict[str, float]) -> tuple[float, float]:
             return row.get("val/acc", row["train/acc"]), -row.get("val/loss", row["train/loss"])
 
-        return key(row) > key(self.best_row)
+        return rank(row) > rank(self.best_row)
 
     def _copy(self, network: torch.nn.Module) -> None:
-        weights = {name: _whole(value.detach()) for name, value in network.state_dict().items()}
+        weights = {name: _full_tensor(value.detach()) for name, value in network.state_dict().items()}
         if self._weights.keys() != weights.keys():
             self._weights = {name: value.clone() for name, value in weights.items()}
             return
@@ -106,7 +114,7 @@ class BestAndLast(Checkpoint):
 
     def _write(self, trainer: pl.Trainer, experiment: pl.LightningModule) -> None:
         self.metrics.flush()
-        # Every process takes part in gathering the weights; the first one writes.
+        # Every process must call save_checkpoint, which gathers sharded weights; only the first one writes a file.
         with atomic_path(self.last) if trainer.is_global_zero else nullcontext(self.last) as path:
             trainer.save_checkpoint(path)
         self._write_best(trainer, experiment)
@@ -128,6 +136,6 @@ class BestAndLast(Checkpoint):
         self._best_written = epoch
 
 
-def _whole(value: Tensor) -> Tensor:
-    """A tensor that processes hold in parts, put together."""
+def _full_tensor(value: Tensor) -> Tensor:
+    """The tensor itself, gathered from all processes if it is sharded."""
     return value.full_tensor() if isinstance(value, DTensor) else value

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Never
 
 import pytorch_lightning as pl
+import torch
 from tqdm import tqdm
 
 
 class ProgressLine(pl.Callback):
-    """One bar over the whole run, with the loss, the accuracy, and the dead and linear units of the last epoch.
+    """A progress bar over all epochs, with loss, accuracy, and shares of dead and linear units of the latest epoch.
 
-    Refreshed a few times a second at most, so that thousands of short epochs cost nothing; to a file rather than a
-    terminal it writes a line every half minute.
+    The bar is refreshed at most five times a second, so that thousands of short epochs pay for no more; where stderr is
+    no terminal, one line is written every half minute.
     """
 
     def __init__(self) -> None:
-        self._bar: Any = None
+        self._bar: tqdm[Never] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar."""
@@ -36,22 +38,22 @@ class ProgressLine(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: torch.Tensor | Mapping[str, object] | None,
+        batch: object,
         batch_idx: int,
     ) -> None:
-        """Long epochs advance in parts."""
+        """Advance within an epoch of more than 100 batches."""
         batches = trainer.num_training_batches
         if self._bar is not None and batches > 100:
             self._bar.n = trainer.current_epoch + (batch_idx + 1) / batches
             self._bar.update(0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Advance by one epoch. The figures shown are those of the epoch before, known by now."""
+        """Advance by one epoch, and show the latest row that the experiment has computed."""
         if self._bar is None:
             return
         self._bar.n = trainer.current_epoch
-        row = getattr(pl_module, "row", {})
+        row: dict[str, float] = getattr(pl_module, "row", {})
         stage = "val" if "val/acc" in row else "train"
         if row and time.time() - self._bar.last_print_t >= self._bar.mininterval:
             self._bar.set_postfix_str(

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, against one pixel at a time."""
+"""Augmentation and normalization of whole batches, against a reference that sets one pixel at a time."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ def test_augmentation_is_the_reference(padding: int, flip: bool, shape: tuple[in
     images = torch.randint(1, 256, shape, dtype=torch.uint8)
     before = images.clone()
     augment = ShiftAndFlip(padding, flip)
-    drawn = augment.draw(len(images), seed=1, epoch=0)
-    assert torch.equal(augment(images, drawn), reference_augmentation(images, drawn, padding))
+    crops = augment.draw(len(images), seed=1, epoch=0)
+    assert torch.equal(augment(images, crops), reference_augmentation(images, crops, padding))
     assert torch.equal(images, before)
 
 
-def test_what_is_drawn_covers_every_shift_and_follows_seed_and_epoch() -> None:
+def test_crops_cover_every_shift_and_depend_on_seed_and_epoch() -> None:
     augment = ShiftAndFlip(2, True)
-    drawn = augment.draw(4000, 7, 3)
-    assert torch.equal(drawn, augment.draw(4000, 7, 3))
-    assert not torch.equal(drawn, augment.draw(4000, 7, 4))
-    assert not torch.equal(drawn, augment.draw(4000, 8, 3))
+    crops = augment.draw(4000, 7, 3)
+    assert torch.equal(crops, augment.draw(4000, 7, 3))
+    assert not torch.equal(crops, augment.draw(4000, 7, 4))
+    assert not torch.equal(crops, augment.draw(4000, 8, 3))
     counts = torch.zeros(5, 5, 2)
-    for row, column, mirrored in drawn.tolist():
+    for row, column, mirrored in crops.tolist():
         counts[row, column, mirrored] += 1
     assert counts.min() > 40
     assert ShiftAndFlip(0, False).draw(100, 0, 0).eq(0).all()
 
 
-def test_drawing_leaves_global_randomness_alone() -> None:
+def test_drawing_crops_does_not_change_the_global_generator() -> None:
     state = torch.get_rng_state()
     ShiftAndFlip(2, True).draw(10, 0, 0)
     assert torch.equal(torch.get_rng_state(), state)
@@ -45,12 +45,12 @@ def test_normalized_pixels_have_mean_0_and_deviation_1() -> None:
     expected = images.double() / 255
     torch.testing.assert_close(torch.tensor(mean).double(), expected.mean((0, 2, 3)), atol=1e-6, rtol=0)
     torch.testing.assert_close(torch.tensor(std).double(), expected.std((0, 2, 3), correction=0), atol=1e-6, rtol=0)
-    found = Normalize(mean, std)(images)
-    torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+    normalized = Normalize(mean, std)(images)
+    torch.testing.assert_close(normalized.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalized.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
 
 
 def test_a_constant_channel_becomes_zeros() -> None:
     images = torch.full((4, 1, 2, 2), 9, dtype=torch.uint8)
-    found = Normalize(*channel_statistics(images))(images)
-    torch.testing.assert_close(found, torch.zeros(4, 1, 2, 2), atol=1e-6, rtol=0)
+    normalized = Normalize(*channel_statistics(images))(images)
+    torch.testing.assert_close(normalized, torch.zeros(4, 1, 2, 2), atol=1e-6, rtol=0)

@@ -1,11 +1,10 @@
-"""Whole-tensor batches, and what Lightning makes of them."""
+"""Whole-tensor batches, alone and under Lightning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -16,17 +15,17 @@ from data.batches import TensorBatches
 from data.data import make_datamodule
 
 
-def numbered(rows: int = 10, **options: Any) -> TensorBatches:
+def numbered(rows: int = 10, **options: object) -> TensorBatches:
     return TensorBatches(torch.arange(float(rows)).reshape(-1, 1), torch.arange(rows), **options)
 
 
-def pass_through(batches: TensorBatches) -> list[list[int]]:
-    seen = []
+def rows_by_batch(batches: TensorBatches) -> list[list[int]]:
+    rows = []
     for x, y in batches:
         assert torch.equal(x.flatten().long(), y)
-        seen.append(y.tolist())
-    assert len(seen) == len(batches)
-    return seen
+        rows.append(y.tolist())
+    assert len(rows) == len(batches)
+    return rows
 
 
 @pytest.mark.parametrize("rows", [1, 7, 10])
@@ -38,12 +37,12 @@ def test_batches_are_the_rows(rows: int, batch_size: int | None, drop_last: bool
     expected = [list(range(rows))[i : i + size] for i in range(0, rows, size)]
     if drop_last:
         expected = [batch for batch in expected if len(batch) == size]
-    seen = pass_through(numbered(rows, batch_size=batch_size, drop_last=drop_last, shuffle=shuffle))
-    assert [len(batch) for batch in seen] == [len(batch) for batch in expected]
-    flat = [row for batch in seen for row in batch]
+    served = rows_by_batch(numbered(rows, batch_size=batch_size, drop_last=drop_last, shuffle=shuffle))
+    assert [len(batch) for batch in served] == [len(batch) for batch in expected]
+    flat = [row for batch in served for row in batch]
     assert len(set(flat)) == len(flat)
     if not shuffle:
-        assert seen == expected
+        assert served == expected
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -64,15 +63,15 @@ def test_a_pass_gathers_once_and_then_slices() -> None:
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     first = numbered(50, batch_size=8, shuffle=True, seed=3)
-    orders = [pass_through(first) for _ in range(4)]
+    orders = [rows_by_batch(first) for _ in range(4)]
     assert len({str(order) for order in orders}) == 4
     torch.manual_seed(99)
     again = numbered(50, batch_size=8, shuffle=True, seed=3)
     for epoch in (2, 0, 3):
         again.set_epoch(epoch)
         iter(again)
-        assert pass_through(again) == orders[epoch]
-    other = [pass_through(numbered(50, batch_size=8, shuffle=True, seed=s)) for s in (2, 4, 5)]
+        assert rows_by_batch(again) == orders[epoch]
+    other = [rows_by_batch(numbered(50, batch_size=8, shuffle=True, seed=s)) for s in (2, 4, 5)]
     assert not any(order in orders for order in other)
     with pytest.raises(ValueError, match="epoch must be >= 0"):
         again.set_epoch(-1)
@@ -82,7 +81,9 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 @pytest.mark.parametrize("batch_size", [None, 4, 7])
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("drop_last", [False, True])
-def test_ranks_share_each_batch(world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool) -> None:
+def test_the_slices_of_all_ranks_make_up_each_batch(
+    world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool
+) -> None:
     options = {"batch_size": batch_size, "shuffle": shuffle, "drop_last": drop_last}
     for epoch in range(2):
         whole = numbered(22, **options)
@@ -90,8 +91,8 @@ def test_ranks_share_each_batch(world_size: int, batch_size: int | None, shuffle
         ranks = [numbered(22, rank=r, world_size=world_size, **options) for r in range(world_size)]
         for rank in ranks:
             rank.set_epoch(epoch)
-        shares = [pass_through(rank) for rank in ranks]
-        for i, batch in enumerate(pass_through(whole)):
+        shares = [rows_by_batch(rank) for rank in ranks]
+        for i, batch in enumerate(rows_by_batch(whole)):
             pieces = [share[i] for share in shares]
             assert all(pieces)
             if len(batch) >= world_size:
@@ -107,7 +108,7 @@ def test_moving_keeps_the_order() -> None:
     assert batches.to("cpu") is batches
     moved = batches.to("meta")
     assert moved.x.device.type == "meta"
-    assert moved._epoch == 4
+    assert moved.epoch == 4
     assert [len(y) for _, y in moved] == [3, 3, 3, 1]
 
 
@@ -125,7 +126,7 @@ def test_moving_keeps_the_order() -> None:
         ({"x": torch.zeros(0), "y": torch.zeros(0)}, "x and y"),
     ],
 )
-def test_bad_batches_are_refused(change: dict[str, Any], message: str) -> None:
+def test_bad_batches_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TensorBatches(**{"x": torch.zeros(4, 2), "y": torch.zeros(4), **change})
 
@@ -134,7 +135,7 @@ def test_bad_batches_are_refused(change: dict[str, Any], message: str) -> None:
 
 
 class Recorder(pl.LightningModule):
-    """Learns nothing much and writes down which rows it was given."""
+    """A linear model that records the rows of each epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +181,9 @@ def train(tmp_path: Path) -> Callable[..., Recorder]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-def test_lightning_sets_the_epoch_and_a_resumed_run_goes_on(train: Callable[..., Recorder], tmp_path: Path) -> None:
+def test_lightning_sets_the_epoch_so_that_a_resumed_run_has_the_same_order(
+    train: Callable[..., Recorder], tmp_path: Path
+) -> None:
     whole, _ = train(5).seen, train(2)
     rest = train(5, tmp_path / "2.ckpt").seen
     assert len({str(order) for order in whole.values()}) == 5
@@ -194,7 +197,7 @@ def test_lightning_sets_the_epoch_and_a_resumed_run_goes_on(train: Callable[...,
         assert [x[:, 0].tolist() for x, _ in batches] == seen
 
 
-def test_a_distributed_trainer_shares_batches() -> None:
+def test_each_process_of_a_distributed_trainer_serves_its_slice() -> None:
     module = make_datamodule("iris", batch_size=16)
     module.setup()
     whole = [y.tolist() for _, y in module.val_dataloader()]

@@ -1,4 +1,4 @@
-"""``python -m data``."""
+"""The command ``python -m data``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_table_has_every_set(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_has_every_data_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     for name, info in DATASETS.items():
@@ -32,15 +32,26 @@ def test_the_table_has_every_set(capsys: pytest.CaptureFixture[str]) -> None:
         assert ("built in" if here else "not cached") in lines[name]
 
 
-def test_the_table_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(DATASETS)
     assert all(row["rows"] == DATASETS[row["name"]].rows for row in rows)
 
 
+def test_the_list_as_a_markdown_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--markdown"]) == 0
+    head, rule, *rows = capsys.readouterr().out.splitlines()
+    assert head == "| name | title | source | rows | features | classes | license |"
+    assert rule.count("|") == head.count("|")
+    assert [row.split("`")[1] for row in rows] == list(DATASETS)
+    for row, info in zip(rows, DATASETS.values(), strict=True):
+        assert f"[{info.title}]({info.url}) | {info.source} | {info.rows} |" in row
+        assert row.endswith(f"| {info.classes} | {info.license} |")
+
+
 @pytest.mark.parametrize("name", DATASETS)
-def test_details(name: str, capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
+def test_one_data_set_is_described(name: str, capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
     assert main([name]) == 0
     text = capsys.readouterr().out
     info = DATASETS[name]
@@ -53,7 +64,7 @@ def test_details(name: str, capsys: pytest.CaptureFixture[str], empty_cache: Pat
     assert json.loads(capsys.readouterr().out)["license"] == info.license
 
 
-def test_a_damaged_file_shows(
+def test_a_damaged_file_is_shown_in_the_list(
     capsys: pytest.CaptureFixture[str], empty_cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("other")
@@ -66,7 +77,9 @@ def test_a_damaged_file_shows(
 
 
 @pytest.mark.parametrize("name", ["imagenet", "imagenette"])
-def test_where_a_folder_must_be_is_said(name: str, capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
+def test_the_place_of_a_missing_folder_is_shown(
+    name: str, capsys: pytest.CaptureFixture[str], empty_cache: Path
+) -> None:
     assert main([name]) == 0
     text = capsys.readouterr().out
     assert f"folder:    {empty_cache / name}\n" in text
@@ -81,7 +94,7 @@ def test_where_a_folder_must_be_is_said(name: str, capsys: pytest.CaptureFixture
         (kaggle_layout, "their classes in {root}/LOC_val_solution.csv"),
     ],
 )
-def test_what_is_in_a_folder_is_said(
+def test_layout_and_content_of_a_folder_are_shown(
     layout: Callable[..., Path], words: str, capsys: pytest.CaptureFixture[str], empty_cache: Path
 ) -> None:
     root = layout(empty_cache, classes=3, per_class=4, held=2)
@@ -90,12 +103,12 @@ def test_what_is_in_a_folder_is_said(
     assert (details["available"], details["folder"]) == ("cached", str(root))
     assert words.format(root=root) in details["layout"]
     assert details["found"] == "12 training and 6 test images of 3 classes"
-    # The folder itself may be given, too.
+    # --data_dir may also be the folder of the set itself.
     assert main(["imagenet", "--data_dir", str(root)]) == 0
     assert f"folder:    {root}\n" in capsys.readouterr().out
 
 
-def test_a_folder_that_can_not_be_used_says_why(capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
+def test_the_problem_of_an_unusable_folder_is_shown(capsys: pytest.CaptureFixture[str], empty_cache: Path) -> None:
     (kaggle_layout(empty_cache) / "LOC_val_solution.csv").unlink()
     assert main(["imagenet", "--json"]) == 0
     details = json.loads(capsys.readouterr().out)
@@ -111,9 +124,11 @@ def test_a_folder_that_can_not_be_used_says_why(capsys: pytest.CaptureFixture[st
         (["?"], "dataset must be one of moons"),
         (["--jsn"], "--jsn"),
         (["moons", "circles"], "circles"),
+        (["moons", "--markdown"], "leave NAME out"),
+        (["--json", "--markdown"], "not allowed with"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(
+def test_a_wrong_argument_is_one_line_and_status_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -125,7 +140,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert message in err
 
 
-def test_it_runs_as_a_module_without_torch() -> None:
+def test_the_command_runs_without_torch() -> None:
     root = Path(__file__).resolve().parents[2]
     code = (
         "import sys, runpy; sys.argv = ['data']; sys.modules['torch'] = None; "

@@ -1,4 +1,4 @@
-"""How data is served: the split, what is learned from training, batches, and Lightning."""
+"""Data modules of tables: split, encoding, batches and errors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import pickle
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -21,10 +21,12 @@ from data.datasets import TABLES
 from data.encoding import Encoder
 from data.tables import Table, no_categories
 
-EMBEDDED = [name for name in TABLES if DATASETS[name].source != "UCI"]
+Rows = npt.NDArray[np.int64]
+
+BUILT_IN = [name for name in TABLES if DATASETS[name].source != "UCI"]
 
 
-# What is learned from training --------------------------------------------------------------------
+# Encoding ------------------------------------------------------------------------------------------
 
 
 def mixed_table(seed: int = 0, rows: int = 120) -> Table:
@@ -45,8 +47,8 @@ def mixed_table(seed: int = 0, rows: int = 120) -> Table:
     return Table(numbers, categories, rng.integers(0, 2, rows), ("0", "1"), ("a", "b", "c"), ("d", "e", "f"))
 
 
-def reference_encoding(table: Table, train: Any, rows: Any) -> list[list[float]]:
-    """Row by row, column by column, in Python."""
+def reference_encoding(table: Table, train: Rows, rows: Rows) -> list[list[float]]:
+    """The encoding, computed in Python row by row and column by column."""
     encoded = []
     for row in rows:
         values: list[float] = []
@@ -80,7 +82,7 @@ def test_encoding_is_the_reference(seed: int) -> None:
     assert encoder.names == ("a", "b", "c", "d_blue", "d_green", "d_red", "e_right", "f_same")
 
 
-def test_held_out_rows_teach_nothing() -> None:
+def test_held_out_rows_do_not_change_the_encoding() -> None:
     table, train = mixed_table(), np.arange(80)
     expected = Encoder(table, train).encode(table, train)
     numbers, categories = table.numbers.copy(), table.categories.copy()
@@ -91,17 +93,15 @@ def test_held_out_rows_teach_nothing() -> None:
     np.testing.assert_array_equal(encoder.encode(other, train), expected)
 
 
-def test_values_that_training_never_had_are_zeros_and_said(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_unknown_categories_are_zeros_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     table = mixed_table()
-    table.categories[80:, :2] = "unheard of"
+    table.categories[80:, :2] = "unknown"
     encoder = Encoder(table, np.arange(80))
     with caplog.at_level(logging.INFO, logger="data.encoding"):
         encoded = encoder.encode(table, np.arange(80, 120))
     assert not encoded[:, 3:7].any()
-    assert "d: unheard of" in caplog.text
-    assert "e: unheard of" in caplog.text
+    assert "d: unknown" in caplog.text
+    assert "e: unknown" in caplog.text
 
 
 def test_columns_without_a_value_in_training_give_no_nan() -> None:
@@ -125,8 +125,8 @@ def test_a_common_scale_keeps_pixels_comparable() -> None:
 # The data module ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_every_embedded_set_is_served(name: str) -> None:
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_set_is_served(name: str) -> None:
     module, info = make_datamodule(name, batch_size=32), DATASETS[name]
     module.prepare_data()
     module.setup("fit")
@@ -159,8 +159,8 @@ def test_a_second_setup_changes_nothing() -> None:
     assert module.x_train is x
 
 
-def test_the_seed_makes_the_data() -> None:
-    def x_train(**options: Any) -> Tensor:
+def test_the_seed_decides_points_and_split() -> None:
+    def x_train(**options: object) -> Tensor:
         module = make_datamodule("moons", **options)
         module.setup()
         return module.x_train
@@ -194,13 +194,13 @@ def test_digits_are_resized_as_asked(size: int) -> None:
     assert images.input_shape == (1, size, size)
     assert vectors.num_features == len(vectors.feature_names) == size**2
     assert torch.equal(images.x_test.flatten(1), vectors.x_test)
-    # The same points in the same parts; each picture is still its own.
+    # Resizing does not change which images are in which part.
     assert torch.equal(images.y_train, own.y_train)
     scaled = [(x - x.mean()) / x.std() for x in (v2.functional.resize(own.x_train, [size, size]), images.x_train)]
     torch.testing.assert_close(*scaled, atol=1e-4, rtol=1e-4)
 
 
-def test_augmentation_leaves_digits_alone() -> None:
+def test_digits_are_never_augmented() -> None:
     plain, changed = (make_datamodule("digits", as_images=True, augment=augment) for augment in (False, True))
     plain.setup()
     changed.setup()
@@ -225,7 +225,7 @@ def test_duplicates_are_counted_and_kept_together() -> None:
     assert len(set.union(*parts)) == sum(len(part) for part in parts)
 
 
-def test_rare_classes_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_classes_too_small_for_a_split_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     labels = np.repeat([0, 1, 2], [40, 40, 2])
     numbers = np.arange(82.0)[:, None]
     table = Table(numbers, no_categories(82), labels, ("a", "b", "rare"), ("x",))
@@ -238,7 +238,7 @@ def test_rare_classes_are_named(caplog: pytest.LogCaptureFixture) -> None:
     assert 2 not in module.y_val.tolist() + module.y_test.tolist()
 
 
-def test_nothing_is_there_before_setup() -> None:
+def test_data_before_setup_is_an_error() -> None:
     module = make_datamodule("iris")
     for ask in (lambda: module.x_train, lambda: module.num_classes, module.describe):
         with pytest.raises(RuntimeError, match=r"iris is not loaded yet: call setup\(\) first"):
@@ -274,7 +274,7 @@ def test_a_module_can_be_pickled() -> None:
         ({"name": "digits", "image_size": "8"}, "image_size must be an integer >= 4, got '8'"),
     ],
 )
-def test_bad_input_is_refused_at_construction(options: dict[str, Any], message: str) -> None:
+def test_bad_input_is_refused_at_construction(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_datamodule(**{"name": "moons", **options})
 
@@ -282,27 +282,27 @@ def test_bad_input_is_refused_at_construction(options: dict[str, Any], message: 
 @pytest.mark.parametrize("value", ["no", "False", None, 0])
 @pytest.mark.parametrize("name", ["augment", "as_images"])
 @pytest.mark.parametrize("dataset", ["digits", "fake"])
-def test_text_is_no_yes_or_no(dataset: str, name: str, value: Any) -> None:
+def test_flags_other_than_true_and_false_are_refused(dataset: str, name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{name} must be True or False, got {value!r}"):
         make_datamodule(dataset, **{name: value})
 
 
 @pytest.mark.parametrize(("name", "least"), [("moons", 14), ("circles", 14), ("blobs", 20)])
-def test_the_fewest_points_that_are_accepted_do(name: str, least: int) -> None:
+def test_the_fewest_accepted_points_fill_every_part(name: str, least: int) -> None:
     module = make_datamodule(name, num_points=least)
     module.setup()
     for y in (module.y_train, module.y_val, module.y_test):
         assert len(set(y.tolist())) == DATASETS[name].classes
 
 
-# The real files, where they are ------------------------------------------------------------------
+# UCI's own files, if they are cached---------------------------------------------------------------
 
 REAL = os.environ.get(FOLDER_VARIABLE, "")
 
 if REAL:
 
     @pytest.mark.uci
-    @pytest.mark.parametrize("name", [n for n in DATASETS if n not in EMBEDDED])
+    @pytest.mark.parametrize("name", [name for name in TABLES if name not in BUILT_IN])
     def test_every_uci_set_is_served(name: str) -> None:
         module, info = make_datamodule(name, data_dir=REAL), DATASETS[name]
         module.prepare_data()

@@ -1,4 +1,4 @@
-"""What each data set is: the registry, the files' formats, and (where they are) the real files."""
+"""The registry of data sets, their files in each format, and UCI's own files if they are cached."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from data.datasets import DATASETS, TABLES, availability, check_available, get_i
 from data.uci.catalog import UCI
 from data.uci.reading import Kind, UciSource
 
-FAR = "http://127.0.0.1:1"
-"""Nobody listens there."""
+UNREACHABLE = "http://127.0.0.1:1"
+"""An address where no server listens."""
 
 # fmt: off
 RINGS = {
@@ -27,8 +27,8 @@ RINGS = {
     "20": 26, "21": 14, "22": 6, "23": 9, "24": 2, "25": 1, "26": 1, "27": 2, "29": 1,
 }
 # fmt: on
-# Rows, columns of the file (first file), missing cells, duplicate rows, rows by class in the order
-# of the labels in the file: written down from the files and their documentation, not from the code.
+# Rows, columns of the first file, missing values, duplicate rows, and rows by class in the order of the labels: taken
+# from the files and their documentation, not from the code.
 EXPECTED: dict[str, tuple[int, int, int, int, dict[str, int]]] = {
     "abalone": (
         4177,
@@ -76,7 +76,7 @@ BUILT_IN = {
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setenv("JUMPSTART_UCI_URL", FAR)
+    monkeypatch.setenv("JUMPSTART_UCI_URL", UNREACHABLE)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("data.fetch.BACKOFF", 0.0)
 
@@ -84,7 +84,7 @@ def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 # The registry ------------------------------------------------------------------------------------
 
 
-def test_every_set_of_the_papers_is_there() -> None:
+def test_every_data_set_of_the_papers_is_registered() -> None:
     assert list(TABLES) == [*BUILT_IN, *EXPECTED]
     assert list(DATASETS) == [*TABLES, "mnist", "mnist10k", "cifar10", "imagenette", "imagenet", "fake"]
     assert all(name == info.name for name, info in DATASETS.items())
@@ -118,7 +118,7 @@ def test_built_in_sets_are_described_as_they_are(name: str) -> None:
     ("name", "near"),
     [("moon", "moons"), ("Iris", "iris"), ("credit-approval", "credit_approval"), ("hvc", "hcv")],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(name: str, near: str) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest_one(name: str, near: str) -> None:
     for ask in (get_info, load_table, check_available, availability):
         with pytest.raises(ValueError, match=f"Did you mean '{near}'") as error:
             ask(name)
@@ -149,7 +149,7 @@ def test_noise_is_the_standard_deviation_of_blobs(noise: float) -> None:
         np.testing.assert_allclose(cloud.mean(axis=0), [np.cos(angle), np.sin(angle)], atol=0.02)
 
 
-def test_circles_have_the_radii_that_are_promised() -> None:
+def test_circles_have_the_documented_radii() -> None:
     table = load_table("circles", noise=0.0)
     radii = np.linalg.norm(table.numbers, axis=1)
     np.testing.assert_allclose(radii, np.where(table.labels == 0, 1.0, 0.5))
@@ -214,7 +214,7 @@ def write_file(source: UciSource, absent: tuple[str, ...], seed: int) -> tuple[s
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, list]]:  # type: ignore[type-arg]
-    """Puts small files for a data set into the cache and returns what is in them."""
+    """A function that writes small files of a data set into the cache, and returns their values by column."""
 
     def write(name: str) -> dict[str, list]:  # type: ignore[type-arg]
         source, files = UCI[name], []
@@ -270,20 +270,20 @@ def test_a_damaged_file_is_refused(name: str, written: Callable[[str], dict[str,
     assert availability(name) == "damaged"
 
 
-def test_neither_cached_nor_reachable(tmp_path: Path) -> None:
+def test_a_set_that_is_neither_cached_nor_reachable_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         check_available("hayes_roth")
     folder = tmp_path / "cache" / "uci" / "hayes_roth"
     for part in (
         str(folder / "hayes-roth.data"),
         str(folder / "hayes-roth.test"),
-        f"{FAR}/44/hayes+roth.zip",
+        f"{UNREACHABLE}/44/hayes+roth.zip",
         FOLDER_VARIABLE,
     ):
         assert part in str(error.value)
 
 
-def test_values_are_compared_where_bytes_are_unsettled(
+def test_values_are_compared_where_the_byte_form_is_not_known(
     written: Callable[[str], dict[str, list[str]]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -316,7 +316,7 @@ def test_ucis_own_file_of_dishonest_users_is_accepted_for_its_structure(
         load_table("dishonest_users")
 
 
-# The real files, where they are ------------------------------------------------------------------
+# UCI's own files, if they are cached---------------------------------------------------------------
 
 REAL = os.environ.get(FOLDER_VARIABLE, "")
 
@@ -324,7 +324,7 @@ if REAL:
 
     @pytest.mark.uci
     @pytest.mark.parametrize("name", EXPECTED)
-    def test_the_real_file(name: str) -> None:
+    def test_ucis_own_file_is_as_expected(name: str) -> None:
         rows, _, missing, duplicates, counts = EXPECTED[name]
         table = datasets.load_table(name, data_dir=REAL)
         assert availability(name, REAL) == "cached"

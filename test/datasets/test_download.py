@@ -1,4 +1,4 @@
-"""The cache and the download, against a server on this machine."""
+"""The cache and the download of UCI's files, against a server on this machine."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from data import fetch
 from data.cache import DataError, cache_folder
 from data.uci import files as download
 from data.uci.files import Content, DataFile, Remote, cache_state, extract, find_cached, obtain
+from jumpstart.files import write_bytes
 
 GOOD = b"1,2\n3,4\n"
 MORE = b"5\n"
@@ -65,7 +66,7 @@ def put(folder: Path, place: str, content: bytes) -> Path:
 
 
 def refused(remote: Remote, folder: Path, url: str) -> str:
-    """The message of the error, which is one line."""
+    """The message of the error, which must be one line."""
     with pytest.raises(DataError) as error:
         obtain(remote, folder, url)
     assert "\n" not in str(error.value)
@@ -94,7 +95,7 @@ def test_the_base_address_can_come_from_the_environment(
     [fail(500), fail(503), fail(429), cut(zipped(a__data=GOOD)), send(zipped(a__data=GOOD)[:-9])],
     ids=["500", "503", "429", "cut short", "half an archive"],
 )
-def test_a_failure_that_passes_is_tried_again(server: Server, tmp_path: Path, first: Answer) -> None:
+def test_a_temporary_failure_is_retried(server: Server, tmp_path: Path, first: Answer) -> None:
     server.answers = [first, send(zipped(a__data=GOOD))]
     assert obtain(REMOTE, tmp_path, server.url) == [GOOD]
     assert len(server.paths) == 2
@@ -105,7 +106,7 @@ def test_a_failure_that_passes_is_tried_again(server: Server, tmp_path: Path, fi
     [(fail(500), 3), (cut(zipped(a__data=GOOD)), 3), (send(b"<html>"), 3), (fail(404), 1)],
     ids=["500", "cut short", "a web page", "404"],
 )
-def test_a_failure_that_stays_says_where_the_file_must_go(
+def test_a_permanent_failure_is_reported_with_the_place_of_the_file(
     server: Server, tmp_path: Path, answer: Answer, attempts: int
 ) -> None:
     server.answers = [answer]
@@ -117,7 +118,7 @@ def test_a_failure_that_stays_says_where_the_file_must_go(
     assert files_in(tmp_path) == []
 
 
-def test_a_damaged_member_is_noticed(server: Server, tmp_path: Path) -> None:
+def test_a_damaged_member_of_an_archive_is_refused(server: Server, tmp_path: Path) -> None:
     content = bytes(range(256)) * 20
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -128,28 +129,30 @@ def test_a_damaged_member_is_noticed(server: Server, tmp_path: Path) -> None:
     assert "damaged in the archive" in refused(REMOTE, tmp_path, server.url)
 
 
-def test_a_server_that_hangs_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_times_out(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
-    given_up = threading.Event()
+    released = threading.Event()
 
     def hang(_: http.server.BaseHTTPRequestHandler) -> None:
-        given_up.wait(5)
+        released.wait(5)
 
     server.answers = [hang, send(zipped(a__data=GOOD))]
     begin = time.monotonic()
     assert obtain(REMOTE, tmp_path, server.url) == [GOOD]
     assert time.monotonic() - begin < 2.5
-    given_up.set()
+    released.set()
 
 
-def test_nobody_listening(server: Server, tmp_path: Path) -> None:
+def test_an_address_without_a_server_is_reported(server: Server, tmp_path: Path) -> None:
     server.close()
     message = refused(REMOTE, tmp_path, server.url)
     assert "refused" in message
     assert str(tmp_path / "uci" / "letters" / "a.data") in message
 
 
-def test_a_wrong_checksum_keeps_nothing(server: Server, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_checksum_is_not_kept(server: Server, tmp_path: Path) -> None:
     server.answers = [send(zipped(a__data=GOOD + b"5,6\n"))]
     message = refused(REMOTE, tmp_path, server.url)
     assert sha256(GOOD) in message
@@ -158,18 +161,18 @@ def test_a_wrong_checksum_keeps_nothing(server: Server, tmp_path: Path) -> None:
     assert len(server.paths) == 1
 
 
-def test_an_archive_without_the_file(server: Server, tmp_path: Path) -> None:
+def test_an_archive_without_the_file_is_reported(server: Server, tmp_path: Path) -> None:
     server.answers = [send(zipped(Index=b""))]
     assert "no a.data, only index" in refused(REMOTE, tmp_path, server.url)
 
 
-def test_all_files_or_none(server: Server, tmp_path: Path) -> None:
+def test_no_file_is_written_unless_all_are_right(server: Server, tmp_path: Path) -> None:
     server.answers = [send(zipped(a__data=GOOD, b__data=b"wrong"))]
     assert "b.data" in refused(PAIR, tmp_path, server.url)
     assert files_in(tmp_path) == []
 
 
-def test_only_what_is_missing_is_written(server: Server, tmp_path: Path) -> None:
+def test_only_missing_files_are_written(server: Server, tmp_path: Path) -> None:
     kept = put(tmp_path, "letters/a.data", GOOD)
     before = kept.stat().st_mtime_ns
     server.answers = [send(zipped(a__data=GOOD, b__data=MORE))]
@@ -196,7 +199,7 @@ def test_the_checksum_is_verified_at_every_load(server: Server, tmp_path: Path) 
     refused(REMOTE, tmp_path, server.url)
 
 
-def test_accepted_places(tmp_path: Path) -> None:
+def test_a_file_in_another_accepted_place_is_used(tmp_path: Path) -> None:
     elsewhere = DataFile("a.data", (sha256(GOOD),), 8, also=("old name/A.txt",))
     remote = Remote("letters", "7/x.zip", (elsewhere,))
     assert find_cached(remote, elsewhere, tmp_path) is None
@@ -215,7 +218,7 @@ def test_reading_the_cache_writes_nothing(tmp_path: Path) -> None:
     assert files_in(tmp_path) == ["uci/letters/a.data"]
 
 
-def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(server: Server, tmp_path: Path) -> None:
     (tmp_path / "uci").write_text("a file where a folder should be")
     server.answers = [send(zipped(a__data=GOOD))]
     message = refused(REMOTE, tmp_path, server.url)
@@ -232,7 +235,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fetch.write_atomically(path, b"new")
+        write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert files_in(tmp_path) == ["a.data"]
 
@@ -247,7 +250,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     ],
     ids=["plain", "upper case", "in a folder", "in an archive"],
 )
-def test_members_are_found(archive: bytes) -> None:
+def test_a_member_is_extracted_from_anywhere_in_the_archive(archive: bytes) -> None:
     assert extract(archive, "a.data") == GOOD
 
 
@@ -264,7 +267,7 @@ def test_the_cache_folder_is_argument_then_environment_then_user(
 
 
 class TestUnknownChecksum:
-    """Files whose byte form could not be settled: what is inside decides."""
+    """Files whose byte form at UCI is not known for certain: their values or their structure decide."""
 
     FILE = DataFile("a.data", ("0" * 64,), 8, content="known", unseen=True)
 
@@ -277,13 +280,17 @@ class TestUnknownChecksum:
         file = DataFile(**{**self.FILE.__dict__, **changes})
         return Remote("letters", "7/x.zip", (file,), inspect)
 
-    def test_every_value_as_expected(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_file_with_the_expected_values_is_accepted(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         put(tmp_path, "letters/a.data", GOOD)
         with caplog.at_level(logging.INFO, logger="data.uci.files"):
             assert obtain(self.remote("known", layout=True), tmp_path) == [GOOD]
         assert sha256(GOOD) in caplog.text
 
-    def test_right_structure_is_accepted_and_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_file_with_the_expected_structure_is_accepted_with_a_warning(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         put(tmp_path, "letters/a.data", GOOD)
         assert obtain(self.remote(), tmp_path) == [GOOD]
         assert "unknown checksum" in caplog.text
@@ -296,15 +303,15 @@ class TestUnknownChecksum:
             ({"unseen": False}, GOOD),
             ({}, b"?"),
         ],
-        ids=["wrong structure", "known layout", "byte form is settled", "not a table"],
+        ids=["wrong structure", "known layout", "byte form is known", "not a table"],
     )
-    def test_all_else_is_refused(self, tmp_path: Path, changes: dict[str, object], content: bytes) -> None:
+    def test_every_other_file_is_refused(self, tmp_path: Path, changes: dict[str, object], content: bytes) -> None:
         put(tmp_path, "letters/a.data", content)
         message = refused(self.remote(**changes), tmp_path, "http://127.0.0.1:1")  # type: ignore[arg-type]
         assert sha256(content) in message
         assert "0" * 64 in message
 
-    def test_what_was_downloaded_is_recorded(self, server: Server, tmp_path: Path) -> None:
+    def test_the_checksum_of_a_download_is_recorded(self, server: Server, tmp_path: Path) -> None:
         server.answers = [send(zipped(a__data=GOOD))]
         remote = self.remote()
         obtain(remote, tmp_path, server.url)

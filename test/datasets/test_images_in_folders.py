@@ -1,12 +1,11 @@
-"""Images in folders: layouts, the pipeline, images that cannot be decoded."""
+"""Images in folders: layouts, decoding and crops, images that cannot be decoded."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +15,10 @@ from support.image_layouts import jpeg, kaggle_layout, torchvision_layout, wnid,
 from torch import Tensor
 from torchvision.transforms import v2
 
+from data.batches import private_generator
 from data.cache import DataError
 from data.data import make_datamodule
 from data.datasets import availability
-from data.images.augment import private_generator
 from data.images.catalog import IMAGENET_MEAN, IMAGENET_STD
 from data.images.decode import FolderDataset
 from data.images.folders import find_folders, list_images
@@ -35,7 +34,7 @@ def kaggle_annotations(cache: Path, classes: int = 4, per_class: int = 6, held: 
 every_layout = pytest.mark.parametrize("layout", [torchvision_layout, kaggle_layout, kaggle_annotations])
 
 
-def make(cache: Path, **options: Any) -> FolderImages:
+def make(cache: Path, **options: object) -> FolderImages:
     chosen = {"batch_size": 5, "image_size": SIZE, "num_workers": 0, "val_size": 0.2, "data_dir": cache, **options}
     module = make_datamodule("imagenet", **chosen)
     assert isinstance(module, FolderImages)
@@ -44,7 +43,7 @@ def make(cache: Path, **options: Any) -> FolderImages:
     return module
 
 
-def batches(loader: Any) -> tuple[Tensor, Tensor]:
+def batches(loader: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     x, y = zip(*loader, strict=True)
     return torch.cat(x), torch.cat(y)
 
@@ -53,7 +52,7 @@ def batches(loader: Any) -> tuple[Tensor, Tensor]:
 
 
 @every_layout
-def test_a_thousand_classes_go_through_the_pipeline(layout: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_thousand_classes_are_served(layout: Callable[..., Path], tmp_path: Path) -> None:
     layout(tmp_path, classes=1000, per_class=2, held=1)
     module = make(tmp_path, batch_size=250, val_size=0.1)
     assert (module.num_classes, module.input_shape) == (1000, (3, SIZE, SIZE))
@@ -73,24 +72,24 @@ def test_every_file_has_the_class_of_its_folder(layout: Callable[..., Path], tmp
     train, test, classes = list_images(find_folders("imagenet", tmp_path))
     assert classes == tuple(wnid(c) for c in range(4))
     assert [train.path(row).split("/")[-2] for row in range(len(train))] == [classes[c] for c in train.labels]
-    # By the number in the name, as the files were made.
+    # The layouts number the test images class by class.
     numbers = [int(Path(test.path(row)).stem.rpartition("_")[2]) for row in range(len(test))]
     assert test.labels.tolist() == [(number - 1) // 2 for number in numbers]
     assert sorted(numbers) == list(range(1, 9))
 
 
-def test_the_folder_itself_may_be_given(tmp_path: Path) -> None:
+def test_data_dir_may_be_the_folder_of_the_set(tmp_path: Path) -> None:
     root = torchvision_layout(tmp_path)
     assert find_folders("imagenet", root).train == root / "train"
     assert availability("imagenet", root) == "cached"
 
 
-def test_a_missing_folder_is_one_line_that_says_where_and_how(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_in_one_line_with_place_and_source(tmp_path: Path) -> None:
     assert availability("imagenet", tmp_path) == "not cached"
     with pytest.raises(DataError) as error:
         make(tmp_path)
-    message = str(error.value)
-    assert "\n" not in message
+    text = str(error.value)
+    assert "\n" not in text
     for part in (
         str(tmp_path / "imagenet"),
         "train/<wnid>",
@@ -98,11 +97,11 @@ def test_a_missing_folder_is_one_line_that_says_where_and_how(tmp_path: Path) ->
         "image-net.org",
         "JUMPSTART_DATA_DIR",
     ):
-        assert part in message
+        assert part in text
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda root: (root / "train" / "n9").mkdir(), "n9 has no images"),
         (lambda root: (root / "val" / "n9").mkdir(), "a class that"),
@@ -110,15 +109,15 @@ def test_a_missing_folder_is_one_line_that_says_where_and_how(tmp_path: Path) ->
     ],
     ids=["empty class", "unknown class", "no test images"],
 )
-def test_what_is_laid_out_wrongly_is_refused(spoil: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+def test_a_wrong_layout_is_refused(spoil: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     spoil(torchvision_layout(tmp_path))
-    with pytest.raises(DataError, match=said) as error:
+    with pytest.raises(DataError, match=message) as error:
         make(tmp_path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("answers", "said"),
+    ("answers", "message"),
     [
         (None, "put Kaggle's LOC_val_solution.csv"),
         ("ImageId,PredictionString\n", "has no class"),
@@ -127,16 +126,16 @@ def test_what_is_laid_out_wrongly_is_refused(spoil: Callable[[Path], object], sa
     ],
     ids=["none", "empty", "unknown class", "another table"],
 )
-def test_wrong_answers_are_refused(answers: str | None, said: str, tmp_path: Path) -> None:
+def test_wrong_answers_are_refused(answers: str | None, message: str, tmp_path: Path) -> None:
     path = kaggle_layout(tmp_path) / "LOC_val_solution.csv"
     path.unlink()
     if answers is not None:
         path.write_text(answers)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         make(tmp_path)
 
 
-# The pipeline -------------------------------------------------------------------------------------
+# Decoding and crops -------------------------------------------------------------------------------
 
 
 def normalized(image: Image.Image) -> Tensor:
@@ -145,7 +144,7 @@ def normalized(image: Image.Image) -> Tensor:
     return (pixels - mean) / std
 
 
-def test_held_out_images_are_the_usual_crop(tmp_path: Path) -> None:
+def test_held_out_images_are_center_crops(tmp_path: Path) -> None:
     torchvision_layout(tmp_path)
     module = make(tmp_path)
     _, test, _ = list_images(find_folders("imagenet", tmp_path))
@@ -169,7 +168,7 @@ def test_training_images_are_random_crops_by_seed_epoch_and_row(tmp_path: Path) 
     order = module.order(torch.arange(19), torch.from_numpy(module.labels("train")), shuffle=True)
     order.set_epoch(3)
     rows = torch.cat([rows for rows, _ in order]).tolist()
-    listing = module._dataset("train").listing
+    listing = module.dataset("train").listing
     crop = v2.Compose([v2.RandomResizedCrop(SIZE, antialias=True), v2.RandomHorizontalFlip()])
     for i, row in enumerate(rows):
         torch.default_generator.set_state(private_generator(module.seed, 3, row).get_state())
@@ -178,7 +177,7 @@ def test_training_images_are_random_crops_by_seed_epoch_and_row(tmp_path: Path) 
     assert y.tolist() == listing.labels[rows].tolist()
 
 
-def test_neither_workers_nor_global_randomness_matter(tmp_path: Path) -> None:
+def test_batches_do_not_depend_on_workers_or_on_the_global_generator(tmp_path: Path) -> None:
     torchvision_layout(tmp_path)
     loaders = [make(tmp_path, num_workers=workers).train_dataloader() for workers in (0, 2)]
     assert [loader.num_workers for loader in loaders] == [0, 2]
@@ -192,11 +191,11 @@ def test_neither_workers_nor_global_randomness_matter(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_training_without_augmentation_is_the_usual_crop(tmp_path: Path) -> None:
+def test_training_images_without_augmentation_are_center_crops(tmp_path: Path) -> None:
     torchvision_layout(tmp_path)
     module = make(tmp_path, augment=False, batch_size=None)
     x, y = batches(module.train_dataloader())
-    dataset = module._dataset("train")
+    dataset = module.dataset("train")
     images, labels, _ = dataset[0, False, range(len(dataset))]
     expected = torch.stack([normalized(Image.fromarray(image.numpy())) for image in images])
     torch.testing.assert_close(x, expected, atol=1e-5, rtol=1e-5)
@@ -240,17 +239,17 @@ def test_skipped_images_are_replaced_by_others_of_their_class(
     assert module.describe()["unreadable"] == {"train": 0, "val": 0, "test": 4}
 
 
-def test_a_class_without_a_readable_image_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_class_without_a_decodable_image_is_reported_in_one_line(tmp_path: Path) -> None:
     root = torchvision_layout(tmp_path)
     for path in (root / "val" / wnid(2)).iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="no image of the class can be read") as error:
+    with pytest.raises(DataError, match="no image of the class can be decoded") as error:
         batches(make(tmp_path, num_workers=1).test_dataloader())
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-def test_refused_before_training(content: bytes, tmp_path: Path) -> None:
+def test_undecodable_images_are_refused_before_training(content: bytes, tmp_path: Path) -> None:
     root = torchvision_layout(tmp_path)
     path = root / "val" / wnid(1) / "ILSVRC2012_val_00000003.JPEG"
     path.write_bytes(content)
@@ -262,7 +261,7 @@ def test_refused_before_training(content: bytes, tmp_path: Path) -> None:
     assert make(tmp_path, corrupt="refuse").num_rows("test") == 8
 
 
-def test_a_set_that_passed_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_that_passed_the_check_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = torchvision_layout(tmp_path)
     make(tmp_path, corrupt="refuse")
     opened: list[str] = []
@@ -280,7 +279,7 @@ def test_a_set_that_passed_is_not_decoded_again(tmp_path: Path, monkeypatch: pyt
     assert len(opened) == 33
 
 
-def test_what_breaks_after_the_check_is_refused_when_it_is_read(tmp_path: Path) -> None:
+def test_a_file_damaged_after_the_check_is_refused_when_it_is_read(tmp_path: Path) -> None:
     root = torchvision_layout(tmp_path)
     module = make(tmp_path, corrupt="refuse", num_workers=1)
     path = root / "val" / wnid(1) / "ILSVRC2012_val_00000003.JPEG"
@@ -290,7 +289,7 @@ def test_what_breaks_after_the_check_is_refused_when_it_is_read(tmp_path: Path) 
     assert str(error.value).startswith(str(path))
 
 
-def test_processes_share_the_batches_of_one(tmp_path: Path) -> None:
+def test_the_slices_of_two_processes_make_up_the_batch_of_one(tmp_path: Path) -> None:
     torchvision_layout(tmp_path)
     train, _, _ = list_images(find_folders("imagenet", tmp_path))
     dataset = FolderDataset(train, SIZE, seed=1)
@@ -299,7 +298,7 @@ def test_processes_share_the_batches_of_one(tmp_path: Path) -> None:
     assert torch.equal(whole, torch.cat(parts))
 
 
-def test_names_that_are_no_text_are_read(tmp_path: Path) -> None:
+def test_file_names_that_are_not_unicode_are_read(tmp_path: Path) -> None:
     root = torchvision_layout(tmp_path)
     odd = os.fsencode(str(root / "train" / wnid(0))) + b"/\xff.JPEG"
     with open(odd, "wb") as stream:

@@ -1,4 +1,4 @@
-"""Images in memory: files, split, batches, augmentation."""
+"""Images in memory: files, split, batches and augmentation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import struct
 import tarfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -21,22 +21,24 @@ from torch import Tensor, nn
 from data.batches import TensorBatches
 from data.cache import FOLDER_VARIABLE, DataError
 from data.data import make_datamodule
-from data.images.arrays import load_pictures, make_fake, read_idx
+from data.images.arrays import load_arrays, make_fake, read_idx
 from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
 from data.images.catalog import IMAGE_SOURCES
 from data.images.in_memory import ImageBatches, MemoryImages, equal_images
 from data.images.published import PublishedFile
 
+Integers = npt.NDArray[np.int64]
+
 # Files --------------------------------------------------------------------------------------------
 
 
-def idx(array: np.ndarray[Any, Any]) -> bytes:
+def idx(array: Integers) -> bytes:
     head = b"\0\0\x08" + bytes([array.ndim]) + b"".join(struct.pack(">I", size) for size in array.shape)
     return gzip.compress(head + array.astype(np.uint8).tobytes(), mtime=0)
 
 
 def put(folder: Path, files: dict[str, bytes], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files in the cache, with their checksums in the catalog."""
+    """Write small files into the cache, and their checksums into the catalog."""
     source = IMAGE_SOURCES[name]
 
     def known(file: PublishedFile) -> PublishedFile:
@@ -50,7 +52,7 @@ def put(folder: Path, files: dict[str, bytes], name: str, monkeypatch: pytest.Mo
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
 
 
-def small_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str = "mnist") -> dict[str, np.ndarray[Any, Any]]:
+def small_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str = "mnist") -> dict[str, Integers]:
     rng = np.random.default_rng(0)
     arrays = {}
     for part, rows in (("train", 200), ("t10k", 100)):
@@ -69,8 +71,9 @@ def test_mnist_is_tested_on_the_published_images(tmp_path: Path, monkeypatch: py
     np.testing.assert_array_equal(module.images("test")[:, 0], arrays["t10k-images-idx3-ubyte.gz"])
     np.testing.assert_array_equal(module.labels("test"), arrays["t10k-labels-idx1-ubyte.gz"])
     both = torch.cat([module.images("train"), module.images("val")])[:, 0].numpy()
-    found = sorted(image.tobytes() for image in both)
-    assert found == sorted(image.astype(np.uint8).tobytes() for image in arrays["train-images-idx3-ubyte.gz"])
+    assert sorted(image.tobytes() for image in both) == sorted(
+        image.astype(np.uint8).tobytes() for image in arrays["train-images-idx3-ubyte.gz"]
+    )
     assert module.describe()["parts"]["val"]["class_counts"] == [2] * 10
 
 
@@ -98,7 +101,7 @@ def test_cifar10_is_read_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             member.size = record.nbytes
             archive.addfile(member, io.BytesIO(record.tobytes()))
     put(tmp_path, {"cifar-10-binary.tar.gz": stream.getvalue()}, "cifar10", monkeypatch)
-    train, test = load_pictures("cifar10")
+    train, test = load_arrays("cifar10")
     assert test is not None
     assert (train.images.shape, test.images.shape) == ((100, 3, 32, 32), (30, 3, 32, 32))
     np.testing.assert_array_equal(test.images[4, 1, 2, 3], records["test_batch"][4, 1 + 1024 + 2 * 32 + 3])
@@ -116,7 +119,7 @@ def test_cifar10_is_read_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
     ids=["not packed", "empty", "floats", "cut short"],
 )
-def test_what_is_no_idx_file_is_refused(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_idx_is_refused(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.gz").write_bytes(content)
     with pytest.raises((ValueError, OSError)):
         read_idx(tmp_path / "a.gz")
@@ -124,14 +127,14 @@ def test_what_is_no_idx_file_is_refused(content: bytes, tmp_path: Path, monkeypa
     files = {file.name: content for file in IMAGE_SOURCES["mnist"].files}
     put(tmp_path, files, "mnist", monkeypatch)
     with pytest.raises(DataError, match="mnist cannot be read") as error:
-        load_pictures("mnist")
+        load_arrays("mnist")
     assert "\n" not in str(error.value)
 
 
 # Fake ---------------------------------------------------------------------------------------------
 
 
-def fake(**options: Any) -> MemoryImages:
+def fake(**options: object) -> MemoryImages:
     chosen = {"num_points": 400, "num_classes": 4, "image_size": 8, "channels": 1, "batch_size": 32, **options}
     module = make_datamodule("fake", **chosen)
     assert isinstance(module, MemoryImages)
@@ -148,11 +151,11 @@ def test_fake_images_follow_their_options() -> None:
 
 
 def test_fake_classes_can_be_told_apart() -> None:
-    pictures = make_fake(1000, 20, (3, 16, 16), noise=0.2)
-    means = np.stack([pictures.images[pictures.labels == c][:25].mean(axis=0) for c in range(20)])
-    rest = np.concatenate([np.flatnonzero(pictures.labels == c)[25:] for c in range(20)])
-    distances = ((pictures.images[rest][:, None] - means) ** 2).sum(axis=(2, 3, 4))
-    assert (distances.argmin(axis=1) == pictures.labels[rest]).all()
+    arrays = make_fake(1000, 20, (3, 16, 16), noise=0.2)
+    means = np.stack([arrays.images[arrays.labels == c][:25].mean(axis=0) for c in range(20)])
+    rest = np.concatenate([np.flatnonzero(arrays.labels == c)[25:] for c in range(20)])
+    distances = ((arrays.images[rest][:, None] - means) ** 2).sum(axis=(2, 3, 4))
+    assert (distances.argmin(axis=1) == arrays.labels[rest]).all()
 
 
 @pytest.mark.parametrize(
@@ -169,19 +172,19 @@ def test_fake_classes_can_be_told_apart() -> None:
         ({"seed": -1}, "seed must be an integer"),
     ],
 )
-def test_bad_options_are_refused_at_once(options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_refused_at_construction(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_datamodule("fake", **options)
 
 
-def test_not_loaded_yet() -> None:
+def test_loaders_before_setup_are_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"call setup\(\) first"):
         make_datamodule("fake").train_dataloader()  # type: ignore[union-attr]
 
 
 def test_equal_images_are_never_in_two_parts() -> None:
-    pictures = make_fake(60, 3, (1, 4, 4), noise=0.1)
-    doubled = replace(pictures, images=np.tile(pictures.images, (2, 1, 1, 1)), labels=np.tile(pictures.labels, 2))
+    arrays = make_fake(60, 3, (1, 4, 4), noise=0.1)
+    doubled = replace(arrays, images=np.tile(arrays.images, (2, 1, 1, 1)), labels=np.tile(arrays.labels, 2))
     module = MemoryImages(lambda: (doubled, None), class_names=tuple("abc"), name="doubled")
     module.setup()
     seen = [{image.numpy().tobytes() for image in module.images(part)} for part in ("train", "val", "test")]
@@ -202,15 +205,15 @@ def test_images_are_resized() -> None:
     assert module.input_shape == (3, 16, 16)
 
 
-def test_a_training_pass_serves_every_image_once_changed_and_normalized() -> None:
+def test_a_training_pass_serves_every_image_once_augmented_and_normalized() -> None:
     module = fake()
     loader = module.train_dataloader()
     loader.set_epoch(5)
     x, y = (torch.cat(parts) for parts in zip(*loader, strict=True))
     order = torch.cat([rows for rows, _ in _order_of(module, 5)])
     assert sorted(order.tolist()) == list(range(module.num_rows()))
-    drawn = ShiftAndFlip(2).draw(len(order), module.seed, 5)[order]
-    expected = reference_augmentation(module.images("train")[order], drawn, 2)
+    crops = ShiftAndFlip(2).draw(len(order), module.seed, 5)[order]
+    expected = reference_augmentation(module.images("train")[order], crops, 2)
     mean, std = channel_statistics(module.images("train"))
     torch.testing.assert_close(x, (expected / 255 - mean[0]) / std[0], atol=1e-5, rtol=1e-5)
     np.testing.assert_array_equal(y, module.labels("train")[order])
@@ -223,7 +226,7 @@ def _order_of(module: MemoryImages, epoch: int) -> list[tuple[Tensor, Tensor]]:
     return list(batches)
 
 
-def test_an_epoch_is_the_same_again_and_after_a_resumption() -> None:
+def test_an_epoch_is_the_same_when_repeated_or_resumed() -> None:
     passes = list(fake().train_dataloader()), list(fake().train_dataloader())
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(*passes, strict=True))
     loader = fake().train_dataloader()
@@ -247,8 +250,8 @@ def test_held_out_parts_and_unaugmented_training_are_the_images_themselves() -> 
     torch.testing.assert_close(x, expected, atol=1e-5, rtol=1e-5)
 
 
-class Watcher(pl.LightningModule):
-    """Keeps what it is given."""
+class BatchRecorder(pl.LightningModule):
+    """A linear model that records the inputs of each part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -270,7 +273,7 @@ class Watcher(pl.LightningModule):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec.*:FutureWarning")
-def test_lightning_augments_while_it_trains_and_never_else(tmp_path: Path) -> None:
+def test_images_are_augmented_only_while_lightning_trains(tmp_path: Path) -> None:
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
@@ -282,21 +285,21 @@ def test_lightning_augments_while_it_trains_and_never_else(tmp_path: Path) -> No
         default_root_dir=tmp_path,
         log_every_n_steps=1,
     )
-    module, watcher = fake(), Watcher()
-    trainer.fit(watcher, datamodule=module)
+    module, recorder = fake(), BatchRecorder()
+    trainer.fit(recorder, datamodule=module)
     plain = fake()
     expected = []
     loader = plain.train_dataloader()
     for epoch in range(2):
         loader.set_epoch(epoch)
         expected += [x for x, _ in loader]
-    assert all(torch.equal(a, b) for a, b in zip(watcher.seen["train"], expected, strict=True))
-    trainer.test(watcher, dataloaders=module.train_dataloader(), verbose=False)
+    assert all(torch.equal(a, b) for a, b in zip(recorder.seen["train"], expected, strict=True))
+    trainer.test(recorder, dataloaders=module.train_dataloader(), verbose=False)
     bare = sorted(image.numpy().tobytes() for x, _ in fake(augment=False).train_dataloader() for image in x)
-    assert sorted(image.numpy().tobytes() for x in watcher.seen["test"] for image in x) == bare
+    assert sorted(image.numpy().tobytes() for x in recorder.seen["test"] for image in x) == bare
 
 
-def test_processes_share_the_batches_of_one() -> None:
+def test_the_slices_of_two_processes_make_up_the_batches_of_one() -> None:
     module = fake()
     images, labels = module.images("train"), torch.from_numpy(module.labels("train"))
     normalize, augment = Normalize((0.5,), (0.5,)), ShiftAndFlip(2, True)

@@ -1,4 +1,4 @@
-"""Files from mirrors, against a server on this machine."""
+"""Files from mirrors and their cache, against a server on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from data.images.folders import find_folders
 from data.images.published import URL_VARIABLE, PublishedFile, obtain_published, published_state
 
 GOOD = bytes(range(256)) * 9000
-"""More than one block."""
+"""Content of more than one block of a download."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +64,13 @@ def test_a_file_is_downloaded_once(kind: str, server: Server, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("first", [fail(503), cut(GOOD)], ids=["503", "cut short"])
-def test_a_failure_that_passes_is_tried_again(first: object, server: Server, tmp_path: Path) -> None:
+def test_a_temporary_failure_is_retried(first: object, server: Server, tmp_path: Path) -> None:
     server.answers = [first, send(GOOD)]  # type: ignore[list-item]
     assert obtain_published(published(server.url), tmp_path).read_bytes() == GOOD
     assert len(server.paths) == 2
 
 
-def test_the_next_mirror_is_asked(server: Server, tmp_path: Path) -> None:
+def test_the_next_mirror_is_tried(server: Server, tmp_path: Path) -> None:
     server.answers = [fail(404), send(GOOD[:-1] + b"?"), send(GOOD)]
     file = published(f"{server.url}/1", f"{server.url}/2", f"{server.url}/3/")
     assert obtain_published(file, tmp_path).read_bytes() == GOOD
@@ -78,7 +78,7 @@ def test_the_next_mirror_is_asked(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "attempts", "said"),
+    ("answer", "attempts", "detail"),
     [
         (fail(404), 1, "HTTP 404"),
         (fail(500), 3, "HTTP 500"),
@@ -87,18 +87,18 @@ def test_the_next_mirror_is_asked(server: Server, tmp_path: Path) -> None:
     ],
     ids=["404", "500", "cut short", "a web page"],
 )
-def test_a_failure_that_stays_says_where_the_file_must_go(
-    answer: object, attempts: int, said: str, server: Server, tmp_path: Path
+def test_a_permanent_failure_is_reported_with_the_place_of_the_file(
+    answer: object, attempts: int, detail: str, server: Server, tmp_path: Path
 ) -> None:
     server.answers = [answer]  # type: ignore[list-item]
     message = refused(published(server.url), tmp_path)
     assert len(server.paths) == attempts
-    for part in (said, str(tmp_path / "letters" / "a.gz"), f"{server.url}/a.gz", FOLDER_VARIABLE):
+    for part in (detail, str(tmp_path / "letters" / "a.gz"), f"{server.url}/a.gz", FOLDER_VARIABLE):
         assert part in message
     assert files_in(tmp_path) == []
 
 
-def test_a_damaged_file_is_named_with_both_checksums(server: Server, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_with_both_checksums(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "letters" / "a.gz"
     path.parent.mkdir()
     path.write_bytes(GOOD[:-1])
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_named_with_both_checksums(server: Server, tmp_path: P
     assert published_state((published(server.url),), tmp_path) == "damaged"
 
 
-def test_another_place_is_accepted(server: Server, tmp_path: Path) -> None:
+def test_a_file_in_another_accepted_place_is_used(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "other" / "raw" / "a.gz"
     path.parent.mkdir(parents=True)
     path.write_bytes(GOOD)
@@ -117,13 +117,15 @@ def test_another_place_is_accepted(server: Server, tmp_path: Path) -> None:
     assert server.paths == []
 
 
-def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(server: Server, tmp_path: Path) -> None:
     (tmp_path / "letters").write_text("a file where a folder should be")
     assert "cannot be written" in refused(published(server.url), tmp_path)
     assert server.paths == []
 
 
-def test_a_mirror_of_ones_own(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_the_mirror_can_come_from_the_environment(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.answers = [send(GOOD)]
     monkeypatch.setenv(URL_VARIABLE, server.url)
     assert obtain_published(published("http://127.0.0.1:1"), tmp_path).read_bytes() == GOOD
@@ -138,7 +140,9 @@ def test_every_file_has_a_checksum_and_a_mirror() -> None:
             assert file.size > 0
 
 
-def test_sets_of_images_are_fetched_by_name(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_set_of_images_is_downloaded_to_its_folder(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.answers = [fail(404)]
     monkeypatch.setenv(URL_VARIABLE, server.url)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
@@ -151,7 +155,9 @@ def test_sets_of_images_are_fetched_by_name(server: Server, tmp_path: Path, monk
         assert availability(name) == "not cached"
 
 
-def test_imagenette_is_unpacked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenette_is_downloaded_and_unpacked_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         for place in ("train/n1/a.JPEG", "train/n2/b.JPEG", "val/n1/c.JPEG"):

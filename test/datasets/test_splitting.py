@@ -1,9 +1,8 @@
-"""The seeded, stratified split that keeps equal rows together."""
+"""Seeded, stratified splits that keep equal rows together."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ def rows_of(split: Split) -> dict[str, np.ndarray]:
 
 
 def random_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and groups: few or many classes, few or many duplicates, some with several labels."""
+    """Random labels and groups: few or many classes and duplicates, some groups with several labels."""
     rng = np.random.default_rng(seed)
     rows = int(rng.integers(60, 400))
     classes = int(rng.integers(2, 9))
@@ -62,7 +61,7 @@ def test_shares_are_exact_without_duplicates(seed: int, sizes: tuple[float, floa
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_shares_are_near_with_duplicates(seed: int) -> None:
+def test_shares_are_approximate_with_duplicates(seed: int) -> None:
     labels, groups = random_case(seed)
     split = stratified_split(labels, groups, val_size=0.2, test_size=0.2, seed=seed)
     largest = np.bincount(groups).max()
@@ -84,21 +83,21 @@ def test_few_large_groups_reach_every_part() -> None:
             assert set(labels[rows]) == {0, 1}
 
 
-def test_equal_groups_are_moved_to_a_part_left_empty() -> None:
+def test_groups_of_equal_size_fill_every_part() -> None:
     labels, groups = np.repeat([0, 1], 60), np.repeat(np.arange(6), 20)
     split = stratified_split(labels, groups, val_size=0.15, test_size=0.15, seed=0)
     for rows in rows_of(split).values():
         assert np.bincount(labels[rows]).tolist() == [20, 20]
 
 
-def test_single_rows_go_where_rows_are_wanted() -> None:
+def test_single_rows_fill_the_parts_that_lack_rows() -> None:
     groups = np.repeat(np.arange(8), [25, 25, 25, 25, 1, 1, 1, 1])
     labels = np.zeros_like(groups)
     split = stratified_split(labels, groups, val_size=0.15, test_size=0.15, seed=0)
     assert [len(rows) for rows in rows_of(split).values()] == [75, 25, 4]
 
 
-def test_the_seed_decides_and_nothing_else() -> None:
+def test_the_split_depends_on_the_seed_alone() -> None:
     labels, groups = random_case(7)
     make = partial(stratified_split, labels, groups, val_size=0.2, test_size=0.2)
     first, again, other = make(seed=0), make(seed=0), make(seed=1)
@@ -108,14 +107,14 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert set(first.val.tolist()) != set(other.val.tolist())
 
 
-def test_rows_come_in_no_order_of_class() -> None:
+def test_rows_are_not_sorted_by_class() -> None:
     labels = np.repeat([0, 1, 2], 100)
     split = stratified_split(labels, np.arange(300), val_size=0.2, test_size=0.2, seed=0)
     for rows in rows_of(split).values():
         assert (np.diff(labels[rows]) != 0).mean() > 0.4
 
 
-def test_too_few_distinct_rows() -> None:
+def test_too_few_distinct_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="the val part is empty: 2 distinct rows of 2 classes"):
         stratified_split(np.repeat([0, 1], 50), np.repeat([0, 1], 50), val_size=0.2, test_size=0.2, seed=0)
 
@@ -133,12 +132,12 @@ def test_too_few_distinct_rows() -> None:
         ((0.49, 0.505), r"val_size \+ test_size must leave each part a row"),
     ],
 )
-def test_sizes_that_leave_no_part(sizes: tuple[Any, Any], message: str) -> None:
+def test_sizes_that_leave_an_empty_part_are_refused(sizes: tuple[object, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_sizes(*sizes, rows=100)
 
 
-# A share set apart ----------------------------------------------------------------------------------------
+# Holdout --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -167,7 +166,7 @@ def test_holdout_leaves_every_class_a_row() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, -0.1, 1.5, True, "much"])
-def test_holdout_refuses_what_is_no_share(size: Any) -> None:
+def test_holdout_refuses_sizes_that_are_not_shares(size: object) -> None:
     with pytest.raises(ValueError, match="size must be a share"):
         holdout(np.zeros(9, dtype=np.int64), size=size, seed=0)
 

@@ -1,4 +1,4 @@
-"""A data set in memory."""
+"""Tables in memory: groups of equal rows, and columns that do not fit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_groups_are_rows_with_the_same_features() -> None:
         ({"image_shape": (1, 2, 2)}, "image_shape"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
+def test_columns_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
     table = Table(np.zeros((3, 1)), no_categories(3), np.array([0, 1, 1]), ("a", "b"), ("x",))
     with pytest.raises(ValueError, match=message):
         replace(table, **changes)  # type: ignore[arg-type]

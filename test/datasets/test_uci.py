@@ -1,4 +1,4 @@
-"""Reading UCI's files: the traps in them."""
+"""Parsing of UCI's files, with their irregularities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data.uci.reading import Kind, read_broken_lines, read_levels
 NAN = float("nan")
 
 
-# Two invented records in each format: the texts, and numbers and categories of the last.
+# Two invented records in each format: the texts of the files, and the numbers and categories of the last record.
 FORMATS: dict[str, tuple[list[str], list[float], list[str]]] = {
     "abalone": (
         ["M,0.4,0.3,0.1,0.5,0.2,0.1,0.2,15\nI,0.3,0.2,0.1,0.2,0.1,0.05,0.06,7\n"],
@@ -81,7 +81,7 @@ FORMATS: dict[str, tuple[list[str], list[float], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", UCI)
-def test_each_format_is_read(name: str) -> None:
+def test_each_format_is_parsed(name: str) -> None:
     texts, numbers, categories = FORMATS[name]
     table = UCI[name].table([text.encode() for text in texts])
     assert len(table) == 2
@@ -90,7 +90,7 @@ def test_each_format_is_read(name: str) -> None:
     assert len(set(table.labels.tolist())) == 2
 
 
-def test_abalone_labels_have_no_gap() -> None:
+def test_class_numbers_of_abalone_have_no_gap() -> None:
     assert list(UCI["abalone"].classes.values())[-2:] == ["27 rings", "29 rings"]
     source = UCI["abalone"]
     record = b"M,0.4,0.3,0.1,0.5,0.2,0.1,0.2,"
@@ -135,11 +135,11 @@ def test_case_of_nominal_values_is_folded_in_cylinder_bands() -> None:
         "4\t1\t4\tsport\tuntrustworthy",
     ],
 )
-def test_levels_are_read_however_they_are_written(text: str) -> None:
+def test_levels_are_parsed_in_every_known_layout(text: str) -> None:
     assert read_levels(text) == [["4", "1", "4", "sport", "untrustworthy"]]
 
 
-def test_a_record_that_does_not_fit_is_named() -> None:
+def test_a_record_that_does_not_fit_is_refused_with_its_place() -> None:
     with pytest.raises(ValueError, match=r"record 2 of haberman\.data has 3 fields, expected 4"):
         UCI["haberman"].table([b"30,64,1,1\n30,62,3\n"])
     with pytest.raises(ValueError, match="column 'age' is not numeric"):

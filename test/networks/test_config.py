@@ -1,29 +1,35 @@
-"""Configs: what is refused and how, one spelling per value, the way to plain values and back."""
+"""Configs: errors of wrong values, one spelling per value, conversion to plain values and back, tables."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from model.config.experiment import ConfigError, ExperimentConfig, activation_classes
+from jumpstart import JumpstartRegularization, Terms
+from model.activations import activation_names, resolve_activation
+from model.config import ConfigError, ExperimentConfig
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
+from model.config.resnet import ResnetConfig
+from model.config.tables import markdown_table, markdown_tables
+from model.rectangular import RectangularNetwork
+from model.resnet import ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = options(RectangularConfig)
 
 
-def error_of(**values: Any) -> str:
-    """The message with which these values are refused, which is one line."""
+def error_of(**values: object) -> str:
+    """The one-line message with which these values are refused."""
     with pytest.raises(ConfigError) as caught:
         RectangularConfig(**values)
     message = str(caught.value)
@@ -41,44 +47,44 @@ def error_of(**values: Any) -> str:
         ({"lr": 0}, "lr must be > 0, got 0.0."),
         ({"lr": float("nan")}, "lr must be finite, got nan."),
         ({"lr": 10**400}, "lr must be finite, got inf."),
-        ({"lr": "fast"}, 'lr must be a number > 0, got "fast".'),
+        ({"lr": "fast"}, "lr must be a number > 0, got 'fast'."),
         ({"dropout": 1}, "dropout must be >= 0 and < 1, got 1.0."),
         ({"dropout": -0.1}, "dropout must be >= 0 and < 1, got -0.1."),
         ({"gamma": 1.5}, "gamma must be > 0 and <= 1, got 1.5."),
         ({"lambda_": -0.1}, "lambda_ must be >= 0, got -0.1."),
         ({"use_batchnorm": 1}, "use_batchnorm must be True or False, got 1."),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0."),
-        ({"batch_size": "x"}, 'batch_size must be an integer >= 1 or None, got "x".'),
+        ({"batch_size": "x"}, "batch_size must be an integer >= 1 or None, got 'x'."),
         ({"seed": 2**32}, "seed must be >= 0 and <= 4294967295, got 4294967296."),
         ({"pool_at": (0,)}, "pool_at must be >= 1, got 0."),
         ({"pool_at": (1.5,)}, "pool_at must be comma-separated integers >= 1, got (1.5,)."),
         ({"dataset": ""}, "dataset must not be empty."),
         (
             {"optimizer": "Adm"},
-            'optimizer must be one of adam, adamw, sgd, got "Adm". Did you mean "adam"?',
+            "optimizer must be one of adam, adamw, sgd, got 'Adm'. Did you mean 'adam'?",
         ),
         ({"gpus": -1}, "gpus must be >= 0, got -1."),
-        ({"gpus": "1,1"}, 'gpus must be auto, a number >= 0, or indices such as "0,1", got "1,1".'),
+        ({"gpus": "1,1"}, "gpus must be auto, a number >= 0, or indices such as \"0,1\", got '1,1'."),
     ],
 )
-def test_a_bad_value_is_refused_with_name_range_and_what_was_found(values: dict[str, Any], message: str) -> None:
+def test_the_error_of_a_bad_value_has_name_range_and_value(values: dict[str, object], message: str) -> None:
     assert error_of(**values) == message
 
 
 @pytest.mark.parametrize("bad", ["rleu", "GLU", "MultiheadAttention", "softmax", "Linear", "threshold"])
 def test_an_unknown_activation_is_refused(bad: str) -> None:
     assert error_of(activation=bad).startswith("activation must be one of celu, elu, gelu, ")
-    assert error_of(activation="rleu").endswith('got "rleu". Did you mean "relu"?')
+    assert error_of(activation="rleu").endswith("or package.module:Class, got 'rleu'. Did you mean 'relu'?")
 
 
-@pytest.mark.parametrize("name", sorted(activation_classes()))
-def test_every_activation_named_keeps_the_shape(name: str) -> None:
+@pytest.mark.parametrize("name", activation_names())
+def test_every_activation_is_accepted_and_keeps_the_shape(name: str) -> None:
     x = torch.randn(3, 4)
-    assert activation_classes()[name]()(x).shape == x.shape
+    assert resolve_activation(RectangularConfig(activation=name).activation)()(x).shape == x.shape
 
 
-def test_the_usual_activations_are_there() -> None:
-    assert activation_classes().keys() >= {"relu", "gelu", "tanh", "sigmoid", "silu", "leakyrelu"}
+def test_the_usual_activations_are_accepted() -> None:
+    assert {*activation_names()} >= {"relu", "gelu", "tanh", "sigmoid", "silu", "leakyrelu"}
 
 
 @pytest.mark.parametrize(
@@ -94,21 +100,21 @@ def test_the_usual_activations_are_there() -> None:
             {"pool_at": (1, 9), "layer": "conv", "depth": 8},
             "pool_at must stay <= depth = 8, got 9.",
         ),
-        ({"pool_at": (1,)}, 'pool_at needs layer="conv", got layer="auto".'),
+        ({"pool_at": (1,)}, "pool_at needs layer='conv', got layer='auto'."),
         ({"use_loss": False, "lambda_": 0}, "lambda_ must be > 0"),
         ({"lambda_min": 1, "lambda_schedule": "cosine"}, "lambda_min must be <= lambda_ = 0.01"),
         ({"min_lr": 1, "scheduler": "cosine"}, "min_lr must be <= lr = 0.01, got 1.0."),
         ({"warmup_epochs": 5, "epochs": 4}, "warmup_epochs must be <= epochs = 4, got 5."),
         ({"positive_weight": 0, "negative_weight": 0}, "must be > 0, got 0.0 for both"),
         ({"unit_dim": 0}, "unit_dim must not be 0"),
-        ({"terms": "unit,uint"}, 'got "uint". Did you mean "unit"?'),
-        ({"terms": "all,unit"}, 'got "all"'),
-        ({"terms": "unit,"}, 'got ""'),
+        ({"terms": "unit,uint"}, "got 'uint'. Did you mean 'unit'?"),
+        ({"terms": "all,unit"}, "got 'all'"),
+        ({"terms": "unit,"}, "got ''"),
         ({"name": "a/b"}, "name must be a plain folder name"),
         ({"name": ".."}, "name must be a plain folder name"),
     ],
 )
-def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], part: str) -> None:
+def test_values_that_contradict_each_other_are_refused(values: dict[str, object], part: str) -> None:
     assert part in error_of(**values)
 
 
@@ -126,7 +132,7 @@ def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], p
         {"gradient_clip": None},
     ],
 )
-def test_values_at_the_edge_are_accepted(values: dict[str, Any]) -> None:
+def test_values_at_the_edge_are_accepted(values: dict[str, object]) -> None:
     config = RectangularConfig(**values)
     assert {name: getattr(config, name) for name in values} == values
 
@@ -149,13 +155,13 @@ def test_values_at_the_edge_are_accepted(values: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_every_value_has_one_spelling(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_every_value_has_one_spelling(one: dict[str, object], other: dict[str, object]) -> None:
     a, b = RectangularConfig(**one), RectangularConfig(**other)
     assert a == b
     assert repr(a) == repr(b)
 
 
-def test_numbers_asked_as_floats_are_floats() -> None:
+def test_integers_become_floats_where_a_number_is_expected() -> None:
     assert type(RectangularConfig(lr=1).lr) is float
 
 
@@ -179,7 +185,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_plain_values_and_back_is_the_same_config(config: RectangularConfig) -> None:
+def test_a_config_survives_plain_values_json_and_yaml(config: RectangularConfig) -> None:
     values = config.to_dict()
     assert list(values) == list(TABLE)
     assert RectangularConfig.from_dict(values) == config
@@ -187,10 +193,10 @@ def test_plain_values_and_back_is_the_same_config(config: RectangularConfig) -> 
     assert RectangularConfig.from_dict(yaml.safe_load(yaml.safe_dump(values))) == config
 
 
-def test_from_dict_reads_text_and_refuses_unknown_names() -> None:
+def test_from_dict_parses_text_and_refuses_unknown_names() -> None:
     config = RectangularConfig.from_dict({"lr": "1e-3", "skip_connections": "None", "depth": "1e1"})
     assert (config.lr, config.skip_connections, config.depth) == (0.001, None, 10)
-    with pytest.raises(ConfigError, match='unknown option "widht"; did you mean "width"'):
+    with pytest.raises(ConfigError, match=r"unknown option 'widht'\. Did you mean 'width'\?"):
         RectangularConfig.from_dict({"widht": 4})
     with pytest.raises(ConfigError, match="lr is required"):
         ExperimentConfig.from_dict({})
@@ -202,7 +208,7 @@ def test_replace_checks_again_and_leaves_the_original() -> None:
     assert config.depth == 50
     with pytest.raises(ConfigError, match="depth must be >= 1"):
         config.replace(depth=0)
-    with pytest.raises(ConfigError, match="did you mean"):
+    with pytest.raises(ConfigError, match="Did you mean 'depth'"):
         config.replace(dept=3)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.depth = 3  # type: ignore[misc]
@@ -232,7 +238,7 @@ def test_replace_checks_again_and_leaves_the_original() -> None:
         ("init_value", "-0.5", -0.5),
     ],
 )
-def test_text_is_read_as_the_option_asks(name: str, text: str, value: object) -> None:
+def test_text_is_parsed_by_the_types_of_the_option(name: str, text: str, value: object) -> None:
     found = TABLE[name].parse(text)
     assert found == value
     assert type(found) is type(value)
@@ -267,6 +273,33 @@ def test_the_defaults_are_those_of_the_users_command() -> None:
     assert (config.plot_status, config.gpus) == (True, "auto")
 
 
+@pytest.mark.parametrize(
+    ("make", "config", "apart"),
+    [
+        (RectangularNetwork, RectangularConfig, {"layer"}),
+        (ResNet, ResnetConfig, {"use_batchnorm", "use_skip_connections", "stem"}),
+        (JumpstartRegularization, RectangularConfig, {"terms"}),
+    ],
+)
+def test_defaults_are_those_of_the_classes_that_the_options_are_for(
+    make: type, config: type[ExperimentConfig], apart: set[str]
+) -> None:
+    table = options(config)
+    parameters = inspect.signature(make).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name in table}
+    assert len(defaults) > 6
+    assert {name: table[name].default for name in defaults.keys() - apart} == {
+        name: tuple(default) if isinstance(default, tuple) else default
+        for name, default in defaults.items()
+        if name not in apart
+    }
+
+
+@pytest.mark.parametrize("term", [name.lower() for name in Terms.__members__])
+def test_every_term_can_be_given(term: str) -> None:
+    assert Terms.parse(RectangularConfig(terms=term).terms) == Terms[term.upper()]
+
+
 def test_the_label_and_the_cycle_follow_the_values() -> None:
     config = RectangularConfig(dataset="iris", depth=3, width=5, lambda_=1e-5, seed=0, epochs=90)
     assert config.label == "iris-3x5-lambda1e-05-seed0"
@@ -275,10 +308,29 @@ def test_the_label_and_the_cycle_follow_the_values() -> None:
     assert config.replace(epochs=5).cycle_length == 1
 
 
-def test_configs_and_their_options_are_known_without_torch() -> None:
+def test_configs_and_their_options_are_read_without_importing_torch() -> None:
     code = (
-        "import sys; from sweep import cli; from model.rectangular_config import RectangularConfig;"
-        "from model.options import options; options(RectangularConfig);"
+        "import sys; from sweep import cli; from model.config.rectangular import RectangularConfig;"
+        "from model.config.options import options; options(RectangularConfig);"
         "assert not {'torch', 'yaml', 'pandas'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_tables_list_every_option_once() -> None:
+    rows = [line for line in markdown_tables(RectangularConfig).splitlines() if line.startswith("| `--")]
+    assert [row.split("`")[1] for row in rows] == [f"--{name}" for name in TABLE]
+    assert markdown_table(RectangularConfig).splitlines()[2:] == rows
+
+
+def test_a_table_of_differences_leaves_out_equal_rows() -> None:
+    table = markdown_table(ResnetConfig, differing_from=RectangularConfig)
+    assert "| `--depth` | `50` | 18, 34, 50, 101, 152 |" in table
+    assert "| `--lr` | `0.1` |" in table
+    assert "--use_batchnorm" not in table
+    assert markdown_table(RectangularConfig, differing_from=RectangularConfig) == ""
+
+
+def test_a_table_of_an_unknown_group_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"group must be one of network, .*, got 'net'\."):
+        markdown_table(RectangularConfig, "net")

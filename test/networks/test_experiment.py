@@ -1,4 +1,4 @@
-"""The Lightning module: trains as one would by hand, and every figure of an epoch is exact."""
+"""The Lightning module: its training equals a loop written by hand, and every metric of an epoch is exact."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from support.runs import ByHand, Rows, fit, network_weights, prepare, run_tiny, same, slow_figures, tiny
+from support.runs import ByHand, Rows, fit, network_weights, prepare, run_tiny, same, slow_metrics, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
-from model.config.experiment import activation_classes
+from model.activations import activation_names
 from model.config.rectangular import RectangularConfig
 from model.errors import NonFiniteLossError
-from model.meters import ClassificationFigures, DivergenceWatch
+from model.meters import ClassificationMetrics, DivergenceWatch
 from model.optimization import lambda_at, lr_factor
 from model.rectangular_experiment import RectangularExperiment
 
-CASES: dict[str, dict[str, Any]] = {
+CASES: dict[str, dict[str, object]] = {
     "default": {},
     "one batch": {"batch_size": None},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "gradient_clip": None},
@@ -56,13 +55,13 @@ def both_ways(case: str) -> tuple[RectangularExperiment, Rows, ByHand]:
 
 
 @every_case
-def test_training_is_the_loop_that_one_would_write_by_hand(case: str) -> None:
+def test_training_equals_a_loop_written_by_hand(case: str) -> None:
     experiment, _, hand = both_ways(case)
     assert same(experiment.network.state_dict(), hand.network.state_dict())
 
 
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.2}, {"use_batchnorm": True, "optimizer": "sgd"}])
-def test_with_a_lambda_of_zero_training_is_that_without_jumpstart(changes: dict[str, Any]) -> None:
+def test_training_with_lambda_zero_equals_training_without_jumpstart(changes: dict[str, object]) -> None:
     config = tiny(lambda_=0, **changes)
     experiment, _ = fit(config)
     expected = by_hand(config)
@@ -70,7 +69,7 @@ def test_with_a_lambda_of_zero_training_is_that_without_jumpstart(changes: dict[
     assert same(experiment.network.state_dict(), expected.network.state_dict())
 
 
-def test_jumpstart_alone_never_looks_at_the_labels() -> None:
+def test_jumpstart_alone_does_not_depend_on_the_labels() -> None:
     config = tiny(use_loss=False)
     _, fresh = prepare(config)
     experiment, _ = fit(config)
@@ -80,7 +79,7 @@ def test_jumpstart_alone_never_looks_at_the_labels() -> None:
 
 
 @every_case
-def test_every_figure_of_every_epoch_is_that_of_a_slow_reference(case: str) -> None:
+def test_every_metric_of_every_epoch_equals_a_slow_reference(case: str) -> None:
     experiment, seen, hand = both_ways(case)
     config = experiment.config
     assert len(seen.rows) == config.epochs
@@ -88,7 +87,7 @@ def test_every_figure_of_every_epoch_is_that_of_a_slow_reference(case: str) -> N
         expected = {
             f"{stage}/{name}": value
             for stage, part in parts.items()
-            for name, value in slow_figures(part, config.margin).items()
+            for name, value in slow_metrics(part, config.margin).items()
         }
         expected |= {"epoch": epoch, "lr": row["lr"], "lambda": lambda_at(config, epoch)}
         assert row.keys() == expected.keys()
@@ -97,40 +96,40 @@ def test_every_figure_of_every_epoch_is_that_of_a_slow_reference(case: str) -> N
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 50.0])
-def test_binary_accuracy_is_right_where_collapsed_logits_lie(scale: float) -> None:
+def test_binary_accuracy_is_right_for_logits_between_0_and_1(scale: float) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 0.2 + 0.3 * torch.rand(200, 2, generator=generator) * scale
     labels = torch.randint(2, (200,), generator=generator)
-    figures = ClassificationFigures()
+    metrics = ClassificationMetrics()
     for rows in torch.arange(200).split(64):
         loss = F.cross_entropy(logits[rows], labels[rows])
-        figures.update(logits[rows], labels[rows], loss, torch.tensor(1.0))
+        metrics.update(logits[rows], labels[rows], loss, torch.tensor(1.0))
     expected = sum(int(pair[1] > pair[0]) == label for pair, label in zip(logits, labels, strict=True)) / 200
-    assert float(figures.compute()["acc"]) == expected
-    assert float(figures.compute()["loss"]) == pytest.approx(float(F.cross_entropy(logits, labels)))
+    assert float(metrics.compute()["acc"]) == expected
+    assert float(metrics.compute()["loss"]) == pytest.approx(float(F.cross_entropy(logits, labels)))
 
 
 class Modes(pl.Callback):
-    """Notes the mode of every module in training and in validation, and freezes one for good."""
+    """Records the mode of every module in training and in validation; one module is kept in evaluation mode."""
 
-    def __init__(self, frozen: Callable[[Any], nn.Module]) -> None:
+    def __init__(self, frozen: Callable[[pl.LightningModule], nn.Module]) -> None:
         self.frozen = frozen
         self.train: list[list[bool]] = []
         self.val: list[list[bool]] = []
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.frozen(pl_module).eval()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         self.train.append([module.training for module in pl_module.network.modules()])
 
-    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         assert not torch.is_grad_enabled()
         self.val.append([module.training for module in pl_module.modules()])
 
 
 @pytest.mark.filterwarnings("ignore:Found 1 module.* in eval mode")
-def test_validation_is_in_evaluation_mode_and_training_gets_its_modes_back() -> None:
+def test_validation_runs_in_evaluation_mode_and_restores_the_modes_of_training() -> None:
     modes = Modes(lambda experiment: experiment.network.get_submodule("layers.1.norm"))
     experiment, _ = fit(tiny(use_batchnorm=True, dropout=0.5, epochs=2), modes)
     names = [name for name, _ in experiment.network.named_modules()]
@@ -143,7 +142,7 @@ def test_validation_is_in_evaluation_mode_and_training_gets_its_modes_back() -> 
     assert not norms[1].running_mean.any()
 
 
-def test_modes_are_given_back_after_a_test_too(tmp_path: Path) -> None:
+def test_a_test_restores_the_modes_too(tmp_path: Path) -> None:
     experiment, _ = fit(tiny(dropout=0.5, use_batchnorm=True, epochs=1))
     data, _ = prepare(experiment.config)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
@@ -156,21 +155,23 @@ def test_modes_are_given_back_after_a_test_too(tmp_path: Path) -> None:
 
 
 class Poison(pl.Callback):
-    """Puts NaN into a parameter of a layer, at the start of an epoch or after its last step."""
+    """Writes NaN, or another value, into a parameter at the start of an epoch or after its last step."""
 
     def __init__(self, name: str, epoch: int, *, late: bool = False, value: float = math.nan) -> None:
         self.name, self.epoch, self.late, self.value = name, epoch, late, value
 
-    def _poison(self, trainer: pl.Trainer, module: Any) -> None:
+    def _poison(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.current_epoch == self.epoch:
             with torch.no_grad():
                 module.network.get_parameter(self.name).view(-1)[0] = self.value
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.late:
             self._poison(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         if self.late and batch_idx + 1 == trainer.num_training_batches:
             self._poison(trainer, pl_module)
 
@@ -193,7 +194,7 @@ class Poison(pl.Callback):
     ],
 )
 def test_divergence_names_the_epoch_and_the_first_layer(
-    poisoned: str, named: str, changes: dict[str, Any], value: float, late: bool
+    poisoned: str, named: str, changes: dict[str, object], value: float, late: bool
 ) -> None:
     poison = Poison(poisoned, 1, late=late, value=value)
     message = f"the loss of epoch 1 is not finite; the first layer that is not finite is {named}. "
@@ -201,7 +202,7 @@ def test_divergence_names_the_epoch_and_the_first_layer(
         fit(tiny(activation="gelu", lambda_=0.01, **changes), poison)
 
 
-def test_an_overflow_of_the_jumpstart_loss_is_named_for_what_it_is() -> None:
+def test_an_overflow_of_the_jumpstart_loss_is_named_as_such() -> None:
     poison = Poison("layers.1.linear.bias", 0, value=-1e25)
     with pytest.raises(NonFiniteLossError, match="not finite is the Jumpstart loss"):
         fit(tiny(aggregate="sum_of_squares", activation="tanh"), poison)
@@ -209,7 +210,7 @@ def test_an_overflow_of_the_jumpstart_loss_is_named_for_what_it_is() -> None:
 
 def test_the_watch_names_layers_in_call_order_however_they_are_grouped() -> None:
     class Bottleneck(nn.Module):
-        """Wide, narrow and wide again: the records come in two groups."""
+        """Layers of two widths, whose records form two groups."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -234,7 +235,7 @@ def test_the_watch_names_layers_in_call_order_however_they_are_grouped() -> None
                 watch.update(jumpstart, loss)
                 assert watch.first() == (f"acts.{bad}" if step else None)
                 if step == 1:
-                    model.load_state_dict(healthy)  # it stays known
+                    model.load_state_dict(healthy)  # the first layer stays recorded
 
 
 def test_a_diverged_run_keeps_a_finite_checkpoint_of_every_kind(tmp_path: Path) -> None:
@@ -250,9 +251,9 @@ def test_a_diverged_run_keeps_a_finite_checkpoint_of_every_kind(tmp_path: Path) 
 
 @contextmanager
 def poisoned_from(epoch: int) -> Iterator[None]:
-    """Every run diverges with the step of this epoch."""
+    """Every run diverges at the last step of this epoch."""
 
-    def ruin(self: RectangularExperiment, *_: Any) -> None:
+    def ruin(self: RectangularExperiment, *_: object) -> None:
         if self.current_epoch == epoch:
             with torch.no_grad():
                 next(self.network.parameters()).fill_(math.nan)
@@ -262,7 +263,7 @@ def poisoned_from(epoch: int) -> Iterator[None]:
         yield
 
 
-def test_weights_that_are_loaded_alone_begin_a_training_of_their_own(tmp_path: Path) -> None:
+def test_an_experiment_from_a_checkpoint_starts_a_new_training(tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path)
     loaded = RectangularExperiment.load_from_checkpoint(directory.last_checkpoint)
     assert loaded.row == {}
@@ -271,7 +272,7 @@ def test_weights_that_are_loaded_alone_begin_a_training_of_their_own(tmp_path: P
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda experiment: pickle.loads(pickle.dumps(experiment))])
-def test_a_trained_experiment_can_be_copied(copied: Callable[[Any], Any]) -> None:
+def test_a_trained_experiment_can_be_copied(copied: Callable[[RectangularExperiment], RectangularExperiment]) -> None:
     experiment, _ = fit(tiny(use_batchnorm=True, epochs=1))
     experiment._trainer = None
     other = copied(experiment)
@@ -279,7 +280,7 @@ def test_a_trained_experiment_can_be_copied(copied: Callable[[Any], Any]) -> Non
     assert torch.equal(other.network.eval()(torch.ones(3, 2)), experiment.network.eval()(torch.ones(3, 2)))
 
 
-@pytest.mark.parametrize("activation", sorted(activation_classes()))
+@pytest.mark.parametrize("activation", activation_names())
 def test_every_activation_is_captured_in_every_layer(activation: str) -> None:
     _, experiment = prepare(tiny(activation=activation, depth=3))
     experiment(torch.randn(5, 2))
@@ -287,13 +288,13 @@ def test_every_activation_is_captured_in_every_layer(activation: str) -> None:
     assert experiment.jumpstart.loss.isfinite()
 
 
-def test_what_cannot_be_read_is_refused_when_the_experiment_is_built() -> None:
+def test_a_network_that_cannot_be_captured_is_refused_when_the_experiment_is_built() -> None:
     with pytest.raises(ValueError, match=r"unit_dim must be one of 1 to 3 .* got 9"):
         prepare(tiny(dataset="digits", layer="conv", unit_dim=9))
 
 
 class Census(pl.Callback):
-    """Counts what is alive at the end of some epochs."""
+    """Counts the tensors and objects in memory at the start of some epochs."""
 
     def __init__(self, epochs: tuple[int, ...]) -> None:
         self.epochs = epochs
@@ -308,7 +309,7 @@ class Census(pl.Callback):
             self.objects.append(len(alive))
 
 
-def test_nothing_piles_up_from_epoch_to_epoch() -> None:
+def test_memory_does_not_grow_from_epoch_to_epoch() -> None:
     census = Census((10, 20, 40, 60))
     fit(tiny(depth=2, epochs=61, batch_size=None, use_batchnorm=True, dropout=0.1), census)
     assert len(set(census.tensors[1:])) == 1

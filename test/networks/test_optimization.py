@@ -1,11 +1,11 @@
-"""Optimizers, learning rates and lambdas, against slow formulas and against what an optimizer really gets."""
+"""Optimizers, learning rates and lambdas, against slow formulas and against the values in the optimizer."""
 
 from __future__ import annotations
 
 import io
 import math
 import random
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from model.config.experiment import ConfigError
 from model.config.rectangular import RectangularConfig
 from model.optimization import LearningRate, clip_gradient, lambda_at, lr_factor, make_optimizer
 
-SCHEDULES: dict[str, dict[str, Any]] = {
+SCHEDULES: dict[str, dict[str, object]] = {
     "none": {},
     "multistep": {"milestones": (4, 6, 7), "gamma": 0.5},
     "cosine": {},
@@ -43,7 +43,7 @@ def draw(rng: random.Random, scheduler: str) -> RectangularConfig:
 
 
 def slow_rates(config: RectangularConfig, epochs: int) -> list[float]:
-    """Every rate up to an epoch, step by step; the schedules without a warm-up, then the warm-up before them."""
+    """The learning rate of every epoch, by a formula or loop for each schedule."""
     left = config.epochs - config.warmup_epochs
     length = config.cycle_epochs or max(1, config.epochs // 10)
     rates: list[float] = []
@@ -73,7 +73,7 @@ def slow_rates(config: RectangularConfig, epochs: int) -> list[float]:
 
 @pytest.mark.parametrize("scheduler", [name for name in SCHEDULES if name != "plateau"])
 @pytest.mark.parametrize("seed", range(10))
-def test_rates_are_those_of_the_slow_formulas(scheduler: str, seed: int) -> None:
+def test_rates_equal_those_of_the_slow_formulas(scheduler: str, seed: int) -> None:
     config = draw(random.Random(f"{scheduler} {seed}"), scheduler)
     epochs = config.epochs + 3
     found = [config.lr * lr_factor(config, epoch) for epoch in range(epochs)]
@@ -85,7 +85,7 @@ def test_rates_are_those_of_the_slow_formulas(scheduler: str, seed: int) -> None
 
 @pytest.mark.parametrize("scheduler", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0, 3])
-def test_every_epoch_of_a_run_learns_and_never_faster_than_lr(scheduler: str, warmup: int) -> None:
+def test_every_rate_is_above_zero_and_at_most_lr(scheduler: str, warmup: int) -> None:
     config = tiny(scheduler=scheduler, warmup_epochs=warmup, epochs=12, **SCHEDULES[scheduler])
     shares = [lr_factor(config, epoch) for epoch in range(config.epochs)]
     assert all(0 < share <= 1 for share in shares)
@@ -96,7 +96,7 @@ def test_every_epoch_of_a_run_learns_and_never_faster_than_lr(scheduler: str, wa
 
 @pytest.mark.parametrize("scheduler", ["cosine_restarts", "cyclic"])
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_a_cycle_is_as_long_as_it_says(scheduler: str, length: int) -> None:
+def test_a_cycle_repeats_after_cycle_epochs(scheduler: str, length: int) -> None:
     config = tiny(scheduler=scheduler, cycle_epochs=length, epochs=20)
     shares = [lr_factor(config, epoch) for epoch in range(20)]
     assert shares[length:] == shares[:-length]
@@ -122,7 +122,7 @@ def test_lambda_of_a_single_epoch_is_its_start() -> None:
 
 
 def slow_plateau(config: RectangularConfig, losses: list[float]) -> list[float]:
-    """The rate of every epoch: warm-up, then down whenever ``patience`` epochs brought no progress."""
+    """The rate of every epoch: warm-up, then lowered after more than ``patience`` epochs without a lower loss."""
     rates = [config.lr * (epoch + 1) / (config.warmup_epochs + 1) for epoch in range(config.warmup_epochs)]
     rate, best, bad = config.lr, math.inf, 0
     for loss in losses[config.warmup_epochs :]:
@@ -138,7 +138,7 @@ def slow_plateau(config: RectangularConfig, losses: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("warmup", [0, 4])
-def test_plateau_warms_up_and_falls_when_there_is_no_progress(seed: int, warmup: int) -> None:
+def test_plateau_warms_up_and_falls_when_the_loss_does_not(seed: int, warmup: int) -> None:
     rng = random.Random(seed)
     config = tiny(
         scheduler="plateau", patience=seed % 3, gamma=0.5, min_lr=1e-3, warmup_epochs=warmup, epochs=60, lr=0.1
@@ -156,11 +156,11 @@ def test_plateau_warms_up_and_falls_when_there_is_no_progress(seed: int, warmup:
 
 @pytest.mark.parametrize("scheduler", SCHEDULES)
 @pytest.mark.parametrize("stop", [0, 1, 3, 7])
-def test_a_rate_that_is_stored_and_loaded_goes_on_as_if_nothing_had_happened(scheduler: str, stop: int) -> None:
+def test_a_rate_that_is_stored_and_loaded_follows_the_same_schedule(scheduler: str, stop: int) -> None:
     config = tiny(scheduler=scheduler, warmup_epochs=2, epochs=10, **SCHEDULES[scheduler])
     losses = [random.Random(epoch).random() for epoch in range(10)]
 
-    def go(rate: LearningRate, first: int, last: int) -> list[float]:
+    def rates_of(rate: LearningRate, first: int, last: int) -> list[float]:
         found = []
         for epoch in range(first, last):
             found.append(rate.value)
@@ -172,7 +172,7 @@ def test_a_rate_that_is_stored_and_loaded_goes_on_as_if_nothing_had_happened(sch
         return optimizer, LearningRate(config, optimizer)
 
     optimizer, rate = begin()
-    found = go(rate, 0, stop)
+    found = rates_of(rate, 0, stop)
     file = io.BytesIO()
     torch.save([optimizer.state_dict(), rate.state_dict()], file)
     file.seek(0)
@@ -181,10 +181,10 @@ def test_a_rate_that_is_stored_and_loaded_goes_on_as_if_nothing_had_happened(sch
     optimizer.load_state_dict(stored[0])
     rate.load_state_dict(stored[1])
     rate.begin(stop)
-    assert found + go(rate, stop, 10) == go(begin()[1], 0, 10)
+    assert found + rates_of(rate, stop, 10) == rates_of(begin()[1], 0, 10)
 
 
-def test_more_epochs_than_before_follow_the_new_schedule_at_once() -> None:
+def test_a_run_resumed_with_more_epochs_follows_the_new_schedule_at_once() -> None:
     short, long = (tiny(scheduler="cosine", epochs=epochs) for epochs in (4, 8))
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=short.lr)
     rate = LearningRate(short, optimizer)
@@ -200,7 +200,7 @@ def test_more_epochs_than_before_follow_the_new_schedule_at_once() -> None:
 @pytest.mark.parametrize("warmup", [0, 2])
 @pytest.mark.parametrize("scheduler", SCHEDULES)
 def test_every_rate_reaches_the_optimizer_and_the_row_of_its_epoch(scheduler: str, warmup: int) -> None:
-    # So noisy that the validation loss goes up and down, and plateau has something to do.
+    # The noise makes the validation loss rise and fall, so that plateau lowers the rate.
     config = tiny(
         scheduler=scheduler,
         warmup_epochs=warmup,
@@ -228,7 +228,7 @@ def test_every_lambda_is_in_the_row_of_its_epoch(schedule: str) -> None:
 
 
 class Model(nn.Module):
-    """Weights of one and more dimensions, a normalization, and something that is not trained."""
+    """Weights of one and more dimensions, batch normalization, and a parameter that requires no gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class Model(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_weights_decay_and_nothing_else_does(name: str) -> None:
+def test_weights_decay_and_biases_and_normalization_do_not(name: str) -> None:
     model = Model()
     config = tiny(optimizer=name, weight_decay=0.5, lr=0.1)
     optimizer = make_optimizer(config, model.parameters())
@@ -259,7 +259,9 @@ def test_weights_decay_and_nothing_else_does(name: str) -> None:
         ("adamw", lambda weights, config: torch.optim.AdamW(weights, config.lr, weight_decay=0.0, foreach=False)),
     ],
 )
-def test_steps_are_those_of_torchs_plain_optimizers(name: str, plain: Any) -> None:
+def test_steps_equal_those_of_torchs_default_optimizers(
+    name: str, plain: Callable[[Iterator[nn.Parameter], RectangularConfig], torch.optim.Optimizer]
+) -> None:
     config = tiny(optimizer=name, lr=0.05, momentum=0.7)
     models = [nn.Linear(3, 2), nn.Linear(3, 2)]
     models[1].load_state_dict(models[0].state_dict())

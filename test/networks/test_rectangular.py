@@ -1,4 +1,4 @@
-"""Rectangular networks: shapes, counts, skips, starts and refusals, against slow references."""
+"""Rectangular networks: shapes, parameters, skip connections, initial weights and errors, against slow references."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import math
 import pickle
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from model.activations import activation_gain, activation_names, resolve_activat
 from model.rectangular import RectangularNetwork
 
 IMAGE = (3, 9, 8)
-NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, object]]] = {
     "dense": ((5,), {"depth": 7, "width": 4}),
     "shallow": ((5,), {"depth": 1, "width": 3}),
     "dense image": (IMAGE, {"depth": 2, "width": 3}),
@@ -35,7 +34,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
-def build(name: str, **changes: Any) -> tuple[RectangularNetwork, Tensor]:
+def build(name: str, **changes: object) -> tuple[RectangularNetwork, Tensor]:
     shape, options = NETWORKS[name]
     torch.manual_seed(0)
     return RectangularNetwork(shape, 3, **{**options, **changes}), torch.randn(6, *shape)
@@ -45,13 +44,13 @@ def weighted(net: nn.Module) -> list[nn.Module]:
     return [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
 
 
-def live_relu_net(**options: Any) -> RectangularNetwork:
-    """A network whose every layer passes something on, so that a wrong sum cannot hide."""
+def active_relu_net(**options: object) -> RectangularNetwork:
+    """A network in which every layer has outputs other than zero, so that a wrong sum changes the logits."""
     return RectangularNetwork((5,), 3, width=6, init="kaiming", **options)
 
 
 def reference(net: RectangularNetwork, x: Tensor, span: int | None, pools: Sequence[int]) -> Tensor:
-    """The documented network, in functions, with every layer's output kept."""
+    """The network of the docstring, written with functions; a list holds the output of every layer."""
     outputs: list[Tensor] = []
     dense = "linear" in dict(net.layers[0].named_children())
     h = x.flatten(1) if dense else x
@@ -88,7 +87,7 @@ def test_outputs_are_logits_of_every_sample(name: str) -> None:
 
 
 @every_network
-def test_the_network_is_its_reference(name: str) -> None:
+def test_outputs_equal_the_reference(name: str) -> None:
     net, x = build(name, init="kaiming")
     options = NETWORKS[name][1]
     net(x)
@@ -101,7 +100,7 @@ def test_the_network_is_its_reference(name: str) -> None:
 @pytest.mark.parametrize("span", [1, 2, 3, 7])
 def test_skips_are_the_same_for_every_activation(activation: str, span: int) -> None:
     torch.manual_seed(0)
-    net = live_relu_net(depth=8, activation=activation, skip_connections=span)
+    net = active_relu_net(depth=8, activation=activation, skip_connections=span)
     x = torch.randn(6, 5)
     expected = reference(net, x, span, ())
     torch.testing.assert_close(net(x), expected)
@@ -109,9 +108,9 @@ def test_skips_are_the_same_for_every_activation(activation: str, span: int) -> 
     assert not torch.allclose(net(x), expected)
 
 
-def test_a_skip_is_seen_by_a_hook_on_the_activation() -> None:
+def test_a_hook_on_the_activation_receives_the_sum_with_the_skip() -> None:
     torch.manual_seed(0)
-    net = live_relu_net(depth=4, skip_connections=2)
+    net = active_relu_net(depth=4, skip_connections=2)
     seen: dict[str, Tensor] = {}
     for i, layer in enumerate(net.layers):
         layer.activation.register_forward_hook(lambda _, args, out, i=i: seen.update({f"z{i}": args[0], f"h{i}": out}))
@@ -149,7 +148,7 @@ def test_parameters_of_dense_networks(depth: int, batchnorm: bool) -> None:
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize(("head", "places"), [("flatten", 4 * 2), ("global", 1)])
-def test_parameters_of_conv_networks(kernel: int, head: Any, places: int) -> None:
+def test_parameters_of_conv_networks(kernel: int, head: str, places: int) -> None:
     w, c, depth = 4, 3, 5
     net = RectangularNetwork(IMAGE, c, depth=depth, width=w, layer="conv", kernel_size=kernel, pool_at=(5,), head=head)
     places = 1 if head == "global" else (9 // 2) * (8 // 2)
@@ -164,6 +163,7 @@ def test_every_activation_is_its_own_and_not_in_place(name: str) -> None:
     net, x = build(name, activation="leaky_relu")
     named = {n: m for n, m in net.named_modules() if isinstance(m, nn.LeakyReLU)}
     depth = NETWORKS[name][1]["depth"]
+    assert isinstance(depth, int)
     assert list(named) == [f"layers.{i}.activation" for i in range(depth)]
     calls: list[Tensor] = []
     copies: list[Tensor] = []
@@ -179,8 +179,8 @@ def test_every_activation_is_its_own_and_not_in_place(name: str) -> None:
     assert all(torch.equal(now, then) for now, then in zip(calls, copies, strict=True))
 
 
-def test_order_of_the_parts() -> None:
-    options: dict[str, Any] = {"use_batchnorm": True, "dropout": 0.1}
+def test_modules_of_a_layer_are_in_order() -> None:
+    options: dict[str, object] = {"use_batchnorm": True, "dropout": 0.1}
     dense = RectangularNetwork((2,), 2, depth=2, **options)
     conv = RectangularNetwork(IMAGE, 2, depth=2, layer="conv", pool_at=[1], kernel_size=2, **options)
     assert list(dict(dense.layers[0].named_children())) == [
@@ -193,7 +193,7 @@ def test_order_of_the_parts() -> None:
 
 
 @pytest.mark.parametrize("name", ["dense", "normalized", "conv", "pooled"])
-def test_constant_starts(name: str) -> None:
+def test_constant_initial_weights(name: str) -> None:
     for init, value in (("zero", 0.0), ("constant", 0.25), ("constant", -3)):
         net, _ = build(name, init=init, init_value=value)
         for module in weighted(net):
@@ -207,10 +207,10 @@ def test_constant_starts(name: str) -> None:
 
 @pytest.mark.parametrize("layer", ["dense", "conv"])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "selu"])
-def test_random_starts_have_their_spread(layer: Any, activation: str) -> None:
-    def net(init: Any) -> RectangularNetwork:
+def test_random_initial_weights_have_the_right_spread(layer: str, activation: str) -> None:
+    def net(init: str) -> RectangularNetwork:
         torch.manual_seed(0)
-        options: dict[str, Any] = {"depth": 2, "width": 64, "layer": layer, "init": init}
+        options: dict[str, object] = {"depth": 2, "width": 64, "layer": layer, "init": init}
         return RectangularNetwork((40, 6, 6), 50, activation=activation, **options)
 
     gain = activation_gain(resolve_activation(activation))
@@ -259,7 +259,7 @@ def test_every_listed_activation_runs(name: str) -> None:
     assert out.isfinite().all()
 
 
-def test_activation_names_are_forgiving() -> None:
+def test_activation_names_ignore_case_underscores_and_hyphens() -> None:
     for name in ("relu", "ReLU", "RELU", "re_lu"):
         assert resolve_activation(name) is nn.ReLU
     for name in ("leaky_relu", "LeakyReLU", "leaky-relu"):
@@ -279,7 +279,7 @@ def test_gradients_reach_the_first_layer(name: str) -> None:
 
 
 @every_network
-def test_copies_are_equal_and_apart(name: str) -> None:
+def test_a_copy_is_equal_and_shares_nothing(name: str) -> None:
     net, x = build(name)
     net(x)
     net.eval()
@@ -293,7 +293,7 @@ def test_copies_are_equal_and_apart(name: str) -> None:
 
 
 @every_network
-def test_weights_travel_by_state_dict(name: str) -> None:
+def test_a_state_dict_restores_the_outputs(name: str) -> None:
     net, x = build(name)
     other, _ = build(name, init="zero")
     other.load_state_dict(net.state_dict())
@@ -309,7 +309,7 @@ def test_dropout_is_off_in_evaluation() -> None:
 
 
 def test_the_deepest_pooling_leaves_one_pixel() -> None:
-    options: dict[str, Any] = {"depth": 3, "layer": "conv", "pool_at": (1, 2, 3)}
+    options: dict[str, object] = {"depth": 3, "layer": "conv", "pool_at": (1, 2, 3)}
     net = RectangularNetwork((1, 8, 15), 2, **options)
     assert net(torch.randn(2, 1, 8, 15)).shape == (2, 2)
     with pytest.raises(ValueError, match=r"7x15.*3 poolings: use at most 2"):
@@ -324,14 +324,14 @@ def test_the_deepest_pooling_leaves_one_pixel() -> None:
         ({"num_classes": 0}, "num_classes must be >= 1, got 0"),
         ({"input_shape": ()}, "input_shape must have at least one size"),
         ({"input_shape": (0,)}, "every size in input_shape must be >= 1, got 0"),
-        ({"activation": "rellu"}, "activation must be one of .*, got 'rellu'. Nearest: relu"),
-        ({"activation": "glu"}, "activation must be one of .*Nearest: gelu"),
+        ({"activation": "rellu"}, "activation must be one of .*, got 'rellu'. Did you mean 'relu'"),
+        ({"activation": "glu"}, "activation must be one of .* Did you mean 'gelu'"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, "dropout must be in"),
         ({"dropout": math.nan}, "dropout must be finite"),
         ({"skip_connections": 0}, "skip_connections must be >= 1, got 0"),
         ({"depth": 5, "skip_connections": 5}, r"must be below depth \(5\).*got 5.*None"),
-        ({"init": "kaimming"}, "init must be one of .*Nearest: kaiming"),
+        ({"init": "kaimming"}, "init must be one of .* Did you mean 'kaiming'"),
         ({"init_value": math.inf}, "init_value must be finite"),
         ({"layer": "convolution"}, "layer must be one of dense, conv, got 'convolution'"),
         ({"layer": "conv"}, r"needs input_shape=\(channels, height, width\), got \(5,\).*dense"),
@@ -344,7 +344,7 @@ def test_the_deepest_pooling_leaves_one_pixel() -> None:
         ({"input_shape": IMAGE, "layer": "conv", "pool_at": (2, 2)}, "every layer once"),
     ],
 )
-def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+def test_values_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RectangularNetwork(**{"input_shape": (5,), "num_classes": 2, **options})
 
@@ -364,7 +364,7 @@ def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) 
         {"input_shape": IMAGE, "layer": "conv", "pool_at": ([1],)},
     ],
 )
-def test_values_of_the_wrong_type_are_refused(options: dict[str, Any]) -> None:
+def test_values_of_the_wrong_type_are_refused(options: dict[str, object]) -> None:
     name = next(reversed(options))
     with pytest.raises(TypeError, match=name):
         RectangularNetwork(**{"input_shape": (5,), "num_classes": 2, **options})

@@ -1,12 +1,12 @@
-"""ResNets: torchvision's networks in the standard settings, plain chains of the same layers without."""
+"""ResNets: equal to torchvision's with batch normalization and skip connections, chains of layers without."""
 
 from __future__ import annotations
 
 import copy
 import re
 import urllib.error
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from jumpstart import JumpstartRegularization
-from model.resnet import BLOCKS, DEPTHS, Block, ResNet, load_matching, stage_widths
+from model.choices import BLOCKS, DEPTHS
+from model.resnet import Block, ResNet, load_matching, stage_widths
 from model.resnet_conv import (
     pretrained_state,
     resnet18_conv,
@@ -35,12 +36,12 @@ from model.resnet_dense import (
 
 CONV = {18: resnet18_conv, 34: resnet34_conv, 50: resnet50_conv, 101: resnet101_conv, 152: resnet152_conv}
 DENSE = {18: resnet18_dense, 34: resnet34_dense, 50: resnet50_dense, 101: resnet101_dense, 152: resnet152_dense}
-PLAIN: dict[str, Any] = {"use_batchnorm": False, "use_skip_connections": False}
-SLIM: dict[str, Any] = {"width_multiplier": 0.5}
+PLAIN: dict[str, object] = {"use_batchnorm": False, "use_skip_connections": False}
+SLIM: dict[str, object] = {"width_multiplier": 0.5}
 
 
 def published(depth: int, num_classes: int = 7) -> nn.Module:
-    """torchvision's network with seeded weights and statistics that are not those of a fresh network."""
+    """torchvision's network with seeded weights and with statistics other than the initial ones."""
     torch.manual_seed(depth)
     network: nn.Module = getattr(models, f"resnet{depth}")(weights=None, num_classes=num_classes)
     for module in network.modules():
@@ -78,7 +79,7 @@ def test_gradients_equal_torchvision() -> None:
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("make", [CONV, DENSE], ids=["conv", "dense"])
-def test_depth_counts_the_layers(make: Any, depth: int) -> None:
+def test_depth_counts_the_layers(make: Callable[..., ResNet], depth: int) -> None:
     with torch.device("meta"):
         network = make[depth](**PLAIN)
     weighted = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
@@ -91,7 +92,7 @@ def test_depth_counts_the_layers(make: Any, depth: int) -> None:
 
 @pytest.mark.parametrize("use_batchnorm", [False, True])
 @pytest.mark.parametrize("use_skip_connections", [False, True])
-def test_each_crutch_is_there_or_not(use_batchnorm: bool, use_skip_connections: bool) -> None:
+def test_normalization_and_skips_are_there_only_if_chosen(use_batchnorm: bool, use_skip_connections: bool) -> None:
     network = resnet_conv(18, 3, use_batchnorm=use_batchnorm, use_skip_connections=use_skip_connections, **SLIM)
     names = set(network.state_dict())
     assert ("layer1.0.bn1.weight" in names) is use_batchnorm
@@ -105,7 +106,7 @@ def test_each_crutch_is_there_or_not(use_batchnorm: bool, use_skip_connections: 
 
 
 def slow_plain(network: ResNet, x: Tensor) -> Tensor:
-    """A plain network as the list of its layers."""
+    """A plain network, layer by layer."""
     layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     for layer in layers[:-1]:
         x = layer(x).clamp(min=0)
@@ -175,7 +176,7 @@ def test_dropout_comes_before_the_output_alone() -> None:
     assert torch.equal(network.eval()(x), network(x))
 
 
-# How weights begin --------------------------------------------------------------------------------------------------
+# Initial weights -----------------------------------------------------------------------------------------------------
 
 
 def spread(network: ResNet, x: Tensor) -> tuple[float, float]:
@@ -223,7 +224,7 @@ def test_he_keeps_the_mean_square() -> None:
     assert not network.fc.bias.any()
 
 
-def test_torchvision_begins_as_torchvision_does() -> None:
+def test_initial_weights_of_torchvision_have_its_spread() -> None:
     torch.manual_seed(0)
     ours = resnet_conv(18, 10, init="torchvision").state_dict()
     theirs = models.resnet18(weights=None, num_classes=10).state_dict()
@@ -233,10 +234,10 @@ def test_torchvision_begins_as_torchvision_does() -> None:
             assert ours[name].std() == pytest.approx(float(value.std()), rel=0.05), name
 
 
-# Weights of others ---------------------------------------------------------------------------------------------------
+# Weights from elsewhere -----------------------------------------------------------------------------------------------
 
 
-def test_whatever_fits_is_loaded() -> None:
+def test_weights_of_equal_name_and_shape_are_loaded() -> None:
     theirs = published(18).state_dict()
     whole = resnet_conv(18, 7)
     loaded, left = load_matching(whole, theirs)
@@ -253,10 +254,10 @@ def test_whatever_fits_is_loaded() -> None:
         load_matching(plain, {"other": torch.zeros(1)})
 
 
-def test_pretrained_weights_are_asked_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_weights_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def get(self: models.ResNet18_Weights, **options: Any) -> dict[str, Tensor]:
+    def get(self: models.ResNet18_Weights, **options: object) -> dict[str, Tensor]:
         asked.append(self)
         return published(18, 1000).state_dict()  # type: ignore[no-any-return]
 
@@ -267,11 +268,11 @@ def test_pretrained_weights_are_asked_of_torchvision(monkeypatch: pytest.MonkeyP
     assert "fc.weight" in loaded
 
 
-def _no_network(*args: Any, **options: Any) -> None:
+def _no_network(*args: object, **options: object) -> None:
     raise urllib.error.URLError("no route to host")
 
 
-def test_pretrained_weights_that_can_not_be_had_say_where_to_put_them(
+def test_the_error_for_missing_pretrained_weights_says_where_to_put_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -293,9 +294,9 @@ def test_pretrained_weights_that_can_not_be_had_say_where_to_put_them(
 
 
 def test_pretrained_weights_of_unknown_depths_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"depth must be one of .* got 20\. Nearest: 18"):
+    with pytest.raises(ValueError, match=r"depth must be one of .* got 20\. Did you mean 18\?"):
         pretrained_state(20)
-    with pytest.raises(TypeError, match="depth must be a whole number"):
+    with pytest.raises(TypeError, match="depth must be an integer"):
         pretrained_state("18")  # type: ignore[arg-type]
 
 
@@ -307,16 +308,16 @@ def test_pretrained_weights_of_unknown_depths_are_refused() -> None:
     [
         ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, got 20"),
         ({"num_classes": 0}, "num_classes must be >= 1"),
-        ({"depth": 1000}, "got 1000. Nearest: 152"),
+        ({"depth": 1000}, r"got 1000\. Did you mean 152\?"),
         ({"in_channels": 0}, "in_channels must be >= 1, got 0"),
         ({"width_multiplier": 0}, "width_multiplier must be > 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"stem": "tiny"}, "stem must be one of standard, small"),
-        ({"init": "hee"}, "Nearest: he"),
-        ({"activation": "rlu"}, "Nearest: relu"),
+        ({"init": "hee"}, "Did you mean 'he'"),
+        ({"activation": "rlu"}, "Did you mean 'relu'"),
     ],
 )
-def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_refused(options: dict[str, object], message: str) -> None:
     for make in (resnet_conv, resnet_dense):
         if make is resnet_conv or "stem" not in options:
             with pytest.raises(ValueError, match=message):
@@ -326,16 +327,18 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": "18"}, "depth must be a whole number, got '18'"),
-        ({"depth": True}, "depth must be a whole number, got True"),
-        ({"in_channels": "3"}, "in_channels must be a whole number, got '3'"),
+        ({"depth": "18"}, "depth must be an integer, got '18'"),
+        ({"depth": True}, "depth must be an integer, got True"),
+        ({"in_channels": "3"}, "in_channels must be an integer, got '3'"),
         ({"use_batchnorm": "False"}, "use_batchnorm must be True or False, got 'False'"),
         ({"use_batchnorm": 0}, "use_batchnorm must be True or False, got 0"),
         ({"use_skip_connections": None}, "use_skip_connections must be True or False, got None"),
     ],
 )
 @pytest.mark.parametrize("make", [resnet_conv, resnet_dense])
-def test_arguments_of_the_wrong_type_are_refused(make: Any, options: dict[str, Any], message: str) -> None:
+def test_arguments_of_the_wrong_type_are_refused(
+    make: Callable[..., ResNet], options: dict[str, object], message: str
+) -> None:
     with pytest.raises(TypeError, match=message):
         make(**{"depth": 18, **options})
 
@@ -354,7 +357,7 @@ def test_a_vector_without_a_batch_is_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 64), (0, 64), (3, 1, 8, 8), (2, 4, 16)])
-def test_samples_of_as_many_values_are_taken(shape: tuple[int, ...]) -> None:
+def test_samples_of_as_many_values_are_accepted(shape: tuple[int, ...]) -> None:
     network = resnet_dense(18, 10, 64, use_batchnorm=False, width_multiplier=0.25)
     assert network(torch.zeros(shape)).shape == (shape[0], 10)
 
@@ -368,7 +371,7 @@ def test_the_check_of_the_shape_breaks_no_graph() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: resnet_conv(18, 3, 1, stem="small", **SLIM), lambda: resnet_dense(18, 3, 64)])
-def test_a_copy_is_its_own(make: Any) -> None:
+def test_a_copy_shares_no_weights(make: Callable[..., ResNet]) -> None:
     network = make().eval()
     twin = copy.deepcopy(network)
     x = torch.randn(2, 1, 8, 8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,8 @@ from torch.nn import functional as F
 
 from model.config.experiment import ConfigError
 from model.config.resnet import ResnetConfig
-from model.resnet_experiment import ResnetExperiment, check_batches, stem_of
+from model.experiment import check_batches
+from model.resnet_experiment import ResnetExperiment
 from sweep.cli import parse
 
 # Options -------------------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_the_users_command_is_read_as_meant() -> None:
     )
 
 
-def test_without_the_folder_the_users_command_says_in_one_line_where_it_must_be(
+def test_the_users_command_without_the_images_says_in_one_line_where_to_put_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -62,19 +62,19 @@ def test_without_the_folder_the_users_command_says_in_one_line_where_it_must_be(
         ({"label_smoothing": 1.0}, "label_smoothing must be"),
         ({"precision": "8"}, "precision must be one of 32, bf16-mixed, 16-mixed"),
         ({"lambda_clip": 0.5, "use_loss": False}, "lambda_clip needs use_loss=True"),
-        ({"layer": "dense", "stem": "small"}, 'stem="small" needs layer="conv"'),
-        ({"layer": "dense", "channels_last": True}, 'channels_last=True needs layer="conv"'),
+        ({"layer": "dense", "stem": "small"}, "stem='small' needs layer='conv'"),
+        ({"layer": "dense", "channels_last": True}, "channels_last=True needs layer='conv'"),
         ({"num_nodes": 2}, "num_nodes > 1 needs GPUs"),
         ({"strategy": "dp"}, "strategy must be one of"),
         ({"lambda_clip": 0}, "lambda_clip must be > 0"),
     ],
 )
-def test_wrong_options_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_wrong_options_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         tiny(**changes)
 
 
-def test_what_the_trainer_is_told() -> None:
+def test_trainer_options_follow_the_config() -> None:
     assert tiny().trainer_options == {"precision": "32-true", "strategy": "auto", "num_nodes": 1}
     told = tiny(precision="bf16-mixed", strategy="ddp", num_nodes=3, gpus=4).trainer_options
     assert told == {"precision": "bf16-mixed", "strategy": "ddp", "num_nodes": 3}
@@ -93,7 +93,7 @@ def test_half_precision_is_refused_on_the_cpu(tmp_path: Path) -> None:
     [(8, "auto", "small"), (64, "auto", "small"), (224, "auto", "standard"), (8, "standard", "standard")],
 )
 def test_small_images_get_the_small_stem(size: int, stem: str, found: str) -> None:
-    assert stem_of(tiny(stem=stem), (3, size, size)) == found
+    assert tiny(stem=stem).stem_for((3, size, size)) == found
 
 
 def test_a_batch_of_one_row_is_refused_where_it_cannot_be_normalized() -> None:
@@ -106,7 +106,7 @@ def test_a_batch_of_one_row_is_refused_where_it_cannot_be_normalized() -> None:
 
 
 def test_convolutions_refuse_vectors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='layer="conv" needs images'):
+    with pytest.raises(ConfigError, match="layer='conv' needs images"):
         run_tiny(tmp_path, dataset="moons", image_size=None)
     assert not list(tmp_path.iterdir())
 
@@ -126,7 +126,7 @@ def test_the_loss_is_smoothed_in_training_alone() -> None:
 
 
 @pytest.mark.parametrize("clip", [1e-3, 0.5, 1e6, None])
-def test_the_jumpstart_term_is_at_most_its_share(clip: float | None) -> None:
+def test_the_jumpstart_term_is_limited_by_lambda_clip(clip: float | None) -> None:
     experiment = experiment_of(lambda_=10.0, lambda_clip=clip)
     x, labels = batch_of()
     loss = experiment.training_step((x, labels), 0)
@@ -151,7 +151,7 @@ def test_a_jumpstart_term_of_zero_stays_zero() -> None:
         assert torch.autograd.grad(term, zero)[0].item() == 0
 
 
-def test_weights_alone_decay() -> None:
+def test_only_weights_decay() -> None:
     experiment = experiment_of(weight_decay=0.1, use_batchnorm=True)
     decays = {id(p): g["weight_decay"] for g in experiment.configure_optimizers().param_groups for p in g["params"]}
     for module in experiment.network.modules():

@@ -1,4 +1,4 @@
-"""What the documents say is true: their code runs, their links lead somewhere, their tables are those of the code."""
+"""README and docs/: their code runs, their links resolve, their commands exist."""
 
 from __future__ import annotations
 
@@ -6,58 +6,24 @@ import ast
 import doctest
 import importlib.util
 import re
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from support.documents import DOCUMENTS, LAUNCHERS, README, ROOT, Block, blocks_of, commands_of, prose_of
 from torch import nn
 
-from data.data import DATASETS
-from model.config.experiment import ExperimentConfig
-from model.config.options import GROUPS, Option, options
+from jumpstart import JumpstartRegularization
 from model.config.rectangular import RectangularConfig
-from model.config.resnet import ResnetConfig
 from sweep.cli import parse
 
-ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SILENT = {"text", "bash", "diff"}
-LAUNCHERS: dict[str, type[ExperimentConfig]] = {
-    "run_rectangular_sweep.py": RectangularConfig,
-    "run_resnet_experiment_sweep.py": ResnetConfig,
-}
 EXPECTED = re.compile(r"#\s*->\s*(.+?)\s*$")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
+Names = dict[str, object]
+
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a document."""
-
-    language: str
-    text: str
-    path: Path
-    line: int
-
-
-def blocks_of(path: Path) -> Iterator[Block]:
-    """Every fenced block, in order."""
-    text = path.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```(\S*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        line = text.count("\n", 0, found.start()) + 2
-        yield Block(found[1], found[2], path, line)
-
-
-def prose_of(path: Path) -> str:
-    """The document without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
 
 
 # Code ---------------------------------------------------------------------------------------------
@@ -90,7 +56,7 @@ def check(value: object, expected: str, where: str) -> None:
     )
 
 
-def run(block: Block, names: dict[str, Any]) -> None:
+def run(block: Block, names: Names) -> None:
     """Run a Python block among the names of those before it."""
     if block.text.startswith(">>>"):
         name = f"{block.path.name}:{block.line}"
@@ -108,8 +74,8 @@ def run(block: Block, names: dict[str, Any]) -> None:
     exec(compile(tree, f"{block.path.name}:{block.line}", "exec"), names)
 
 
-def a_readers_own() -> dict[str, Any]:
-    """What the README's snippets take for granted: a model, data, a loss, an optimizer."""
+def a_readers_own() -> Names:
+    """Objects that the README's snippets assume: a model, data, a loss, an optimizer."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
     batches = [(torch.randn(16, 2), torch.randint(2, (16,))) for _ in range(3)]
@@ -128,7 +94,7 @@ def a_readers_own() -> dict[str, Any]:
 @every_document
 def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "__main__", "__check": check}
+    names: Names = {"__name__": "__main__", "__check": check}
     if path == README:
         names |= a_readers_own()
     blocks = [block for block in blocks_of(path) if block.language == "python"]
@@ -137,17 +103,30 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
         run(block, names)
 
 
-def test_the_readmes_lightning_module_trains() -> None:
+def test_the_readmes_training_step_adds_the_loss() -> None:
     names = a_readers_own()
     for block in blocks_of(README):
         if block.language == "python":
             run(block, names)
     names["jumpstart"].remove()
-    plain = names["Classifier"](names["model"], names["criterion"], lambda_=0.0)
+
+    class Module(nn.Module):
+        training_step = names["training_step"]
+
+        def __init__(self, lambda_: float) -> None:
+            super().__init__()
+            self.model, self.criterion, self.lambda_ = names["model"], names["criterion"], lambda_
+            self.jumpstart = JumpstartRegularization(self.model)
+
+        def forward(self, data: torch.Tensor) -> torch.Tensor:
+            return self.model(data)
+
+    plain = Module(lambda_=0.0)
     loss = plain.training_step(names["dataloader"][0], 0)
     plain.jumpstart.remove()
-    module = names["Classifier"](names["model"], names["criterion"], lambda_=0.5)
+    module = Module(lambda_=0.5)
     total = module.training_step(names["dataloader"][0], 0)
+    assert module.jumpstart.loss > 0
     torch.testing.assert_close(total, loss + 0.5 * module.jumpstart.loss)
 
 
@@ -217,98 +196,7 @@ def test_the_picture_is_small() -> None:
     assert all(picture.stat().st_size < 300_000 for picture in pictures)
 
 
-def test_files_of_the_structure_exist() -> None:
-    text = README.read_text(encoding="utf-8")
-    section = re.search(r"^## Repository Structure\n(.*?)^## ", text, re.S | re.M)
-    assert section
-    folder = ROOT
-    for indent, name in re.findall(r"^( *)- `([^`]+)`", section[1], re.MULTILINE):
-        place = (folder if indent else ROOT) / name
-        assert place.exists(), f"README.md lists {name}"
-        if not indent and name.endswith("/"):
-            folder = place
-
-
-# Tables -------------------------------------------------------------------------------------------
-
-
-def rows_of(text: str, width: int) -> list[tuple[str, ...]]:
-    """The rows of Markdown tables of this width, without heads."""
-    rows = []
-    lines = text.splitlines()
-    for line, above in zip(lines[1:], lines, strict=False):
-        cells = tuple(cell.strip() for cell in line.strip().strip("|").split("|"))
-        if not line.startswith("|") or len(cells) != width or not above.startswith("|"):
-            continue
-        if not set("".join(cells)) <= set(":-"):
-            rows.append(cells)
-    return rows
-
-
-def default_of(item: Option) -> str:
-    if isinstance(item.default, tuple):
-        return ",".join(map(str, item.default)) or "none"
-    return str(item.default)
-
-
-def accepted_by(item: Option) -> str:
-    return item.words or ", ".join(map(str, item.choices)) or item.range
-
-
-def option_row(item: Option) -> tuple[str, ...]:
-    return f"`--{item.name}`", f"`{default_of(item)}`", accepted_by(item), item.help
-
-
-def section_of(heading: str) -> str:
-    text = prose_of(README)
-    level = heading.split(" ")[0]
-    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", text, re.DOTALL | re.MULTILINE)
-    assert found, f"README.md has no section {heading!r}"
-    return found[1]
-
-
-def as_table(rows: list[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_parameters_are_those_of_the_config(group: str) -> None:
-    table = options(RectangularConfig).values()
-    expected = as_table([option_row(item) for item in table if item.group == group])
-    assert as_table(rows_of(section_of(f"#### {group.capitalize()}"), 4)) == expected
-
-
-def test_parameters_of_resnets_are_those_that_differ() -> None:
-    others = options(RectangularConfig)
-    expected = [
-        option_row(item)
-        for item in options(ResnetConfig).values()
-        if item.name not in others or option_row(others[item.name]) != option_row(item)
-    ]
-    assert as_table(rows_of(section_of("### ImageNet Experiments"), 4)) == as_table(expected)
-
-
-def test_data_sets_are_those_of_the_registry() -> None:
-    expected = []
-    for d in DATASETS.values():
-        counts = (str(d.rows), str(d.features), str(d.classes))
-        expected.append((f"`{d.name}`", f"[{d.title}]({d.url})", d.source, *counts, d.license))
-    assert as_table(rows_of(section_of("### Data Sets"), 7)) == as_table(expected)
-
-
 # Commands -----------------------------------------------------------------------------------------
-
-
-def commands_of(path: Path) -> Iterator[list[str]]:
-    """The commands in ``bash`` blocks, one list of words each."""
-    for block in blocks_of(path):
-        if block.language != "bash":
-            continue
-        for line in block.text.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            for command in " ".join(map(shlex.quote, words)).split(" '&&' "):
-                if command:
-                    yield shlex.split(command)
 
 
 @every_document
@@ -325,7 +213,7 @@ def test_commands_exist(path: Path) -> None:
         else:
             assert (ROOT / words[1]).is_file(), f"{path.name}: {' '.join(words)}"
         if words[1] in LAUNCHERS:
-            flags = [w for w in words[2:] if not w.startswith(("--resume", "--config"))]
+            flags = [w for w in words[2:] if not w.startswith(("--resume", "--config", "--help"))]
             parse(LAUNCHERS[words[1]], flags, description="")
 
 

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 import jumpstart
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "test")
+CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts", "test")
 FOR_DEVELOPERS = {"dev", "docs"}
 """Extras for work on the project, which add to requirements.txt."""
 

@@ -39,7 +39,7 @@ SCRIPT = """
 import sys, time
 from sweep.cli import main
 from sweep.run_directory import RunDirectory
-from model.rectangular_config import RectangularConfig
+from model.config.rectangular import RectangularConfig
 
 def run(parsed):
     run = RunDirectory.create(parsed.config.output_dir, parsed.config.name, parsed.config)
@@ -101,7 +101,7 @@ def test_the_users_command_for_moons_is_read_as_written() -> None:
     )
 
 
-def test_the_users_command_for_resnets_is_read_and_the_last_lambda_counts() -> None:
+def test_the_users_command_for_resnets_is_read_and_its_last_lambda_counts() -> None:
     given = [word for word in in_shell(RESNET_COMMAND) if word[2:].partition("=")[0] in options(Tiny)]
     assert tiny(*given) == Tiny(lambda_=0.00001, depth=50, use_skip_connections=False, batch_size=128, epochs=90)
 
@@ -131,20 +131,20 @@ def test_flags_may_be_written_in_several_ways(argv: tuple[str, ...], expected: T
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--dpeth=3"], "unknown flag --dpeth; did you mean --depth?"),
-        (["--BATCHSIZE=3"], "unknown flag --BATCHSIZE; did you mean --batch_size?"),
-        (["--dep=18"], "unknown flag --dep; did you mean --depth?"),
-        (["--xyzzy"], "unknown flag --xyzzy; --help lists them all."),
-        (["-depth=18"], "unknown flag -depth; did you mean --depth?"),
-        (["--no-progress"], "unknown flag --no-progress; did you mean --progress=False?"),
-        (["depth=18"], 'unexpected argument "depth=18"; write options as --name=value.'),
-        (["--epochs=0", "stray"], 'unexpected argument "stray"; write options as --name=value.'),
+        (["--dpeth=3"], "unknown flag --dpeth. Did you mean '--depth'?"),
+        (["--BATCHSIZE=3"], "unknown flag --BATCHSIZE. Did you mean '--batch_size'?"),
+        (["--dep=18"], "unknown flag --dep. Did you mean '--depth'?"),
+        (["--xyzzy"], "unknown flag --xyzzy. --help lists them all."),
+        (["-depth=18"], "unknown flag -depth. Did you mean '--depth'?"),
+        (["--no-progress"], "unknown flag --no-progress. Did you mean '--progress=False'?"),
+        (["depth=18"], "unexpected argument 'depth=18'; write options as --name=value."),
+        (["--epochs=0", "stray"], "unexpected argument 'stray'; write options as --name=value."),
         (["--depth"], "--depth needs a value: write --depth=VALUE."),
         (["--depth", "--epochs=1"], "--depth needs a value: write --depth=VALUE."),
         (["--depth=51"], "depth must be one of 18, 34, 50, got 51."),
         (["--epochs=0"], "epochs must be >= 1, got 0."),
-        (["--epochs="], 'epochs must be an integer >= 1, got "".'),
-        (["--progress", "maybe"], 'progress must be True or False, got "maybe".'),
+        (["--epochs="], "epochs must be an integer >= 1, got ''."),
+        (["--progress", "maybe"], "progress must be True or False, got 'maybe'."),
         (["--config"], "--config needs a value: write --config=VALUE."),
         (["--config=no.yaml"], "config file no.yaml can't be read: No such file or directory."),
         (["--resume=nowhere"], "run directory nowhere does not exist."),
@@ -154,7 +154,7 @@ def test_a_bad_command_line_is_refused(argv: list[str], message: str) -> None:
     assert error_of(*argv) == message
 
 
-def test_a_file_counts_after_the_flags_and_reads_like_them(tmp_path: Path) -> None:
+def test_flags_override_a_file_whose_values_are_read_like_flags(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(
         "lambda: 1e-3\nbatch-size: null\nepochs: 20\nuse_skip_connections: no\nsizes: [1, 2]\nname: 2024-01-01\n"
@@ -181,16 +181,16 @@ def test_a_stored_config_can_be_given_as_file(tmp_path: Path, config: Rectangula
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"dpeth: 3", 'unknown option "dpeth"; did you mean "depth"?'),
-        (b"1: 3", 'unknown option "1"; there are: depth, '),
+        (b"dpeth: 3", "unknown option 'dpeth'. Did you mean 'depth'?"),
+        (b"1: 3", "unknown option '1'. There are: depth, "),
         (b"- depth", 'must hold "name: value" lines, got a list.'),
-        (b"depth", 'must hold "name: value" lines, got "depth".'),
+        (b"depth", "must hold \"name: value\" lines, got 'depth'."),
         (b"depth: [", "is not YAML"),
         (b"depth: \xff", "is not YAML"),
         (b"? [a]\n: 3", "is not YAML"),
         (b"depth: {a: 3}", "depth must be one of 18, 34, 50, got {'a': '3'}."),
         (b"epochs: 0", "epochs must be >= 1, got 0."),
-        (b"epochs: yes", 'epochs must be an integer >= 1, got "yes".'),
+        (b"epochs: yes", "epochs must be an integer >= 1, got 'yes'."),
     ],
 )
 def test_a_bad_file_is_named_and_refused(tmp_path: Path, content: bytes, part: str) -> None:
@@ -201,7 +201,7 @@ def test_a_bad_file_is_named_and_refused(tmp_path: Path, content: bytes, part: s
     assert part in message
 
 
-def test_help_shows_every_option_and_ends_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_page_shows_every_option_and_ends_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(RectangularConfig, ["--epochs=x", "--help"], description="A net.", prog="run.py")
     assert caught.value.code == 0
@@ -226,7 +226,7 @@ def test_help_shows_every_option_and_ends_with_examples(capsys: pytest.CaptureFi
     assert max(map(len, page.splitlines())) <= 100
 
 
-def test_help_takes_examples_and_percent_signs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_page_accepts_examples_and_percent_signs(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(Tiny, ["-h"], description="50 % of", prog="a.py", examples=["--x=100%", "--y"])
     page = capsys.readouterr().out
@@ -241,19 +241,19 @@ def stored(tmp_path: Path) -> RunDirectory:
     return run
 
 
-def test_resuming_takes_the_stored_options(stored: RunDirectory) -> None:
+def test_a_resumed_run_has_the_stored_options(stored: RunDirectory) -> None:
     resumed = parse(Tiny, [f"--resume={stored.path}"], description="")
     assert resumed.config == Tiny(lambda_=0.5, name="a", sizes=(1, 2))
     assert resumed.resume == resumed.run_directory == stored.path
 
 
-def test_resuming_lets_harmless_options_change(stored: RunDirectory) -> None:
+def test_resumable_options_can_change(stored: RunDirectory) -> None:
     argv = [f"--resume={stored.path}", "--epochs=20", "--progress=False", "--lambda_=5e-1"]
     config = parse(Tiny, argv, description="").config
     assert config == Tiny(lambda_=0.5, name="a", sizes=(1, 2), epochs=20, progress=False)
 
 
-def test_resuming_refuses_what_would_make_another_run(stored: RunDirectory) -> None:
+def test_other_options_cannot_change_on_resume(stored: RunDirectory) -> None:
     for argv in (["--lambda_=0.25"], [f"--config={stored.path}/b.yaml"]):
         (stored.path / "b.yaml").write_text("lambda_: 0.25")
         message = error_of(f"--resume={stored.path}", *argv)
@@ -263,7 +263,7 @@ def test_resuming_refuses_what_would_make_another_run(stored: RunDirectory) -> N
     assert message == (f"epochs can only grow when a run is resumed: {stored.path} has 10, got 9.")
 
 
-def test_resuming_needs_a_run_with_a_sound_config(stored: RunDirectory) -> None:
+def test_resuming_needs_a_run_with_a_valid_config(stored: RunDirectory) -> None:
     flag = f"--resume={stored.path}"
     assert "is not a run directory: it has no config.yaml." in error_of(f"--resume={ROOT}")
     stored.last_checkpoint.unlink()
@@ -287,14 +287,14 @@ def test_main_returns_a_code_and_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert code() == 0
     assert capsys.readouterr().err == ""
     assert code("--dpeth=3") == 2
-    assert capsys.readouterr().err == "error: unknown flag --dpeth; did you mean --depth?\n"
+    assert capsys.readouterr().err == "error: unknown flag --dpeth. Did you mean '--depth'?\n"
     assert code("--depth=34") == 2
     assert capsys.readouterr().err == "error: no such data set\n"
     assert code("--depth=50") == 130
     assert capsys.readouterr().err == "interrupted before the run began.\n"
 
 
-def test_main_lets_defects_and_exits_through() -> None:
+def test_main_does_not_catch_defects_and_exits() -> None:
     def fail(parsed: Parsed[Tiny]) -> None:
         raise ValueError("a defect")
 
@@ -308,7 +308,9 @@ def test_main_lets_defects_and_exits_through() -> None:
     assert caught.value.code == 3
 
 
-def test_main_says_how_to_go_on(stored: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_prints_the_command_that_continues_an_interrupted_run(
+    stored: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
     def work(parsed: Parsed[Tiny]) -> None:
         parsed.run_directory = stored.path
         raise KeyboardInterrupt
@@ -338,7 +340,7 @@ def launch(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["--widht=3"], "error: unknown flag --widht; did you mean --width?\n"),
+        (["--widht=3"], "error: unknown flag --widht. Did you mean '--width'?\n"),
         (["--depth=0"], "error: depth must be >= 1, got 0.\n"),
         (
             ["--output_dir=run.py/runs"],
@@ -367,7 +369,7 @@ def test_an_interrupted_process_exits_130_and_its_run_can_be_resumed(tmp_path: P
     assert resumed.config == RectangularConfig(name="a b")
 
 
-def test_help_comes_at_once(tmp_path: Path) -> None:
+def test_the_help_page_is_printed_by_a_process(tmp_path: Path) -> None:
     process = launch(tmp_path, "--help")
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")

@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, whoever is killed."""
+"""Draft folders: complete or absent, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def old(path: Path, seconds: float) -> Path:
     return path
 
 
-def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
+def test_the_draft_of_a_killed_process_is_removed_by_a_later_run(tmp_path: Path) -> None:
     code = (
         "import os, sys; from sweep import run_directory as r; "
         "r.describe_environment = lambda: os.kill(os.getpid(), 9); "
@@ -36,13 +36,13 @@ def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
     assert killed.returncode == -signal.SIGKILL
     (draft,) = tmp_path.iterdir()
     RunDirectory.create(tmp_path, "b", tiny())
-    assert draft.is_dir()  # too young to tell
+    assert draft.is_dir()  # younger than a minute
     old(draft, 90)
     RunDirectory.create(tmp_path, "c", tiny())
     assert sorted(os.listdir(tmp_path)) == ["b", "c"]
 
 
-def test_the_draft_of_a_process_that_lives_and_what_is_no_draft_are_kept(tmp_path: Path) -> None:
+def test_drafts_of_running_processes_and_other_folders_are_kept(tmp_path: Path) -> None:
     kept = [old(tmp_path / name, 1e6) for name in (".new-", ".new-ideas", "new-" + "0" * 32, "a")]
     (tmp_path / (".new-" + "0" * 32)).write_text("a file")
     with draft_folder(tmp_path) as draft:
@@ -54,7 +54,7 @@ def test_the_draft_of_a_process_that_lives_and_what_is_no_draft_are_kept(tmp_pat
     assert (tmp_path / (".new-" + "0" * 32)).is_file()
 
 
-def test_where_folders_cannot_be_locked_a_draft_is_left_after_an_hour(
+def test_where_folders_cannot_be_locked_a_draft_is_stale_after_an_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:

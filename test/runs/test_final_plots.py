@@ -1,4 +1,4 @@
-"""The pictures that a run leaves besides those of its status."""
+"""The decision animation and the final plots of a run."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from support.runs import fit, run_tiny, same, tiny
 from torch import nn
 
 from jumpstart.history import StatusHistory
-from sweep.callbacks.decision_film import DecisionFilm
+from sweep.callbacks.decision_animation import DecisionAnimation
 from sweep.final_plots import draw_units
 
-FILM = ("decision_regions.gif", "decision_regions.png")
+FILES = ("decision_regions.gif", "decision_regions.png")
 
 
 def frames(folder: Path) -> int:
-    """Different pictures in the film, which rests on its last one."""
-    with Image.open(folder / "decision_regions.gif") as film:
-        return len({frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(film)})
+    """The number of different frames in the animation, which repeats its last frame."""
+    with Image.open(folder / "decision_regions.gif") as animation:
+        return len({frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(animation)})
 
 
 @pytest.mark.parametrize(("frequency", "expected"), [(1, 5), (2, 3), (3, 3), (10, 2)])
-def test_a_film_has_the_first_and_the_last_epoch_and_every_so_many(
+def test_an_animation_has_the_first_and_the_last_epoch_and_every_nth(
     frequency: int, expected: int, tmp_path: Path
 ) -> None:
-    taken: list[int] = []
+    recorded: list[int] = []
 
-    class Counted(DecisionFilm):
-        def _take(self, epoch: int, pl_module: pl.LightningModule) -> None:
-            taken.append(epoch)
-            super()._take(epoch, pl_module)
+    class Counted(DecisionAnimation):
+        def _record(self, epoch: int, pl_module: pl.LightningModule) -> None:
+            recorded.append(epoch)
+            super()._record(epoch, pl_module)
 
     fit(tiny(), Counted(frequency, tmp_path))
-    assert taken == sorted({*range(0, 5, frequency), 4})
-    assert len(taken) == expected
+    assert recorded == sorted({*range(0, 5, frequency), 4})
+    assert len(recorded) == expected
     assert frames(tmp_path) == expected
 
 
-def test_training_is_the_same_with_and_without_a_film(tmp_path: Path) -> None:
-    filmed, _ = fit(tiny(dropout=0.2, use_batchnorm=True), DecisionFilm(1, tmp_path))
+def test_training_is_the_same_with_and_without_an_animation(tmp_path: Path) -> None:
+    animated, _ = fit(tiny(dropout=0.2, use_batchnorm=True), DecisionAnimation(1, tmp_path))
     plain, _ = fit(tiny(dropout=0.2, use_batchnorm=True))
-    assert same(filmed.network.state_dict(), plain.network.state_dict())
+    assert same(animated.network.state_dict(), plain.network.state_dict())
 
 
-def test_data_that_are_not_in_the_plane_have_no_film(tmp_path: Path) -> None:
-    fit(tiny(dataset="iris", batch_size=32), DecisionFilm(1, tmp_path))
+def test_data_with_other_than_two_features_have_no_animation(tmp_path: Path) -> None:
+    fit(tiny(dataset="iris", batch_size=32), DecisionAnimation(1, tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_filmed_is_there_after_a_failure(tmp_path: Path) -> None:
-    class Stop(DecisionFilm):
+def test_the_frames_so_far_are_written_after_a_failure(tmp_path: Path) -> None:
+    class Stop(DecisionAnimation):
         def on_train_epoch_end(self, trainer: object, pl_module: object) -> None:
             super().on_train_epoch_end(trainer, pl_module)  # type: ignore[arg-type]
             if trainer.current_epoch == 2:  # type: ignore[attr-defined]
@@ -62,24 +62,26 @@ def test_what_was_filmed_is_there_after_a_failure(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="the disk is full"):
         fit(tiny(), Stop(1, tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == list(FILM)
+    assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)
 
 
-def test_a_network_that_diverges_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class Break(DecisionFilm):
+def test_an_epoch_with_a_diverged_network_is_left_out_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Break(DecisionAnimation):
         def on_train_epoch_end(self, trainer: object, pl_module: object) -> None:
             if trainer.current_epoch == 4:  # type: ignore[attr-defined]
                 network = pl_module.network  # type: ignore[attr-defined]
                 nn.init.constant_(next(network.parameters()), torch.inf)
             super().on_train_epoch_end(trainer, pl_module)  # type: ignore[arg-type]
 
-    with caplog.at_level(logging.WARNING, logger="sweep.final_plots"):
+    with caplog.at_level(logging.WARNING, logger="sweep.callbacks.decision_animation"):
         fit(tiny(), Break(1, tmp_path))
-    assert "No decision regions of epoch 4: the model's output must be finite" in caplog.text
-    assert sorted(path.name for path in tmp_path.iterdir()) == list(FILM)
+    assert "epoch 4 has no decision regions: the model's output must be finite" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)
 
 
-def test_a_run_that_is_resumed_has_a_whole_film(tmp_path: Path) -> None:
+def test_the_animation_of_a_resumed_run_starts_at_epoch_0(tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path, plot_status=True, plot_every=1)
     assert frames(directory.plots) == 5
     run_tiny(tmp_path, plot_status=True, plot_every=1, epochs=8, resume=directory.path)
@@ -87,7 +89,7 @@ def test_a_run_that_is_resumed_has_a_whole_film(tmp_path: Path) -> None:
     assert frames(directory.plots) == frames(tmp_path / "whole" / "run" / "plots") == 8
 
 
-def test_units_of_one_epoch_have_ranges_and_no_life(tmp_path: Path) -> None:
+def test_a_history_of_one_epoch_has_ranges_but_no_status_over_time(tmp_path: Path) -> None:
     history = StatusHistory(["a", "b"], [2, 1])
     history.append(0, [1.0, -1.0, 2.0], [-1.0, -2.0, 1.0], [[2, 1], [0, 1]])
     draw_units(history, 1.0, tmp_path)

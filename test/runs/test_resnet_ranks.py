@@ -1,4 +1,4 @@
-"""Two processes that train a ResNet are one with the whole batch."""
+"""Two processes train a ResNet as one process with the same global batch does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUN: dict[str, Any] = {
     "width_multiplier": 0.5,
     "batch_size": 16,
     "epochs": 5,
-    # At twice the rate training is so rough that a rounding error may choose the other of two nearly equal extrema.
+    # At twice this rate, a rounding error can choose the other one of two nearly equal extrema.
     "lr": 0.05,
     "init": "looks_linear",
     "lambda_": 3.0,
@@ -58,7 +58,7 @@ def train(processes: int, *argv: str) -> None:
 
 
 def curves(folder: Path, processes: int, **changes: Any) -> pd.DataFrame:
-    """The figures of every epoch of a run."""
+    """The metrics of every epoch of a run."""
     train(processes, *(f"--{name}={value}" for name, value in {**RUN, **changes, "output_dir": folder}.items()))
     assert [path.name for path in folder.iterdir()] == ["run"]
     return pd.read_csv(folder / "run" / "metrics.csv")
@@ -70,18 +70,18 @@ def furthest(one: pd.DataFrame, other: pd.DataFrame, *names: str) -> float:
 
 
 def assert_same_weights(run: Path, expected: Path) -> None:
-    found, wanted = (network_weights(folder / "run" / "checkpoints" / "best.ckpt") for folder in (run, expected))
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+    weights, wanted = (network_weights(folder / "run" / "checkpoints" / "best.ckpt") for folder in (run, expected))
+    torch.testing.assert_close(weights, wanted, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
+def test_two_processes_have_the_curves_of_one(tmp_path: Path) -> None:
     alone = curves(tmp_path / "alone", 1)
     assert alone["train/loss"].iloc[-1] < alone["train/loss"].iloc[0] - 0.1
     assert alone["train/jumpstart_loss"].min() > 0.01
     shared = curves(tmp_path / "shared", 2)
     assert furthest(alone, shared, *LOSSES) < 1e-4
-    # All else of an epoch is gathered from the processes too.
+    # All other metrics are gathered from the processes too.
     assert furthest(alone, shared, *alone.columns) < 1e-3
     assert_same_weights(tmp_path / "shared", tmp_path / "alone")
     apart = curves(tmp_path / "apart", 2, sync=False)
@@ -90,15 +90,15 @@ def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "processes"), [("sgd", 2), ("adam", 1)])
-def test_weights_in_shares_train_and_resume_as_whole_ones(optimizer: str, processes: int, tmp_path: Path) -> None:
+def test_sharded_weights_train_and_resume_as_full_ones(optimizer: str, processes: int, tmp_path: Path) -> None:
     changes = {"optimizer": optimizer, "lr": 0.1 if optimizer == "sgd" else 0.002, "weight_decay": 0.01}
-    whole = curves(tmp_path / "whole", 1, **changes)
-    shares = curves(tmp_path / "shares", 2, strategy="fsdp", epochs=3, **changes)
-    assert furthest(whole[:3], shares, *LOSSES) < 1e-4
-    path = tmp_path / "shares" / "run"
+    full = curves(tmp_path / "full", 1, **changes)
+    sharded = curves(tmp_path / "sharded", 2, strategy="fsdp", epochs=3, **changes)
+    assert furthest(full[:3], sharded, *LOSSES) < 1e-4
+    path = tmp_path / "sharded" / "run"
     experiment = ResnetExperiment.load_from_checkpoint(path / "checkpoints" / "best.ckpt", weights_only=False)
     assert all(type(parameter.data) is torch.Tensor for parameter in experiment.network.parameters())
-    # A checkpoint is whole: any number of processes goes on from it as if they had been there from the start.
+    # A checkpoint holds full weights: training continues with any number of processes as if started with them.
     train(processes, f"--resume={path}", "--epochs=5")
-    assert furthest(whole, pd.read_csv(path / "metrics.csv"), *LOSSES) < 1e-4
-    assert_same_weights(tmp_path / "shares", tmp_path / "whole")
+    assert furthest(full, pd.read_csv(path / "metrics.csv"), *LOSSES) < 1e-4
+    assert_same_weights(tmp_path / "sharded", tmp_path / "full")

@@ -1,4 +1,4 @@
-"""Whole runs of ResNets: what they leave, and what a kill leaves."""
+"""Runs of ResNets: the content of the run directory, and runs that are killed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from sweep.run_directory import RunDirectory
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_a_run_leaves_a_whole_directory(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_fills_its_run_directory(changes: dict[str, Any], tmp_path: Path) -> None:
     directory, summary = run_tiny(tmp_path, **changes)
     assert summary["epochs"] == (2 if "fast_dev_run" in changes else 3)
     for name in ("train/loss", "val/acc", "test/acc", "test/unit_dead_ratio"):
@@ -61,7 +61,7 @@ def test_a_run_leaves_a_whole_directory(changes: dict[str, Any], tmp_path: Path)
         assert len(list(directory.plots.glob("unit_status-*.png"))) == 3
 
 
-def test_a_trial_goes_through_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fast_dev_run_runs_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
     argv = flags(fast_dev_run=True, epochs=90, plot_status=True, output_dir=tmp_path, name="trial")
     assert command(*argv) == 0
@@ -74,7 +74,7 @@ def test_a_trial_goes_through_everything(tmp_path: Path, capsys: pytest.CaptureF
     assert {"accuracy.png", "unit_status-epoch000000.png"} <= {path.name for path in directory.plots.iterdir()}
 
 
-def test_the_best_weights_are_read_back(tmp_path: Path) -> None:
+def test_the_best_weights_can_be_loaded(tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path, use_batchnorm=True)
     quiet_lightning()
     experiment = ResnetExperiment.load_from_checkpoint(directory.best_checkpoint, weights_only=False)
@@ -83,7 +83,7 @@ def test_the_best_weights_are_read_back(tmp_path: Path) -> None:
 
 
 def submitted(folder: Path, *more: str, nodes: int = 1) -> list[str]:
-    """What the script for clusters gives to ``srun``, after the name of the program."""
+    """The arguments that the Slurm script passes to ``srun``, after the name of the program."""
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
     (tools / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
@@ -102,9 +102,9 @@ def submitted(folder: Path, *more: str, nodes: int = 1) -> list[str]:
     return given[3:]
 
 
-def test_a_requeued_job_goes_on_with_or_without_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requeued_job_resumes_with_or_without_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "run").mkdir(parents=True)  # not one of ours: nothing to resume
+    (tmp_path / "runs" / "run").mkdir(parents=True)  # not a run directory: nothing to resume
     more = ["--batch_size=2048", "--wandb=False"]
     first = parse(ResnetConfig, submitted(tmp_path, *more, nodes=2), description="")
     assert first.resume is None
@@ -119,7 +119,7 @@ def test_a_requeued_job_goes_on_with_or_without_a_checkpoint(tmp_path: Path, mon
     assert longer.config == first.config.replace(num_nodes=3, epochs=100)
 
 
-def test_the_job_names_what_a_resumed_run_takes() -> None:
+def test_the_job_script_names_the_resumable_options() -> None:
     said = "epochs, data_dir, num_workers, gpus, num_nodes, wandb and progress"
     text = (ROOT / "scripts" / "imagenet.slurm").read_text()
     assert said in " ".join(text.replace("\n#", "").split())
@@ -128,7 +128,7 @@ def test_the_job_names_what_a_resumed_run_takes() -> None:
 
 
 @pytest.mark.slow
-def test_the_users_command_goes_through_a_small_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_command_trains_on_a_small_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torchvision_layout(tmp_path / "data", classes=2, per_class=30)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JUMPSTART_DATA_DIR", str(tmp_path / "data"))
@@ -152,7 +152,7 @@ def plain_resnet50() -> nn.Module:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_ends_the_same(tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_has_the_same_result(tmp_path: Path) -> None:
     changes = {"epochs": 6, "dropout": 0.2, "use_batchnorm": True, "checkpoint_seconds": 0, "num_points": 200}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -183,7 +183,7 @@ def test_scaled_gradients_are_not_clipped_by_a_fused_optimizer() -> None:
         assert experiment_of(**changes).configure_optimizers().defaults["fused"] is fused
 
 
-def test_seeds_make_the_weights() -> None:
+def test_the_seed_determines_the_weights() -> None:
     config = tiny()
     data = make_data(config)
     data.setup()
@@ -195,7 +195,7 @@ def test_seeds_make_the_weights() -> None:
     assert not same(weights[0], weights[1])
 
 
-def test_a_compiled_network_is_drawn_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_network_has_the_same_status_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_ = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
     status = []

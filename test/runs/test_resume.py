@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as if nothing had happened, bit for bit."""
+"""A killed and resumed run has the same result as an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.runs import ROOT, flags, network_weights, run_tiny, same, tiny
 
 from model.config.experiment import ConfigError
 from model.optimization import lr_factor
-from sweep.callbacks.checkpoints import BestAndLast
+from sweep.callbacks.checkpoints import BestAndLast, CheckpointState
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
@@ -60,7 +60,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def state(run: Path) -> dict[str, Any]:
-    """All that two runs must have in common."""
+    """Everything that must be equal in two runs."""
     summary = json.loads((run / "summary.json").read_text())
     assert summary.pop("seconds") > 0
     return {
@@ -73,26 +73,26 @@ def state(run: Path) -> dict[str, Any]:
 
 def assert_same(run: Path, expected: Path) -> None:
     for name in ("last.ckpt", "best.ckpt"):
-        found, wanted = (network_weights(folder / "checkpoints" / name) for folder in (run, expected))
-        assert same(found, wanted), name
+        weights, wanted = (network_weights(folder / "checkpoints" / name) for folder in (run, expected))
+        assert same(weights, wanted), name
     assert state(run) == state(expected)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every case, run to its end."""
+    """The finished, uninterrupted run of every case."""
     folders = {case: tmp_path_factory.mktemp(case.replace(" ", "_")) for case in CASES}
     processes = [begin(folder, *command_of(folder, case)) for case, folder in folders.items()]
     assert [finish(process) for process in processes] == [0] * len(CASES)
     stopped = json.loads((folders["early stopping"] / "run" / "summary.json").read_text())
     assert stopped["val/acc"] == 1
     assert 5 < stopped["epochs"] < 150
-    assert stopped["epochs"] % 4 != 1  # its last row is written for being the last
+    assert stopped["epochs"] % 4 != 1  # the last row is not a multiple of the interval
     return folders
 
 
 def command_of(folder: Path, case: str) -> list[str]:
-    """Begin the run, or continue it if there is one."""
+    """The flags that start the run, or resume it if it exists."""
     if (folder / "run").exists():
         return [f"--resume={folder / 'run'}"]
     return flags(output_dir=folder, name="run", checkpoint_seconds=0, **CASES[case])
@@ -100,7 +100,7 @@ def command_of(folder: Path, case: str) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("late", [False, True])
-def test_a_run_that_is_killed_again_and_again_ends_the_same(
+def test_a_run_that_is_killed_several_times_has_the_same_result(
     case: str, late: bool, undisturbed: dict[str, Path], tmp_path: Path
 ) -> None:
     rng = random.Random(f"{case} {late}")
@@ -121,7 +121,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(
     assert_same(tmp_path / "run", undisturbed[case] / "run")
 
 
-def test_a_run_that_is_killed_by_the_clock_ends_the_same(undisturbed: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_that_is_killed_at_random_times_has_the_same_result(undisturbed: dict[str, Path], tmp_path: Path) -> None:
     rng, case = random.Random(), "dropout"
     killed = 0
     for delay in (0.05, *(rng.uniform(0.05, 0.4) for _ in range(3))):
@@ -135,7 +135,7 @@ def test_a_run_that_is_killed_by_the_clock_ends_the_same(undisturbed: dict[str, 
 
 
 @pytest.mark.parametrize("case", ["dropout", "early stopping"])
-def test_a_run_that_is_killed_between_its_last_checkpoint_and_its_end_is_whole(
+def test_a_run_that_is_killed_after_its_last_checkpoint_has_the_same_result(
     case: str, undisturbed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = EpochLog.on_train_end
@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_between_its_last_checkpoint_and_its_end_is_whole(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "term"])
-def test_a_run_that_is_interrupted_says_how_to_go_on_and_does(
+def test_an_interrupted_run_prints_the_command_that_continues_it(
     number: int, code: int, undisturbed: dict[str, Path], tmp_path: Path
 ) -> None:
     process = begin(tmp_path, *command_of(tmp_path, "plateau"))
@@ -188,7 +188,7 @@ def test_the_command_itself_can_be_killed_and_resumed(tmp_path: Path) -> None:
     assert_same(run, tmp_path / "whole" / "run")
 
 
-def test_a_finished_run_ends_at_once_and_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_a_finished_run_trains_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder, changes in ((tmp_path / "a", {}), (tmp_path / "b", CASES["early stopping"])):
         directory, summary = run_tiny(folder, **changes)
         before = {path: path.stat().st_mtime_ns for path in directory.checkpoints.iterdir()}
@@ -202,7 +202,7 @@ def test_a_finished_run_ends_at_once_and_well(tmp_path: Path, monkeypatch: pytes
         assert {path for path in before if path.suffix == ".ckpt"} == set(directory.checkpoints.iterdir())
 
 
-def test_more_epochs_go_on_as_if_there_had_been_more_from_the_start(tmp_path: Path) -> None:
+def test_adding_epochs_gives_the_result_of_the_longer_run(tmp_path: Path) -> None:
     changes = {"scheduler": "none", "dropout": 0.2, "lambda_": 0.05}
     whole, _ = run_tiny(tmp_path / "whole", epochs=9, **changes)
     short, _ = run_tiny(tmp_path / "short", epochs=4, **changes)
@@ -220,7 +220,7 @@ def test_more_epochs_follow_the_schedule_of_the_longer_run(tmp_path: Path) -> No
     assert found == rates[4] + rates[8][4:]
 
 
-def test_a_run_without_a_checkpoint_starts_again_from_the_beginning(tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_starts_again_from_epoch_0(tmp_path: Path) -> None:
     whole, _ = run_tiny(tmp_path / "whole")
     config = tiny(output_dir=str(tmp_path), name="run")
     empty = RunDirectory.create(tmp_path, "run", config)
@@ -231,11 +231,11 @@ def test_a_run_without_a_checkpoint_starts_again_from_the_beginning(tmp_path: Pa
     assert same(network_weights(empty.last_checkpoint), network_weights(whole.last_checkpoint))
 
 
-def test_seconds_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_of_training_are_summed_over_resumptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, _ = run_tiny(tmp_path, epochs=3)
     load = BestAndLast.load_state_dict
 
-    def longer(self: BestAndLast, state_dict: dict[str, Any]) -> None:
+    def longer(self: BestAndLast, state_dict: CheckpointState) -> None:
         load(self, {**state_dict, "elapsed": 1000.0})
 
     monkeypatch.setattr(BestAndLast, "load_state_dict", longer)
@@ -243,7 +243,7 @@ def test_seconds_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert 1000 < summary["seconds"] < 1060
 
 
-def test_a_resumption_that_cannot_be_changes_nothing(tmp_path: Path) -> None:
+def test_a_refused_resumption_changes_nothing(tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path)
     before = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match="gpus must be among the"):

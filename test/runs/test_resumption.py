@@ -1,4 +1,4 @@
-"""A run that can't go on is refused in one line, and stays as it is."""
+"""A run that can't be resumed is refused in one line, and none of its files is changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def flip(file: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    """Everything in a folder."""
+    """Times and contents of all files in a folder."""
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_refused(damage: str, finished: RunDirectory) ->
     assert snapshot(finished.path) == before
 
 
-def test_a_whole_checkpoint_is_not_refused(finished: RunDirectory) -> None:
+def test_an_undamaged_checkpoint_is_accepted(finished: RunDirectory) -> None:
     before = snapshot(finished.path)
     check_resumable(finished)
     assert snapshot(finished.path) == before
@@ -82,7 +82,7 @@ def test_a_whole_checkpoint_is_not_refused(finished: RunDirectory) -> None:
 
 @pytest.mark.parametrize("script", [runs, resnet_runs], ids=["rectangular", "resnet"])
 @pytest.mark.parametrize("damage", ["cut short", "gone"])
-def test_the_command_says_it_in_one_line_with_code_2_and_leaves_the_run(
+def test_the_command_refuses_in_one_line_with_code_2_and_leaves_the_run(
     script: Any, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory, _ = script.run_tiny(tmp_path, epochs=1)
@@ -122,7 +122,7 @@ def test_finished_epochs_without_their_checkpoint_are_not_trained_again(left: st
 
 
 @pytest.mark.parametrize("rows", [None, "", "epoch,train/loss\n", "epoch,train/loss\n0,1.5\n", "epoch,a\n0,1\n12"])
-def test_a_run_that_stopped_before_its_first_checkpoint_begins_anew_and_says_so(
+def test_a_run_that_stopped_before_its_first_checkpoint_starts_again_and_logs_it(
     rows: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunDirectory.create(tmp_path, "run", tiny())
@@ -131,13 +131,13 @@ def test_a_run_that_stopped_before_its_first_checkpoint_begins_anew_and_says_so(
     with caplog.at_level("WARNING", "sweep"):
         check_resumable(run)
     (record,) = [record for record in caplog.records if record.name.startswith("sweep")]
-    assert record.getMessage() == f"{run.path} has no checkpoint yet: training starts at epoch 0 again."
+    assert record.getMessage() == f"{run.path} has no checkpoint yet: training starts again from epoch 0."
     caplog.clear()
     check_resumable(run, warn=False)
     assert not caplog.records
 
 
-def test_a_run_that_stops_in_its_first_checkpoint_can_begin_anew(
+def test_a_run_that_stops_in_its_first_checkpoint_can_start_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:

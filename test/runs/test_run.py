@@ -1,4 +1,4 @@
-"""Whole runs: what is left behind, that it is right, and that what can't be run leaves nothing."""
+"""Runs: the content of the run directory, the summary, and refused configs, which write nothing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import torch
 import yaml
 from support.commands import RECTANGULAR_COMMAND, in_shell
 from support.processes import begin, finish
-from support.runs import ROOT, Seen, command, flags, network_weights, prepare, run_tiny, same, slow_figures, tiny
+from support.runs import ROOT, Seen, command, flags, network_weights, prepare, run_tiny, same, slow_metrics, tiny
 
 from data.uci import files as download
 from model.config.experiment import ConfigError
 from model.rectangular_experiment import RectangularExperiment
 from run_rectangular_sweep import build, make_data
-from sweep import run as sweep_run
+from sweep.machine import find_devices
 from sweep.metrics_csv import MetricsCsv
 from sweep.run import headline, run
 
@@ -42,7 +42,7 @@ FEATURES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Path) -> None:
+def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path: Path) -> None:
     command_line = [sys.executable, str(ROOT / "run_rectangular_sweep.py"), *in_shell(RECTANGULAR_COMMAND)]
     done = subprocess.run(
         [*command_line, "--epochs=3"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -60,8 +60,8 @@ def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Pat
     path = tmp_path / where[1]
     assert set(os.listdir(path)) == RUN | {"wandb", "status.npz"}
     assert sorted(os.listdir(path / "checkpoints")) == ["best.ckpt", "last.ckpt"]
-    pictures = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
-    assert set(os.listdir(path / "plots")) == pictures | {
+    status_plots = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
+    assert set(os.listdir(path / "plots")) == status_plots | {
         "accuracy.png",
         "decision_regions.gif",
         "decision_regions.png",
@@ -82,7 +82,9 @@ def test_the_users_command_needs_no_account_and_leaves_a_whole_run(tmp_path: Pat
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_batchnorm": True, "dropout": 0.2, "dataset": "wine", "batch_size": 16}])
-def test_the_summary_is_that_of_the_best_weights_on_each_part(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_the_summary_holds_the_metrics_of_the_best_weights_on_each_part(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
     directory, summary = run_tiny(tmp_path, epochs=8, lr=0.05, **changes)
     table = MetricsCsv(directory.metrics).read()
     best = table.sort_values(["val/acc", "val/loss"], ascending=[False, True]).iloc[0]
@@ -109,8 +111,8 @@ def test_the_summary_is_that_of_the_best_weights_on_each_part(changes: dict[str,
             seen.jumpstart_losses.append(experiment.jumpstart.loss.detach())
             for hook in hooks:
                 hook.remove()
-        expected = slow_figures(seen, 1.0)
-        # Every epoch has other batches of the training part, so this mean over batches is another.
+        expected = slow_metrics(seen, 1.0)
+        # A mean over batches depends on the order of the rows, which differs from epoch to epoch.
         expected.pop("jumpstart_loss")
         assert {name: summary[f"{stage}/{name}"] for name in expected} == pytest.approx(expected, rel=1e-5, abs=1e-6)
     stored = json.loads(directory.summary.read_text())
@@ -119,12 +121,12 @@ def test_the_summary_is_that_of_the_best_weights_on_each_part(changes: dict[str,
 
 
 @pytest.mark.parametrize(("epochs", "points"), [(1, 400), (7, 7), (11, 4), (12, 5)])
-def test_curves_have_enough_rows_and_the_first_and_last_epoch(epochs: int, points: int, tmp_path: Path) -> None:
+def test_metrics_have_enough_rows_with_the_first_and_last_epoch(epochs: int, points: int, tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path, epochs=epochs, curve_points=points, depth=1, batch_size=None)
-    found = MetricsCsv(directory.metrics).read()["epoch"].tolist()
-    assert len(found) >= min(epochs, points)
-    assert (found[0], found[-1]) == (0, epochs - 1)
-    assert len({later - earlier for earlier, later in pairwise(found[:-1])}) <= 1
+    epochs_written = MetricsCsv(directory.metrics).read()["epoch"].tolist()
+    assert len(epochs_written) >= min(epochs, points)
+    assert (epochs_written[0], epochs_written[-1]) == (0, epochs - 1)
+    assert len({later - earlier for earlier, later in pairwise(epochs_written[:-1])}) <= 1
 
 
 def test_plots_logging_and_progress_change_nothing(tmp_path: Path) -> None:
@@ -158,18 +160,18 @@ def test_a_stored_config_repeats_its_run(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("changes", FEATURES.values(), ids=FEATURES)
-def test_every_kind_of_network_runs_to_its_end(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_every_kind_of_network_completes_a_run(changes: dict[str, Any], tmp_path: Path) -> None:
     directory, summary = run_tiny(tmp_path, **{"epochs": 2, "batch_size": 500, "plot_status": True, **changes})
     table = MetricsCsv(directory.metrics).read()
     assert table.notna().all(axis=None)
-    figures = {name: value for name, value in summary.items() if "/" in name}
-    assert len(figures) == 3 * 19
-    assert all(math.isfinite(value) for value in figures.values())
+    metrics = {name: value for name, value in summary.items() if "/" in name}
+    assert len(metrics) == 3 * 19
+    assert all(math.isfinite(value) for value in metrics.values())
     for stage in ("train", "val", "test"):
         shares = [summary[f"{stage}/unit_{status}_ratio"] for status in ("dead", "linear", "nonlinear")]
         assert sum(shares) == pytest.approx(1)
-    film = changes.get("dataset", "moons") == "moons"
-    assert len(os.listdir(directory.plots)) == 2 * 2 + 6 + 2 * film
+    has_animation = changes.get("dataset", "moons") == "moons"
+    assert len(os.listdir(directory.plots)) == 2 * 2 + 6 + 2 * has_animation
 
 
 def test_early_stopping_ends_with_the_first_perfect_epoch(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def block(folder: Path) -> list[str]:
 
 
 BAD: dict[str, tuple[Callable[[Path], list[str]] | str, str]] = {
-    "flag": ("--widht=3", "unknown flag --widht; did you mean --width?"),
+    "flag": ("--widht=3", "unknown flag --widht. Did you mean '--width'?"),
     "type": ("--depth=deep", "depth must be an integer >= 1"),
     "range": ("--lr=-1", "lr must be > 0, got -1"),
     "nan": ("--lr=nan", "lr must be finite"),
@@ -246,7 +248,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]] | str, str]] = {
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and nobody who answers for UCI."""
+    """An empty working directory, and no server of UCI data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(download.URL_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setattr("data.fetch.BACKOFF", 0)
@@ -260,7 +262,7 @@ def flags_of(argv: Callable[[Path], list[str]] | str, folder: Path) -> list[str]
 
 
 @pytest.mark.parametrize(("argv", "message"), BAD.values(), ids=BAD)
-def test_bad_input_ends_with_one_line_and_code_2_and_leaves_nothing(
+def test_wrong_input_ends_with_one_line_and_code_2_and_writes_nothing(
     argv: Callable[[Path], list[str]] | str, message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = flags_of(argv, elsewhere)
@@ -273,7 +275,7 @@ def test_bad_input_ends_with_one_line_and_code_2_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("kind", ["damaged", "conv on a table", "one row"])
-def test_bad_input_is_no_more_than_a_line_in_a_process_of_its_own(kind: str, elsewhere: Path) -> None:
+def test_wrong_input_prints_one_line_in_a_separate_process(kind: str, elsewhere: Path) -> None:
     argv, message = BAD[kind]
     given = flags_of(argv, elsewhere)
     log = elsewhere / "log"
@@ -282,7 +284,7 @@ def test_bad_input_is_no_more_than_a_line_in_a_process_of_its_own(kind: str, els
     assert not (elsewhere / "runs").exists()
 
 
-def test_a_name_that_is_taken_is_refused_and_the_run_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_name_is_refused_and_the_run_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory, _ = run_tiny(tmp_path)
     before = {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()}
     assert command(*flags(output_dir=tmp_path, name="run")) == 2
@@ -290,7 +292,7 @@ def test_a_name_that_is_taken_is_refused_and_the_run_kept(tmp_path: Path, capsys
     assert {path: path.read_bytes() for path in directory.path.rglob("*") if path.is_file()} == before
 
 
-def test_a_network_that_refuses_the_data_leaves_nothing(tmp_path: Path) -> None:
+def test_a_network_that_refuses_the_data_writes_nothing(tmp_path: Path) -> None:
     def refuse(*_: Any) -> RectangularExperiment:
         raise ValueError("not these data")
 
@@ -300,45 +302,45 @@ def test_a_network_that_refuses_the_data_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_the_path_is_told_before_training_begins(tmp_path: Path) -> None:
-    told: list[Path] = []
+def test_on_directory_is_called_before_training(tmp_path: Path) -> None:
+    paths: list[Path] = []
     config = tiny(output_dir=str(tmp_path), name="run")
 
     def refuse(path: Path) -> None:
-        told.append(path)
+        paths.append(path)
         assert set(os.listdir(path)) == {"config.yaml", "environment.json", "checkpoints", "plots"}
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(config, make_data(config), build, on_directory=refuse)
-    assert told == [tmp_path / "run"]
+    assert paths == [tmp_path / "run"]
 
 
 @pytest.mark.parametrize(
     ("gpus", "available", "expected"),
     [
-        (0, 4, {"accelerator": "cpu", "devices": 1}),
-        ("auto", 0, {"accelerator": "cpu", "devices": 1}),
-        ("auto", 2, {"accelerator": "gpu", "devices": "auto"}),
-        (2, 2, {"accelerator": "gpu", "devices": 2}),
-        ("0,3", 4, {"accelerator": "gpu", "devices": [0, 3]}),
-        ("1,", 2, {"accelerator": "gpu", "devices": [1]}),
+        (0, 4, ("cpu", 1)),
+        ("auto", 0, ("cpu", 1)),
+        ("auto", 2, ("gpu", "auto")),
+        (2, 2, ("gpu", 2)),
+        ("0,3", 4, ("gpu", [0, 3])),
+        ("1,", 2, ("gpu", [1])),
         (3, 2, None),
         ("0,2", 2, None),
     ],
 )
-def test_gpus_are_those_that_are_asked_for(
-    gpus: int | str, available: int, expected: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+def test_gpus_are_the_requested_ones(
+    gpus: int | str, available: int, expected: tuple[str, object] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
     if expected is None:
         with pytest.raises(ConfigError, match=f"gpus must be among the {available} of this machine, got {gpus}"):
-            sweep_run._devices(gpus)
+            find_devices(gpus)
     else:
-        assert sweep_run._devices(gpus) == expected
+        assert find_devices(gpus) == expected
 
 
-def test_the_headline_is_a_part_of_the_summary() -> None:
+def test_the_headline_is_part_of_the_summary() -> None:
     summary = {"val/acc": 0.5, "test/acc": 0.25, "epochs": 3, "seconds": 1.5, "val/unit_loss": 2.0, "last": {}}
     assert headline(copy.deepcopy(summary)) == {"val/acc": 0.5, "test/acc": 0.25, "epochs": 3, "seconds": 1.5}

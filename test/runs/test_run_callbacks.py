@@ -1,4 +1,4 @@
-"""The callbacks of runs: rows of figures, checkpoints, the progress bar."""
+"""The callbacks of runs: rows of metrics, checkpoints, the progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.config.rectangular import RectangularConfig
 from model.rectangular_experiment import RectangularExperiment
-from sweep.callbacks import checkpoints as run_callbacks
+from sweep.callbacks import progress
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.callbacks.progress import ProgressLine
@@ -25,7 +25,7 @@ from sweep.metrics_csv import MetricsCsv
 
 
 class Snapshots(Checkpoint):
-    """The weights at the end of every epoch."""
+    """Copies the weights at the end of every epoch."""
 
     def __init__(self) -> None:
         self.weights: list[dict[str, Tensor]] = []
@@ -62,7 +62,7 @@ def test_the_best_weights_are_those_of_the_highest_accuracy_then_the_lowest_loss
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, [0, 1, 2, 3, 4, 5]), (1e9, [0, 5])])
-def test_checkpoints_are_written_by_the_clock_first_and_last(
+def test_checkpoints_are_written_at_intervals_and_at_the_end(
     seconds: float, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
@@ -81,7 +81,7 @@ def test_checkpoints_are_written_by_the_clock_first_and_last(
 
 
 @pytest.mark.parametrize("broken", ["last.ckpt", "best.ckpt"])
-def test_a_checkpoint_that_fails_half_way_leaves_the_one_before(
+def test_a_failed_write_of_a_checkpoint_leaves_the_previous_one(
     broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes = {"last.ckpt": 0, "best.ckpt": 0}
@@ -105,7 +105,7 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_one_before(
         assert torch.load(tmp_path / name, weights_only=False)["state_dict"]
 
 
-def test_an_interrupted_run_saves_the_best_weights_that_it_had(tmp_path: Path) -> None:
+def test_a_failed_run_writes_the_best_weights_so_far(tmp_path: Path) -> None:
     class Stop(pl.Callback):
         def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             if trainer.current_epoch == 4:
@@ -122,9 +122,7 @@ def test_an_interrupted_run_saves_the_best_weights_that_it_had(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (3, [0, 3, 4]), (9, [0, 4])])
-def test_rows_are_written_every_so_often_and_of_the_first_and_last_epoch(
-    every: int, expected: list[int], tmp_path: Path
-) -> None:
+def test_rows_are_written_every_nth_epoch_and_for_the_last(every: int, expected: list[int], tmp_path: Path) -> None:
     class Numbers(DummyLogger):
         seen: list[tuple[dict[str, float], int]]
 
@@ -142,9 +140,9 @@ def test_rows_are_written_every_so_often_and_of_the_first_and_last_epoch(
 
 
 def bar_text(monkeypatch: pytest.MonkeyPatch, config: RectangularConfig) -> tuple[str, list[dict[str, float]]]:
-    """What the bar writes if it may write after every epoch."""
-    make = run_callbacks.tqdm
-    monkeypatch.setattr(run_callbacks, "tqdm", lambda **options: make(**{**options, "mininterval": 0, "ncols": 200}))
+    """The output of a bar without a least interval between refreshes, and the rows of the run."""
+    make = progress.tqdm
+    monkeypatch.setattr(progress, "tqdm", lambda **options: make(**{**options, "mininterval": 0, "ncols": 200}))
     screen = io.StringIO()
     monkeypatch.setattr("sys.stderr", screen)
     _, seen = fit(config, ProgressLine())
@@ -163,7 +161,7 @@ def test_the_bar_shows_loss_accuracy_and_dead_and_linear_units(monkeypatch: pyte
     assert text.endswith("\n")
 
 
-def test_the_bar_moves_within_long_epochs_and_never_beyond_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_advances_within_long_epochs_and_never_beyond_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     places: list[float] = []
 
     class Bar:
@@ -181,7 +179,7 @@ def test_the_bar_moves_within_long_epochs_and_never_beyond_its_end(monkeypatch: 
         def close(self) -> None:
             places.append(-1)
 
-    monkeypatch.setattr(run_callbacks, "tqdm", Bar)
+    monkeypatch.setattr(progress, "tqdm", Bar)
     fit(tiny(epochs=2, batch_size=1, depth=1, num_points=150), ProgressLine())
     assert places.pop() == -1
     assert places == sorted(places)

@@ -1,4 +1,4 @@
-"""Run directories: whole at any moment, never written over, exact to the last digit."""
+"""Run directories: written atomically, never overwritten, exact to the last digit."""
 
 from __future__ import annotations
 
@@ -22,17 +22,12 @@ import torch
 import yaml
 
 from jumpstart.extrema import kernel
+from jumpstart.files import write_text
 from model.config.experiment import Config, option
 from sweep import run_directory
-from sweep.run_directory import (
-    MetricsCsv,
-    RunDirectory,
-    RunDirectoryError,
-    describe_environment,
-    write_json,
-    write_text,
-    write_yaml,
-)
+from sweep.files import write_json, write_yaml
+from sweep.metrics_csv import MetricsCsv
+from sweep.run_directory import RunDirectory, RunDirectoryError, describe_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,14 +62,14 @@ def test_a_new_run_holds_its_config_and_environment(tmp_path: Path) -> None:
     assert json.loads(run.environment.read_text())["jumpstart"] == kernel.description()
 
 
-def test_names_that_are_made_are_readable_and_never_the_same(tmp_path: Path) -> None:
+def test_generated_names_are_readable_and_unique(tmp_path: Path) -> None:
     runs = [RunDirectory.create(tmp_path, None, Tiny()).path.name for _ in range(5)]
     assert len(set(runs)) == 5
     assert all(name.startswith(f"a_b_c-{time.strftime('%Y')}") for name in runs)
     assert sorted(os.listdir(tmp_path)) == sorted(runs)
 
 
-def test_a_taken_name_is_refused_and_what_is_there_is_kept(tmp_path: Path) -> None:
+def test_a_taken_name_is_refused_and_its_folder_kept(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, "a", Tiny())
     before = run.environment.read_bytes()
     with pytest.raises(RunDirectoryError, match=r"exists already\..*--name, or continue it with --resume="):
@@ -114,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_made(
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> dict[str, Any]:
         raise OSError(28, "No space left on device")
 
@@ -124,7 +119,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="does not exist"):
         RunDirectory.open(tmp_path / "none")
     with pytest.raises(RunDirectoryError, match=r"it has no config.yaml"):
@@ -143,7 +138,7 @@ def test_a_damaged_config_is_refused_in_one_line(tmp_path: Path, text: str) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_a_resumed_run_notes_it_and_stores_the_new_options(tmp_path: Path) -> None:
+def test_a_resumption_is_recorded_with_the_new_options(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, "a", Tiny())
     started = json.loads(run.environment.read_text())["started"]
     for lr in (2.0, 3.0):
@@ -163,7 +158,7 @@ def test_the_environment_names_versions_commit_and_command() -> None:
     assert {"started", "command", "platform", "gpus", "git"} <= found.keys()
 
 
-def test_the_commit_is_that_of_the_checkout_and_dirt_is_seen(tmp_path: Path) -> None:
+def test_the_environment_has_the_commit_and_whether_files_differ(tmp_path: Path) -> None:
     assert run_directory._git_state(tmp_path) is None
 
     def git(*words: str) -> str:
@@ -184,7 +179,7 @@ def test_the_commit_is_that_of_the_checkout_and_dirt_is_seen(tmp_path: Path) -> 
     assert run_directory._git_state(tmp_path) == clean | {"dirty": True}
 
 
-def test_writers_replace_whole_files_and_leave_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_replace_files_atomically_and_leave_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     write_text(path, "new\n")
@@ -272,7 +267,7 @@ def test_any_history_reads_back_exactly(tmp_path: Path, seed: int) -> None:
     pd.testing.assert_frame_equal(found.astype(float), frame_of(expected, list(found.columns)[1:]), check_exact=True)
 
 
-def test_rows_wait_in_blocks_and_come_when_asked(tmp_path: Path) -> None:
+def test_rows_are_buffered_until_a_block_is_full_or_flushed(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     table = MetricsCsv(path, columns=["b", "a"], buffer_rows=3, flush_seconds=1e9)
     assert not path.exists()
@@ -288,13 +283,13 @@ def test_rows_wait_in_blocks_and_come_when_asked(tmp_path: Path) -> None:
     assert path.read_text().endswith("2,,2\n3,,3.0\n")
 
 
-def test_a_slow_run_is_written_by_the_clock(tmp_path: Path) -> None:
+def test_an_old_buffer_is_written_with_the_next_row(tmp_path: Path) -> None:
     table = MetricsCsv(tmp_path / "metrics.csv", flush_seconds=0)
     table.append(1, {"a": 1})
     assert table.path.read_text() == "epoch,a\n1,1\n"
 
 
-def test_scalars_of_any_library_are_numbers(tmp_path: Path) -> None:
+def test_scalars_of_torch_and_numpy_are_accepted(tmp_path: Path) -> None:
     with MetricsCsv(tmp_path / "metrics.csv") as table:
         table.append(1, {"a": torch.tensor(0.1), "b": np.float32(0.1), "c": True, "d": math.inf})
     row = table.read().iloc[0]
@@ -317,7 +312,7 @@ def test_an_earlier_epoch_and_bad_columns_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="can't be named"):
             table.append(5, {name: 1})
     with pytest.raises(TypeError):
-        table.append(5, {"a": []})
+        table.append(5, {"a": []})  # type: ignore[dict-item]
 
 
 def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path) -> None:
@@ -330,7 +325,7 @@ def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(len("epoch,a\n1,0.25\n2,0.5\n") + 1))
-def test_a_file_cut_anywhere_keeps_its_whole_rows(tmp_path: Path, cut: int) -> None:
+def test_a_file_cut_anywhere_keeps_its_complete_rows(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "metrics.csv"
     whole = "epoch,a\n1,0.25\n2,0.5\n"
     path.write_text(whole[:cut])
@@ -373,9 +368,9 @@ for epoch in range(10**9):
             draft.unlink()
 
 
-def test_a_row_of_forty_figures_is_cheap(tmp_path: Path) -> None:
+def test_a_row_of_forty_metrics_is_cheap(tmp_path: Path) -> None:
     rng = random.Random(0)
-    values = {f"val/figure_{index}": rng.random() for index in range(40)}
+    values = {f"val/metric_{index}": rng.random() for index in range(40)}
     best = math.inf
     for trial in range(5):
         start = time.perf_counter()

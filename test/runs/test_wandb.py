@@ -1,4 +1,4 @@
-"""Weights & Biases: offline without a key, never a question, and the same figures as on the disk."""
+"""Weights & Biases: offline without a key, no prompt, and the same metrics as in the run directory."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def offline_runs(folder: Path) -> list[str]:
     """The ids of the runs that were logged offline."""
     import wandb
 
-    wandb.teardown()  # its service writes the file, and may be at it yet
+    wandb.teardown()  # waits until wandb's service has written the file
     return [path.stem.removeprefix("run-") for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
 def records(folder: Path) -> Iterator[Any]:
-    """What W&B has stored of its only offline run: messages in LevelDB's log format, in blocks of 32 KiB."""
+    """The messages of the only offline run, stored in LevelDB's log format in blocks of 32 KiB."""
     import wandb
     from wandb.proto import wandb_internal_pb2
 
-    wandb.teardown()  # its service writes the file, and may be at it yet
+    wandb.teardown()  # waits until wandb's service has written the file
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     content, place, message = path.read_bytes(), 7, b""
     while place + 7 <= len(content):
@@ -95,8 +95,8 @@ def test_without_a_key_a_run_is_logged_offline_in_its_directory_with_one_line_of
     assert table["epoch"].tolist() == [0, 2, 4]
     assert [{name: row[name] for name in table.columns} for row in rows] == table.to_dict("records")
     assert [row["trainer/global_step"] for row in rows] == [0, 2, 4]
-    pictures = [row for row in history if any(name.startswith("status/unit_status") for name in row)]
-    assert [row["trainer/global_step"] for row in pictures] == [0, 4]
+    plots = [row for row in history if any(name.startswith("status/unit_status") for name in row)]
+    assert [row["trainer/global_step"] for row in plots] == [0, 4]
     final: dict[str, Any] = {}
     for record in found:
         if record.WhichOneof("record_type") == "summary":
@@ -106,7 +106,7 @@ def test_without_a_key_a_run_is_logged_offline_in_its_directory_with_one_line_of
     assert final["best_epoch"] == summary["best_epoch"]
 
 
-def test_a_resumed_run_goes_on_under_its_id(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path, wandb=True, epochs=2)
     run_tiny(tmp_path, wandb=True, epochs=3, resume=directory.path)
     runs = offline_runs(directory.path)
@@ -117,7 +117,7 @@ def test_a_resumed_run_goes_on_under_its_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["disabled", "offline"])
-def test_the_mode_that_is_asked_for_is_honored_without_a_word(
+def test_a_requested_mode_is_used_without_a_warning(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", mode)
@@ -130,12 +130,12 @@ def test_the_mode_that_is_asked_for_is_honored_without_a_word(
     assert not [record for record in caplog.records if record.name.startswith("sweep")]
 
 
-def test_a_server_that_does_not_answer_costs_a_line_and_no_run(
+def test_without_an_answer_of_the_server_the_run_is_logged_offline_with_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(weights_and_biases, "PATIENCE", 1.0)
+    monkeypatch.setattr(weights_and_biases, "INIT_TIMEOUT", 1.0)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     directory, summary = run_tiny(tmp_path, wandb=True, epochs=1)
     assert summary["epochs"] == 1
@@ -145,7 +145,7 @@ def test_a_server_that_does_not_answer_costs_a_line_and_no_run(
     assert "\n" not in warning
 
 
-def test_without_wandb_it_is_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_wandb_false_no_logger_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.run.make_wandb_logger", lambda *_: pytest.fail("called"))
     monkeypatch.setattr("sweep.run.close_wandb", lambda *_: pytest.fail("called"))
     monkeypatch.setenv("WANDB_MODE", "nonsense")
@@ -181,13 +181,15 @@ def test_a_run_is_online_only_with_a_key(
     assert len(caplog.records) == offline
 
 
-def test_what_wandb_would_refuse_is_refused_before_there_is_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_wandb_refuses_are_refused_before_a_run_directory_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for project in ("a/b", "a\\b", "a#b", "a?b", "a%b", "a:b", 129 * "a"):
         with pytest.raises(ConfigError, match="wandb_project must have at most 128 characters"):
             check_wandb(tiny(wandb_project=project))
     check_wandb(tiny(wandb_project="a b-c_d.e" + 119 * "f"))
     monkeypatch.setenv("WANDB_MODE", "ofline")
-    with pytest.raises(ConfigError, match=r'WANDB_MODE must be one of online, offline, .*, got "ofline"'):
+    with pytest.raises(ConfigError, match="WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
         check_wandb(tiny())
 
 
@@ -207,7 +209,7 @@ NETRC = "machine example.org\n  login me\n  password secret\n"
         ("\x00\udcff nonsense", None, False),
     ],
 )
-def test_a_key_is_looked_for_where_wandb_keeps_it(
+def test_a_key_is_read_from_the_places_where_wandb_stores_it(
     netrc: str | None, url: str | None, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

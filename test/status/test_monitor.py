@@ -166,6 +166,21 @@ def test_points_of_one_seed_are_the_same_and_of_another_are_not() -> None:
     assert len(set(index[2])) == 20
 
 
+def test_classes_belong_to_the_sampled_points() -> None:
+    model = dense()
+    x, classes = torch.randn(100, 3), torch.randint(5, (100,))
+    with StatusMonitor(model, num_points=20) as monitor:
+        for _ in range(2):
+            for batch, labels in zip(x.split(13), classes.split(13), strict=True):
+                model(batch)
+                monitor.label(labels)
+            assert monitor.point_labels is not None
+            assert monitor.point_labels.equal(classes[monitor.point_index])
+            model(x)
+            assert monitor.point_labels is None
+            monitor.reset()
+
+
 def test_no_graph_is_made_or_kept() -> None:
     for name in ("dense", "conv2d-inplace", "resnet18"):
         model, x = make(name)

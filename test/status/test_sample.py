@@ -42,3 +42,36 @@ def test_the_next_epoch_has_the_same_points() -> None:
     assert found[0] == found[1]
     with pytest.raises(RuntimeError, match="there is no point yet"):
         _ = sample.rows
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(("size", "label_size"), [(100, 100), (7, 7), (7, 30), (30, 7)])
+def test_classes_stay_with_their_points(size: int, label_size: int, early: bool) -> None:
+    sample, points = PointSample(20, 3), torch.arange(100)
+    for _ in range(2):
+        sample.reset()
+        for rows in [] if early else points.unsqueeze(1).split(size):
+            sample.update(rows)
+        for labels in points.split(label_size):
+            sample.label(labels % 7)
+        for rows in points.unsqueeze(1).split(size) if early else []:
+            sample.update(rows)
+        assert sample.labels is not None
+        assert sample.labels.equal(sample.index % 7)
+
+
+def test_there_are_no_classes_unless_every_point_has_one() -> None:
+    sample, points = PointSample(20, 3), torch.arange(50).unsqueeze(1)
+    sample.update(points)
+    assert sample.labels is None
+    sample.label(torch.zeros(50, dtype=torch.long))
+    assert sample.labels is not None
+    sample.update(points)
+    assert sample.labels is None
+    sample.label(None)
+    sample.label(torch.zeros(50, dtype=torch.long))
+    assert sample.labels is None
+    sample.reset()
+    sample.update(points)
+    sample.label(torch.zeros(50, dtype=torch.long))
+    assert sample.labels is not None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
-from jumpstart.status.codes import Status, status_of
+from jumpstart.status.codes import Status, dead_and_linear, status_of, status_of_arrays
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,22 @@ def test_what_has_no_status_is_refused() -> None:
         status_of(torch.zeros(2), torch.zeros(3))
     diverged = torch.tensor([nan])
     assert status_of(diverged, diverged, check=False).tolist() == [Status.DEAD]
+
+
+EDGES = (math.nan, -math.inf, -1.0, -1e-45, -0.0, 0.0, 1e-45, 1e-38, 1.0, math.inf)
+
+
+def test_all_definitions_of_the_status_agree() -> None:
+    edges = [(high, low) for high, low in itertools.product(EDGES, EDGES) if not high < low]
+    a, b = torch.randn(2, 1000)
+    high = torch.cat([torch.tensor([pair[0] for pair in edges]), torch.maximum(a, b)])
+    low = torch.cat([torch.tensor([pair[1] for pair in edges]), torch.minimum(a, b)])
+    status = status_of(high, low, check=False)
+    assert set(status.tolist()) == {0, 1, 2}
+    assert status_of_arrays(high.numpy(), low.numpy()).tolist() == status.tolist()
+    # The extrema of a slice with NaN are both NaN.
+    high, low = (torch.where(high.isnan() | low.isnan(), math.nan, side) for side in (high, low))
+    status, reach = status_of(high, low, check=False), torch.stack([high, -low])
+    for dead, linear in (dead_and_linear(reach), dead_and_linear(reach.numpy())):
+        assert dead.tolist() == (status == Status.DEAD).tolist()
+        assert linear.tolist() == (status == Status.LINEAR).tolist()

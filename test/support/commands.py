@@ -1,4 +1,4 @@
-"""The user's command line, and how a shell reads it."""
+"""The user's command line, and its words as a shell splits them."""
 
 from __future__ import annotations
 

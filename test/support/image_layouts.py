@@ -1,4 +1,4 @@
-"""Folders of images in the layouts of ImageNet's publishers."""
+"""Folders of small images in the layouts of torchvision and Kaggle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from PIL import Image
 
 
 def jpeg(seed: int, size: tuple[int, int] = (40, 36), mode: str = "RGB") -> bytes:
+    """A random image as a JPEG file.
+
+    Args:
+        seed: Seed of the pixels.
+        size: Width and height.
+        mode: Mode of Pillow.
+    """
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
     stream = io.BytesIO()
@@ -19,16 +26,29 @@ def jpeg(seed: int, size: tuple[int, int] = (40, 36), mode: str = "RGB") -> byte
 
 
 def wnid(c: int) -> str:
+    """The name of a class, as in ImageNet."""
     return f"n{c:08d}"
 
 
 def write(path: Path, content: bytes) -> None:
+    """Write a file, and make its folder if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
 def kaggle_layout(cache: Path, classes: int = 4, per_class: int = 6, held: int = 2, *, csv: bool = True) -> Path:
-    """The same images as Kaggle packs them."""
+    """ImageNet as in Kaggle's archive, with the images of :func:`torchvision_layout`.
+
+    Args:
+        cache: Cache folder.
+        classes: Number of classes.
+        per_class: Training images of each class.
+        held: Test images of each class.
+        csv: Whether the classes of test images are in a CSV file; otherwise in annotations.
+
+    Returns:
+        The folder of the set.
+    """
     root = torchvision_layout(cache, classes, per_class, held)
     base = root / "ILSVRC" / "Data" / "CLS-LOC"
     (base / "val").mkdir(parents=True)
@@ -47,8 +67,19 @@ def kaggle_layout(cache: Path, classes: int = 4, per_class: int = 6, held: int =
 
 
 def torchvision_layout(cache: Path, classes: int = 4, per_class: int = 6, held: int = 2) -> Path:
+    """ImageNet as torchvision expects it: ``train/<wnid>/`` and ``val/<wnid>/``.
+
+    Args:
+        cache: Cache folder.
+        classes: Number of classes.
+        per_class: Training images of each class.
+        held: Test images of each class.
+
+    Returns:
+        The folder of the set.
+    """
     root = cache / "imagenet"
-    # Few different files: what is tested is where they are.
+    # Eight different images are enough: the tests are about places and classes.
     contents = [jpeg(seed) for seed in range(8)]
     for c in range(classes):
         for i in range(per_class):

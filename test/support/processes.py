@@ -1,6 +1,6 @@
-"""Runs in processes of their own, cheap to start and easy to kill.
+"""Runs in separate processes, which start quickly and can be killed.
 
-A server imports everything once, without computing anything, and every process is a fork of it.
+A fork server imports every module once, and each process is a fork of that server.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProc
     """Start ``python run_rectangular_sweep.py ARGV``.
 
     Args:
-        folder: Where its output goes, and where its operations on files are counted.
+        folder: Receives ``output.txt``; operations on files in this folder are counted.
         *argv: Flags.
-        die_at: The process kills itself just before its n-th operation on files.
+        die_at: The process kills itself just before this operation on files, counted from 1.
     """
     process = _server().Process(target=_work, args=(folder, argv, die_at))
     process.start()
@@ -54,11 +54,11 @@ def _server() -> ForkServerContext:
 
 
 def together(work: Callable[..., None], *args: Any) -> None:
-    """Run ``work(rank, *args)`` in two processes at once, and wait until both are done.
+    """Run ``work(rank, *args)`` in two processes at once, and wait for both.
 
     Args:
         work: A function of a test module.
-        *args: What it gets besides.
+        *args: Further arguments of ``work``.
     """
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_share, args=(work, rank, args)) for rank in range(2)]
@@ -78,7 +78,7 @@ def _share(work: Callable[..., None], rank: int, args: tuple[Any, ...]) -> None:
 
 
 def finish(process: ForkServerProcess) -> int:
-    """Wait for its exit code; negative if a signal ended it."""
+    """Wait for a process, and return its exit code, which is negative after a signal."""
     process.join(120)
     assert process.exitcode is not None
     return process.exitcode
@@ -116,13 +116,13 @@ def in_ranks(work: Callable[..., Any], *args: Any, timeout: float = 120, count: 
     """Run ``work(*args)`` in processes that share a gloo process group, one per rank.
 
     Args:
-        work: A function of a test module, which finds its rank with ``torch.distributed.get_rank()``.
-        *args: What it gets, in every process.
+        work: A function of a test module; its rank is ``torch.distributed.get_rank()``.
+        *args: Arguments of ``work``, the same in every process.
         timeout: Seconds after which the processes are killed.
-        count: How many processes.
+        count: Number of processes.
 
     Returns:
-        What it returned, by rank.
+        The results of ``work``, by rank.
 
     Raises:
         AssertionError: With the traceback of the process that failed first, or if time ran out.
@@ -148,7 +148,7 @@ def in_ranks(work: Callable[..., Any], *args: Any, timeout: float = 120, count: 
                     try:
                         done, value = pickle.loads(receive.recv_bytes())
                     except EOFError:
-                        raise AssertionError(f"rank {rank} died without a word") from None
+                        raise AssertionError(f"rank {rank} ended without a result") from None
                     assert done, f"rank {rank} failed:\n{value}"
                     results[rank] = value
         finally:
@@ -171,8 +171,8 @@ def _take_part(
             "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=count, timeout=timedelta(seconds=timeout)
         )
         torch.manual_seed(0)
-        found = pickle.dumps((True, work(*args)))
+        result = pickle.dumps((True, work(*args)))
         torch.distributed.destroy_process_group()
     except BaseException:
-        found = pickle.dumps((False, traceback.format_exc()))
-    send.send_bytes(found)
+        result = pickle.dumps((False, traceback.format_exc()))
+    send.send_bytes(result)

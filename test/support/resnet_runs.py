@@ -1,4 +1,4 @@
-"""Tiny runs of ResNets for the tests."""
+"""Small runs of ResNets."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run_tiny(folder: Path, *, resume: Path | None = None, **changes: Any) -> tup
 
 
 def command(*argv: str) -> int:
-    """What the script exits with, in this process."""
+    """The exit code of the script, run in this process."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
         patch.setattr(sys, "argv", [SCRIPT.name, *argv])
         runpy.run_path(str(SCRIPT), run_name="__main__")

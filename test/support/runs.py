@@ -1,4 +1,4 @@
-"""Tiny runs for the tests: trained in this process, by the command, or by hand."""
+"""Small runs of rectangular networks: in this process, by the command, or with a loop written by hand."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def tiny(**changes: Any) -> RectangularConfig:
 
 
 def flags(**changes: Any) -> list[str]:
-    """The same as a command line."""
+    """The flags of the same config."""
     return [f"--{name}={value}" for name, value in {**TINY, **changes}.items()]
 
 
 def run_tiny(folder: Path, *, resume: Path | None = None, **changes: Any) -> tuple[RunDirectory, dict[str, Any]]:
-    """A whole run in this process, in ``folder/run``."""
+    """A complete run in this process, in ``folder/run``."""
     config = tiny(output_dir=str(folder), **{"name": "run", **changes})
     return run(config, make_data(config), build, resume=resume)
 
 
 def command(*argv: str) -> int:
-    """What ``python run_rectangular_sweep.py ARGV`` exits with, in this process."""
+    """The exit code of ``python run_rectangular_sweep.py ARGV``, run in this process."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
         patch.setattr(sys, "argv", ["run_rectangular_sweep.py", *argv])
         runpy.run_path(str(ROOT / "run_rectangular_sweep.py"), run_name="__main__")
@@ -78,7 +78,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 @dataclass
 class Rows(Checkpoint):
-    """The figures of every epoch, and the learning rates that the optimizer had in its steps."""
+    """Stores the row of every epoch, and the learning rates of the optimizer's steps."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     rates: list[set[float]] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Rows(Checkpoint):
 
 
 def prepare(config: RectangularConfig) -> tuple[TabularDataModule, RectangularExperiment]:
-    """The data and the experiment of a config, as a run begins with them."""
+    """The data module and the untrained experiment of a config, seeded as in a run."""
     pl.seed_everything(config.seed, verbose=False)
     data = make_data(config)
     assert isinstance(data, TabularDataModule)
@@ -130,7 +130,7 @@ def fit(
 
 @dataclass
 class Seen:
-    """Everything that one part of the data gave in one epoch."""
+    """The outputs of the network on one part of the data in one epoch."""
 
     logits: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
@@ -140,12 +140,12 @@ class Seen:
 
 
 class ByHand:
-    """The loop that one would write by hand; it keeps everything that passes by.
+    """A training loop without Lightning, which stores every intermediate tensor.
 
     Args:
         config: The run.
         rates: The learning rate of every epoch.
-        lambdas: The weight of the Jumpstart loss in every epoch; None: Jumpstart is not even attached.
+        lambdas: The weight of the Jumpstart loss in every epoch; None: Jumpstart is not attached.
     """
 
     def __init__(self, config: RectangularConfig, rates: list[float], lambdas: list[float] | None = None) -> None:
@@ -208,8 +208,8 @@ class ByHand:
         return loss
 
 
-def slow_figures(seen: Seen, margin: float) -> dict[str, float]:
-    """Every figure, in NumPy, from everything that passed by in an epoch."""
+def slow_metrics(seen: Seen, margin: float) -> dict[str, float]:
+    """Every metric of one epoch, computed in NumPy from the stored tensors."""
     logits, labels = (torch.cat(parts).numpy() for parts in (seen.logits, seen.labels))
     layers = [torch.cat(parts).double().numpy() for parts in zip(*seen.preactivations, strict=True)]
     logits = logits.astype(float)
@@ -228,7 +228,7 @@ def slow_figures(seen: Seen, margin: float) -> dict[str, float]:
     alive_after = [
         not (status[row, number:] == "dead").any() for row in range(len(labels)) for number in range(len(layers))
     ]
-    found = {
+    metrics = {
         "acc": (logits.argmax(1) == labels).mean(),
         "loss": (log_sum - logits[np.arange(len(labels)), labels]).mean(),
         "jumpstart_loss": np.mean([float(loss) for loss in seen.jumpstart_losses]),
@@ -246,6 +246,6 @@ def slow_figures(seen: Seen, margin: float) -> dict[str, float]:
     for name, slices in (("unit", units), ("point", points)):
         positive = np.mean([max(0, margin - top) for top, _ in slices])
         negative = np.mean([max(0, margin + bottom) for _, bottom in slices])
-        found |= {f"positive_{name}_loss": positive, f"negative_{name}_loss": negative}
-        found[f"{name}_loss"] = positive + negative
-    return {name: float(value) for name, value in found.items()}
+        metrics |= {f"positive_{name}_loss": positive, f"negative_{name}_loss": negative}
+        metrics[f"{name}_loss"] = positive + negative
+    return {name: float(value) for name, value in metrics.items()}

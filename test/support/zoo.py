@@ -187,8 +187,9 @@ ZOO: dict[str, Callable[[], Case]] = {
     "zeros": lambda: (dead(), torch.randn(8, 3)),
     "frozen-start": lambda: (_freeze_first(dense()), torch.randn(8, 3)),
     "resnet18": lambda: (torchvision.models.resnet18(num_classes=3), torch.randn(2, 3, 32, 32)),
+    # torchvision's VGG-11 with an eighth of the channels: the same modules in the same order, much faster.
     "vgg11": lambda: (
-        torchvision.models.vgg11(num_classes=3, dropout=0.0).features,
+        torchvision.models.vgg.make_layers([8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M"]),
         torch.randn(2, 3, 32, 32),
     ),
 }

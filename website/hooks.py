@@ -144,6 +144,14 @@ def site_uri(target: str, source: str, pages: set[str]) -> str | None:
 # Checks -------------------------------------------------------------------------------------------
 
 
+_LOADED = {
+    "audio": "src", "embed": "src", "iframe": "src", "img": "src", "link": "href", "script": "src", "source": "src",
+    "video": "src",
+}  # fmt: skip
+_MARKUP = re.compile(r":(?:attr|class|data|exc|func|math|meth|mod|obj):|\.\. \w+::")
+_VERBATIM = ("code", "script", "style")
+
+
 class _Faults(HTMLParser):
     """Collects what a page loads from other machines, and markup that stayed text.
 
@@ -151,23 +159,23 @@ class _Faults(HTMLParser):
         faults: One line for each fault.
     """
 
-    LOADED: dict[str, str] = {
-        "audio": "src", "embed": "src", "iframe": "src", "img": "src", "link": "href", "script": "src",
-        "source": "src", "video": "src",
-    }  # fmt: skip
-    MARKUP = re.compile(r":[a-z]+:$|:(?:attr|class|data|func|math|meth|mod):|\.\. \w+::")
-
     def __init__(self) -> None:
         super().__init__()
         self.faults: list[str] = []
+        self._verbatim = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        place = dict(attrs).get(self.LOADED.get(tag, ""))
+        self._verbatim += tag in _VERBATIM
+        place = dict(attrs).get(_LOADED.get(tag, ""))
         if place and _REMOTE.match(place):
             self.faults.append(f"loads {place}")
 
+    def handle_endtag(self, tag: str) -> None:
+        self._verbatim -= tag in _VERBATIM
+
     def handle_data(self, data: str) -> None:
-        self.faults.extend(f"shows the markup {found[0]}" for found in self.MARKUP.finditer(data))
+        if not self._verbatim:
+            self.faults.extend(f"shows the markup {match[0]}" for match in _MARKUP.finditer(data))
 
 
 def faults_of(html: str) -> list[str]:

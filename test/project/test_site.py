@@ -50,7 +50,9 @@ def test_the_notebook_imports_torch_and_public_names_of_jumpstart_alone() -> Non
         elif isinstance(node, ast.ImportFrom):
             assert node.module is not None
             assert node.module.split(".")[0] in ("torch", "jumpstart")
-            assert not any(name.startswith("_") for alias in node.names for name in (*node.module.split("."), alias.name))
+            assert not any(
+                name.startswith("_") for alias in node.names for name in (*node.module.split("."), alias.name)
+            )
 
 
 def test_the_prose_of_the_notebook_gives_no_result_in_figures() -> None:
@@ -86,7 +88,10 @@ def resolve(name: str) -> str | None:
         (":class:`torch.Tensor`", "`torch.Tensor`"),
         (":meth:`~torch.Tensor.sum`", "`sum()`"),
         ("``:class:`` and `x`", "``:class:`` and `x`"),
-        ("An example:\n\n    >>> f(1)\n    2\n\nText.", "An example:\n\n    ```pycon\n    >>> f(1)\n    2\n    ```\n\nText."),
+        (
+            "An example:\n\n    >>> f(1)\n    2\n\nText.",
+            "An example:\n\n    ```pycon\n    >>> f(1)\n    2\n    ```\n\nText.",
+        ),
     ],
 )
 def test_docstrings_become_markdown(text: str, expected: str) -> None:
@@ -113,7 +118,11 @@ PAGES = {"index.md", "cost.md", "contributing.md", "reference/jumpstart.penalty.
         ("README.md", "[costs](docs/cost.md#the-kernel)", "[costs](cost.md#the-kernel)"),
         ("README.md", "[how](CONTRIBUTING.md)", "[how](contributing.md)"),
         ("docs/cost.md", "[start](../README.md#usage)", "[start](index.md#usage)"),
-        ("docs/cost.md", "[start][a], [b](#c) and [d](https://e.org/f)", "[start][a], [b](#c) and [d](https://e.org/f)"),
+        (
+            "docs/cost.md",
+            "[start][a], [b](#c) and [d](https://e.org/f)",
+            "[start][a], [b](#c) and [d](https://e.org/f)",
+        ),
         ("README.md", "[`penalty.py`](jumpstart/penalty.py)", "[`penalty.py`](reference/jumpstart.penalty.md)"),
         ("README.md", "[a page](jumpstart/report/page.py)", "[a page](reference/jumpstart.report.md)"),
         ("README.md", "[`test/`](test/)", "`test/`"),
@@ -142,6 +151,7 @@ def test_a_link_to_a_missing_file_is_a_warning(caplog: pytest.LogCaptureFixture)
         ('<link rel="stylesheet" href="//fonts.example.org/a.css">', ["loads //fonts.example.org/a.css"]),
         ('<a href="https://example.org">there</a><script src="a.js"></script>', []),
         ("<p>:class:<code>Terms</code></p>", ["shows the markup :class:"]),
+        ("<p>write <code>:class:`Terms`</code></p>", []),
         ("<p>.. math::</p>", ["shows the markup .. math::"]),
         ("<p>ratio a:b: see <code>c</code></p>", []),
     ],

@@ -1,8 +1,8 @@
-"""What pyproject.toml can't say: the compiled kernel, left out where there is no compiler."""
+"""The compiled kernel, which pyproject.toml cannot describe. Without a C compiler, the installation omits the kernel."""
 
 from setuptools import Extension, setup
 
-# Extrema are compared, never computed with: NaN is looked for by its bits, see jumpstart/extrema/kernel.inc.
+# The kernel compares values and computes none, and finds NaN by its bits: see jumpstart/extrema/kernel.inc.
 FLAGS = ["-O3", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-strict-aliasing"]
 
 setup(

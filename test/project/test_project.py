@@ -92,7 +92,9 @@ def test_one_version() -> None:
     assert headings[0][0] == jumpstart.__version__
     for _, date in headings:
         assert date == "Unreleased" or re.fullmatch(r"\d{4}-\d\d-\d\d", date)
-    assert yaml.safe_load(read("CITATION.cff"))["version"] == jumpstart.__version__
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["version"] == jumpstart.__version__
+    assert str(citation["date-released"]) in dict(headings).values()
     assert re.fullmatch(r"\d+\.\d+\.\d+", jumpstart.__version__)
 
 

@@ -17,6 +17,9 @@ E = TypeVar("E", bound=Enum)
 MARGIN = 1.0
 """Default distance from zero that the extrema of every unit and point must reach, on either side."""
 
+DEAD_NETWORK_SHARE = 0.2
+"""The share of dead units above which the paper's tables count a network as dead."""
+
 
 class Capture(StrEnum):
     """Which tensors are read."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jumpstart.files import write_text
+from sweep.description import DESCRIPTION, describe_run
 from sweep.files import RunDirectoryError, draft_folder, write_json, write_yaml
 from sweep.metrics_csv import MetricsCsv
 
@@ -68,6 +69,7 @@ class RunDirectory:
         path: The folder itself, also the ``save_dir`` of the W&B logger.
         config: ``config.yaml``, every option of the run.
         environment: ``environment.json``, versions, commit, command and devices.
+        description: ``run.json``, the network in words and the commands that the report quotes.
         metrics: ``metrics.csv``, one row an epoch; see :class:`MetricsCsv`.
         summary: ``summary.json``, the result.
         failure: ``failure.txt``, why the run ended early; there is none when it ended well.
@@ -84,6 +86,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
+        self.description = self.path / DESCRIPTION
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
         self.failure = self.path / FAILURE
@@ -169,8 +172,11 @@ class RunDirectory:
         return content
 
     def write_config(self, config: _Describable) -> None:
-        """Store every option."""
+        """Store every option, and what the report says about them."""
         write_yaml(self.config, config.to_dict())
+        description = describe_run(config)
+        if description is not None:
+            write_json(self.description, description)
 
     def record_resume(self, config: _Describable) -> None:
         """Store the options of a resumed run, and note when and how it was resumed."""

@@ -29,7 +29,8 @@ from sweep import run as sweep_run
 from sweep.metrics_csv import MetricsCsv
 from sweep.run import headline, run
 
-RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "report.html", "checkpoints", "plots"}
+FILES = {"config.yaml", "environment.json", "run.json", "metrics.csv", "summary.json", "report.html"}
+RUN = FILES | {"checkpoints", "plots"}
 FEATURES: dict[str, dict[str, Any]] = {
     "skips": {"skip_connections": 2},
     "batchnorm": {"use_batchnorm": True},
@@ -306,7 +307,7 @@ def test_the_path_is_told_before_training_begins(tmp_path: Path) -> None:
 
     def refuse(path: Path) -> None:
         told.append(path)
-        assert set(os.listdir(path)) == {"config.yaml", "environment.json", "checkpoints", "plots"}
+        assert set(os.listdir(path)) == {"config.yaml", "environment.json", "run.json", "checkpoints", "plots"}
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

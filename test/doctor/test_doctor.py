@@ -94,7 +94,7 @@ def test_a_model_of_modules_has_nothing_functional() -> None:
     assert result.captured[0].shape == (2, 64, 16, 16)
     assert result.shared == {f"layer{i}.{j}.relu": 2 for i in (1, 2, 3, 4) for j in (0, 1)}
     assert len(result.in_place) == 9
-    assert result.compiled == result.checkpointed == result.not_called == ()
+    assert (result.compiled, result.checkpointed, result.not_called) == ((), (), ())
 
 
 def test_functions_are_listed_with_the_module_that_calls_them() -> None:
@@ -177,10 +177,10 @@ def test_status_equals_that_of_preactivations_computed_by_hand() -> None:
     x = torch.randn(50, 2)
     result = examine(model, data=x, cost=False)
     z, preactivations = x, []
-    for layer in model:
-        if isinstance(layer, nn.ReLU):
+    for module in model:
+        if isinstance(module, nn.ReLU):
             preactivations.append(z)
-        z = layer(z).detach()
+        z = module(z).detach()
     for layer, z in zip(result.captured, preactivations, strict=True):
         assert layer.dead_units == int((z <= 0).all(0).sum())
         assert layer.linear_units == int((z > 0).all(0).sum())

@@ -42,9 +42,7 @@ def test_the_shape_is_guessed(model: nn.Module, shape: list[int]) -> None:
 
 
 def test_a_shape_that_cannot_be_guessed() -> None:
-    wrong = (
-        r"tried 5 and 16,5; the last one failed with RuntimeError: .*unflatten.* give the shape: --input-shape 3"
-    )
+    wrong = r"tried 5 and 16,5; the last one failed with RuntimeError: .*unflatten.* give the shape: --input-shape 3"
     with pytest.raises(DoctorError, match=wrong):
         examine(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (5, 5)), nn.Linear(5, 2), nn.ReLU()))
     with pytest.raises(

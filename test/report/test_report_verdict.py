@@ -47,14 +47,9 @@ def history(
 
 def record(**content: Any) -> RunRecord:
     """A run that ended as planned, with a weight of 0 unless the description says otherwise."""
-    return RunRecord(
-        **{
-            "path": Path("runs/a"),
-            "summary": {"epochs": 30},
-            "description": RunDescription(weight=0.0, remedies=REMEDIES),
-            **content,
-        }
-    )
+    description = RunDescription(weight=0.0, remedies=REMEDIES)
+    defaults = {"path": Path("runs/a"), "summary": {"epochs": 30}, "description": description}
+    return RunRecord(**{**defaults, **content})
 
 
 def metrics(**columns: list[float]) -> dict[str, np.ndarray]:
@@ -151,7 +146,7 @@ def test_the_recording_interval_is_stated() -> None:
         ),
         (
             ["ndn", "dnn"],
-            "Since epoch 0, no gradient reaches layer 1 from any of the 2 recorded points, which are dead in layers 1-2.",
+            "Since epoch 0, no gradient reaches layer 1 from any of the 2 recorded points, which are dead",
         ),
         (["nnd", "ndn"], "Since epoch 0, no gradient reaches layers 1-2 from any of the 2 recorded points"),
         (["nnd", "ndd"], "no gradient reaches layers 1-3 from any"),

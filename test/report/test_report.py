@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zlib
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from support.report_runs import make_run, random_history
-from support.runs import run_tiny
+from support.runs import run_tiny, tiny
 
 import sweep.run_directory
 from jumpstart.__main__ import main
@@ -30,10 +31,13 @@ from jumpstart.report.payload import MOST_EPOCHS, MOST_POINTS, points_shown, thi
 from jumpstart.report.record import FILES, read_run
 from jumpstart.report.write import FAILURE, REPORT, NotARunError, write_comparison, write_report
 from jumpstart.status.codes import Status
+from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from model.errors import NonFiniteLossError
 from sweep import run as sweep_run
+from sweep.cli import parse
 from sweep.description import describe_run
+from sweep.run_directory import RunDirectory
 
 VOID = {"meta", "link", "input", "br"}
 
@@ -358,6 +362,19 @@ def test_a_run_ends_with_its_report(tmp_path: Path) -> None:
     assert "continue" not in page.text.lower()
     assert (sweep.run_directory.FAILURE, sweep.run_directory.REPORT) == (FAILURE, REPORT)
     assert directory.description.name == DESCRIPTION
+
+
+def test_a_run_directory_describes_its_run_for_the_report(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path, "run", tiny(skip_connections=2, epochs=7))
+    description = read_run(directory.path).description
+    assert (description.network, description.has_skips, description.epochs) == ("4 layers of 4 units", True, 7)
+    resume = description.remedies.command("resume", directory.path)
+    assert parse(RectangularConfig, shlex.split(resume)[2:], description="").resume == directory.path
+    extend = description.remedies.command("extend", directory.path, epochs=9)
+    parsed = parse(RectangularConfig, shlex.split(extend)[2:], description="")
+    assert parsed.config.epochs == 9
+    directory.record_resume(parsed.config)
+    assert read_run(directory.path).description.epochs == 9
 
 
 def test_a_run_that_diverges_has_a_report(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The compiled kernel, which pyproject.toml cannot describe. Without a C compiler, the installation omits the kernel."""
+"""Build of the compiled kernel, which pyproject.toml cannot describe. Without a C compiler there is no kernel."""
 
 from setuptools import Extension, setup
 

@@ -8,49 +8,66 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from jumpstart.doctor import Examination
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status.
+    """Run a command.
 
     Args:
-        arguments: By default those of the process.
+        arguments: The words of the command line; None: those of the process.
+
+    Returns:
+        The exit status.
     """
     parser = _Parser(
         prog="python -m jumpstart",
-        description="Look at what training does to units and points.",
+        description="Show what training does to units and points.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    report = commands.add_parser(
-        "report",
-        help="write report.html into run directories, and compare them",
-        description="Write report.html into each run directory; of several runs also a page that compares them.",
-        allow_abbrev=False,
-    )
-    report.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
-    report.add_argument("--output", metavar="FILE", help="the page that compares several runs (default: compare.html)")
-    doctor = commands.add_parser(
-        "doctor",
-        help="look at a model: what Jumpstart reads in it, who is dead, what a step costs, what to do",
-        description="Look at a model. Exit status 0, 1 where nothing can be read in it, 2 on an error.",
-        allow_abbrev=False,
-    )
-    doctor.add_argument("model", metavar="MODEL", help="package.module:name, a checkpoint, or a run directory")
-    doctor.add_argument("--kwargs", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
-    doctor.add_argument("--data", default="random", metavar="NAME", help="a data set of this project, or random")
-    doctor.add_argument("--input-shape", type=_shape, metavar="N,N,N", help="of one random sample (default: guessed)")
-    doctor.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
-    doctor.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and data (default: 0)")
-    doctor.add_argument("--json", action="store_true", help="print JSON")
+    report, doctor = _report_parser(commands), _doctor_parser(commands)
     options = parser.parse_args(arguments)
     return _report(report, options) if options.command == "report" else _doctor(doctor, options)
+
+
+def _report_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
+    parser = commands.add_parser(
+        "report",
+        help="write report.html into run directories, and compare them",
+        description="Write report.html into each run directory and, for several runs, a page that compares them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
+    parser.add_argument("--output", metavar="FILE", help="the page that compares several runs (default: compare.html)")
+    return parser
+
+
+def _doctor_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
+    parser = commands.add_parser(
+        "doctor",
+        help="examine a model: captured layers, dead units, the cost of a step, and advice",
+        description="Examine a model. The exit status is 0, 1 if nothing can be captured, and 2 after an error.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="MODEL", help="package.module:name, a checkpoint, or a run directory")
+    parser.add_argument("--kwargs", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
+    parser.add_argument("--data", default="random", metavar="NAME", help="a data set of this project, or random")
+    parser.add_argument("--input-shape", type=_shape, metavar="N,N,N", help="of one random sample (default: guessed)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and data (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -60,7 +77,7 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if options.output is not None and len(options.runs) < 2:
         parser.error(f"--output is for a page that compares runs: give two or more, got {len(options.runs)}.")
     try:
-        runs = [read_run(run) for run in options.runs]  # a wrong name is told before anything is written
+        runs = [read_run(run) for run in options.runs]  # all of them first: after a wrong path nothing is written
         for run in runs:
             _write(f"{write_report(run)}\n")
         if len(runs) > 1:
@@ -75,26 +92,47 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 def _doctor(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     import torch
 
-    from jumpstart.doctor.examine import DoctorError, examine
-    from jumpstart.doctor.load import load_patient, parse_kwargs
+    from jumpstart.doctor.load import DoctorError
     from jumpstart.doctor.text import describe
 
     try:
-        # What a model prints while it is made or run is none of the result.
+        # Output that a model prints while it is made or run is no part of the result.
         with contextlib.redirect_stdout(sys.stderr), torch.random.fork_rng():
             torch.manual_seed(options.seed)
-            patient = load_patient(options.model, parse_kwargs(options.kwargs))
-            found = examine(
-                patient,
-                data=options.data,
-                input_shape=options.input_shape,
-                batch_size=options.batch_size,
-                seed=options.seed,
-            )
+            result = _examine(options)
     except DoctorError as error:
         parser.error(str(error))
-    _write((json.dumps(found, indent=2, allow_nan=False) if options.json else describe(found)) + "\n")
-    return 0 if found["captured"] else 1
+    text = json.dumps(result.to_dict(), indent=2, allow_nan=False) if options.json else describe(result)
+    _write(f"{text}\n")
+    return 0 if result.captured else 1
+
+
+def _examine(options: argparse.Namespace) -> Examination:
+    """Load the model and the batch that the options name, and examine the model."""
+    from jumpstart.doctor.batch import check_inputs
+    from jumpstart.doctor.examine import examine
+    from jumpstart.doctor.load import DoctorError, load_import, parse_kwargs
+    from jumpstart.doctor.plugins import load_batch, load_file
+
+    kwargs = parse_kwargs(options.kwargs)
+    if not Path(options.model).exists():
+        loaded = load_import(options.model, kwargs)
+    elif kwargs:
+        raise DoctorError("--kwargs is for an import path; a checkpoint holds its own options.")
+    else:
+        loaded = load_file(Path(options.model))
+    batch = None
+    if options.data != "random":
+        check_inputs(getattr(loaded.model, "_orig_mod", loaded.model))  # before a data set is read for nothing
+        batch = load_batch(options.data, loaded.model, options.batch_size, options.seed)
+    return examine(
+        loaded,
+        data=batch,
+        source=options.data,
+        input_shape=options.input_shape,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -103,7 +141,7 @@ def _shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between, such as 3,224,224, got {text!r}.")
+        raise argparse.ArgumentTypeError(f"must be whole numbers separated by commas, such as 3,224,224, got {text!r}.")
     return shape
 
 

@@ -34,7 +34,7 @@ def hardware_options(config: ExperimentConfig) -> dict[str, Any]:
         ConfigError: If the machine lacks the GPUs, or the CPU lacks the precision.
     """
     accelerator, devices = find_devices(config.gpus)
-    options = {
+    options: dict[str, Any] = {
         "max_epochs": config.epochs,
         "accelerator": accelerator,
         "devices": devices,
@@ -43,7 +43,7 @@ def hardware_options(config: ExperimentConfig) -> dict[str, Any]:
     if options["accelerator"] == "cpu" and options.get("precision") == "16-mixed":
         raise ConfigError('precision must be 32 or bf16-mixed without a GPU, got "16-mixed".')
     if options.get("strategy") == "fsdp":
-        options["strategy"] = sharded_strategy(options["devices"], config.trainer_options.get("num_nodes", 1))
+        options["strategy"] = sharded_strategy(devices, config.trainer_options.get("num_nodes", 1))
     return options
 
 

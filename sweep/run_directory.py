@@ -16,10 +16,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from sweep.description import DESCRIPTION, describe_run
 from sweep.files import RunDirectoryError, draft_folder, write_json, write_yaml
 
 __all__ = [
@@ -54,7 +55,7 @@ class _Describable(Protocol):
     @property
     def label(self) -> str: ...
 
-    def to_dict(self) -> dict[str, object]: ...
+    def to_dict(self) -> Mapping[str, object]: ...
 
 
 class RunDirectory:
@@ -64,6 +65,7 @@ class RunDirectory:
         path: The folder itself, also the ``save_dir`` of the W&B logger.
         config: ``config.yaml``, every option of the run.
         environment: ``environment.json``, versions, commit, command and devices.
+        description: ``run.json``, the network in words and the commands that the report quotes.
         metrics: ``metrics.csv``, one row per epoch; see :class:`~sweep.metrics_csv.MetricsCsv`.
         summary: ``summary.json``, the result.
         failure: ``failure.txt``, the error that ended the run early; absent after a complete run.
@@ -80,6 +82,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
+        self.description = self.path / DESCRIPTION
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
         self.failure = self.path / FAILURE
@@ -165,8 +168,11 @@ class RunDirectory:
         return content
 
     def write_config(self, config: _Describable) -> None:
-        """Store every option."""
+        """Store every option, and what the report says about them."""
         write_yaml(self.config, config.to_dict())
+        description = describe_run(config)
+        if description is not None:
+            write_json(self.description, description)
 
     def record_resume(self, config: _Describable) -> None:
         """Store the options of a resumed run, and append its time, command and versions to ``environment.json``."""

@@ -1,99 +1,117 @@
-"""Advice on what an examination has found."""
+"""Advice on the result of an examination."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import nn
 
-from jumpstart.doctor.text import _percent
-from jumpstart.words import called, some
-
-SICK = 0.2
-
+from jumpstart.choices import DEAD_NETWORK_SHARE
+from jumpstart.doctor.examination import Cost, Examination, FunctionCall
+from jumpstart.words import called, percent, some
 
 _STEADY = 1.5
-"""Rounds that differ by a larger factor tell of the machine, not of the loss."""
+"""Ratio of the slowest round to the fastest above which the load of the machine, not the loss, decides the times."""
+_EXPENSIVE = 1.5
+"""Ratio of the times with and without the loss from which the advice says how to make the loss cheaper."""
 
 
-def advise(found: Mapping[str, Any], model: nn.Module) -> list[str]:
-    """What to do, told from what was found.
+def advise(result: Examination, model: nn.Module) -> list[str]:
+    """Sentences about what to do, the most useful first; at least one.
 
     Args:
-        found: What :func:`~jumpstart.doctor.examine` gives, without the advice.
+        result: The examination, without advice.
         model: The model itself.
     """
-    advice = []
-    captured, functional, total = found["captured"], found["functional"], found["total"]
-    if functional:
-        advice += _about_functions(functional, model, bool(captured))
-    if not captured:
-        if not functional:
-            advice.append(f"Nothing can be read. {found['nothing']}")
+    advice = _about_functions(result.functional, model, bool(result.captured))
+    if not result.captured:
+        return advice + _about_nothing(result)
+    advice += _about_capture(result) + _about_status(result)
+    busy = result.cost is not None and not _is_steady(result.cost)
+    if result.cost is not None and not busy and result.cost.ratio > _EXPENSIVE:
         advice.append(
-            "Or read the outputs of the weighted layers instead: JumpstartRegularization(model, capture='weights')."
+            f"The loss makes a step {result.cost.ratio:.2f} times as long on this batch: a larger batch or fewer "
+            "layers (capture=[names]) make it cheaper."
         )
-        return advice
-    if any(entry["reentrant"] for entry in found["checkpointed"]):
+    advice = advice or ["Nothing needs to be done: attach the loss with JumpstartRegularization(model)."]
+    if result.cost is not None and busy:
         advice.append(
-            "Call torch.utils.checkpoint.checkpoint(..., use_reentrant=False): through a reentrant checkpoint no "
-            "gradient of the Jumpstart loss can pass, so it is refused."
-        )
-    if found["compiled"]:
-        advice.append(
-            "Attach Jumpstart before torch.compile, never after it: a compiled model does not see new hooks. It was "
-            "looked at uncompiled here."
-        )
-    if found["not_called"]:
-        advice.append(
-            f"{some(found['not_called'])} did not run on this batch and will not enter the loss. If the model is "
-            "called by its parts, wrap the calls in `with jumpstart.recording():`."
-        )
-    dead, linear = total["dead_units"] / total["units"], total["linear_units"] / total["units"]
-    if any(layer["minimum"] is None or layer["maximum"] is None for layer in captured):
-        advice.append("Preactivations are not finite: lower the learning rate, or look at the data.")
-    if dead > SICK or linear > SICK or total["dead_points"] > SICK:
-        advice.append("Units or points are dead or linear: add 0.01 * jumpstart.loss to the loss, and look again.")
-        first = found["first_death"]
-        if first is not None:
-            advice.append(
-                f"Points die first in {first['layer']} ({_percent(first['dead_points'])} of them): nothing before it "
-                "learns from these. Its initialization and what feeds it come first."
-            )
-    elif dead or linear:
-        advice.append("A few units are dead or linear on this batch. See whether that lasts: jumpstart.monitor.")
-    cost = found["cost"]
-    steady = cost is None or cost["highest_ratio"] <= _STEADY * cost["lowest_ratio"]
-    if cost is not None and steady and cost["ratio"] > 1.5:
-        advice.append(
-            f"The loss makes a step {cost['ratio']:.2f} times as long on this batch: a larger batch or fewer layers "
-            "(capture=[names]) make it cheaper."
-        )
-    advice = advice or ["Nothing needs to be done: attach it with JumpstartRegularization(model)."]
-    if cost is not None and not steady:
-        advice.append(
-            f"What the loss costs can't be told: the machine is too busy, and the rounds lie between "
-            f"x{cost['lowest_ratio']:.2f} and x{cost['highest_ratio']:.2f}. Run this again when it is idle."
+            "The cost of the loss can't be measured: the machine is too busy, and the rounds lie between "
+            f"x{result.cost.lowest_ratio:.2f} and x{result.cost.highest_ratio:.2f}. Run this again when it is idle."
         )
     return advice
 
 
-def _about_functions(functional: Sequence[Mapping[str, Any]], model: nn.Module, some: bool) -> list[str]:
+def _about_nothing(result: Examination) -> list[str]:
+    return [
+        *([] if result.functional else [f"Nothing can be captured. {result.nothing}"]),
+        "Or read the outputs of the weighted layers instead: JumpstartRegularization(model, capture='weights').",
+    ]
+
+
+def _about_capture(result: Examination) -> list[str]:
+    """What prevents layers from entering the loss."""
     advice = []
+    if any(module.reentrant for module in result.checkpointed):
+        advice.append(
+            "Call torch.utils.checkpoint.checkpoint(..., use_reentrant=False): Jumpstart refuses reentrant "
+            "checkpoints, because no gradient of its loss can pass through them."
+        )
+    if result.compiled:
+        advice.append(
+            "Attach Jumpstart before torch.compile, never after it, because a compiled model ignores new hooks. This "
+            "examination ran the model uncompiled."
+        )
+    if result.not_called:
+        advice.append(
+            f"{some(result.not_called)} did not run on this batch and will not enter the loss. If you call the parts "
+            "of the model yourself, wrap the calls in `with jumpstart.recording():`."
+        )
+    return advice
+
+
+def _about_status(result: Examination) -> list[str]:
+    """What dead and linear units call for."""
+    total, first = result.total, result.first_death
+    assert total is not None
+    advice = []
+    if any(layer.minimum is None or layer.maximum is None for layer in result.captured):
+        advice.append("Preactivations are not finite: lower the learning rate, or check the data.")
+    dead, linear = total.dead_units / total.units, total.linear_units / total.units
+    if max(dead, linear, total.dead_points) > DEAD_NETWORK_SHARE:
+        advice.append("Units or points are dead or linear: add 0.01 * jumpstart.loss to the loss, and examine again.")
+        if first is not None:
+            advice.append(
+                f"Points die first in {first.layer} ({percent(first.dead_points)} of them), so no layer before it "
+                "learns from these points. Check its initialization and its input first."
+            )
+    elif dead or linear:
+        advice.append(
+            "A few units are dead or linear on this batch. Check whether they stay so in training: jumpstart.monitor."
+        )
+    return advice
+
+
+def _is_steady(cost: Cost) -> bool:
+    return cost.highest_ratio <= _STEADY * cost.lowest_ratio
+
+
+def _about_functions(functional: Sequence[FunctionCall], model: nn.Module, captures: bool) -> list[str]:
+    """How to replace activations that are functions."""
     layers = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-    inside = [entry for entry in functional if isinstance(_part(model, entry["module"]), layers)]
-    others = [entry for entry in functional if entry not in inside]
+    inside = [call for call in functional if isinstance(_submodule(model, call.module), layers)]
+    others = [call for call in functional if call not in inside]
+    advice = []
     if inside:
-        name = inside[0]["function"]
+        name = inside[0].function
         module = {"relu": "ReLU", "gelu": "GELU"}.get(name, name)
         advice.append(
             f"Give the transformer layers a module as their activation: activation=torch.nn.{module}(). With the "
-            f"function {name} there is nothing to hook in {some([called(entry['module']) for entry in inside])}."
+            f"function {name} there is nothing to hook in {some([called(call.module) for call in inside])}."
         )
     if others:
-        words = [f"{entry['function']} in {called(entry['module'])}" for entry in others]
-        effect = "these layers do not enter the loss" if some else "so nothing can be read"
+        words = [f"{call.function} in {called(call.module)}" for call in others]
+        effect = "so these layers do not enter the loss" if captures else "so nothing can be captured"
         advice.append(
             f"Call a module such as torch.nn.ReLU() instead of a function ({some(words)}): a function can't be "
             f"hooked, {effect}. Sigmoids and tanhs that are gates may stay."
@@ -101,8 +119,8 @@ def _about_functions(functional: Sequence[Mapping[str, Any]], model: nn.Module, 
     return advice
 
 
-def _part(model: nn.Module, name: str) -> nn.Module | None:
+def _submodule(model: nn.Module, path: str) -> nn.Module | None:
     try:
-        return model.get_submodule(name)
+        return model.get_submodule(path)
     except AttributeError:
         return None

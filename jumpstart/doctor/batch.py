@@ -1,4 +1,4 @@
-"""The batch that an examination runs the model on."""
+"""The random batch that an examination runs a model on, and the guess at the shape of a sample."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jumpstart.doctor.load import DoctorError
+from jumpstart.doctor.load import DoctorError, one_line
 
 
 def check_inputs(model: nn.Module) -> None:
     """Make sure that a model can be called with a batch alone.
 
     Args:
-        model: What will be called.
+        model: The model.
 
     Raises:
-        DoctorError: If its forward pass asks for more, or for nothing.
+        DoctorError: If its forward pass needs more arguments than a batch, or none.
     """
     try:
         signature = inspect.signature(model.forward)
-    except (TypeError, ValueError):  # not every compiled function has one
+    except (TypeError, ValueError):  # some compiled functions have no signature
         return
     try:
         signature.bind(None)
@@ -30,15 +30,60 @@ def check_inputs(model: nn.Module) -> None:
         name = type(model).__name__
         raise DoctorError(
             f"{name}.forward can't be called with one batch alone: {error}. Write a module with one input whose "
-            f"forward(x) calls {name} with all that it needs, and name that module instead."
+            f"forward(x) calls {name} with all arguments that it needs, and give that module instead."
         ) from error
 
 
-def candidate_shapes(model: nn.Module) -> list[tuple[int, ...]]:
-    """Likely shapes of one sample, told from the first layer with weights.
+def random_batch(model: nn.Module, shape: Sequence[int], batch_size: int, seed: int) -> Tensor:
+    """Standard normal numbers, or indices if the model begins with an embedding.
 
     Args:
-        model: Whose input is not known.
+        model: The model, which decides about the device and the number format.
+        shape: Shape of one sample.
+        batch_size: Samples in the batch.
+        seed: Seed of a private generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    first = next((m for m in model.modules() if next(m.parameters(recurse=False), None) is not None), None)
+    like = next(model.parameters(), torch.empty(0))
+    if isinstance(first, nn.Embedding):
+        return torch.randint(first.num_embeddings, (batch_size, *shape), generator=generator).to(like.device)
+    return torch.randn(batch_size, *shape, generator=generator).to(like)
+
+
+def guessed_batch(model: nn.Module, batch_size: int, seed: int) -> Tensor:
+    """A random batch of the first likely shape that the model accepts.
+
+    Args:
+        model: The model.
+        batch_size: Samples in the batch.
+        seed: Seed of a private generator.
+
+    Raises:
+        DoctorError: If the model accepts none of the likely shapes.
+    """
+    candidates = candidate_shapes(model)
+    reason = ""
+    for shape in candidates:
+        try:
+            model(random_batch(model, shape, 2, seed))
+        except Exception as error:  # a model may raise anything for a wrong shape
+            reason = one_line(error)
+            continue
+        return random_batch(model, shape, batch_size, seed)
+    tried = " and ".join(",".join(map(str, shape)) for shape in candidates) or "none, because no layer determines it"
+    last = f"; the last one failed with {reason}. Unless the model itself has a mistake, give" if reason else ". Give"
+    raise DoctorError(
+        f"the shape of a sample can't be guessed: tried {tried}{last} the shape: --input-shape 3,224,224, or "
+        "--data NAME."
+    )
+
+
+def candidate_shapes(model: nn.Module) -> list[tuple[int, ...]]:
+    """Likely shapes of one sample, according to the first layer with weights.
+
+    Args:
+        model: A model whose input is unknown.
     """
     for module in model.modules():
         if isinstance(module, nn.MultiheadAttention):
@@ -57,20 +102,3 @@ def candidate_shapes(model: nn.Module) -> list[tuple[int, ...]]:
         if isinstance(module, nn.Embedding):
             return [(16,)]
     return []
-
-
-def random_batch(model: nn.Module, shape: Sequence[int], batch_size: int, seed: int) -> Tensor:
-    """Standard normal numbers, or whole ones where the model begins with an embedding.
-
-    Args:
-        model: It decides about device, kind and precision.
-        shape: Of one sample.
-        batch_size: Samples.
-        seed: Of a private generator.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    first = next((m for m in model.modules() if next(m.parameters(recurse=False), None) is not None), None)
-    like = next(model.parameters(), torch.empty(0))
-    if isinstance(first, nn.Embedding):
-        return torch.randint(first.num_embeddings, (batch_size, *shape), generator=generator).to(like.device)
-    return torch.randn(batch_size, *shape, generator=generator).to(like)

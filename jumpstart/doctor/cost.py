@@ -1,61 +1,64 @@
-"""What a training step costs with the Jumpstart loss and without."""
+"""The time of a training step with the Jumpstart loss and without."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from jumpstart.doctor.load import Patient
+from jumpstart.doctor.examination import Cost
+from jumpstart.doctor.load import LoadedModel
 from jumpstart.jumpstart import JumpstartRegularization
 
 _SECONDS = 20.0
-
-
+"""Seconds after which no further round begins."""
 _ROUNDS = 7
+"""Rounds that count. One more comes before them, in which torch allocates and compiles what it needs."""
 
 
-def cost_of_step(model: nn.Module, patient: Patient, x: Tensor) -> dict[str, Any]:
-    """Forward and backward with and without the loss, in turn, so that both see the same machine.
+def cost_of_step(loaded: LoadedModel, x: Tensor) -> Cost:
+    """Time forward and backward passes with and without the loss, in turn, so that both see the same load.
 
-    The times are those of the round with the median ratio: they belong together.
+    The two times are those of the round with the median ratio, so that they belong together.
+
+    Args:
+        loaded: The model and its capture options.
+        x: The batch.
     """
-
-    def plain() -> None:
-        _backward(model, _scalar(model(x)))
-
-    def with_loss(jumpstart: JumpstartRegularization) -> Callable[[], None]:
-        return lambda: _backward(model, _scalar(model(x)) + 0.01 * jumpstart.loss)
-
     begin = time.perf_counter()
     pairs: list[tuple[float, float]] = []
     for turn in range(_ROUNDS + 1):
-        before = _seconds(plain, x)
-        with JumpstartRegularization(model, **patient.capture) as jumpstart:
-            after = _seconds(with_loss(jumpstart), x)
-        if turn:  # the first round pays for what torch prepares
-            pairs.append((before, after))
+        pair = _round(loaded, x)
+        if turn:
+            pairs.append(pair)
         if len(pairs) >= 3 and time.perf_counter() - begin > _SECONDS:
             break
     pairs.sort(key=lambda pair: pair[1] / pair[0])
-    before, after = pairs[(len(pairs) - 1) // 2]
-    return {
-        "plain_ms": 1000 * before,
-        "jumpstart_ms": 1000 * after,
-        "ratio": after / before,
-        "lowest_ratio": pairs[0][1] / pairs[0][0],
-        "highest_ratio": pairs[-1][1] / pairs[-1][0],
-        "rounds": len(pairs),
-        "threads": torch.get_num_threads(),
-        "device": str(x.device),
-    }
+    plain, jumpstart = pairs[(len(pairs) - 1) // 2]
+    return Cost(
+        plain_ms=1000 * plain,
+        jumpstart_ms=1000 * jumpstart,
+        ratio=jumpstart / plain,
+        lowest_ratio=pairs[0][1] / pairs[0][0],
+        highest_ratio=pairs[-1][1] / pairs[-1][0],
+        rounds=len(pairs),
+        threads=torch.get_num_threads(),
+        device=str(x.device),
+    )
+
+
+def _round(loaded: LoadedModel, x: Tensor) -> tuple[float, float]:
+    """Seconds of a step without the loss, and of one with it."""
+    model = loaded.model
+    plain = _seconds(lambda: _backward(model, _scalar(model(x))), x)
+    with JumpstartRegularization(model, **loaded.capture) as jumpstart:
+        return plain, _seconds(lambda: _backward(model, _scalar(model(x)) + 0.01 * jumpstart.loss), x)
 
 
 def _seconds(step: Callable[[], None], x: Tensor) -> float:
-    step()  # freshly attached hooks find out what feeds what, and both begin with warm caches
+    step()  # fresh hooks learn the unit dimensions in the first pass, and both kinds of steps begin with warm caches
     if x.is_cuda:
         torch.cuda.synchronize(x.device)
     begin = time.perf_counter()
@@ -72,8 +75,8 @@ def _backward(model: nn.Module, loss: Tensor) -> None:
         loss.backward()
 
 
-def _scalar(output: Any) -> Tensor:
-    """A loss of all the tensors that a model gives."""
+def _scalar(output: object) -> Tensor:
+    """A loss of all the tensors in the output of a model."""
     if isinstance(output, Tensor):
         return output.float().mean() if output.is_floating_point() else output.new_zeros((), dtype=torch.float32)
     parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()

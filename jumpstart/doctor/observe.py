@@ -1,4 +1,4 @@
-"""One forward pass under observation: which modules run, how often, and which activations no hook can reach."""
+"""One observed forward pass: which modules run, how often, and which activations no hook can reach."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from types import FrameType
 
 import torch
 import torch.nn.functional as F
@@ -28,30 +28,28 @@ _NAMES = {
     *("hardswish", "hardsigmoid", "hardtanh", "softplus", "softsign", "softshrink", "hardshrink", "tanhshrink"),
     *("logsigmoid", "tanh", "sigmoid", "clamp_min"),
 }
-FUNCTIONS: dict[Any, str] = {
+FUNCTIONS: dict[object, str] = {
     getattr(home, name): name
     for home in (F, torch, Tensor)
     for plain in sorted(_NAMES)
     for name in (plain, f"{plain}_")
     if hasattr(home, name)
 }
-"""Activations that are functions, by every name under which torch has them."""
+"""The name of every activation that is a function, under every path where torch has it."""
 
 
 @dataclass
 class Observed:
-    """What one forward pass showed.
+    """The observations of one forward pass.
 
     Attributes:
-        order: Paths of the modules in the order in which they were first called.
-        calls: How often each was called.
-        shapes: Shape of the first tensor that entered it, at its first call.
-        functional: (path of the calling module, name of the function) -> how often.
-        in_place: Those of these pairs that write over their input.
-        checkpointed: Path -> whether the checkpoint is a reentrant one.
+        calls: The number of calls of each module by its path, in the order of the first calls.
+        shapes: Shape of the first tensor argument of each module, at its first call.
+        functional: The number of calls by the path of the calling module and the name of the function.
+        in_place: The pairs of path and function that overwrite their input.
+        checkpointed: Whether the checkpoint is a reentrant one, by the path of each module inside a checkpoint.
     """
 
-    order: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     functional: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -60,49 +58,39 @@ class Observed:
 
 
 def observe(model: nn.Module, run: Callable[[], object]) -> Observed:
-    """Run a model once and watch.
+    """Run a model once and record the calls of its modules and of torch's activation functions.
 
-    The hooks are torch's global ones, for as long as this takes: the model itself gets none.
+    Torch's global hooks are used and removed at the end; the model itself gets no hook.
 
     Args:
-        model: Whose modules are named.
+        model: The model whose modules are recorded.
         run: Calls the model.
     """
     observed = Observed()
-    with _watching(model, observed):
+    with _observing(model, observed):
         run()
     return observed
 
 
 @contextmanager
-def _watching(model: nn.Module, observed: Observed) -> Iterator[None]:
+def _observing(model: nn.Module, observed: Observed) -> Iterator[None]:
     names = {id(module): name for name, module in model.named_modules()}
     stack: list[nn.Module] = []
 
-    def enter(module: nn.Module, args: Any) -> None:
+    def enter(module: nn.Module, args: tuple[object, ...]) -> None:
         stack.append(module)
-        name = names.get(id(module))
-        if name is None:
-            return
-        if not observed.calls[name]:
-            observed.order.append(name)
-            tensor = next((value for value in args if isinstance(value, Tensor)), None)
-            if tensor is not None:
-                observed.shapes[name] = tuple(tensor.shape)
-        observed.calls[name] += 1
-        inside = _checkpoint_above()
-        if inside is not None:
-            observed.checkpointed[name] = inside or observed.checkpointed.get(name, False)
+        if id(module) in names:
+            _record_call(observed, names[id(module)], args)
 
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
+    def leave(module: nn.Module, args: object, output: object) -> None:
         if stack and stack[-1] is module:
             stack.pop()
 
-    mode = _Listener(observed, stack, names)
+    mode = _FunctionRecorder(observed, stack, names)
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
         with warnings.catch_warnings(), mode:
-            # Of a part that is compiled: its hooks fire once more for the wrapper, which is no activation.
+            # Torch warns that global hooks also run for the wrapper of a compiled module, which is no activation.
             warnings.filterwarnings("ignore", ".*global hooks on modules")
             yield
     finally:
@@ -110,42 +98,61 @@ def _watching(model: nn.Module, observed: Observed) -> Iterator[None]:
             handle.remove()
 
 
-class _Listener(TorchFunctionMode):
-    """Hears of every function of torch that is called from Python."""
+def _record_call(observed: Observed, name: str, args: tuple[object, ...]) -> None:
+    if not observed.calls[name]:
+        tensor = next((value for value in args if isinstance(value, Tensor)), None)
+        if tensor is not None:
+            observed.shapes[name] = tuple(tensor.shape)
+    observed.calls[name] += 1
+    reentrant = _enclosing_checkpoint()
+    if reentrant is not None:
+        observed.checkpointed[name] = reentrant or observed.checkpointed.get(name, False)
+
+
+class _FunctionRecorder(TorchFunctionMode):
+    """Records the activation functions that Python code calls while it is active."""
 
     def __init__(self, observed: Observed, stack: list[nn.Module], names: Mapping[int, str]) -> None:
         super().__init__()
         self.observed, self.stack, self.names = observed, stack, names
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         kwargs = dict(kwargs or {})
         name = FUNCTIONS.get(func)
-        # An activation module calls such a function itself: that one is captured at its input.
+        # An activation module calls such a function itself, and is captured at its input.
         if name is not None and not any(is_activation(module) for module in self.stack[-1:]):
-            where = next((self.names[id(m)] for m in reversed(self.stack) if id(m) in self.names), "")
-            plain = name.rstrip("_")
-            if plain != "clamp_min" or _clamps_at_zero(args, kwargs):
-                self.observed.functional[where, plain] += 1
-                if name.endswith("_") or kwargs.get("inplace"):
-                    self.observed.in_place.add((where, plain))
+            self._record(name, args, kwargs)
         return func(*args, **kwargs)
 
+    def _record(self, name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+        where = next((self.names[id(module)] for module in reversed(self.stack) if id(module) in self.names), "")
+        plain = name.rstrip("_")
+        if plain == "clamp_min" and not _clamps_at_zero(args, kwargs):
+            return
+        self.observed.functional[where, plain] += 1
+        if name.endswith("_") or kwargs.get("inplace"):
+            self.observed.in_place.add((where, plain))
 
-def _clamps_at_zero(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """``x.clamp_min(0)`` is a ReLU; with another bound it is not."""
+
+def _clamps_at_zero(args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+    """Whether a call of ``clamp_min`` is a ReLU."""
     bound = args[1] if len(args) > 1 else kwargs.get("min")
     return isinstance(bound, int | float) and bound == 0
 
 
-def _checkpoint_above() -> bool | None:
-    """Whether the checkpoint that this is called in is reentrant; None outside of one."""
-    frame = sys._getframe(1)
+def _enclosing_checkpoint() -> bool | None:
+    """Whether the checkpoint around the current call is reentrant; None outside of any checkpoint."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is CheckpointFunction.forward.__code__:
             return True
         if frame.f_code.co_name == "checkpoint" and frame.f_globals.get("__name__") == checkpoint.__name__:
             return False
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None

@@ -1,53 +1,41 @@
-"""What the doctor found, in words: advice and a table for eyes."""
+"""The result of an examination as text: a table of the captured layers, lists of modules, and advice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from jumpstart.words import called, some
+from jumpstart.doctor.examination import Cost, Examination, Layer
+from jumpstart.words import called, percent, some
 
 _MOST_ROWS = 60
+_MOST_NAMES = 8
 
 
-def describe(found: Mapping[str, Any]) -> str:
-    """All that was found, as text for eyes.
+def describe(result: Examination) -> str:
+    """The whole result as text.
 
     Args:
-        found: What :func:`~jumpstart.doctor.examine` gives.
+        result: What :func:`~jumpstart.doctor.examine` returns.
     """
-    shape = "x".join(map(str, found["data"]["shape"]))
     lines = [
-        f"{found['model']}: {found['kind']}, {found['parameters']:,} parameters, in {found['mode']} mode",
-        f"data: {found['data']['source']}, {shape}, seed {found['data']['seed']}",
+        f"{result.model}: {result.kind}, {result.parameters:,} parameters, in {result.mode} mode",
+        f"data: {result.data.source}, {_by_x(result.data.shape)}, seed {result.data.seed}",
         "",
     ]
-    if found["captured"]:
-        lines += [*_table(found["captured"]), "", *_totals(found), ""]
+    if result.captured:
+        lines += [*_table(result.captured), "", *_totals(result), ""]
     else:
         lines += ["captured: nothing", ""]
-    noted = [f"{name}: {text}" for name, text in _lists(found).items() if text]
+    noted = [f"{name}: {text}" for name, text in _lists(result).items() if text]
     lines += [*noted, ""] if noted else []
     lines.append("what to do")
-    lines += [f"  {number}. {text}" for number, text in enumerate(found["advice"], 1)]
+    lines += [f"  {number}. {text}" for number, text in enumerate(result.advice, 1)]
     return "\n".join(lines)
 
 
-def _table(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+def _table(layers: Sequence[Layer]) -> list[str]:
     head = ("layer", "type", "shape", "units", "dead", "linear", "points dead", "range")
-    rows = [
-        (
-            layer["name"],
-            layer["type"],
-            "x".join(map(str, layer["shape"])),
-            f"{layer['units']:,}",
-            _percent(layer["dead_units"] / layer["units"]),
-            _percent(layer["linear_units"] / layer["units"]),
-            _percent(layer["dead_points"]),
-            f"{_number(layer['minimum'])} to {_number(layer['maximum'])}",
-        )
-        for layer in layers
-    ]
+    rows = [_row(layer) for layer in layers]
     left_out = len(rows) - _MOST_ROWS
     shown = rows if left_out <= 0 else [*rows[: _MOST_ROWS // 2], *rows[-_MOST_ROWS // 2 :]]
     widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
@@ -63,46 +51,59 @@ def _table(layers: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _totals(found: Mapping[str, Any]) -> list[str]:
-    total, first, cost = found["total"], found["first_death"], found["cost"]
-    lines = [
-        f"units: {total['units']:,}, dead {total['dead_units']:,} ({_percent(total['dead_units'] / total['units'])}), "
-        f"linear {total['linear_units']:,} ({_percent(total['linear_units'] / total['units'])}), on this one batch",
-        f"points: {_percent(total['dead_points'])} dead in at least one layer"
-        + (f", first in {first['layer']} ({_percent(first['dead_points'])})" if first else ""),
+def _row(layer: Layer) -> tuple[str, ...]:
+    return (
+        layer.name,
+        layer.type,
+        _by_x(layer.shape),
+        f"{layer.units:,}",
+        percent(layer.dead_units / layer.units),
+        percent(layer.linear_units / layer.units),
+        percent(layer.dead_points),
+        f"{_end(layer.minimum)} to {_end(layer.maximum)}",
+    )
+
+
+def _totals(result: Examination) -> list[str]:
+    total, first = result.total, result.first_death
+    assert total is not None
+    where = f", first in {first.layer} ({percent(first.dead_points)})" if first else ""
+    return [
+        f"units: {total.units:,}, dead {total.dead_units:,} ({percent(total.dead_units / total.units)}), "
+        f"linear {total.linear_units:,} ({percent(total.linear_units / total.units)}), on this one batch",
+        f"points: {percent(total.dead_points)} dead in at least one layer{where}",
+        *([_cost_words(result.cost)] if result.cost is not None else []),
     ]
-    if cost is not None:
-        lines.append(
-            f"cost: a step takes {cost['jumpstart_ms']:.1f} ms with Jumpstart, {cost['plain_ms']:.1f} ms without: "
-            f"x{cost['ratio']:.2f} (x{cost['lowest_ratio']:.2f} to x{cost['highest_ratio']:.2f} in {cost['rounds']} "
-            f"rounds, {cost['device']}, threads: {cost['threads']})"
-        )
-    return lines
 
 
-def _lists(found: Mapping[str, Any]) -> dict[str, str]:
+def _cost_words(cost: Cost) -> str:
+    return (
+        f"cost: a step takes {cost.jumpstart_ms:.1f} ms with Jumpstart, {cost.plain_ms:.1f} ms without: "
+        f"x{cost.ratio:.2f} (x{cost.lowest_ratio:.2f} to x{cost.highest_ratio:.2f} in {cost.rounds} rounds, "
+        f"{cost.device}, threads: {cost.threads})"
+    )
+
+
+def _lists(result: Examination) -> dict[str, str]:
     functional = [
-        f"{entry['function']} in {called(entry['module'])}"
-        + (f" ({entry['calls']} times)" if entry["calls"] > 1 else "")
-        for entry in found["functional"]
+        f"{call.function} in {called(call.module)}" + (f" ({call.calls} times)" if call.calls > 1 else "")
+        for call in result.functional
     ]
-    kinds = [f"{called(entry['module'])}{' (reentrant)' * entry['reentrant']}" for entry in found["checkpointed"]]
-    return {
-        "functions, not captured": some(functional, 8),
-        "called several times": some([f"{name} ({calls} times)" for name, calls in found["shared"].items()], 8),
-        "in place": some(found["in_place"], 8),
-        "not called": some(found["not_called"], 8),
-        "checkpointed": some(kinds, 8),
-        "compiled": some([called(name) for name in found["compiled"]], 8),
+    checkpointed = [f"{called(entry.module)}{' (reentrant)' * entry.reentrant}" for entry in result.checkpointed]
+    lists = {
+        "functions, not captured": functional,
+        "called several times": [f"{name} ({calls} times)" for name, calls in result.shared.items()],
+        "in place": result.in_place,
+        "not called": result.not_called,
+        "checkpointed": checkpointed,
+        "compiled": [called(name) for name in result.compiled],
     }
+    return {name: some(items, _MOST_NAMES) for name, items in lists.items()}
 
 
-def _percent(share: float) -> str:
-    """Only none is 0.0 % and only all are 100.0 %."""
-    if 0 < share < 0.0005:
-        return "< 0.1 %"
-    return "> 99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.1f} %"
+def _by_x(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
-def _number(value: float | None) -> str:
+def _end(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.3g}"

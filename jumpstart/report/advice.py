@@ -1,66 +1,83 @@
-"""Advice at the end of a report."""
+"""Advice at the end of a report. Commands and options come from the description that the program wrote."""
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
-from jumpstart.report.findings import SICK, Health, is_sick
+from jumpstart.choices import DEAD_NETWORK_SHARE
+from jumpstart.report.findings import Health
 from jumpstart.report.record import RunRecord
 from jumpstart.words import percent
 
+_OVERFITTING = 0.1
+"""Training accuracy minus validation accuracy from which a network overfits."""
+
 
 def advise_run(run: RunRecord, health: Health) -> list[str]:
-    """Sentences that say what to try next, the most useful first; empty if nothing is wrong."""
-    advice = []
-    resume = f"python {_script(run)} --resume={shlex.quote(str(run.path))}"
-    if run.config and (run.failure or not run.summary):
-        advice.append(f"Continue from its last checkpoint: {resume}")
-    if health.works is False and not is_sick(health) and health.dead is not None:
-        advice.append("Units and points are alive, so the reason is elsewhere: try another lr, and look at the data.")
-    elif health.works and max(health.dead or 0.0, health.linear or 0.0) <= SICK < (health.blocked or 0.0):
-        advice.append(
-            f"Earlier layers learn no more from the points that die{', but by the skip connections' * run.has_skips}."
-            f" If the accuracy is good enough, leave it so. {_more_jumpstart(run)}"
-        )
-    elif is_sick(health):
-        advice.append(_more_jumpstart(run))
-    elif health.dead:
-        advice.append(f"The dead units are width that is paid for and not used. {_more_jumpstart(run)}")
-    advice += _about_accuracy(run, resume) if health.works else []
-    if run.history is None and run.config.get("plot_status") is False:
-        advice.append("Run with --plot_status=True to see every unit and point in this report.")
+    """Sentences about what to do next, the most useful first; at least one.
+
+    Args:
+        run: The content of the run directory.
+        health: The shares behind the findings.
+    """
+    advice = _about_interruption(run) + _about_health(run, health)
+    advice += _about_accuracy(run) if health.works else []
+    if run.history is None and run.description.records_status is False:
+        option = run.description.remedies.record_status
+        train = f"Train with {option}" if option else "Record the status of units and points while training"
+        advice.append(f"{train} to see every unit and point in this report.")
     return advice or ["Nothing needs to be done."]
 
 
-def _more_jumpstart(run: RunRecord) -> str:
-    weight = run.config.get("lambda_")
-    if not isinstance(weight, int | float):
-        return "Add the Jumpstart loss with a weight of 0.01, or a larger one than now."
-    if not weight:
-        return "Turn Jumpstart on: run it again with --lambda_=0.01."
-    return f"Raise lambda_ from {weight:g}, for instance to {10 * weight:g}; if units die early, lower lr as well."
-
-
-def _about_accuracy(run: RunRecord, resume: str) -> list[str]:
-    epochs, values = run.series("val/acc")
-    _, seen = run.series("train/acc")
-    if not len(values) or not len(seen):
+def _about_interruption(run: RunRecord) -> list[str]:
+    resume = run.description.remedies.command("resume", run.path)
+    if not resume or (run.summary and not run.failure):
         return []
-    if seen[-1] - values[-1] > 0.1:
+    return [f"Continue the run from its last checkpoint: {resume}"]
+
+
+def _about_health(run: RunRecord, health: Health) -> list[str]:
+    if health.works is False and not health.is_poor and health.dead is not None:
+        return ["Units and points are alive, so the cause lies elsewhere: try another learning rate, check the data."]
+    units = max(health.dead or 0.0, health.linear or 0.0)
+    if health.works and units <= DEAD_NETWORK_SHARE < (health.blocked or 0.0):
         return [
-            f"Training accuracy ({percent(seen[-1])}) is far above that of validation ({percent(values[-1])}): the "
-            "network learns its data by heart. More data or weight_decay help; Jumpstart does not."
+            "Earlier layers no longer learn from the dead points"
+            f"{', except through the skip connections' * run.description.has_skips}. If the accuracy is good enough, "
+            f"change nothing. {_more_jumpstart(run)}"
         ]
-    late = epochs[int(values.argmax())] >= 0.95 * epochs[-1] and len(values) > 20
-    if late and values.max() < 0.999 and run.summary:
-        return [f"It was still getting better at the end. Train on: {resume} --epochs={2 * run.epochs}"]
+    if health.is_poor:
+        return [_more_jumpstart(run)]
+    if health.dead:
+        return [f"The dead units cost time and memory and contribute nothing. {_more_jumpstart(run)}"]
     return []
 
 
-def _script(run: RunRecord) -> str:
-    try:
-        first = shlex.split(str(run.environment.get("command", "")))[0]
-    except (IndexError, ValueError):
-        first = ""
-    return Path(first).name if first.endswith(".py") else "run_rectangular_sweep.py"
+def _more_jumpstart(run: RunRecord) -> str:
+    weight, remedies = run.description.weight, run.description.remedies
+    if weight is None:
+        return "Add the Jumpstart loss with a weight of 0.01, or raise its present weight."
+    if not weight:
+        option = remedies.command("weight", run.path, weight="0.01")
+        return f"Turn Jumpstart on: train again with {option or 'a weight of 0.01'}."
+    option = remedies.command("weight", run.path, weight=f"{10 * weight:g}")
+    return (
+        f"Raise the weight of the Jumpstart loss from {weight:g}, for instance to {10 * weight:g}"
+        f"{f' ({option})' if option else ''}; if units die early, lower the learning rate as well."
+    )
+
+
+def _about_accuracy(run: RunRecord) -> list[str]:
+    epochs, validation = run.series("val/acc")
+    _, training = run.series("train/acc")
+    if not len(validation) or not len(training):
+        return []
+    if training[-1] - validation[-1] > _OVERFITTING:
+        return [
+            f"Training accuracy ({percent(training[-1])}) is far above validation accuracy "
+            f"({percent(validation[-1])}): the network overfits. More data or weight decay help; Jumpstart does not."
+        ]
+    late = epochs[int(validation.argmax())] >= 0.95 * epochs[-1] and len(validation) > 20
+    if late and validation.max() < 0.999 and run.summary:
+        extend = run.description.remedies.command("extend", run.path, epochs=2 * run.epochs)
+        longer = f"Train on: {extend}" if extend else f"Train for longer, such as {2 * run.epochs:,} epochs."
+        return [f"Validation accuracy was still rising at the end. {longer}"]
+    return []

@@ -1,10 +1,10 @@
-"""Curves and stacked shares as SVG: drawn once, in Python, so that they print and need no script."""
+"""Charts as SVG: curves and stacked shares. They are drawn in Python, so that they print and need no script."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -19,60 +19,65 @@ Curves = Mapping[str, tuple[Floats, Floats]]
 
 WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 34
-LINES = 6
-"""Colors of curves in the style sheet; more curves are told apart by dashes."""
+_COLORS = 6
+"""Colors of curves in the style sheet. Dashes distinguish further curves."""
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
-_POINTS = 500
+_MOST_POINTS = 500
+"""Points of a curve that are drawn."""
 
 
 def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple[str, float] | None = None) -> str:
-    """A figure with one line per curve, or nothing where there is nothing to draw.
+    """A chart with one line per curve; empty if no curve has a point.
 
     Args:
-        title: Above it.
-        curves: Name -> (epochs, values), both finite.
-        shares: The values are shares: the axis goes from 0 to 1, and is in per cent.
-        level: Name and height of a horizontal line, such as chance.
+        title: The title of the chart.
+        curves: The epochs and the values of each curve by its name. All are finite.
+        shares: Whether the values are shares: the axis then reads from 0 % to 100 %.
+        level: The name and the height of a horizontal line, such as the accuracy of chance.
     """
-    drawn = {name: (x, y) for name, (x, y) in curves.items() if len(x)}
-    if not drawn:
+    curves = {name: (x, y) for name, (x, y) in curves.items() if len(x)}
+    if not curves:
         return ""
-    every = np.concatenate([y for _, y in drawn.values()])
-    log = not shares and every.min() > 0 and every.max() / every.min() > 200
-    low, high = (0.0, 1.0) if shares else _room(every, log)
-    first = min(float(x[0]) for x, _ in drawn.values())
-    last = max(float(x[-1]) for x, _ in drawn.values())
+    values = np.concatenate([y for _, y in curves.values()])
+    log = not shares and values.min() > 0 and values.max() / values.min() > 200
+    low, high = (0.0, 1.0) if shares else _limits(values, log)
+    first = min(float(x[0]) for x, _ in curves.values())
+    last = max(float(x[-1]) for x, _ in curves.values())
     frame = _Frame(first, last, low, high, log)
     parts, keys = [frame.axes(shares)], []
     if level is not None:
         y = frame.y(np.array([level[1]]))[0]
         parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         keys.append(_key('class="level"', level[0], _value(level[1], shares)))
-    for index, (name, (x, y)) in enumerate(drawn.items()):
-        dash = _DASHES[index // LINES % len(_DASHES)]
-        look = f'class="line c{index % LINES}"' + (f' stroke-dasharray="{dash}"' if dash else "")
-        x, y = _thin(x, y)
-        places = list(zip(frame.x(x), frame.y(y), strict=True))
-        if len(places) == 1:
-            (a, b) = places[0]
-            parts.append(f'<circle class="dot c{index % LINES}" cx="{a:.1f}" cy="{b:.1f}" r="4"/>')
-        else:
-            parts.append(f'<polyline {look} points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in places)}"/>')
+    for index, (name, (x, y)) in enumerate(curves.items()):
+        dash = _DASHES[index // _COLORS % len(_DASHES)]
+        look = f'class="line c{index % _COLORS}"' + (f' stroke-dasharray="{dash}"' if dash else "")
+        parts.append(_curve(frame, x, y, look, index % _COLORS))
         keys.append(_key(look, shorten(name, 40), _value(float(y[-1]), shares)))
     alt = f"{title} from epoch {first:,.0f} to {last:,.0f}. " + " ".join(
         f"{name}: {_value(float(y[0]), shares)} at first, {_value(float(y[-1]), shares)} at last."
-        for name, (_, y) in drawn.items()
+        for name, (_, y) in curves.items()
     )
     return _figure(title + (" (logarithmic)" if log else ""), alt, "".join(parts), keys, frame)
 
 
+def _curve(frame: _Frame, x: Floats, y: Floats, look: str, color: int) -> str:
+    """A line, or a dot for a single point."""
+    x, y = _thin(x, y)
+    places = list(zip(frame.x(x), frame.y(y), strict=True))
+    if len(places) == 1:
+        ((across, down),) = places
+        return f'<circle class="dot c{color}" cx="{across:.1f}" cy="{down:.1f}" r="4"/>'
+    return f'<polyline {look} points="{_place_text(places)}"/>'
+
+
 def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> str:
-    """The shares of the three statuses, stacked, dead at the bottom; nothing where there is no epoch.
+    """A chart of the shares of the three statuses, stacked with dead at the bottom; empty without epochs.
 
     Args:
-        title: Above it.
-        epochs: (E,) numbers.
-        shares: (E,) for each status; together 1.
+        title: The title of the chart.
+        epochs: (E,) epoch numbers.
+        shares: (E,) shares of each status, whose sum is 1 in every epoch.
     """
     if not len(epochs):
         return ""
@@ -80,8 +85,8 @@ def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> s
     stack = np.cumsum([np.zeros_like(x), *(shares[code] for code in Status)], axis=0)
     if len(x) == 1:
         x, stack = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(stack, 2, axis=1)
-    elif len(x) > _POINTS:
-        keep = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
+    elif len(x) > _MOST_POINTS:
+        keep = np.unique(np.linspace(0, len(x) - 1, _MOST_POINTS).round().astype(int))
         x, stack = x[keep], stack[:, keep]
     frame = _Frame(float(x[0]), float(x[-1]), 0.0, 1.0, False)
     across = frame.x(x)
@@ -90,7 +95,7 @@ def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> s
         low, high = frame.y(stack[index]), frame.y(stack[index + 1])
         edge = [*zip(across, low, strict=True), *reversed(list(zip(across, high, strict=True)))]
         look = f'class="area {code.name.lower()}"'
-        areas.append(f'<polygon {look} points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in edge)}"/>')
+        areas.append(f'<polygon {look} points="{_place_text(edge)}"/>')
         keys.append(_key(look, LABELS[code], percent(float(shares[code][-1])), area=True))
     words = ", ".join(
         f"{LABELS[code]} {percent(float(shares[code][0]))} at first and {percent(float(shares[code][-1]))} at last"
@@ -100,8 +105,12 @@ def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> s
     return _figure(title, alt, "".join(areas) + frame.axes(True), keys, frame)
 
 
+def _place_text(places: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{across:.1f},{down:.1f}" for across, down in places)
+
+
 class _Frame:
-    """From figures to places in the drawing."""
+    """The plotting area of a chart, which maps epochs and values to places in the drawing."""
 
     def __init__(self, first: float, last: float, low: float, high: float, log: bool) -> None:
         if last <= first:
@@ -118,30 +127,39 @@ class _Frame:
         return np.asarray(HEIGHT - BOTTOM - (values - low) / (high - low) * (HEIGHT - TOP - BOTTOM))
 
     def axes(self, shares: bool) -> str:
-        parts = []
+        """Grid lines, labels of both axes, and the base line."""
+        base, middle = HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2
+        return "".join(
+            [
+                *(self._height_mark(value, shares) for value in self._heights(shares)),
+                *(
+                    self._epoch_mark(value)
+                    for value in _ticks(self.first, self.last, 7)
+                    if self.first <= value <= self.last and value == int(value)
+                ),
+                f'<text class="tick" x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">epoch</text>',
+                f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>',
+            ]
+        )
+
+    def _heights(self, shares: bool) -> list[float]:
         if shares:
-            heights = [0.0, 0.25, 0.5, 0.75, 1.0]
-        elif self.log:
-            heights = _powers(self.low, self.high)
-        else:
-            heights = [value for value in _ticks(self.low, self.high, 6) if self.low <= value <= self.high]
-        for value in heights:
-            y = float(self.y(np.array([value]))[0])
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            text = f"{100 * value:.0f} %" if shares else f"{value:.6g}"
-            parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-        for value in _ticks(self.first, self.last, 7):
-            if not self.first <= value <= self.last or value != int(value):
-                continue
-            x = float(self.x(np.array([value]))[0])
-            parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.0f}</text>'
-            )
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        parts.append(f'<text class="tick" x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">epoch</text>')
-        base = HEIGHT - BOTTOM
-        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
-        return "".join(parts)
+            return [0.0, 0.25, 0.5, 0.75, 1.0]
+        if self.log:
+            return _powers(self.low, self.high)
+        return [value for value in _ticks(self.low, self.high, 6) if self.low <= value <= self.high]
+
+    def _height_mark(self, value: float, shares: bool) -> str:
+        y = float(self.y(np.array([value]))[0])
+        text = f"{100 * value:.0f} %" if shares else f"{value:.6g}"
+        return (
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
+        )
+
+    def _epoch_mark(self, value: float) -> str:
+        x = float(self.x(np.array([value]))[0])
+        return f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.0f}</text>'
 
 
 def _figure(title: str, alt: str, content: str, keys: Sequence[str], frame: _Frame) -> str:
@@ -165,7 +183,7 @@ def _value(value: float, shares: bool) -> str:
     return percent(value) if shares else f"{value:.4g}"
 
 
-def _room(values: Floats, log: bool) -> tuple[float, float]:
+def _limits(values: Floats, log: bool) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if log:
         return low / 1.3, high * 1.3
@@ -176,7 +194,7 @@ def _room(values: Floats, log: bool) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers, about ``most`` of them."""
+    """Round numbers from ``low`` to ``high``, at most about ``most``."""
     power = 10 ** math.floor(math.log10((high - low) / most))
     step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
     return [round(n * step, 12) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -189,10 +207,10 @@ def _powers(low: float, high: float) -> list[float]:
 
 
 def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Fewer points of a long curve: of each stretch the lowest and the highest, so that no peak is lost."""
-    if len(x) <= _POINTS:
+    """Fewer points of a long curve: the lowest and the highest of each stretch, so that every peak remains."""
+    if len(x) <= _MOST_POINTS:
         return x, y
-    edges = np.linspace(0, len(x), _POINTS // 2 + 1).round().astype(int)
+    edges = np.linspace(0, len(x), _MOST_POINTS // 2 + 1).round().astype(int)
     keep = {0, len(x) - 1}
     for start, end in itertools.pairwise(edges):
         keep |= {start + int(y[start:end].argmin()), start + int(y[start:end].argmax())}

@@ -1,4 +1,4 @@
-"""Building blocks of the report page: document, sections, tables."""
+"""Building blocks of the report pages: document, sections, tables. Text from a run is escaped here."""
 
 from __future__ import annotations
 
@@ -6,38 +6,68 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 from jumpstart.palette import COLORS
 from jumpstart.report.payload import page_data
 from jumpstart.report.record import RunRecord
 from jumpstart.words import percent
 
+METRIC_WORDS = {
+    "acc": "accuracy",
+    "loss": "loss",
+    "jumpstart_loss": "Jumpstart loss",
+    "unit_dead_ratio": "dead units",
+    "unit_linear_ratio": "linear units",
+    "point_dead_ratio": "points dead in some layer",
+    "point_efficiency": "point efficiency",
+}
+"""The words for each metric, by its name without the part of the data."""
+
+METRICS_SHOWN = ("acc", "loss", "unit_dead_ratio", "unit_linear_ratio", "point_dead_ratio", "point_efficiency")
+"""The metrics in the tables, in order."""
+
 
 def document(title: str, body: Iterable[str], runs: Sequence[RunRecord]) -> str:
-    """The whole page as HTML: one file with its style, script and data inside."""
+    """A whole page as HTML: one file that contains its style, script and data.
+
+    Args:
+        title: The title, not yet escaped.
+        body: Sections as HTML; empty ones are left out.
+        runs: The runs whose maps the script draws.
+    """
     colors = {code.name.lower(): color for code, color in COLORS.items()}
-    return Template(resource("page.html")).substitute(
+    return Template(_resource("page.html")).substitute(
         title=escape(title),
-        style=Template(resource("page.css")).substitute(colors),
+        style=Template(_resource("page.css")).substitute(colors),
         body="\n".join(part for part in body if part),
         data=page_data(list(runs)),
-        script=resource("page.js"),
+        script=_resource("page.js"),
     )
 
 
-def resource(name: str) -> str:
-    """The text of a file that is installed beside this module."""
+def _resource(name: str) -> str:
     return (files("jumpstart.report") / name).read_text(encoding="utf-8")
 
 
 def section(title: str, content: str, kind: str = "") -> str:
-    """A titled section; empty if its content is."""
+    """A section with a title; empty if its content is empty.
+
+    Args:
+        title: The title as HTML.
+        content: The content as HTML.
+        kind: The class of the content in the style sheet.
+    """
     return f'<section><h2>{title}</h2><div class="{kind}">{content}</div></section>' if content else ""
 
 
 def data_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], text: Sequence[int] = ()) -> str:
-    """A table whose first column names the rows; columns are figures, but for those numbered in ``text``."""
+    """A table whose first column names the rows.
+
+    Args:
+        head: The names of all columns.
+        rows: The name of each row, and the cells of the other columns.
+        text: Indices of the columns that hold text; the others hold numbers and are aligned to the right.
+    """
     kinds = ["text" if number in text else "number" for number in range(1, len(head))]
     top = "".join(
         f'<th scope="col" class="{kind}">{escape(cell)}</th>' for cell, kind in zip(head, ["text", *kinds], strict=True)
@@ -51,53 +81,59 @@ def data_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], text:
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def pairs(content: Mapping[str, Any]) -> str:
-    """Names and values as a definition list, escaped."""
+def definition_list(content: Mapping[str, object]) -> str:
+    """Names and values as a definition list."""
     items = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(plain_text(value))}</dd></div>" for name, value in content.items()
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value_text(value))}</dd></div>" for name, value in content.items()
     )
     return f'<dl class="options">{"".join(items)}</dl>'
 
 
-def flatten(content: Mapping[str, Any], head: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
-    flat: dict[str, Any] = {}
+def flatten(content: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested mappings as one mapping with dotted names.
+
+    Example:
+        >>> flatten({"git": {"commit": "1f033bf"}, "cpus": 2})
+        {'git.commit': '1f033bf', 'cpus': 2}
+    """
+    flat: dict[str, object] = {}
     for name, value in content.items():
         if isinstance(value, dict):
-            flat |= flatten(value, f"{head}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[f"{head}{name}"] = value
+            flat[f"{prefix}{name}"] = value
     return flat
 
 
-def plain_text(value: Any) -> str:
-    """A value as text; lists by commas."""
+def value_text(value: object) -> str:
+    """An option or a fact as text.
+
+    Example:
+        >>> value_text([2, 4]), value_text(None)
+        ('2, 4', 'none')
+    """
     if isinstance(value, list):
-        return ", ".join(map(plain_text, value)) or "none"
+        return ", ".join(map(value_text, value)) or "none"
     return "none" if value is None else str(value)
 
 
-def text_of(part: str, value: Any) -> str:
-    """The value of a metric as the page shows it: shares as percentages, losses in short form."""
+def metric_text(metric: str, value: object) -> str:
+    """A metric as text: a loss with four digits, any other as a percentage; empty if it is no number.
+
+    Example:
+        >>> metric_text("loss", 0.123456), metric_text("acc", 0.5)
+        ('0.1235', '50.0 %')
+    """
     if not isinstance(value, int | float):
         return ""
-    return f"{value:.4g}" if part.endswith("loss") else percent(float(value))
+    return f"{value:.4g}" if metric.endswith("loss") else percent(float(value))
 
 
-def number_text(value: Any, digits: int) -> str:
-    """A number with this many decimals and thousands separators; empty if it is none."""
-    return f"{value:,.{digits}f}" if isinstance(value, int | float) else ""
+def number_text(value: object, decimals: int) -> str:
+    """A number with thousands separators; empty if the value is no number.
 
-
-METRIC_WORDS = {
-    "acc": "accuracy",
-    "loss": "loss",
-    "jumpstart_loss": "Jumpstart loss",
-    "unit_dead_ratio": "dead units",
-    "unit_linear_ratio": "linear units",
-    "point_dead_ratio": "points dead in some layer",
-    "point_efficiency": "point efficiency",
-}
-
-
-HEADLINE = ("acc", "loss", "unit_dead_ratio", "unit_linear_ratio", "point_dead_ratio", "point_efficiency")
+    Example:
+        >>> number_text(1234.56, 1)
+        '1,234.6'
+    """
+    return f"{value:,.{decimals}f}" if isinstance(value, int | float) else ""

@@ -1,4 +1,4 @@
-// The maps of units and points, and the slider that moves them through the epochs.
+// Draws the maps of units and points at the epoch that the slider chooses.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -10,7 +10,7 @@
   const data = JSON.parse(find("#data").textContent);
   const NAMES = data.status.map((status) => status.name);
   const COLORS = data.status.map((status) => status.color);
-  const MOST_CELLS = 128; // units of a layer that still stand in one column
+  const MOST_CELLS = 128; // units of the largest layer that are drawn in a single column
   const slider = find("#epoch");
   const epochs = [...new Set(data.runs.flatMap((run) => (run ? run.epochs : [])))].sort((a, b) => a - b);
   const format = (number) => number.toLocaleString("en-US");
@@ -28,20 +28,20 @@
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 
-  // The drawn epoch of a run that is in force at another run's epoch.
+  // The index of the latest recorded epoch of a run that is not after the given epoch.
   function indexAt(run, epoch) {
     let index = 0;
     while (index + 1 < run.epochs.length && run.epochs[index + 1] <= epoch) index += 1;
     return index;
   }
 
-  // Where the cells stand: size, and for every layer its first column and how many it takes.
+  // The layout of a map: the size of a cell, and for every layer its first column and its number of columns.
   function layOut(run, kind, width, height, scale) {
     const layers = run.layers.length;
     const sizes = kind === "units" ? run.units : run.layers.map(() => run.points);
     const most = Math.max(...sizes);
     if (kind === "points" || most <= MOST_CELLS) {
-      // A layer is one column. Widths are fractions where there are more layers than pixels.
+      // Each layer is one column. With more layers than pixels, a width is a fraction of a pixel.
       const across = Math.min(44 * scale, width / layers);
       const cellWidth = across >= 2 ? Math.floor(across) : across;
       const tall = Math.min(24 * scale, Math.floor(height / most));
@@ -49,7 +49,7 @@
       const starts = run.layers.map((_, layer) => layer);
       return { sizes, rows: most, cellWidth, cellHeight, starts, spans: starts.map(() => 1), columns: layers };
     }
-    // Wide layers take several columns each, filled from top to bottom.
+    // Each layer takes several columns, which are filled from top to bottom.
     for (let cell = Math.floor(24 * scale); cell >= 1; cell -= 1) {
       const rows = Math.floor(height / cell);
       const spans = sizes.map((size) => Math.ceil(size / rows));
@@ -75,7 +75,7 @@
       this.firsts = [];
       let first = 0;
       for (const units of run.units) { this.firsts.push(first); first += units; }
-      this.canvas.addEventListener("pointermove", (event) => this.tell(event));
+      this.canvas.addEventListener("pointermove", (event) => this.showCell(event));
       this.canvas.addEventListener("pointerleave", () => { find(".readout", figure).textContent = ""; });
     }
 
@@ -107,8 +107,8 @@
       canvas.height = height + bottom;
       canvas.style.height = `${canvas.height / scale}px`;
       this.plan = { ...plan, left, scale, height };
-      const caption = plan.wrapped ? "Units: a block is a layer, from the input on the left; it is filled column by column"
-        : plan.shares ? "Units: a column is a layer, divided by the shares of its units" : null;
+      const caption = plan.wrapped ? "Units: each block is a layer, from the input on the left, filled column by column"
+        : plan.shares ? "Units: each column is a layer, divided by the shares of its units" : null;
       if (caption) find("figcaption", this.figure).textContent = caption;
       const gapAcross = plan.cellWidth >= 6 * scale ? scale : 0;
       const gapDown = plan.cellHeight >= 6 * scale ? scale : 0;
@@ -119,22 +119,22 @@
       for (let layer = 0; layer < run.layers.length; layer += 1) {
         const size = plan.sizes[layer];
         const x = left + plan.starts[layer] * plan.cellWidth;
-        const here = [0, 0, 0];
+        const inLayer = [0, 0, 0];
         for (let row = 0; row < size; row += 1) {
           const code = this.code(layer, row);
-          here[code] += 1;
+          inLayer[code] += 1;
           if (!plan.shares) places[code].push(x + Math.floor(row / plan.rows) * plan.cellWidth, (row % plan.rows) * plan.cellHeight);
         }
         if (plan.shares) {
           let top = height;
-          here.forEach((number, code) => {
+          inLayer.forEach((number, code) => {
             const tall = number ? Math.max(1, Math.round((number / size) * height)) : 0;
             pen.fillStyle = COLORS[code];
             pen.fillRect(x, top - tall, Math.max(1, plan.cellWidth), tall);
             top -= tall;
           });
         }
-        here.forEach((number, code) => { counts[code] += number; });
+        inLayer.forEach((number, code) => { counts[code] += number; });
       }
       places.forEach((list, code) => {
         pen.fillStyle = COLORS[code];
@@ -145,7 +145,7 @@
       pen.fillStyle = ink;
       pen.font = font;
       this.drawAxes(pen, labels, paper, fontSize);
-      this.say(counts);
+      this.showCounts(counts);
     }
 
     drawAxes(pen, labels, paper, fontSize) {
@@ -155,9 +155,9 @@
       pen.textBaseline = "alphabetic";
       pen.textAlign = "center";
       const room = pen.measureText("000").width + 8 * scale;
-      let free = -Infinity;
+      let free = -Infinity; // where the next label may begin
       const layers = run.layers.length;
-      // Round numbers where there are many layers, each one where there is room. 1, 4, 6, ... reads badly: no step of 2.
+      // Every layer has a label if there is room, else every 5th, 10th and so on. Steps of 2 would give 1, 4, 6, ...
       const step = plan.wrapped ? 1 : [1, 5, 10, 20, 50, 100, 200, 500].find((n) => n * plan.cellWidth >= room) || 1000;
       for (let layer = 0; layer < layers; layer += 1) {
         const x = left + (plan.starts[layer] + plan.spans[layer] / 2) * plan.cellWidth;
@@ -175,7 +175,7 @@
       if (kind === "points" && labels.length) {
         let row = 0;
         let last = -Infinity;
-        // With many small classes the lines between them would cover them.
+        // Lines between many small classes would hide the classes.
         const apart = run.classes.length <= 40 && height / run.classes.length >= 8 * scale;
         run.classes.forEach(([, rows], index) => {
           if (index && apart) {
@@ -195,7 +195,7 @@
       }
     }
 
-    say(counts) {
+    showCounts(counts) {
       const { run, kind, figure } = this;
       const epoch = format(run.epochs[this.index]);
       let text;
@@ -218,7 +218,7 @@
       this.canvas.dataset.epoch = run.epochs[this.index];
     }
 
-    tell(event) {
+    showCell(event) {
       const { run, kind, plan } = this;
       const readout = find(".readout", this.figure);
       const box = this.canvas.getBoundingClientRect();
@@ -249,8 +249,8 @@
     const run = data.runs.length === 1 ? data.runs[0] : null;
     if (run) {
       const index = indexAt(run, epoch);
-      const texts = Object.entries(run.figures).filter(([, values]) => values[index] !== null);
-      find("#figures").textContent = texts.map(([name, values]) => `${name} ${values[index]}`).join(" · ");
+      const texts = Object.entries(run.metrics).filter(([, values]) => values[index] !== null);
+      find("#metrics").textContent = texts.map(([name, values]) => `${name} ${values[index]}`).join(" · ");
     }
   }
 
@@ -262,8 +262,8 @@
   }
 
   function followFragment() {
-    const found = /epoch=(\d+)/.exec(location.hash);
-    if (found) goTo(Number(found[1]));
+    const match = /epoch=(\d+)/.exec(location.hash);
+    if (match) goTo(Number(match[1]));
   }
 
   let timer = null;
@@ -283,7 +283,7 @@
   async function start() {
     if (!slider || !epochs.length) { root.dataset.ready = "no maps"; return; }
     if (typeof DecompressionStream === "undefined") {
-      find("#maps-note").textContent = "This browser is too old to draw the maps.";
+      find("#maps-note").textContent = "This browser is too old to draw the maps: it has no DecompressionStream.";
       return;
     }
     for (const figure of findAll(".map")) {
@@ -297,13 +297,13 @@
     find("#play").addEventListener("click", play);
     addEventListener("hashchange", followFragment);
     let waiting = false;
-    const again = () => {
+    const redraw = () => {
       if (waiting) return;
       waiting = true;
       requestAnimationFrame(() => { waiting = false; show(); });
     };
-    addEventListener("resize", again);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+    addEventListener("resize", redraw);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     addEventListener("beforeprint", () => { root.classList.add("printing"); show(); });
     addEventListener("afterprint", () => { root.classList.remove("printing"); show(); });
     show();
@@ -311,10 +311,10 @@
     root.dataset.ready = "maps";
   }
 
-  const closed = [];
+  const opened = []; // parts that are open only for printing
   addEventListener("beforeprint", () => {
-    for (const part of findAll("details:not([open])")) { part.open = true; closed.push(part); }
+    for (const part of findAll("details:not([open])")) { part.open = true; opened.push(part); }
   });
-  addEventListener("afterprint", () => { for (const part of closed.splice(0)) part.open = false; });
+  addEventListener("afterprint", () => { for (const part of opened.splice(0)) part.open = false; });
   start();
 })();

@@ -1,11 +1,10 @@
-"""The status of a run as a script of the page unpacks it: compressed, in base64, between the lines of a JSON text."""
+"""The data for the script of a report page: JSON with the status of units and points, compressed and in base64."""
 
 from __future__ import annotations
 
 import base64
 import json
 import zlib
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,34 +16,37 @@ from jumpstart.report.record import RunRecord
 from jumpstart.status.codes import Status
 
 MOST_EPOCHS = 400
+"""The most epochs that a page holds."""
 MOST_POINTS = 600
+"""The most points that a page holds, except that every class has at least one."""
 _MOST_CODES = 40_000_000
+"""The most codes of units or of points that a page holds, whatever the size of the network."""
 
-_FIGURES = ("train/loss", "val/loss", "train/acc", "val/acc", "train/jumpstart_loss", "val/jumpstart_loss")
+_METRICS = ("train/loss", "val/loss", "train/acc", "val/acc", "train/jumpstart_loss", "val/jumpstart_loss")
 
 
 def page_data(runs: list[RunRecord]) -> str:
     """JSON that is safe inside a ``<script>`` element.
 
     Args:
-        runs: Those of the page; one without a history gives null.
+        runs: The runs of the page; a run without a history becomes null.
     """
     content = {
         "status": [{"name": LABELS[code], "color": COLORS[code]} for code in Status],
         "runs": [_run(run) for run in runs],
     }
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    # No closing tag, comment or line end that HTML or JavaScript would see inside.
+    # Escaped, so that HTML reads no tag or comment in the text and JavaScript no line end.
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
 
 
 def thin_epochs(history: StatusHistory) -> npt.NDArray[np.intp]:
-    """Which of the drawn epochs enter the page: all, or as many, evenly chosen, as a page can hold; the last always.
+    """The indices of the recorded epochs that the page holds: all, or evenly chosen ones that include the last.
 
     Args:
-        history: Of at least one epoch.
+        history: A history of at least one epoch.
     """
     size = max(sum(history.units), min(MOST_POINTS, history.point_status.shape[1]) * len(history.layers), 1)
     most = max(2, min(MOST_EPOCHS, _MOST_CODES // size))
@@ -52,13 +54,14 @@ def thin_epochs(history: StatusHistory) -> npt.NDArray[np.intp]:
 
 
 def points_shown(history: StatusHistory) -> tuple[npt.NDArray[np.intp], list[tuple[str, int]]]:
-    """Which points enter the page, in the order in which structure shows, and the rows of each class.
+    """The points that the page holds, sorted by class and by the first layer in which each is dead.
 
     Args:
-        history: Of at least one epoch; the last one decides about the order.
+        history: A history of at least one epoch. The last epoch decides about the order.
 
     Returns:
-        Numbers of points, and (class, rows) pairs, the latter none where the classes are not on record.
+        The indices of the points; and the name and the number of points of each class, empty if the classes are not
+        recorded.
     """
     last, labels = history.point_status[-1], history.labels
     if not len(last):
@@ -67,47 +70,45 @@ def points_shown(history: StatusHistory) -> tuple[npt.NDArray[np.intp], list[tup
     keep = np.unique(np.linspace(0, len(order) - 1, min(MOST_POINTS, len(order))).round().astype(np.intp))
     if labels is None:
         return order[keep], []
-    # A class keeps a row however small it is.
+    # The smallest class has at least one row.
     kept = np.union1d(keep, np.unique(labels[order], return_index=True)[1])
     classes, rows = np.unique(labels[order[kept]], return_counts=True)
     return order[kept], [(str(name), int(count)) for name, count in zip(classes, rows, strict=True)]
 
 
-def _run(run: RunRecord) -> dict[str, Any] | None:
+def _run(run: RunRecord) -> dict[str, object] | None:
     history = run.history
     if history is None:
         return None
     epochs = thin_epochs(history)
     points, classes = points_shown(history)
-    names = run.summary.get("data", {}) if isinstance(run.summary.get("data"), dict) else {}
-    named = names.get("class_names")
-    if isinstance(named, list):
-        known = {str(index): str(name) for index, name in enumerate(named)}
-        classes = [(known.get(label, label), rows) for label, rows in classes]
-    drawn = [history.epochs[index] for index in epochs]
+    class_names = run.data.get("class_names")
+    if isinstance(class_names, list):
+        names = {str(index): str(name) for index, name in enumerate(class_names)}
+        classes = [(names.get(label, label), rows) for label, rows in classes]
+    numbers = [history.epochs[index] for index in epochs]
     return {
         "name": run.name,
-        "epochs": drawn,
+        "epochs": numbers,
         "layers": list(history.layers),
         "units": list(history.units),
-        # Epochs last: a unit's life is one stretch of equal codes, which packs well.
+        # Epochs last: the codes of one unit are then long stretches of equal values, which compress well.
         "unitCodes": _pack(history.unit_status[epochs].T),
         "points": len(points),
-        "allPoints": history.point_status.shape[1],
         "pointCodes": _pack(np.moveaxis(history.point_status[epochs][:, points], 0, -1)),
         "classes": classes,
-        "figures": {name: _at(run, name, drawn) for name in _FIGURES if name in run.metrics},
+        "metrics": {name: _values_at(run, name, numbers) for name in _METRICS if name in run.metrics},
     }
 
 
 def _pack(codes: npt.NDArray[np.int8]) -> str:
-    # The highest level takes twenty times as long over such stretches, and saves next to nothing.
+    # Level 9 takes twenty times as long for such stretches and saves almost nothing.
     packed = zlib.compress(np.ascontiguousarray(codes, dtype=np.uint8).tobytes(), 6)
     return base64.b64encode(packed).decode("ascii")
 
 
-def _at(run: RunRecord, name: str, epochs: list[int]) -> list[float | None]:
-    """A metric in those epochs, or in the latest one on record before each."""
+def _values_at(run: RunRecord, name: str, epochs: list[int]) -> list[float | None]:
+    """The value of a metric in each epoch, or its latest value before that epoch."""
     x, y = run.series(name)
-    found = np.searchsorted(x, np.array(epochs), side="right") - 1
-    return [float(f"{y[index]:.5g}") if index >= 0 else None for index in found]
+    indices = np.searchsorted(x, np.array(epochs), side="right") - 1
+    return [float(f"{y[index]:.5g}") if index >= 0 else None for index in indices]

@@ -1,7 +1,7 @@
-"""A report on a run: one HTML file that needs no network, with a verdict in words, curves and maps.
+"""Writes the report of a run: one HTML file that needs no network, with a verdict in words, curves and maps.
 
-``python -m jumpstart report RUN...`` writes it; the run scripts do at the end of every run.
-Needs the extra ``report``.
+``python -m jumpstart report RUN...`` calls it, and so does a training program at the end of a run. Needs the extra
+``report``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ REPORT = "report.html"
 
 
 def write_report(run: str | Path | RunRecord) -> Path:
-    """Write ``report.html`` into a run directory, over the one that may be there.
+    """Write ``report.html`` into a run directory, in place of an older one.
 
     Args:
-        run: The directory, or what was read from it. Any file may be missing: the report says which.
+        run: The run directory, or its content. Files may be missing: the report names them.
 
     Returns:
         The path of the report.
@@ -47,15 +47,15 @@ def write_comparison(runs: Sequence[str | Path | RunRecord], output: str | Path)
     """Write one page that shows several runs side by side.
 
     Args:
-        runs: Two run directories or more, or what was read from them.
-        output: The file.
+        runs: Two or more run directories, or their contents.
+        output: The file to write.
 
     Returns:
         The path of the page.
 
     Raises:
         NotARunError: If a directory holds no run.
-        ValueError: If there are fewer than two.
+        ValueError: If there are fewer than two runs.
         OSError: If the page can't be written.
 
     Example:

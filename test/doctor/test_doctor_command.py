@@ -1,4 +1,4 @@
-"""The doctor's command: which model, on which data, and what is printed."""
+"""The command ``python -m jumpstart doctor``: models, data, messages and output."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from support.runs import ROOT, run_tiny
 from torch import Tensor, nn
 
 from jumpstart.__main__ import main
-from jumpstart.doctor import examine as doctor
+from jumpstart.doctor import cost as doctor_cost
 from jumpstart.doctor.batch import candidate_shapes
 from jumpstart.doctor.examine import examine
-from jumpstart.doctor.load import DoctorError, load_patient, parse_kwargs
+from jumpstart.doctor.load import DoctorError, load_import, parse_kwargs
+from jumpstart.doctor.plugins import load_batch, load_file
 from jumpstart.doctor.text import describe
 
 # Which model ------------------------------------------------------------------------------------
@@ -37,20 +38,22 @@ from jumpstart.doctor.text import describe
     ids=["linear", "gray", "color", "sound", "words"],
 )
 def test_the_shape_is_guessed(model: nn.Module, shape: list[int]) -> None:
-    assert examine(model, cost=False)["data"]["shape"] == shape
+    assert examine(model, cost=False).data.shape == tuple(shape)
 
 
 def test_a_shape_that_cannot_be_guessed() -> None:
-    wrong = r"tried 5 and 16,5, the last one ended in RuntimeError: .*unflatten.* give the shape: --input-shape 3,224,"
+    wrong = r"tried 5 and 16,5; the last one failed with RuntimeError: .*unflatten.* give the shape: --input-shape 3"
     with pytest.raises(DoctorError, match=wrong):
         examine(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (5, 5)), nn.Linear(5, 2), nn.ReLU()))
-    with pytest.raises(DoctorError, match=r"tried none, as no layer tells it\. Give the shape: --input-shape"):
+    with pytest.raises(
+        DoctorError, match=r"tried none, because no layer determines it\. Give the shape: --input-shape"
+    ):
         examine(nn.ReLU())
     assert candidate_shapes(nn.LSTM(4, 5)) == [(16, 4)]
 
 
 class Two(nn.Module):
-    """Needs two inputs."""
+    """A model with two inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,14 +64,14 @@ class Two(nn.Module):
 
 
 class Broken(Two):
-    """Has a mistake in it."""
+    """A model whose forward pass raises an error."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         raise KeyError("boom")
 
 
-@pytest.mark.parametrize("given", [{}, {"input_shape": (4,)}, {"data": torch.zeros(2, 4)}, {"data": "moons"}], ids=str)
-def test_a_model_of_several_inputs_is_told_to_get_a_wrapper(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("given", [{}, {"input_shape": (4,)}, {"data": torch.zeros(2, 4)}], ids=str)
+def test_a_model_of_several_inputs_is_refused_with_the_remedy(given: dict[str, Any]) -> None:
     for model in (Two(), torch.compile(Two())):
         with pytest.raises(DoctorError, match=r"Two\.forward .*: missing a required argument: 'mask'\.") as caught:
             examine(model, **given)
@@ -83,19 +86,21 @@ def test_a_model_of_several_inputs_is_told_to_get_a_wrapper(given: dict[str, Any
         def forward(self, x: Tensor) -> Tensor:
             return self.two(x, torch.ones(()))
 
-    assert [layer["name"] for layer in examine(Wrapper(), cost=False)["captured"]] == ["two.act"]
+    assert [layer.name for layer in examine(Wrapper(), cost=False).captured] == ["two.act"]
 
 
-def test_a_mistake_in_the_model_is_told() -> None:
-    with pytest.raises(DoctorError, match=r"the last one ended in KeyError: 'boom'\. If that is no mistake"):
+def test_a_mistake_in_the_model_is_reported() -> None:
+    with pytest.raises(
+        DoctorError, match=r"the last one failed with KeyError: 'boom'\. Unless the model itself has a mistake"
+    ):
         examine(Broken())
     with pytest.raises(DoctorError, match="KeyError: 'boom'"):
         examine(Broken(), input_shape=(4,))
 
 
 def test_arguments_are_literals() -> None:
-    found = parse_kwargs(["a=1", "b=0.5", "c=None", "d=false", "e='x y'", "f=[1, 2]", "g=plain", "h=a=b", "i="])
-    assert found == {
+    arguments = parse_kwargs(["a=1", "b=0.5", "c=None", "d=false", "e='x y'", "f=[1, 2]", "g=plain", "h=a=b", "i="])
+    assert arguments == {
         "a": 1, "b": 0.5, "c": None, "d": False, "e": "x y", "f": [1, 2], "g": "plain", "h": "a=b", "i": "",
     }  # fmt: skip
 
@@ -105,9 +110,9 @@ def test_arguments_are_literals() -> None:
     [
         (["nowhere.at_all:model"], "nowhere.at_all can't be imported"),
         (["nowhere"], "MODEL must be package.module:name"),
-        (["torch.nn:Nothing"], "torch.nn has nothing called 'Nothing'"),
+        (["torch.nn:Nothing"], "torch.nn has no attribute 'Nothing'"),
         (["torch:pi"], "must be a torch.nn.Module or make one, got float"),
-        (["torch:zeros", "--kwargs", "size=[2]"], "must give a torch.nn.Module, got Tensor"),
+        (["torch:zeros", "--kwargs", "size=[2]"], "must return a torch.nn.Module, got Tensor"),
         (["torch.nn:Linear"], "Linear() failed: TypeError"),
         (["torch.nn:Linear", "--kwargs", "in_features=2", "of=3"], "Linear(in_features=2, of=3) failed"),
         (["torch.nn:Linear", "--kwargs", "2"], "--kwargs must be name=value"),
@@ -138,39 +143,98 @@ def test_an_instance_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     home.made = made_to_die()
     home.inner = types.SimpleNamespace(Kind=Functional)
     monkeypatch.setitem(sys.modules, "some_models", home)
-    assert load_patient("some_models:made", {}).model is home.made
-    assert isinstance(load_patient("some_models:inner.Kind", {}).model, Functional)
+    assert load_import("some_models:made", {}).model is home.made
+    assert isinstance(load_import("some_models:inner.Kind", {}).model, Functional)
     with pytest.raises(DoctorError, match="is a module already"):
-        load_patient("some_models:made", {"a": 1})
+        load_import("some_models:made", {"a": 1})
 
 
 @pytest.mark.parametrize("layer", ["dense", "conv"])
-def test_a_run_of_ours(layer: str, tmp_path: Path) -> None:
+def test_a_run_directory_or_a_checkpoint_is_read_by_the_plugin(
+    layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = {"dataset": "digits", "batch_size": 500} if layer == "conv" else {}
     directory, _ = run_tiny(tmp_path, layer=layer, epochs=1, **changes)
-    whole, file = load_patient(str(directory.path), {}), load_patient(str(directory.best_checkpoint), {})
-    for patient in (whole, file):
-        found = examine(patient, data="digits" if layer == "conv" else "moons", batch_size=20, cost=False)
-        assert len(found["captured"]) == 4
-        assert found["mode"] == "evaluation"
+    monkeypatch.chdir(ROOT)
+    whole, file = load_file(directory.path), load_file(directory.best_checkpoint)
+    for loaded in (whole, file):
+        batch = load_batch("digits" if layer == "conv" else "moons", loaded.model, 20, 0)
+        result = examine(loaded, data=batch, cost=False)
+        assert result.data.shape[0] == 20
+        assert len(result.captured) == 4
+        assert result.mode == "evaluation"
     weights = torch.load(directory.best_checkpoint, weights_only=False)["state_dict"]
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, weights[f"network.{name}"])
-    assert examine(whole, cost=False)["data"]["shape"] == [64, *(whole.input_shape or ())]
+    assert examine(whole, cost=False).data.shape == (64, *(whole.input_shape or ()))
 
 
-def test_a_checkpoint_needs_our_package(tmp_path: Path) -> None:
+def test_a_checkpoint_outside_of_the_project_is_refused(tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path, epochs=1)
-    code = "import sys; sys.modules['model'] = None; from jumpstart.__main__ import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "doctor", str(directory.path)],
+        [sys.executable, "-m", "jumpstart", "doctor", str(directory.path)],
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "a checkpoint needs the package model" in done.stderr
+    assert "can be read only by the project that wrote it: run this in the project's folder" in done.stderr
 
 
-# What is said -----------------------------------------------------------------------------------
+def test_models_by_import_path_need_no_plugin(tmp_path: Path) -> None:
+    code = (
+        "import sys; from jumpstart.__main__ import main; main(['doctor', 'torch.nn:ReLU', '--input-shape=3']); "
+        "assert not {'data', 'model', 'sweep', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "--data=moons needs a project with data sets: run this in the project's folder"),
+        ("[tool.other]", "--data=moons needs a project with data sets"),
+        ("[tool.jumpstart]\nplugins = ['json']", "--data=moons needs a project with data sets"),
+        ("[tool.jumpstart]\nplugins = 'json'", "must be a list of module names, got 'json'"),
+        ("[tool.jumpstart]\nplugins = ['not_there']", "plugin not_there can't be imported: ModuleNotFoundError"),
+        ("[tool", "pyproject.toml can't be read"),
+    ],
+)
+def test_plugins_that_are_missing_or_wrong(
+    content: str | None,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "pyproject.toml").write_text(content)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "torch.nn:ReLU", "--data=moons"])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_plugin_of_another_project_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = types.ModuleType("their_plugin")
+    plugin.load_batch = lambda name, model, batch_size, seed: torch.ones(batch_size, 3) if name == "ones" else None
+    monkeypatch.setitem(sys.modules, "their_plugin", plugin)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[tool.jumpstart]\nplugins = ['their_plugin']")
+    assert main(["doctor", "torch.nn:ReLU", "--data=ones", "--batch-size=5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == {"source": "ones", "shape": [5, 3], "seed": 0}
+    with pytest.raises(SystemExit):
+        main(["doctor", "torch.nn:ReLU", "--data=twos"])
+
+
+def test_a_model_of_several_inputs_is_refused_before_a_data_set_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "test_doctor_command:Two", "--data=moons"])
+    assert "missing a required argument: 'mask'" in capsys.readouterr().err
+
+
+# Output -----------------------------------------------------------------------------------------
 
 KEYS = {
     "model": str, "kind": str, "parameters": int, "mode": str, "data": dict, "compiled": list, "functional": list,
@@ -194,23 +258,23 @@ def check(content: dict[str, Any], schema: dict[str, Any]) -> None:
 def test_json_and_table(name: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", f"test_doctor:{name}", "--json"]) == status
     out = capsys.readouterr().out
-    found = json.loads(out)
-    check(found, KEYS)
-    for layer in found["captured"]:
+    result = json.loads(out)
+    check(result, KEYS)
+    for layer in result["captured"]:
         check(layer, LAYER)
     assert main(["doctor", f"test_doctor:{name}"]) == status
     text = capsys.readouterr().out
-    for layer in found["captured"]:
+    for layer in result["captured"]:
         assert layer["name"] in text
-    for advice in found["advice"]:
-        if not any(words in advice for words in ("times as long", "costs can't be told", "Nothing needs")):
+    for advice in result["advice"]:
+        if not any(words in advice for words in ("times as long", "can't be measured", "Nothing needs")):
             assert advice in text
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
 @pytest.mark.parametrize("ratio", [1.2, 1.8])
 @pytest.mark.parametrize(("spread", "steady"), [(1.0, True), (1.2, True), (1.4, False), (30.0, False)])
-def test_advice_on_cost_only_where_the_machine_is_calm(
+def test_advice_on_the_cost_only_if_the_machine_is_idle(
     ratio: float, spread: float, steady: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter(
@@ -218,15 +282,16 @@ def test_advice_on_cost_only_where_the_machine_is_calm(
         for factor in (9.0, 1 / spread, 1.0, spread, 1.0, 1.0, 1 / spread, spread)  # the first round does not count
         for pair in (1.0, ratio * factor)
     )
-    monkeypatch.setattr(doctor, "_seconds", lambda *_: next(times))
-    found = examine(nn.Sequential(nn.Linear(3, 8), nn.ReLU()), data=torch.randn(99, 3))
-    assert found["cost"]["lowest_ratio"] == pytest.approx(ratio / spread)
-    words = " ".join(found["advice"])
+    monkeypatch.setattr(doctor_cost, "_seconds", lambda *_: next(times))
+    result = examine(nn.Sequential(nn.Linear(3, 8), nn.ReLU()), data=torch.randn(99, 3))
+    assert result.cost is not None
+    assert result.cost.lowest_ratio == pytest.approx(ratio / spread)
+    words = " ".join(result.advice)
     assert ("times as long" in words) == (steady and ratio > 1.5)
     told = f"the rounds lie between x{ratio / spread:.2f} and x{ratio * spread:.2f}"
     assert (told in words and "too busy" in words) == (not steady)
     assert "Nothing needs to be done" in words or ratio > 1.5
-    assert all(text in describe(found) for text in found["advice"])
+    assert all(text in describe(result) for text in result.advice)
 
 
 def test_what_a_model_prints_does_not_reach_the_result(
@@ -248,7 +313,7 @@ def test_what_a_model_prints_does_not_reach_the_result(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_deep_model_gets_a_table_that_fits() -> None:
+def test_the_table_of_a_deep_model_is_shortened() -> None:
     model = nn.Sequential(*[layer for _ in range(100) for layer in (nn.Linear(2, 2), nn.ReLU())])
     text = describe(examine(model, cost=False))
     assert "... 40 more, see --json ..." in text

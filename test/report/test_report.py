@@ -1,11 +1,15 @@
-"""The report: one file with all that a run left, whatever is missing, and nothing that a run could smuggle in."""
+"""The report: one file with the content of a run directory, whatever is missing, and without injected code."""
 
 from __future__ import annotations
 
 import base64
 import json
 import logging
+import os
 import re
+import shlex
+import subprocess
+import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,19 +19,25 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from support.report_runs import make_run, random_history
-from support.runs import run_tiny
+from support.runs import run_tiny, tiny
 
 import sweep.run_directory
 from jumpstart.__main__ import main
 from jumpstart.history import StatusHistory
 from jumpstart.palette import COLORS
 from jumpstart.report.charts import curves_svg, shares_svg
+from jumpstart.report.description import DESCRIPTION, Remedies
 from jumpstart.report.payload import MOST_EPOCHS, MOST_POINTS, points_shown, thin_epochs
 from jumpstart.report.record import FILES, read_run
 from jumpstart.report.write import FAILURE, REPORT, NotARunError, write_comparison, write_report
 from jumpstart.status.codes import Status
+from model.config.rectangular import RectangularConfig
+from model.config.resnet import ResnetConfig
 from model.errors import NonFiniteLossError
 from sweep import run as sweep_run
+from sweep.cli import parse
+from sweep.description import describe_run
+from sweep.run_directory import RunDirectory
 
 VOID = {"meta", "link", "input", "br"}
 
@@ -80,7 +90,7 @@ def unpack(text: str, epochs: int) -> npt.NDArray[np.uint8]:
 # What is in it ----------------------------------------------------------------------------------
 
 
-def test_it_holds_all_that_the_run_left(tmp_path: Path) -> None:
+def test_the_report_holds_every_file_of_the_run(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = write_report(run)
     assert path == run / REPORT
@@ -107,10 +117,10 @@ def test_the_maps_are_those_of_the_history(tmp_path: Path) -> None:
     codes = unpack(data["pointCodes"], 4).reshape(40, 3, 4)
     assert np.array_equal(codes, np.moveaxis(history.point_status[:, order], 0, -1))
     assert data["classes"] == [[name, count] for name, count in classes]
-    assert data["figures"]["val/acc"] == pytest.approx([0.5 + e / 100 for e in (0, 10, 20, 29)], abs=1e-4)
+    assert data["metrics"]["val/acc"] == pytest.approx([0.5 + e / 100 for e in (0, 10, 20, 29)], abs=1e-4)
 
 
-def test_the_palette_is_that_of_the_figures(tmp_path: Path) -> None:
+def test_the_palette_is_that_of_the_plots(tmp_path: Path) -> None:
     path = write_report(make_run(tmp_path))
     assert [status["color"] for status in read(path).data["status"]] == list(COLORS.values())
     style = path.read_text().partition("<style>")[2].partition("</style>")[0]
@@ -118,7 +128,7 @@ def test_the_palette_is_that_of_the_figures(tmp_path: Path) -> None:
         assert f"--{code.name.lower()}: {color};" in style
 
 
-def test_it_needs_nothing_from_outside(tmp_path: Path) -> None:
+def test_the_page_loads_nothing_from_outside(tmp_path: Path) -> None:
     one, two = make_run(tmp_path, "one"), make_run(tmp_path, "two")
     for path in (write_report(one), write_comparison([one, two], tmp_path / "compare.html")):
         text = path.read_text()
@@ -129,24 +139,31 @@ def test_it_needs_nothing_from_outside(tmp_path: Path) -> None:
             assert (attributes.get("href") or "data:,") == "data:,", tag
 
 
-def test_a_resnet_is_named_and_its_skips_are_allowed_for(tmp_path: Path) -> None:
-    options = {"dataset": "fake", "depth": 18, "width_multiplier": 0.5, "use_skip_connections": True}
+def test_the_network_is_named_and_skip_connections_are_mentioned(tmp_path: Path) -> None:
+    options = {"dataset": "fake", "depth": 18, "width_multiplier": 0.5}
     run = make_run(tmp_path)
-    (run / "config.yaml").write_text(json.dumps({**options, "use_batchnorm": False, "layer": "conv"}))
+    config = ResnetConfig(**options, use_skip_connections=True)
+    (run / "run.json").write_text(json.dumps(describe_run(config)))
     (run / "metrics.csv").write_text("epoch,val/point_efficiency\n0,0.5\n1,0.25\n")
     text = read(write_report(run)).text
     assert "fake · ResNet-18, width x0.5, with skip connections, without batch normalization" in text
-    assert "that a gradient reaches, what skip connections carry left out" in text
-    (run / "config.yaml").write_text(json.dumps({**options, "use_skip_connections": False, "layer": "dense"}))
+    assert "that a gradient reaches, except through skip connections" in text
+    (run / "run.json").write_text(json.dumps(describe_run(ResnetConfig(**options, layer="dense"))))
     text = read(write_report(run)).text
     assert "fake · dense ResNet-18, width x0.5, without skip connections" in text
-    assert "left out" not in text.partition("Curves")[2]
+    assert "except through" not in text.partition("Curves")[2]
+    (run / "run.json").unlink()
+    assert "ResNet" not in read(write_report(run)).text
 
 
-def test_what_a_run_is_called_is_shown_and_never_run(tmp_path: Path) -> None:
+def test_text_of_a_run_is_shown_and_never_executed(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script><b title=\"x\" a='$style ${body}'>&amp;"
     run = make_run(tmp_path, "a&b <i>", dataset=evil)
     (run / "environment.json").write_text(json.dumps({"command": evil, evil: evil}))
+    remedies = {"resume": evil, "weight": evil}
+    (run / "run.json").write_text(
+        json.dumps({"dataset": evil, "network": evil, "settings": {evil: evil}, "weight": 0, "remedies": remedies})
+    )
     history = StatusHistory([evil, "b"], [2, 2])
     history.append(0, [1.0] * 4, [-1.0] * 4, [[2, 2]] * 3, [0, 1, 1])
     history.save(run / "status.npz")
@@ -180,7 +197,7 @@ def test_any_file_may_be_missing_or_damaged(gone: str | None, tmp_path: Path) ->
         assert (f"{name} is missing" in text) == (gone == name or (gone is None and name != "config.yaml"))
 
 
-def test_half_a_row_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_row_is_left_out(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     with (run / "metrics.csv").open("a") as file:
         file.write("30,0.1,0.")
@@ -192,7 +209,7 @@ def test_half_a_row_is_left_out(tmp_path: Path) -> None:
     assert (epochs.tolist(), values.tolist()) == ([1.0], [0.5])
 
 
-def test_it_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path)
     before = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == before
@@ -200,17 +217,35 @@ def test_it_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def fail(*args: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(run)
     assert (run / REPORT).read_bytes() == before
     assert not list(run.glob(".*"))
 
 
+def test_the_report_needs_no_matplotlib(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from jumpstart.__main__ import main; "
+        f"sys.exit(main(['report', {str(run)!r}]))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (run / REPORT).is_file()
+
+
+@pytest.mark.parametrize("content", [{}, {"epochs": "x", "weight": "y", "settings": 1, "remedies": 2, "network": None}])
+def test_a_description_without_usable_values_is_an_empty_one(content: dict[str, object], tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (run / "run.json").write_text(json.dumps(content))
+    assert read_run(run).description.remedies == Remedies()
+    assert "resume" not in read(write_report(run)).text
+
+
 # Large runs -------------------------------------------------------------------------------------
 
 
-def test_a_page_has_room_for_so_many_epochs_and_points() -> None:
+def test_a_page_holds_a_limited_number_of_epochs_and_points() -> None:
     history = random_history([3, 2], MOST_EPOCHS + 50, 5)
     kept = thin_epochs(history)
     assert len(kept) == MOST_EPOCHS
@@ -220,7 +255,7 @@ def test_a_page_has_room_for_so_many_epochs_and_points() -> None:
     assert thin_epochs(random_history([1], 1, 1)).tolist() == [0]
 
 
-def test_a_class_keeps_a_row_however_small_it_is() -> None:
+def test_the_smallest_class_has_a_row() -> None:
     history = StatusHistory(["a"], [1])
     labels = np.zeros(5000, dtype=int)
     labels[1234] = 7
@@ -231,7 +266,7 @@ def test_a_class_keeps_a_row_however_small_it_is() -> None:
     assert 1234 in order
 
 
-def test_a_peak_outlives_the_thinning_of_a_curve() -> None:
+def test_a_thinned_curve_keeps_its_peak() -> None:
     x = np.arange(20_000.0)
     y = np.ones_like(x)
     y[7777] = 5.0
@@ -242,7 +277,7 @@ def test_a_peak_outlives_the_thinning_of_a_curve() -> None:
     assert sum(height < min(heights) + 1 for height in heights) == 1
 
 
-def test_figures_of_one_epoch_and_of_none() -> None:
+def test_charts_of_one_epoch_and_of_none() -> None:
     one = np.array([3.0])
     assert "<circle" in curves_svg("Loss", {"train": (one, one)})
     assert "epoch 3 to 3" in shares_svg("Units", one, dict.fromkeys(Status, one / 3))
@@ -268,7 +303,7 @@ def test_several_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture
     assert sum(tag == "canvas" for tag, _ in page.elements) == 2
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_runs_of_the_same_name_are_shown_with_their_paths(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
     runs = [make_run(tmp_path / folder) for folder in ("a", "b")]
@@ -310,7 +345,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert "none" not in arguments or not (tmp_path / "run" / REPORT).exists()
 
 
-def test_no_run_no_report(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotARunError, match="is not a run directory"):
         write_report(tmp_path)
 
@@ -324,18 +359,34 @@ def test_a_run_ends_with_its_report(tmp_path: Path) -> None:
     assert "The run has no result" not in page.text
     assert "layers of 4 units" in page.text
     assert not directory.failure.exists()
+    assert "continue" not in page.text.lower()
     assert (sweep.run_directory.FAILURE, sweep.run_directory.REPORT) == (FAILURE, REPORT)
+    assert directory.description.name == DESCRIPTION
 
 
-def test_a_run_that_diverges_has_its_report_too(tmp_path: Path) -> None:
+def test_a_run_directory_describes_its_run_for_the_report(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path, "run", tiny(skip_connections=2, epochs=7))
+    description = read_run(directory.path).description
+    assert (description.network, description.has_skips, description.epochs) == ("4 layers of 4 units", True, 7)
+    resume = description.remedies.command("resume", directory.path)
+    assert parse(RectangularConfig, shlex.split(resume)[2:], description="").resume == directory.path
+    extend = description.remedies.command("extend", directory.path, epochs=9)
+    parsed = parse(RectangularConfig, shlex.split(extend)[2:], description="")
+    assert parsed.config.epochs == 9
+    directory.record_resume(parsed.config)
+    assert read_run(directory.path).description.epochs == 9
+
+
+def test_a_run_that_diverges_has_a_report(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError):
         run_tiny(tmp_path, lr=1e30, optimizer="sgd", gradient_clip=0.0)
     text = read(tmp_path / "run" / REPORT).text
+    assert f"python run_rectangular_sweep.py --resume={tmp_path / 'run'}" in text
     assert "The run ended early, after 0 epochs. NonFiniteLossError: the loss of epoch 0 is not finite" in text
     assert "summary.json is missing" in text
 
 
-def test_a_resumed_run_forgets_its_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_removes_its_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost the data"):
         patch.setattr(sweep_run, "summarize", _fail)
         run_tiny(tmp_path)
@@ -345,7 +396,7 @@ def test_a_resumed_run_forgets_its_failure(tmp_path: Path, monkeypatch: pytest.M
     assert "ended early" not in read(directory.report).text
 
 
-def test_a_report_that_fails_hides_nothing(
+def test_a_report_that_fails_hides_no_other_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sweep_run, "write_report", _fail)

@@ -1,4 +1,4 @@
-"""The report in a real browser, where there is one: no error, and a slider that moves the maps."""
+"""The report in a real browser, if one is installed: it loads without an error, and the slider moves the maps."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PROBE = """
 
 @dataclass
 class Visit:
-    """What a browser made of a page."""
+    """The document and the errors of a page after a browser has loaded it."""
 
     dom: str
     errors: list[str]
@@ -84,7 +84,7 @@ class Visit:
 
 
 def visit(page: Path, profile: Path, fragment: str = "", width: int = 1000) -> Visit:
-    """Open a page from the disk, and wait until it is done."""
+    """Load a page from a file, and wait until its script has finished."""
     assert BROWSER is not None
     done = subprocess.run(
         [
@@ -101,7 +101,7 @@ def visit(page: Path, profile: Path, fragment: str = "", width: int = 1000) -> V
 
 
 def with_probe(page: Path) -> Path:
-    """A copy that looks at itself."""
+    """A copy of the page with a script that reads its maps at every epoch."""
     copy = page.with_name("probe.html")
     copy.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
     return copy
@@ -138,7 +138,7 @@ def test_the_slider_moves_the_maps(width: int, tmp_path: Path) -> None:
     assert probe[1]["cursor"] - probe[0]["cursor"] == pytest.approx(10 / 29 * (560 - 58 - 14), abs=0.1)
 
 
-def test_a_fragment_chooses_the_epoch(tmp_path: Path) -> None:
+def test_the_fragment_of_the_address_chooses_the_epoch(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     history = StatusHistory.load(run / "status.npz")
     page = write_report(run)
@@ -153,7 +153,7 @@ def test_a_fragment_chooses_the_epoch(tmp_path: Path) -> None:
     [([1, 1, 1], 2, 1), ([4] * 50, 1, 30), ([500] * 50, 3, 600), ([64, 2048, 10], 2, 0), ([200_000], 2, 3)],
     ids=["3 units", "one epoch", "25,000 units", "uneven, no points", "too many for a cell each"],
 )
-def test_sizes(units: list[int], epochs: int, points: int, tmp_path: Path) -> None:
+def test_maps_of_networks_of_all_sizes(units: list[int], epochs: int, points: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     history = random_history(units, epochs, points)
@@ -186,7 +186,7 @@ def test_one_slider_moves_the_maps_of_all_runs(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_an_error_would_be_seen(tmp_path: Path) -> None:
+def test_each_kind_of_error_is_detected(tmp_path: Path) -> None:
     page = write_report(make_run(tmp_path))
     text = page.read_text(encoding="utf-8")
     for wrong in ("undefined.x", "Promise.reject('no')", "console.error('no')", "fetch('https://example.org')"):

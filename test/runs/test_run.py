@@ -28,7 +28,8 @@ from sweep.machine import find_devices
 from sweep.metrics_csv import MetricsCsv
 from sweep.run import headline, run
 
-RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "report.html", "checkpoints", "plots"}
+FILES = {"config.yaml", "environment.json", "run.json", "metrics.csv", "summary.json", "report.html"}
+RUN = FILES | {"checkpoints", "plots"}
 FEATURES: dict[str, dict[str, object]] = {
     "skips": {"skip_connections": 2},
     "batchnorm": {"use_batchnorm": True},
@@ -307,7 +308,7 @@ def test_on_directory_is_called_before_training(tmp_path: Path) -> None:
 
     def refuse(path: Path) -> None:
         paths.append(path)
-        assert set(os.listdir(path)) == {"config.yaml", "environment.json", "checkpoints", "plots"}
+        assert set(os.listdir(path)) == {"config.yaml", "environment.json", "run.json", "checkpoints", "plots"}
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jumpstart.history import StatusHistory
 
 
-def make_run(folder: Path, name: str = "run", **config: Any) -> Path:
-    """A whole run directory, made by hand."""
+def make_run(folder: Path, name: str = "run", **config: object) -> Path:
+    """A run directory with every file.
+
+    Args:
+        folder: The parent folder.
+        name: The name of the run directory.
+        config: Options that differ from those of the default run.
+    """
     path = folder / name
     path.mkdir()
     options = {"dataset": "moons", "depth": 3, "width": 4, "lambda_": 0.0, "epochs": 30, **config}
     (path / "config.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in options.items()))
+    description = {"dataset": options["dataset"], "network": "3 layers of 4 units", "naming_options": ["name"]}
+    (path / "run.json").write_text(json.dumps(description))
     (path / "environment.json").write_text(json.dumps({"command": "go.py --a=1", "versions": {"torch": "9.9.9"}}))
     rows = [f"{e},{1 / (e + 1)},{0.5 + e / 100},{0.5 + e / 120},0.25,0.25,0.5" for e in range(30)]
     names = "epoch,val/loss,val/acc,train/acc,val/unit_dead_ratio,val/unit_linear_ratio,val/unit_nonlinear_ratio"
@@ -29,6 +36,7 @@ def make_run(folder: Path, name: str = "run", **config: Any) -> Path:
 
 
 def random_history(units: list[int], epochs: int, points: int, classes: int | None = 2) -> StatusHistory:
+    """A history with random status, recorded every 10 epochs."""
     random = np.random.default_rng(1)
     history = StatusHistory([f"layer{i}" for i in range(len(units))], units)
     labels = random.integers(0, classes, points) if classes else None

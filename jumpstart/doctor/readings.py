@@ -1,0 +1,112 @@
+"""The status of the units and points that Jumpstart captures in one forward pass."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from jumpstart.capture.targets import Target, find_targets
+from jumpstart.doctor.examination import FirstDeath, Layer, Total
+from jumpstart.doctor.load import LoadedModel
+from jumpstart.doctor.observe import Observed
+from jumpstart.extrema import Extrema
+from jumpstart.extrema.rule import NextOp
+from jumpstart.jumpstart import JumpstartRegularization
+from jumpstart.status.codes import Status, status_of
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The captured layers of a model, with the meanings of :class:`~jumpstart.doctor.examination.Examination`."""
+
+    nothing: str | None = None
+    captured: tuple[Layer, ...] = ()
+    shared: dict[str, int] = field(default_factory=dict)
+    in_place: tuple[str, ...] = ()
+    not_called: tuple[str, ...] = ()
+    total: Total | None = None
+    first_death: FirstDeath | None = None
+
+
+def read_status(loaded: LoadedModel, x: Tensor, observed: Observed) -> Readings:
+    """Run a model with a regularizer attached, and read the status of every captured call.
+
+    Args:
+        loaded: The model and its capture options.
+        x: The batch.
+        observed: What a forward pass on this batch has shown.
+    """
+    model = loaded.model
+    try:
+        targets = {target.name: target for target in find_targets(model, loaded.capture.get("capture", "activations"))}
+        extrema = _extrema(loaded, x, reentrant=any(observed.checkpointed.values()))
+    except (RuntimeError, ValueError, TypeError) as error:
+        return Readings(nothing=" ".join(str(error).split()))
+    layers: dict[int, Layer] = {}
+    dead_points: list[Tensor] = []
+    for record in extrema:
+        unit = status_of(record.unit_max, record.unit_min, check=False)
+        point = status_of(record.point_max, record.point_min, check=False)
+        for row, (position, name) in enumerate(zip(record.order, record.names, strict=True)):
+            target = targets[name.partition("#")[0]]
+            ends = record.unit_min[row].min(), record.unit_max[row].max()
+            shape = observed.shapes.get(target.name, ())
+            layers[position] = _layer(name, target, shape, unit[row], point[row], ends)
+            dead_points.append(point[row] == Status.DEAD)
+    captured = tuple(layers[position] for position in sorted(layers))
+    first = next((layer for layer in captured if layer.dead_points > 0), None)
+    return Readings(
+        captured=captured,
+        shared={name: observed.calls[name] for name in targets if observed.calls[name] > 1},
+        in_place=tuple(name for name, target in targets.items() if target.after is NextOp.WRITES),
+        not_called=tuple(name for name in targets if not observed.calls[name]),
+        total=Total(
+            units=sum(layer.units for layer in captured),
+            dead_units=sum(layer.dead_units for layer in captured),
+            linear_units=sum(layer.linear_units for layer in captured),
+            dead_points=_dead_somewhere(dead_points),
+        ),
+        first_death=FirstDeath(first.name, first.dead_points) if first else None,
+    )
+
+
+def _extrema(loaded: LoadedModel, x: Tensor, *, reentrant: bool) -> Sequence[Extrema]:
+    """The records of one pass. A reentrant checkpoint refuses a loss with a gradient, so it runs without one."""
+    with JumpstartRegularization(loaded.model, **loaded.capture) as jumpstart:
+        with torch.set_grad_enabled(not reentrant), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "None of the inputs have requires_grad")
+            loaded.model(x)
+        return jumpstart.extrema
+
+
+def _layer(
+    name: str, target: Target, shape: tuple[int, ...], unit: Tensor, point: Tensor, ends: tuple[Tensor, Tensor]
+) -> Layer:
+    return Layer(
+        name=name,
+        type=type(target.module).__name__,
+        shape=shape,
+        units=unit.numel(),
+        dead_units=int((unit == Status.DEAD).sum()),
+        linear_units=int((unit == Status.LINEAR).sum()),
+        dead_points=float((point == Status.DEAD).double().mean()),
+        minimum=_finite(ends[0]),
+        maximum=_finite(ends[1]),
+    )
+
+
+def _dead_somewhere(dead_points: list[Tensor]) -> float:
+    """The share of points that are dead in at least one layer."""
+    if len({len(dead) for dead in dead_points}) != 1:  # the number of samples changes on the way through the model
+        return max(float(dead.double().mean()) for dead in dead_points)
+    return float(torch.stack(dead_points).any(0).double().mean())
+
+
+def _finite(value: Tensor) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,88 @@
+"""The plugin of ``python -m jumpstart doctor`` for this project: its checkpoints, run directories and data sets.
+
+``pyproject.toml`` names this module; :mod:`jumpstart.doctor.plugins` imports it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.data import make_datamodule
+from jumpstart.doctor.load import CaptureOptions, DoctorError, LoadedModel
+from model.rectangular_experiment import RectangularExperiment
+from model.resnet_experiment import ResnetExperiment
+from sweep.run_directory import BEST_CHECKPOINT, LAST_CHECKPOINT
+
+EXPERIMENTS: tuple[type[RectangularExperiment] | type[ResnetExperiment], ...] = (
+    RectangularExperiment,
+    ResnetExperiment,
+)
+"""The experiments whose checkpoints can be read."""
+
+
+def load_model(path: Path) -> LoadedModel:
+    """The network of an experiment, in evaluation mode.
+
+    Args:
+        path: A checkpoint, or a run directory, whose best checkpoint is read, or else its last one.
+
+    Raises:
+        DoctorError: If there is no checkpoint, or it is damaged or of no experiment.
+    """
+    file = path
+    if path.is_dir():
+        files = [path / name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT) if (path / name).is_file()]
+        if not files:
+            raise DoctorError(f"{path} has no checkpoint: neither {BEST_CHECKPOINT} nor {LAST_CHECKPOINT}.")
+        file = files[0]
+    options, state = _read(file)
+    reasons = []
+    for kind in EXPERIMENTS:
+        try:
+            experiment = kind(**options)
+            experiment.load_state_dict(state)
+        except (TypeError, ValueError, RuntimeError) as error:
+            reasons.append(f"{kind.__name__}: {' '.join(str(error).split()):.120}")
+            continue
+        experiment.jumpstart.remove()
+        config, shape = experiment.config, options.get("input_shape")
+        capture = CaptureOptions(capture=config.capture, unit_dim=config.unit_dim)
+        return LoadedModel(experiment.network.eval(), str(path), tuple(shape) if shape else None, capture)
+    raise DoctorError(f"{file} fits no experiment. {'; '.join(reasons)}")
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The arguments of the experiment, and its weights."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        return content["hyper_parameters"], content["state_dict"]
+    except Exception as error:  # torch raises many kinds of errors for a file that is no checkpoint
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DoctorError(f"{file} is no checkpoint of an experiment: {reason}") from error
+
+
+def load_batch(name: str, model: nn.Module, batch_size: int, seed: int) -> Tensor:
+    """The first training batch of a data set.
+
+    Args:
+        name: The name of the data set, as ``python -m data`` lists it.
+        model: The model. A model whose first layer is a convolution gets images, any other model gets rows.
+        batch_size: Samples in the batch.
+        seed: The seed of the split and of the order.
+
+    Raises:
+        DoctorError: If there is no such data set, or it can't be read.
+    """
+    first = next((module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)), None)
+    try:
+        data = make_datamodule(name, batch_size=batch_size, seed=seed, as_images=isinstance(first, nn.Conv2d))
+        data.prepare_data()
+        data.setup("fit")
+        batch = next(iter(data.train_dataloader()))[0]
+    except (ValueError, OSError, TypeError) as error:
+        raise DoctorError(f"--data={name}: {error}") from error
+    return torch.as_tensor(batch).to(next(model.parameters(), torch.empty(0)))

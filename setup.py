@@ -1,4 +1,4 @@
-"""The compiled kernel, which pyproject.toml cannot describe. Without a C compiler, the installation omits the kernel."""
+"""The compiled kernel, which pyproject.toml cannot describe. Without a C compiler, an installation has no kernel."""
 
 from setuptools import Extension, setup
 

@@ -1,1 +1,1 @@
-"""Ratios against named baselines. Each module is run by hand: ``python -m benchmarks.main_job``."""
+"""Benchmarks: ratios to named baselines. Each module is a command, such as ``python -m benchmarks.main_job``."""

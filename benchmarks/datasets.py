@@ -1,8 +1,8 @@
 """One run on every data set: ``python -m benchmarks.datasets``.
 
-Prints, for each, the rows, inputs and classes served, the test accuracy of the 50x4 network with the default recipe,
-and the accuracy of always answering with the most frequent class. Sets that are neither embedded nor in the cache nor
-to be had are named, with where their files go.
+Prints a table of rows, inputs and classes, of the test accuracy of the 50x4 network with the default recipe, and of the
+accuracy of a constant prediction, the most frequent class. A data set that can be neither read nor downloaded has a
+row with the error, which names the folder for its files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Run and print."""
+    """Train one run on every data set, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=1000)
     parser.add_argument("--names", default=",".join(TABLES), help="Comma-separated (default: every table).")
@@ -44,9 +44,9 @@ def main() -> None:
                 "--progress=False",
             ]
             command += [f"--output_dir={folder}", *arguments.flags]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-            if done.returncode:
-                sys.stdout.write(f"| {name} | {done.stderr.strip().splitlines()[-1]} |\n")
+            process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            if process.returncode:
+                sys.stdout.write(f"| {name} | {process.stderr.strip().splitlines()[-1]} |\n")
                 continue
             summary = json.loads((Path(folder) / "run" / "summary.json").read_text())
         finite = all(math.isfinite(value) for value in summary["last"].values())

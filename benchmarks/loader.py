@@ -1,10 +1,10 @@
-"""Loaders of images: ``python -m benchmarks.loader``.
+"""Speed of the loaders of images: ``python -m benchmarks.loader``.
 
-In memory: an epoch of 60000 images of MNIST's size, shifted and normalized, from our loader and from a ``DataLoader``
-that does the same with each image by torchvision's transforms. Both run in this process on one thread, in turn.
-Printed are the medians of the times and of the ratios, with their range.
+In memory: an epoch of 60,000 images of MNIST's size, shifted and normalized, from our loader and from a ``DataLoader``
+that applies torchvision's transforms to one image at a time. Both run in this process on one thread, in turn. The
+command prints the medians of the times and of the ratios, with their ranges.
 
-From files: photographs of 500 x 375 pixels, made here, with the usual crop for ImageNet, decoded by one core.
+From files: synthetic photographs of 500 x 375 pixels, with the usual crop for ImageNet, decoded by one core.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from data.images.in_memory import ImageBatches
 
 
 class PerSample(Dataset[tuple[Tensor, int]]):
-    """One image at a time, as in most tutorials."""
+    """A data set that transforms one image at a time, as in most tutorials."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels.tolist()
@@ -48,8 +47,8 @@ class PerSample(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[row]), self.labels[row]
 
 
-def seconds_of(epoch: Callable[[], Iterable[Any]]) -> float:
-    """The time of one pass."""
+def seconds_of(epoch: Callable[[], Iterable[object]]) -> float:
+    """Seconds of one pass over a loader."""
     started = time.perf_counter()
     for _ in epoch():
         pass
@@ -57,7 +56,13 @@ def seconds_of(epoch: Callable[[], Iterable[Any]]) -> float:
 
 
 def in_memory(rows: int, batch_size: int, rounds: int) -> None:
-    """Compare both loaders."""
+    """Compare our loader of images in memory with a ``DataLoader``.
+
+    Args:
+        rows: Number of images.
+        batch_size: Images per batch.
+        rounds: Epochs of each loader.
+    """
     images = torch.randint(0, 256, (rows, 1, 28, 28), dtype=torch.uint8)
     labels = torch.randint(0, 10, (rows,))
     order = TensorBatches(torch.arange(rows), labels, batch_size, shuffle=True)
@@ -66,20 +71,26 @@ def in_memory(rows: int, batch_size: int, rounds: int) -> None:
     seconds_of(lambda: ours)
     times = [(seconds_of(lambda: ours), seconds_of(lambda: theirs)) for _ in range(rounds)]
     for name, column in (("our loader", 0), ("per-sample DataLoader", 1)):
-        found = sorted(pair[column] for pair in times)
-        _write(f"{name}: {_spread(found, '.3f')} s for an epoch of {rows} images of 28 x 28")
+        seconds = sorted(pair[column] for pair in times)
+        _write(f"{name}: {_spread(seconds, '.3f')} s for an epoch of {rows} images of 28 x 28")
     _write(f"ratio: {_spread(sorted(b / a for a, b in times), '.1f')}")
 
 
 def from_files(count: int, batch_size: int, rounds: int) -> None:
-    """Decode photographs with the recipe of training."""
+    """Measure how fast one core decodes photographs with the transforms of training and of evaluation.
+
+    Args:
+        count: Number of files.
+        batch_size: Images per batch.
+        rounds: Epochs.
+    """
     from PIL import Image
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         names, size = [], 0
         for i in range(count):
-            # Coarse structure and some grain: files of about the size of ImageNet's.
+            # Coarse structure and some grain make files of about the size of those of ImageNet.
             coarse = Image.fromarray(rng.integers(0, 256, (25, 33, 3), dtype=np.uint8)).resize((500, 375))
             grain = rng.normal(0, 9, (375, 500, 3))
             path = Path(folder) / f"{i}.JPEG"
@@ -92,7 +103,7 @@ def from_files(count: int, batch_size: int, rounds: int) -> None:
         for augment, name in ((True, "RandomResizedCrop 224, mirror"), (False, "Resize 256, CenterCrop 224")):
             rates = []
             for epoch in range(rounds):
-                # The core's time: this machine may be busy with something else.
+                # Processor time does not count other programs on the machine.
                 started = time.process_time()
                 for part in parts:
                     _ = dataset[epoch, augment, part]
@@ -113,7 +124,7 @@ def _write(line: str) -> None:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run both benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=60000)
     parser.add_argument("--batch_size", type=int, default=256)

@@ -1,10 +1,10 @@
-"""The main job against a bare loop: ``python -m benchmarks.main_job``.
+"""Time of the README's command relative to a bare training loop: ``python -m benchmarks.main_job``.
 
 The job is the README's command with ``--plot_status=False``: training, validation every epoch, Jumpstart, all metrics,
-CSV, W&B offline and checkpoints. The bare loop is what a hand would write for the same epochs: forward, loss, backward,
-step, with the same optimizer, on one thread like the job, and nothing else. Both run as processes of their own, in
-turn; times are those of the training loop and, for the job, of the whole process too. Printed are the medians of the
-ratios, with their range.
+CSV, W&B offline and checkpoints. The bare loop is hand-written for the same epochs: forward, loss, backward and step,
+with the same optimizer, on one thread like the job, and nothing else. Each runs in a process of its own, in turn. Times
+are those of the training loop and, for the job, also of the whole process. The command prints the medians of the
+ratios, with their ranges.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def bare(epochs: int, optimizer: str) -> None:
-    """The hand-written loop; prints its seconds."""
+    """Run the hand-written loop, and print its seconds as JSON."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -32,7 +32,7 @@ def bare(epochs: int, optimizer: str) -> None:
     from data.data import make_datamodule
     from data.datamodules import TabularDataModule
 
-    torch.set_num_threads(1)  # as the job does: faster for both
+    torch.set_num_threads(1)  # as in the job; one thread is faster for both
     torch.manual_seed(42)
     data = make_datamodule("moons", batch_size=256)
     assert isinstance(data, TabularDataModule)
@@ -54,7 +54,7 @@ def bare(epochs: int, optimizer: str) -> None:
 
 
 def job(epochs: int) -> dict[str, float]:
-    """The command, as a process."""
+    """Run the README's command as a process; seconds of its training loop and of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(
@@ -68,7 +68,7 @@ def job(epochs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run both in turn and print the ratios."""
+    """Run job and bare loop in turn, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -81,11 +81,11 @@ def main() -> None:
     for _ in range(arguments.rounds):
         row = job(arguments.epochs)
         for optimizer in ("fused", "default"):
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-m", "benchmarks.main_job", f"--bare={optimizer}", f"--epochs={arguments.epochs}"],
                 cwd=ROOT, check=True, capture_output=True, text=True,
             )  # fmt: skip
-            row[optimizer] = json.loads(done.stdout)["seconds"]
+            row[optimizer] = json.loads(process.stdout)["seconds"]
         rows.append(row)
         sys.stdout.write(json.dumps({name: round(value, 2) for name, value in row.items()}) + "\n")
     for name, top, bottom in (

@@ -1,9 +1,9 @@
-"""What ImageNet takes, on paper: ``python -m benchmarks.memory``.
+"""Estimated memory and time of training on ImageNet: ``python -m benchmarks.memory``.
 
-Activations that the backward pass needs are counted as torch saves them; the same storage saved twice counts once,
-and parameters do not count. With Jumpstart, forward passes are real, on the CPU; all else is counted with nothing
-computed, on tensors that know shapes alone. From the preactivations follow the bytes that Jumpstart reads once more,
-and the time that this takes on a card of the given memory bandwidth. None of this was measured on a GPU.
+Counts the activations that torch saves for the backward pass; a storage saved twice counts once, and parameters do not
+count. With Jumpstart, forward passes run on the CPU; everything else is counted on fake tensors, which have shapes but
+no values. The size of the preactivations gives the bytes that Jumpstart reads once more, and the time for that on a GPU
+of the given memory bandwidth. Nothing here is measured on a GPU.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ DEPTHS = (18, 34, 50, 101, 152)
 
 @dataclass(frozen=True)
 class Cost:
-    """One image through one network, forward and backward.
+    """Memory and operations of one image in one network, forward and backward.
 
     Attributes:
         saved: Bytes that the backward pass keeps, without Jumpstart.
-        saved_with: The same with Jumpstart.
-        preactivations: Bytes that enter activations: what Jumpstart reads.
+        saved_with: Bytes that the backward pass keeps, with Jumpstart.
+        preactivations: Bytes of the inputs of activations, which Jumpstart reads.
         flops: Floating-point operations of both passes, 2 for a multiplication with an addition.
-        parameters: Numbers that are learned.
+        parameters: Number of parameters of the network.
     """
 
     saved: float
@@ -51,7 +51,7 @@ class SavedBytes:
     def __init__(self, model: nn.Module) -> None:
         self._own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
         self._own |= {buffer.untyped_storage()._cdata for buffer in model.buffers()}
-        # Kept alive: the address of a freed storage may be given to another.
+        # References keep the storages alive, because the address of a freed storage may be reused.
         self._seen: dict[int, torch.UntypedStorage] = {}
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
 
@@ -63,7 +63,7 @@ class SavedBytes:
 
     @property
     def total(self) -> int:
-        """Bytes so far."""
+        """Bytes saved so far."""
         return sum(storage.nbytes() for storage in self._seen.values())
 
     def __enter__(self) -> SavedBytes:
@@ -75,18 +75,18 @@ class SavedBytes:
 
 
 def cost(make: Callable[[], nn.Module], size: int = 224) -> Cost:
-    """What one more image costs.
+    """Memory and operations of one more image in a batch.
 
     Args:
-        make: The network.
+        make: Builds the network.
         size: Height and width of the images.
 
     Example:
         >>> cost(lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)), 4).preactivations
         256.0
     """
-    # The difference of two batches: what does not grow with the batch drops out. Jumpstart lets smaller preactivations
-    # than those of so many images wait for the loss.
+    # The difference of two batches excludes what does not grow with the batch. The batches are large enough for
+    # Jumpstart to reduce preactivations at once; it keeps smaller ones until the loss is read.
     with FakeTensorMode():
         model = make()
         few, many = (torch.zeros(rows, 3, size, size) for rows in (6, 7))
@@ -101,7 +101,7 @@ def cost(make: Callable[[], nn.Module], size: int = 224) -> Cost:
             for hook in hooks:
                 hook.remove()
             read.append(sum(sizes))
-    # How Jumpstart keeps extrema depends on values: these passes are real.
+    # How Jumpstart stores extrema depends on values, so these passes run on real tensors.
     model = make()
     saved_with = [_saved_with_jumpstart(model, torch.randn(rows, 3, size, size)) for rows in (6, 7)]
     return Cost(
@@ -130,7 +130,7 @@ def _size_hook(module: nn.Module, sizes: list[int]) -> torch.utils.hooks.Removab
 
 
 def main() -> None:
-    """Compute and print."""
+    """Compute the costs, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depths", default=",".join(map(str, DEPTHS)))
     parser.add_argument("--widths", default="1", help="Factors of torchvision's stage widths.")
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--bandwidth", type=float, default=1555.0, help="GB/s of the card's memory.")
     parser.add_argument("--flops", type=float, default=312.0, help="TFLOP/s of the card in bfloat16, at best.")
-    parser.add_argument("--utilization", type=float, default=0.1, help="Share of them that training reaches.")
+    parser.add_argument("--utilization", type=float, default=0.1, help="Share of --flops that training reaches.")
     arguments = parser.parse_args()
     sys.stdout.write(
         "| network | width | norm | parameters | MB saved | MB saved with Jumpstart | MB read by Jumpstart | GFLOP | "
@@ -146,19 +146,19 @@ def main() -> None:
     )
     kinds = itertools.product(*(text.split(",") for text in (arguments.depths, arguments.widths, arguments.norms)))
     for depth, width, norm in kinds:
-        found = cost(partial(_resnet, int(depth), int(width), norm == "batch"), arguments.size)
-        step = found.flops / (arguments.flops * 1e12 * arguments.utilization)
-        # Half of the bytes in bfloat16.
-        more = found.preactivations / 2 / (arguments.bandwidth * 1e9)
+        image = cost(partial(_resnet, int(depth), int(width), norm == "batch"), arguments.size)
+        step = image.flops / (arguments.flops * 1e12 * arguments.utilization)
+        # A preactivation takes half of the bytes in bfloat16.
+        more = image.preactivations / 2 / (arguments.bandwidth * 1e9)
         cells = (
             f"resnet{depth}",
             f"x{width}",
             norm,
-            f"{found.parameters / 1e6:.1f} M",
-            f"{found.saved / 1e6:.0f}",
-            f"{found.saved_with / 1e6:.0f}",
-            f"{found.preactivations / 1e6:.0f}",
-            f"{found.flops / 1e9:.1f}",
+            f"{image.parameters / 1e6:.1f} M",
+            f"{image.saved / 1e6:.0f}",
+            f"{image.saved_with / 1e6:.0f}",
+            f"{image.preactivations / 1e6:.0f}",
+            f"{image.flops / 1e9:.1f}",
             f"{step * 1e3:.2f}",
             f"{more * 1e3:.3f} ({more / step:.1%})",
             f"{1 / (step + more):.0f}",
@@ -174,11 +174,14 @@ def _resnet(depth: int, width: int, use_batchnorm: bool) -> nn.Module:
 
 
 def widened(model: nn.Module, factor: int) -> nn.Module:
-    """The same network with so many times the channels; the image keeps its own.
+    """Multiply the channels of a network in place, but for the channels of the image.
 
     Args:
-        model: Of convolutions, batch normalizations and fully connected layers; changed.
-        factor: Of the channels.
+        model: A network of convolutions, batch normalizations and fully connected layers.
+        factor: The multiple of the channels.
+
+    Returns:
+        The model.
     """
     for name, module in list(model.named_children()):
         if isinstance(module, nn.Conv2d):

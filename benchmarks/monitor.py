@@ -1,11 +1,11 @@
-"""What watching costs: ``python -m benchmarks.monitor``.
+"""Time that a StatusMonitor adds to training: ``python -m benchmarks.monitor``.
 
-A StatusMonitor on a network of 50 layers of 4 units (batches of 256, Adam) and on a ResNet-18 without normalization
-(batches of 32 images of 64x64, SGD): beside the Jumpstart loss, against training with the loss alone, and by itself,
-against plain training. Models and optimizers are those of ``benchmarks.step``, as torch makes them; ``--fused`` takes
-Adam as one kernel, as the runs of this project do, which makes the plain step of the first network a third shorter and
-every ratio larger. Epochs of training, with the figures read once an epoch, follow each other in turn on one thread;
-times are of the processor. Printed are the medians of the ratios, with their quartiles.
+Measures a StatusMonitor on a network of 50 layers of 4 units (batches of 256, Adam) and on a ResNet-18 without
+normalization (batches of 32 images of 64x64, SGD): beside the Jumpstart loss, relative to training with the loss alone,
+and by itself, relative to plain training. Models and optimizers are those of ``benchmarks.step``, with the defaults of
+torch. ``--fused`` runs Adam as one kernel, as the runs of this project do, which makes the plain step of the first
+network a third shorter and every ratio larger. The ways to train take turns, one epoch each, on one thread; metrics are
+read once an epoch; times are processor times. The command prints the medians of the ratios, with their quartiles.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from jumpstart.monitor import StatusMonitor
 
 
 def rectangular() -> tuple[nn.Module, Tensor, Tensor]:
-    """50 layers of 4 units, and a batch."""
+    """A network of 50 layers of 4 units, and a batch."""
     return mlp(4, 50), torch.randn(256, 2), torch.randint(2, (256,))
 
 
 def resnet() -> tuple[nn.Module, Tensor, Tensor]:
-    """ResNet-18 without normalization, and a batch."""
+    """A ResNet-18 without normalization, and a batch."""
     return plain_resnet(18), torch.randn(32, 3, 64, 64), torch.randint(10, (32,))
 
 
@@ -44,7 +44,15 @@ def trainer(
     loss: bool,
     watch: bool,
 ) -> Callable[[], float]:
-    """One way to train: a function that runs an epoch and gives its seconds."""
+    """One way to train: a function that runs an epoch and returns its seconds.
+
+    Args:
+        make: Builds the network, and a batch of inputs and classes.
+        optimize: Builds the optimizer of some parameters.
+        steps: Steps of an epoch.
+        loss: Add the Jumpstart loss.
+        watch: Attach a monitor.
+    """
     torch.manual_seed(0)
     model, x, y = make()
     jumpstart = JumpstartRegularization(model) if loss else None
@@ -69,7 +77,7 @@ def trainer(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both networks, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--only", choices=("rectangular", "resnet"))
@@ -85,7 +93,7 @@ def main() -> None:
             plain(), watched()
             ratios = []
             for round_ in range(arguments.rounds):
-                # Whoever comes second finds warm caches: take turns.
+                # The second to run has warm caches, so the order alternates.
                 order = (plain, watched) if round_ % 2 else (watched, plain)
                 seconds = {run: run() for run in order}
                 ratios.append(seconds[watched] / seconds[plain])

@@ -1,7 +1,7 @@
-"""The default recipe against plain training: ``python -m benchmarks.recipe``.
+"""Accuracy of the default recipe and of plain training: ``python -m benchmarks.recipe``.
 
-Five seeds of the 50x4 network on moons with the defaults of ``run_rectangular_sweep.py``, and the same with
-``--lambda_=0``: same budget, same everything else. Prints the held-out (test) accuracy of the best epoch by seed.
+Trains five seeds of the 50x4 network on moons with the defaults of ``run_rectangular_sweep.py``, and again with
+``--lambda_=0`` and all other options equal. Prints the test accuracy of the best epoch of every seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def accuracy(flags: list[str], seed: int) -> float:
-    """The test accuracy of one run of the command."""
+    """Train one run with the launcher; its test accuracy.
+
+    Args:
+        flags: Flags of the launcher.
+        seed: Seed of the run.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,
@@ -34,18 +39,18 @@ def accuracy(flags: list[str], seed: int) -> float:
 
 
 def main() -> None:
-    """Run and print."""
+    """Train all runs, and print their accuracies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="Seeds 0 to N - 1 (default 5).")
     parser.add_argument("flags", nargs="*", help="Further flags of the command, after --.")
     arguments = parser.parse_args()
     for name, flags in (("Jumpstart", []), ("plain, --lambda_=0", ["--lambda_=0"])):
-        found = []
+        accuracies = []
         for seed in range(arguments.seeds):
-            found.append(accuracy([*arguments.flags, *flags], seed))
-            sys.stdout.write(f"{name}, seed {seed}: {found[-1]:.3f}\n")
+            accuracies.append(accuracy([*arguments.flags, *flags], seed))
+            sys.stdout.write(f"{name}, seed {seed}: {accuracies[-1]:.3f}\n")
             sys.stdout.flush()
-        sys.stdout.write(f"{name}: mean {statistics.mean(found):.3f}, worst {min(found):.3f}\n")
+        sys.stdout.write(f"{name}: mean {statistics.mean(accuracies):.3f}, worst {min(accuracies):.3f}\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""ResNets with and without their crutches: ``python -m benchmarks.resnets``.
+"""ResNets with and without normalization and skips: ``python -m benchmarks.resnets``.
 
-The plain network (no normalization, no skips) without and with Jumpstart, and the standard one (both, without
-Jumpstart), on images of digits, all from the initial weights that torch gives a layer if nobody asks for others: same
-depth, epochs, optimizer, learning rate, initialization and seeds. Prints a line for each run and the table of means,
-all of them of the weights of the best validation accuracy. ``-- --init=he`` takes initial weights made for ReLU, from
-which plain networks of these depths train without Jumpstart too.
+Trains the plain network (no normalization, no skips) without and with Jumpstart, and the standard network (both,
+without Jumpstart), on images of digits, with the same depth, epochs, optimizer, learning rate, seeds and
+initialization, which is torch's default. Prints a line for each run and a table of means, all for the weights of the
+best validation accuracy. ``-- --init=he`` selects initial weights made for ReLU, from which plain networks of these
+depths train without Jumpstart too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ["--dataset=digits", "--width_multiplier=1", "--init=torch", "--batch_size=32", "--threads=1", "--gpus=0"]
@@ -26,47 +25,53 @@ QUIET = ["--name=run", "--wandb=False", "--progress=False", "--plot_status=False
 HEAD = "| network | train accuracy | test accuracy | worst seed | diverged |\n|---|---|---|---|---|\n"
 
 
-def train(flags: list[str]) -> dict[str, Any] | None:
-    """The summary of one run of the command; None if it diverged."""
+def train(flags: list[str]) -> dict[str, float] | None:
+    """Train one run with the launcher; its accuracies and seconds, or None if the run diverged."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "run_resnet_experiment_sweep.py", *flags, *QUIET, f"--output_dir={folder}"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode == 1 and "not finite" in done.stderr:
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if process.returncode == 1 and "not finite" in process.stderr:
             return None
-        if done.returncode:
-            raise SystemExit(f"{shlex.join(command)}\n{done.stderr}")
-        summary: dict[str, Any] = json.loads((Path(folder) / "run" / "summary.json").read_text())
+        if process.returncode:
+            raise SystemExit(f"{shlex.join(command)}\n{process.stderr}")
+        summary: dict[str, float] = json.loads((Path(folder) / "run" / "summary.json").read_text())
     return summary
 
 
 def compare(name: str, flags: list[str], seeds: int) -> str:
-    """The row of the table for one network; every run is printed when it ends."""
-    found = []
+    """Train one network with several seeds, printing every run; its row of the table.
+
+    Args:
+        name: Name of the network.
+        flags: Flags of the launcher.
+        seeds: Number of seeds.
+    """
+    accuracies = []
     for seed in range(seeds):
         summary = train([*flags, f"--seed={seed}"])
         if summary is None:
             sys.stdout.write(f"{name}, seed {seed}: diverged\n")
             continue
-        found.append((summary["train/acc"], summary["test/acc"]))
-        train_accuracy, test_accuracy = found[-1]
+        accuracies.append((summary["train/acc"], summary["test/acc"]))
+        train_accuracy, test_accuracy = accuracies[-1]
         sys.stdout.write(
             f"{name}, seed {seed}: train {train_accuracy:.3f}, test {test_accuracy:.3f}, {summary['seconds']:.0f} s\n"
         )
         sys.stdout.flush()
-    figures = ["-"] * 3
-    if found:
-        trains, tests = zip(*found, strict=True)
-        figures = [f"{value:.3f}" for value in (statistics.mean(trains), statistics.mean(tests), min(tests))]
-    return f"| {' | '.join([name, *figures, str(seeds - len(found))])} |\n"
+    cells = ["-"] * 3
+    if accuracies:
+        trains, tests = zip(*accuracies, strict=True)
+        cells = [f"{value:.3f}" for value in (statistics.mean(trains), statistics.mean(tests), min(tests))]
+    return f"| {' | '.join([name, *cells, str(seeds - len(accuracies))])} |\n"
 
 
 def main() -> None:
-    """Run and print."""
+    """Train all runs, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="Seeds 0 to N - 1 (default 3).")
     parser.add_argument("--depths", default="18,50", help="Default 18,50.")
     parser.add_argument("--epochs", type=int, default=80, help="Default 80.")
-    parser.add_argument("--lambdas", default="0,1", help="Of the plain network (default 0,1).")
+    parser.add_argument("--lambdas", default="0,1", help="Lambdas of the plain network (default 0,1).")
     parser.add_argument("--standard", action=argparse.BooleanOptionalAction, default=True, help="The standard network.")
     parser.add_argument("flags", nargs="*", help="Further flags of the command, after --.")
     arguments = parser.parse_args()

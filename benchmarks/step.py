@@ -1,9 +1,9 @@
-"""What Jumpstart adds to a training step: ``python -m benchmarks.step``.
+"""Time and memory that Jumpstart adds to a training step: ``python -m benchmarks.step``.
 
-Each case is a model with its optimizer's default settings (Adam for dense networks, SGD for convolutional ones). Every
-way to train it runs in turn, round after round in one process on one thread, and each round gives one ratio to the
-bare step of that round. Printed are the median ratios with the middle half of the rounds, and the ratios of the peak
-memory of one step. docs/cost.md says how to read them.
+Each case is a model with its optimizer's default settings (Adam for dense networks, SGD for convolutional ones). All
+ways to train the model run in turn, round after round in one process on one thread, and each round gives one ratio to
+the bare step of that round. The command prints the median ratios with the middle half of the rounds, and the ratios of
+the peak memory of one step. docs/cost.md explains how to read the ratios.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
@@ -37,7 +36,7 @@ LAMBDA = 0.01
 
 @dataclass(frozen=True)
 class Case:
-    """A model, one batch, and how long a round of it is."""
+    """A model with one batch and the number of steps in a round."""
 
     name: str
     make: Callable[[], nn.Module]
@@ -66,8 +65,8 @@ def _no_norm(channels: int) -> nn.Module:
     return nn.Identity()
 
 
-def sgd(parameters: Any) -> torch.optim.Optimizer:
-    """Torch's SGD with a learning rate that keeps the weights where they are."""
+def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Torch's SGD with a learning rate so small that the weights hardly change."""
     return torch.optim.SGD(parameters, lr=1e-5)
 
 
@@ -87,19 +86,19 @@ CASES = {
 
 
 class Bare:
-    """The step without anything."""
+    """A plain training step, the baseline."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
     @property
     def loss(self) -> Tensor | None:
-        """What is added to the task's loss."""
+        """The term that is added to the loss of the task; None for none."""
         return None
 
 
 class EmptyHooks(Bare):
-    """A hook that does nothing at every activation: what any capture costs at least."""
+    """A hook that does nothing at every activation: the least that any capture costs."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -112,7 +111,7 @@ class EmptyHooks(Bare):
 
 
 class Pseudocode(Bare):
-    """The published pseudocode, word for word, in plain autograd."""
+    """The published pseudocode, line by line, in plain autograd."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -138,7 +137,7 @@ class Pseudocode(Bare):
 
 
 class Jumpstart(Bare):
-    """Ours; ``kernel`` chooses between the compiled kernel and pure PyTorch."""
+    """This project's loss, with the compiled kernel or in pure PyTorch."""
 
     def __init__(self, model: nn.Module, *, compiled_kernel: bool) -> None:
         super().__init__(model)
@@ -151,34 +150,34 @@ class Jumpstart(Bare):
         return self.jumpstart.loss
 
 
-def ways() -> dict[str, Callable[[nn.Module], Bare]]:
-    """What is compared, by name; the first is the baseline."""
-    found: dict[str, Callable[[nn.Module], Bare]] = {
+def ways_to_train() -> dict[str, Callable[[nn.Module], Bare]]:
+    """The ways to train that are compared, by name. The first is the baseline."""
+    ways: dict[str, Callable[[nn.Module], Bare]] = {
         "bare": Bare,
         "empty hooks": EmptyHooks,
         "pseudocode": Pseudocode,
         "jumpstart": lambda model: Jumpstart(model, compiled_kernel=False),
     }
     if kernel.available():
-        found["jumpstart, kernel"] = lambda model: Jumpstart(model, compiled_kernel=True)
-    return found
+        ways["jumpstart, kernel"] = lambda model: Jumpstart(model, compiled_kernel=True)
+    return ways
 
 
 class Step:
-    """One training step of one way: call it."""
+    """One training step of one way to train, as a callable."""
 
     def __init__(self, way: Bare, case: Case, x: Tensor, y: Tensor) -> None:
         self.way, self.x, self.y = way, x, y
         self.optimizer = case.optimizer(way.model.parameters())
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """The whole loss."""
+        """The loss of the task plus the penalty."""
         loss = F.cross_entropy(self.way.model(x), y)
         penalty = self.way.loss
         return loss if penalty is None else loss + LAMBDA * penalty
 
     def __call__(self) -> None:
-        """Forward, backward, optimizer."""
+        """Run forward pass, backward pass and optimizer."""
         with kernel_is(getattr(self.way, "compiled_kernel", False)):
             loss = self.forward(self.x, self.y)
             self.optimizer.zero_grad()
@@ -187,9 +186,9 @@ class Step:
 
 
 def make_steps(case: Case) -> dict[str, Step]:
-    """One training step of every way, all from the same weights."""
+    """One training step of every way to train, all from the same weights."""
     model, x, y = _start(case)
-    return {name: Step(way(copy.deepcopy(model)), case, x, y) for name, way in ways().items()}
+    return {name: Step(way(copy.deepcopy(model)), case, x, y) for name, way in ways_to_train().items()}
 
 
 def _start(case: Case) -> tuple[nn.Module, Tensor, Tensor]:
@@ -198,7 +197,7 @@ def _start(case: Case) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def kernel_is(on: bool) -> contextlib.AbstractContextManager[object]:
-    """With the kernel, or without it."""
+    """A block that runs with the compiled kernel, or without it."""
     return contextlib.nullcontext() if on or not kernel.available() else kernel.disabled()
 
 
@@ -206,7 +205,7 @@ def kernel_is(on: bool) -> contextlib.AbstractContextManager[object]:
 
 
 def time_ratios(steps: dict[str, Step], rounds: int, repeat: int) -> dict[str, list[float]]:
-    """Ratios to the first way, one for each round. Processor time: what else the machine does is not counted."""
+    """Ratios to the first way, one for each round, of processor time, which excludes other programs on the machine."""
     for step in steps.values():
         step()
     ratios: dict[str, list[float]] = {name: [] for name in steps}
@@ -224,8 +223,8 @@ def time_ratios(steps: dict[str, Step], rounds: int, repeat: int) -> dict[str, l
 
 
 def peak_bytes(step: Step) -> int:
-    """The most memory that the tensors of one step hold at a time, beyond weights and what the optimizer keeps."""
-    step.optimizer.zero_grad()  # the gradients of the step before are no part of this one
+    """Peak memory of the tensors of one step, without weights and the state of the optimizer."""
+    step.optimizer.zero_grad()  # gradients of the step before are not counted
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     results = profile.profiler.kineto_results
@@ -238,7 +237,7 @@ def peak_bytes(step: Step) -> int:
 
 
 def compiled_ratio(rounds: int) -> list[float]:
-    """The MLP of 50 layers, bare and with Jumpstart, each forward pass and loss compiled as a whole."""
+    """Ratios for the MLP of 50 layers, bare and with Jumpstart, with forward pass and loss compiled in one graph."""
     case = CASES["mlp 50x4, batch 256"]
     model, x, y = _start(case)
     steps = {}
@@ -252,7 +251,7 @@ def compiled_ratio(rounds: int) -> list[float]:
 
 
 def measure(case: Case, rounds: int) -> Iterator[dict[str, object]]:
-    """One row for each way."""
+    """One row of the table for each way to train."""
     steps = make_steps(case)
     ratios = time_ratios(steps, rounds, case.steps)
     peaks = {name: peak_bytes(step) for name, step in steps.items()}
@@ -262,20 +261,20 @@ def measure(case: Case, rounds: int) -> Iterator[dict[str, object]]:
 
 
 def spread(ratios: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
+    """Median and quartiles of the ratios."""
     low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     return {"ratio": round(middle, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
-def line(row: dict[str, Any]) -> str:
-    """A row for the eye."""
+def line(row: Mapping[str, object]) -> str:
+    """A row of the table as text."""
     memory = f"{row['memory']:.3f}" if "memory" in row else ""
     middle = f"{row['low']:.3f} to {row['high']:.3f}"
     return f"{row['case']:<24}{row['way']:<22}{row['ratio']:>7.3f}   {middle:<16}{memory:>8}\n"
 
 
 def machine() -> dict[str, str]:
-    """Where and with what the figures were made."""
+    """Date, processor and versions of a measurement."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -290,7 +289,7 @@ def machine() -> dict[str, str]:
 
 
 def main() -> None:
-    """Measure, print the table, and write it to a file if one is named."""
+    """Measure all cases, print the table, and write the rows to a file if one is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="Rounds of each case (default 15).")
     parser.add_argument("--case", action="append", help="Only cases whose name contains this; may be repeated.")
@@ -298,7 +297,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the rows to a file as well.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler has much to say of GPUs that are not there
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler's messages about missing GPUs
     rows: list[dict[str, object]] = []
     sys.stdout.write(f"{'case':<24}{'way':<22}{'ratio':>7}   {'middle half':<16}{'memory':>8}\n")
     for case in CASES.values():

@@ -1,11 +1,11 @@
-"""The picture of docs/cost.md: ``python -m benchmarks.step_plot RESULTS.json docs/cost.svg``."""
+"""The plot of docs/cost.md: ``python -m benchmarks.step_plot RESULTS.json docs/cost.svg``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -19,20 +19,30 @@ COLORS = {
 }
 
 
-def draw(rows: list[dict[str, Any]]) -> Figure:
-    """One group of bars for each case: what a way adds to the bare step, with the middle half of the rounds."""
+class Row(TypedDict):
+    """A row that :mod:`benchmarks.step` writes: median and quartiles of the ratios of one way to train one case."""
+
+    case: str
+    way: str
+    ratio: float
+    low: float
+    high: float
+
+
+def draw(rows: list[Row]) -> Figure:
+    """Draw bars of the time that each way to train adds to the bare step, with the middle half of the rounds."""
     cases = list(dict.fromkeys(row["case"] for row in rows))
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     axes = figure.add_subplot()
     named: set[str] = set()
     for index, case in enumerate(cases):
-        found = [row for row in rows if row["case"] == case and row["way"] in COLORS]
-        for place, row in enumerate(found):
+        bars = [row for row in rows if row["case"] == case and row["way"] in COLORS]
+        for place, row in enumerate(bars):
             added = 100 * (row["ratio"] - 1)
             spread = [[100 * (row["ratio"] - row["low"])], [100 * (row["high"] - row["ratio"])]]
             label = row["way"] if row["way"] not in named else None
             named.add(row["way"])
-            x = index + (place - (len(found) - 1) / 2) * 0.16
+            x = index + (place - (len(bars) - 1) / 2) * 0.16
             axes.bar(x, max(added, 0.1), 0.15, color=COLORS[row["way"]], label=label)
             axes.errorbar(x, max(added, 0.1), spread, color="#333333", linewidth=0.8)
     axes.set_yscale("log")
@@ -47,14 +57,14 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
 
 
 def main() -> None:
-    """Read, draw, write."""
+    """Read the results, draw the plot and write the SVG."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("plot", type=Path)
     arguments = parser.parse_args()
     rows = json.loads(arguments.results.read_text(encoding="utf-8"))["rows"]
     with matplotlib.rc_context({"svg.hashsalt": "jumpstart", "svg.fonttype": "path"}):
-        draw(rows).savefig(arguments.picture, metadata={"Date": None})
+        draw(rows).savefig(arguments.plot, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -2,64 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
-import numpy as np
-
+from data.built_in import BUILT_IN_INFOS, UCI_LICENSE, generate, load_bundled
 from data.cache import DataDir, DataError, cache_folder
 from data.checks import check_flag, check_integer, check_noise
 from data.dataset_info import DatasetInfo
 from data.images.arrays import images_available, images_state
 from data.images.catalog import IMAGE_INFOS, IMAGE_SOURCES
 from data.images.published import place
-from data.tables import Floats, Integers, Table, no_categories, resized
+from data.tables import Table, resized
 from data.uci.catalog import UCI
 from data.uci.files import cache_state, find_cached, obtain
-from jumpstart.words import did_you_mean
-
-UCI_LICENSE = "CC BY 4.0, as stated by UCI"
-
-
-def _generated(name: str, title: str, classes: int, note: str) -> DatasetInfo:
-    return DatasetInfo(
-        name=name,
-        title=title,
-        source="generated",
-        rows=1000,
-        features=2,
-        classes=classes,
-        license="none: generated here",
-        creators="scikit-learn's generator",
-        url=f"https://scikit-learn.org/stable/modules/generated/sklearn.datasets.make_{name}.html",
-        note=note,
-    )
-
-
-def _bundled(
-    name: str,
-    title: str,
-    rows: int,
-    features: int,
-    classes: int,
-    creators: str,
-    page: str,
-    note: str = "",
-    image_shape: tuple[int, int, int] | None = None,
-) -> DatasetInfo:
-    return DatasetInfo(
-        name=name,
-        title=title,
-        source="scikit-learn",
-        rows=rows,
-        features=features,
-        classes=classes,
-        license=UCI_LICENSE,
-        creators=creators,
-        url=f"https://archive.ics.uci.edu/dataset/{page}",
-        note=note,
-        image_shape=image_shape,
-    )
+from jumpstart.choices import did_you_mean
 
 
 def _uci(name: str, title: str, creators: str, note: str = "") -> DatasetInfo:
@@ -82,42 +35,7 @@ def _uci(name: str, title: str, creators: str, note: str = "") -> DatasetInfo:
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
-        _generated(
-            "moons",
-            "Two interleaved half circles",
-            2,
-            "noise is the standard deviation of the noise added to both coordinates.",
-        ),
-        _generated("circles", "Two circles, one inside the other", 2, "Radii 1 and 0.5; noise as for moons."),
-        _generated(
-            "blobs",
-            "Three Gaussian clouds",
-            3,
-            "Centers on the unit circle; noise is the standard deviation of each cloud, > 0.",
-        ),
-        _bundled("iris", "Iris plants", 150, 4, 3, "R. A. Fisher", "53/iris", "1 duplicate row."),
-        _bundled("wine", "Wine recognition", 178, 13, 3, "M. Forina; donor S. Aeberhard", "109/wine"),
-        _bundled(
-            "breast_cancer",
-            "Breast cancer Wisconsin (diagnostic)",
-            569,
-            30,
-            2,
-            "W. H. Wolberg, W. N. Street, O. L. Mangasarian",
-            "17/breast+cancer+wisconsin+diagnostic",
-        ),
-        _bundled(
-            "digits",
-            "Handwritten digits, 8 x 8 pixels",
-            1797,
-            64,
-            10,
-            "E. Alpaydin, C. Kaynak",
-            "80/optical+recognition+of+handwritten+digits",
-            "UCI's test part, as in scikit-learn. All pixels are scaled together. With as_images, an input has the "
-            "shape (1, 8, 8). image_size resizes the images; augment has no effect.",
-            image_shape=(1, 8, 8),
-        ),
+        *BUILT_IN_INFOS,
         _uci(
             "abalone",
             "Abalone",
@@ -268,9 +186,9 @@ def load_table(
     if not info.tabular:
         raise ValueError(f"dataset must be one of {', '.join(TABLES)} to be loaded as a table, got {name!r}.")
     if info.source == "generated":
-        return _generate(name, num_points, float(noise), seed)
+        return generate(name, num_points, float(noise), seed)
     if info.source == "scikit-learn":
-        table = _load_bundled(name, as_images)
+        table = load_bundled(name, as_images)
         return resized(table, info.image_shape, image_size) if info.image_shape and image_size else table
     source = UCI[name]
     try:
@@ -307,69 +225,6 @@ def check_options(name: str, *, num_points: int, noise: float, as_images: bool, 
     if name not in IMAGES:
         raise ValueError(f"image_size needs a data set of images ({', '.join(IMAGES)}), got {name!r}: leave it out.")
     check_integer("image_size", image_size, 4)
-
-
-def _generate(name: str, num_points: int, noise: float, seed: int) -> Table:
-    from sklearn import datasets
-
-    if name == "moons":
-        x, y = datasets.make_moons(num_points, noise=noise, random_state=seed)
-    elif name == "circles":
-        x, y = datasets.make_circles(num_points, noise=noise, factor=0.5, random_state=seed)
-    else:
-        angles = np.deg2rad([90.0, 210.0, 330.0])
-        centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        x, y = datasets.make_blobs(num_points, centers=centers, cluster_std=noise, random_state=seed)
-    return _numeric(x, y, tuple(str(i) for i in range(DATASETS[name].classes)), ("x", "y"))
-
-
-class _Bunch(Protocol):
-    """The parts of scikit-learn's data sets that are used here."""
-
-    data: Floats
-    target: Integers
-    target_names: list[str]
-    feature_names: list[str]
-
-
-def _load_bundled(name: str, as_images: bool) -> Table:
-    from sklearn import datasets
-
-    loaders: dict[str, Callable[[], _Bunch]] = {
-        "iris": datasets.load_iris,
-        "wine": datasets.load_wine,
-        "breast_cancer": datasets.load_breast_cancer,
-        "digits": datasets.load_digits,
-    }
-    bunch = loaders[name]()
-    return _numeric(
-        bunch.data,
-        bunch.target,
-        tuple(str(label) for label in bunch.target_names),
-        tuple(str(feature) for feature in bunch.feature_names),
-        image_shape=(1, 8, 8) if as_images else None,
-        common_scale=name == "digits",
-    )
-
-
-def _numeric(
-    x: Floats,
-    y: Integers,
-    class_names: tuple[str, ...],
-    names: tuple[str, ...],
-    *,
-    image_shape: tuple[int, ...] | None = None,
-    common_scale: bool = False,
-) -> Table:
-    return Table(
-        numbers=np.asarray(x, dtype=np.float64),
-        categories=no_categories(len(y)),
-        labels=np.asarray(y, dtype=np.int64),
-        class_names=class_names,
-        number_names=names,
-        image_shape=image_shape,
-        common_scale=common_scale,
-    )
 
 
 # Files --------------------------------------------------------------------------------------------

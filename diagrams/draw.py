@@ -1,10 +1,9 @@
-"""The README's picture, drawn from two runs: ``python -m diagrams.draw``.
+"""The graphical abstract of the README, drawn from two runs: ``python -m diagrams.draw``.
 
-Without arguments it makes the runs: the network of the README's command for ``--epochs`` epochs,
-once with ``--lambda_=0`` and once with Jumpstart, all else equal. Or give two run directories, the
-plain one first. Units and points are those of the best weights over the training part; the map of
-the classes asks the same weights for every place of the plane. Written are
-``graphical_abstract.png`` and ``.svg``.
+Without arguments, the command trains both runs: the network of the README's command for ``--epochs`` epochs, once
+with ``--lambda_=0`` and once with Jumpstart, with all other options equal. Otherwise, give two run directories, the
+plain run first. The status of units and points, and the classes of the plane, are those of the best weights; the
+status is taken over the training part. The command writes ``graphical_abstract.png`` and ``.svg``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -50,23 +48,23 @@ STATUS = ListedColormap([COLORS[code] for code in Status])
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the picture shows of one run.
+    """The data of one run that the diagram shows.
 
     Attributes:
-        config: Its options.
-        summary: Its ``summary.json``.
-        curves: Its ``metrics.csv``, one array per column.
+        config: The options of the run.
+        summary: The content of ``summary.json``.
+        curves: The content of ``metrics.csv``, one array per column.
         units: (units, layers) codes of :class:`Status` over the training part.
-        points: (points, layers) codes, in the order of the picture.
+        points: (points, layers) codes, ordered from top to bottom.
         starts: The first row of each class in ``points``.
-        plane: (rows, columns) the probability of class 1, from below.
+        plane: (rows, columns) the probability of class 1, lowest row first.
         extent: Left, right, bottom and top of ``plane``.
         x: (rows, 2) test points.
-        y: (rows,) their classes.
+        y: (rows,) classes of the test points.
     """
 
     config: RectangularConfig
-    summary: dict[str, Any]
+    summary: dict[str, float]
     curves: dict[str, np.ndarray]
     units: np.ndarray
     points: np.ndarray
@@ -78,7 +76,14 @@ class Drawn:
 
 
 def train(folder: Path, name: str, epochs: int, lambda_: float) -> Path:
-    """A run of the command line, and its directory."""
+    """Train one run with the launcher, and return its run directory.
+
+    Args:
+        folder: Folder of the run directory.
+        name: Name of the run.
+        epochs: Epochs of training.
+        lambda_: Weight of the Jumpstart loss.
+    """
     flags = ["--dataset=moons", "--depth=50", "--width=4", f"--epochs={epochs}"]
     flags += [f"--lambda_={lambda_}", "--plot_status=False", "--wandb=False", "--gpus=0"]
     flags += [f"--output_dir={folder}", f"--name={name}"]
@@ -88,14 +93,14 @@ def train(folder: Path, name: str, epochs: int, lambda_: float) -> Path:
 
 
 def read(path: Path) -> Drawn:
-    """What is in a run directory, and what its best weights do.
+    """Read a run directory, and compute the status and the classes of its best weights.
 
     Args:
         path: A finished run on a data set of two features and two classes.
 
     Raises:
         RunDirectoryError: If there is no run.
-        ValueError: If its data are not points of two classes in the plane.
+        ValueError: If the data set is not points of two classes in the plane.
     """
     run = RunDirectory.open(path)
     config = RectangularConfig.from_dict(run.read_config())
@@ -138,7 +143,7 @@ def read(path: Path) -> Drawn:
 def classify(
     experiment: RectangularExperiment, data: TabularDataModule, side: int = 160
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """The probability of class 1 over the plane: (side, side), and its extent."""
+    """(side, side) probabilities of class 1 over the plane; left, right, bottom and top of the plane."""
     low, high = data.x_train.amin(0) - 0.3, data.x_train.amax(0) + 0.3
     axes = [torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True)]
     rows, columns = torch.meshgrid(axes[1], axes[0], indexing="ij")
@@ -148,17 +153,18 @@ def classify(
 
 
 def draw(runs: Sequence[Drawn]) -> Figure:
-    """The picture: one column per run."""
+    """Draw the diagram, with one column per run."""
     figure = Figure(figsize=(12.6, 6.3), dpi=DPI, facecolor="white")
     handles = [Patch(color=COLORS[code], label=LABELS[code]) for code in Status]
     figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=10)
-    for part, run in zip(figure.subfigures(1, len(runs), wspace=0.0), runs, strict=True):
-        draw_run(part, run)
+    columns = figure.subfigures(1, len(runs), wspace=0.0, squeeze=False)[0]
+    for column, run in zip(columns, runs, strict=True):
+        draw_run(column, run)
     return figure
 
 
 def draw_run(figure: SubFigure, run: Drawn) -> None:
-    """One column: units, points, classes and curves of a run."""
+    """Draw one column: title, units, points, plane, accuracy and shares of a run."""
     config = run.config
     name = f"with Jumpstart, lambda {config.lambda_:g}" if config.lambda_ else "plain, lambda 0"
     title = f"{config.depth} layers of {config.width} units on {config.dataset}, {name}"
@@ -186,12 +192,12 @@ def draw_run(figure: SubFigure, run: Drawn) -> None:
 
 
 def shares(codes: np.ndarray) -> str:
-    """The shares of each status in words."""
+    """The share of each status as text."""
     return ", ".join(f"{(codes == code).mean():.1%} {LABELS[code]}" for code in Status)
 
 
 def draw_map(axes: Axes, codes: np.ndarray) -> None:
-    """Codes as cells, one column per layer."""
+    """Draw codes as cells, with one column per layer."""
     rows, layers = codes.shape
     axes.imshow(
         codes, cmap=STATUS, vmin=-0.5, vmax=2.5, aspect="auto", interpolation="nearest",
@@ -206,7 +212,7 @@ def draw_map(axes: Axes, codes: np.ndarray) -> None:
 
 
 def draw_plane(axes: Axes, run: Drawn) -> None:
-    """What the network makes of the plane, and the test points."""
+    """Draw the predicted class of every place of the plane, and the test points."""
     shades = ListedColormap([blend(*CLASSES, share) for share in np.linspace(0, 1, 33)])
     axes.imshow(
         run.plane, cmap=shades, vmin=0, vmax=1, alpha=0.45, interpolation="none", origin="lower",
@@ -223,13 +229,13 @@ def draw_plane(axes: Axes, run: Drawn) -> None:
 
 
 def blend(first: str, second: str, share: float) -> tuple[float, ...]:
-    """A color on the way from one to another, through white."""
-    nearest, way = (first, 1 - 2 * share) if share < 0.5 else (second, 2 * share - 1)
-    return tuple(1 - way * (1 - int(nearest[i : i + 2], 16) / 255) for i in (1, 3, 5))
+    """A color between two others: the first at share 0, white at 0.5, the second at 1."""
+    color, strength = (first, 1 - 2 * share) if share < 0.5 else (second, 2 * share - 1)
+    return tuple(1 - strength * (1 - int(color[i : i + 2], 16) / 255) for i in (1, 3, 5))
 
 
 def draw_accuracy(axes: Axes, run: Drawn) -> None:
-    """Accuracy over the epochs."""
+    """Draw the accuracy over the epochs."""
     epochs = run.curves["epoch"]
     for stage, color in CURVES.items():
         axes.plot(epochs, run.curves[f"{stage}/acc"], color=color, linewidth=1, label=stage)
@@ -242,9 +248,9 @@ def draw_accuracy(axes: Axes, run: Drawn) -> None:
 
 
 def draw_shares(axes: Axes, run: Drawn) -> None:
-    """Shares of dead, linear and non-linear units over the epochs."""
+    """Draw the shares of dead, linear and non-linear units over the epochs."""
     epochs = run.curves["epoch"]
-    # matplotlib does not simplify filled areas: every epoch would make a large SVG.
+    # matplotlib does not simplify filled areas, so a point for every epoch would make a large SVG.
     some = np.unique(np.linspace(0, len(epochs) - 1, 250).astype(int))
     columns = [f"train/unit_{status}_ratio" for status in ("dead", "linear", "nonlinear")]
     axes.stackplot(
@@ -259,7 +265,7 @@ def draw_shares(axes: Axes, run: Drawn) -> None:
 
 
 def save(figure: Figure, folder: Path) -> list[Path]:
-    """Write both files; the same figure gives the same bytes."""
+    """Write the PNG and the SVG. Equal figures give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{NAME}.png", folder / f"{NAME}.svg"]
     figure.savefig(paths[0], dpi=DPI, metadata={"Software": None})
@@ -269,16 +275,16 @@ def save(figure: Figure, folder: Path) -> list[Path]:
 
 @style()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train or read, then draw."""
+    """Train or read both runs, then draw and write the diagram."""
     parser = argparse.ArgumentParser(
         prog="python -m diagrams.draw",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, metavar="RUN_DIRECTORY", help="the plain run, the other")
-    add("--epochs", type=int, default=500, help="of the runs that are made (default 500)")
-    add("--output", type=Path, default=FOLDER, help="folder of the picture (default: this one)")
+    add("runs", nargs="*", type=Path, metavar="RUN_DIRECTORY", help="the plain run, then the run with Jumpstart")
+    add("--epochs", type=int, default=500, help="epochs of the runs that are trained here (default 500)")
+    add("--output", type=Path, default=FOLDER, help="folder of the diagram (default: diagrams)")
     options = parser.parse_args(arguments)
     if len(options.runs) not in (0, 2):
         parser.error(f"give two run directories or none, got {len(options.runs)}.")

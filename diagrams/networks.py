@@ -1,8 +1,8 @@
-"""The networks, drawn from the code: ``python -m diagrams.networks``.
+"""Diagrams of the networks, drawn from the code: ``python -m diagrams.networks``.
 
-Written are ``rectangular.png`` and ``.svg``, the network of the README's command, and ``resnet.png`` and ``.svg``,
-the ResNet of 50 layers and its bottleneck with the widths for a multiplier of 1 and of 2. Numbers are read off
-networks that are built for it; nothing is trained.
+The command writes ``rectangular.png`` and ``.svg``, the network of the README's command, and ``resnet.png`` and
+``.svg``, the ResNet of 50 layers and its bottleneck with the widths for a multiplier of 1 and of 2. All numbers are
+read from networks that the command builds; nothing is trained.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 def rectangular() -> Figure:
-    """Layers and units of the network of 50 layers with 4 units, and where Jumpstart reads."""
+    """Draw the layers and units of the network of 50 layers with 4 units, and where Jumpstart reads."""
     network = RectangularNetwork((2,), 2, depth=50, width=4)
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     depth = sum(map(is_activation, network.modules()))
@@ -61,7 +61,7 @@ def rectangular() -> Figure:
 
 
 def resnet() -> Figure:
-    """The stages of the ResNet of 50 layers, and one bottleneck."""
+    """Draw the stages of the ResNet of 50 layers, and one bottleneck."""
     with torch.device("meta"):
         standard, thin = (resnet50_conv(width_multiplier=multiplier) for multiplier in (2, 1))
     figure, axes = _canvas(9.5, 5.6)
@@ -152,9 +152,9 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 @style()
 def main() -> None:
-    """Draw and write."""
+    """Draw and write both diagrams."""
     parser = argparse.ArgumentParser(prog="python -m diagrams.networks", description=__doc__)
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the pictures (default: this one)")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the diagrams (default: diagrams)")
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
     matplotlib.rcParams["svg.hashsalt"] = "networks"

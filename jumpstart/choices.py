@@ -5,17 +5,19 @@ Imports no torch, so that command lines can read the options before torch is loa
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable
 from enum import Enum, Flag, StrEnum
 from typing import TypeVar
 
-from jumpstart.words import did_you_mean
-
 E = TypeVar("E", bound=Enum)
 
 MARGIN = 1.0
 """Default distance from zero that the extrema of every unit and point must reach, on either side."""
+
+DEAD_NETWORK_SHARE = 0.2
+"""Share of dead (or linear) units above which a network counts as dead (or linear), as in the paper's key figures."""
 
 
 class Capture(StrEnum):
@@ -131,3 +133,37 @@ def is_finite(value: object) -> bool:
         return math.isfinite(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, RuntimeError):  # of None, arrays, huge integers, tensors
         return False
+
+
+def nearest(value: object, known: Iterable[str]) -> str | None:
+    """The known word most like a misspelled one, or None if none is like it.
+
+    Case, dashes and underscores are ignored.
+
+    Example:
+        >>> nearest("Leaky-ReLU", ["leakyrelu", "relu"])
+        'leakyrelu'
+        >>> nearest("abc", ["widths"]) is None
+        True
+    """
+    words = {_without_signs(word): word for word in known}
+    close = difflib.get_close_matches(_without_signs(str(value)), words, n=1)
+    return words[close[0]] if close else None
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """A sentence that suggests the nearest known word, with a leading space; empty if none is near.
+
+    Example:
+        >>> did_you_mean("blanced", ["balanced", "mean"])
+        " Did you mean 'balanced'?"
+        >>> did_you_mean("xyz", ["balanced", "mean"])
+        ''
+    """
+    guess = nearest(value, known)
+    return f" Did you mean {guess!r}?" if guess is not None else ""
+
+
+def _without_signs(word: str) -> str:
+    """A word in lower case, without spaces around it, dashes and underscores."""
+    return word.strip().lower().replace("-", "").replace("_", "")

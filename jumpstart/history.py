@@ -1,6 +1,6 @@
-"""What a run remembers of its units and points: one entry for every epoch that was drawn.
+"""Extrema of every unit and status of a sample of points, one entry for each recorded epoch.
 
-The callback writes it as ``status.npz`` while the network trains; the report reads it.
+The callback writes the history as ``status.npz`` while the network trains, and the report reads it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from jumpstart.arrays import Array, to_array
 from jumpstart.files import atomic_path
 from jumpstart.status.codes import Status, status_of_arrays
+from jumpstart.words import counted
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Codes: TypeAlias = npt.NDArray[np.int8]
@@ -25,6 +27,8 @@ Labels: TypeAlias = npt.NDArray[np.int64]
 logger = logging.getLogger(__name__)
 
 _FIELDS = ("layers", "units", "epochs", "unit_max", "unit_min", "point_status")
+_WRITING_SHARE = 1 / 20
+"""Most of the time of training that may be spent on writing the file, which takes longer as the history grows."""
 
 
 class StatusHistory:
@@ -32,12 +36,12 @@ class StatusHistory:
 
     Args:
         layers: Names of the layers, in call order.
-        units: Units of each.
+        units: Number of units of each layer.
 
     Attributes:
         layers: Names of the layers.
-        units: Units of each.
-        epochs: The epochs remembered, in increasing order.
+        units: Number of units of each layer.
+        epochs: The recorded epochs, in increasing order.
         labels: (P,) classes of the points, or None.
 
     Shape:
@@ -74,40 +78,50 @@ class StatusHistory:
         self._points: list[Codes] = []
 
     def __repr__(self) -> str:
-        points = self._points[0].shape[0] if self._points else 0
-        counts = ((len(self), "epoch"), (len(self.layers), "layer"), (sum(self.units), "unit"), (points, "point"))
-        return f"StatusHistory({', '.join(f'{count} {noun}' + 's' * (count != 1) for count, noun in counts)})"
+        sizes = {
+            "epoch": len(self),
+            "layer": len(self.layers),
+            "unit": sum(self.units),
+            "point": self._points_per_epoch,
+        }
+        return f"StatusHistory({', '.join(counted(count, noun) for noun, count in sizes.items())})"
 
     def __len__(self) -> int:
         return len(self.epochs)
 
-    def append(self, epoch: int, unit_max: Any, unit_min: Any, point_status: Any, labels: Any = None) -> None:
-        """Remember one epoch. The same one and later ones, if there are any, are forgotten: a resumed run comes by
-        them again.
+    def append(
+        self,
+        epoch: int,
+        unit_max: npt.ArrayLike,
+        unit_min: npt.ArrayLike,
+        point_status: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+    ) -> None:
+        """Record one epoch.
+
+        Drops any entry of this or a later epoch first, because a resumed run repeats them.
 
         Args:
             epoch: From 0.
-            unit_max: (U,) the largest preactivation of every unit, over the whole epoch.
-            unit_min: (U,) the smallest.
+            unit_max: (U,) largest preactivation of every unit over the whole epoch.
+            unit_min: (U,) smallest preactivation of every unit.
             point_status: (P, L) codes; the same points every time.
-            labels: (P,) classes of the points; what is given once holds for all epochs.
+            labels: (P,) classes of the points. Labels given for one epoch hold for all epochs.
 
         Raises:
-            ValueError: If a shape, a code or the epoch is wrong. Nothing is changed then.
+            ValueError: If a shape, a code or the epoch is wrong. The history is unchanged then.
         """
         if epoch != int(epoch) or epoch < 0:
             raise ValueError(f"epoch must be a whole number >= 0, got {epoch}.")
-        largest, smallest = (
-            self._floats("unit_max", unit_max, (sum(self.units),)),
-            self._floats("unit_min", unit_min, (sum(self.units),)),
-        )
-        keep = sum(known < epoch for known in self.epochs)
-        points = self._codes(point_status, self._points[0].shape[0] if keep else None)
-        classes = _labels(labels, len(points))
+        largest = self._one_per_unit("unit_max", unit_max)
+        smallest = self._one_per_unit("unit_min", unit_min)
+        keep = sum(recorded < epoch for recorded in self.epochs)
+        points = self._point_codes(point_status, self._points_per_epoch if keep else None)
+        classes = _checked_labels(labels, len(points))
         if keep and classes is not None and self.labels is not None and not np.array_equal(classes, self.labels):
             raise ValueError("labels must be those of the epochs before: every epoch looks at the same points.")
-        for kept in (self.epochs, self._unit_max, self._unit_min, self._points):
-            del kept[keep:]
+        for entries in (self.epochs, self._unit_max, self._unit_min, self._points):
+            del entries[keep:]
         self.epochs.append(int(epoch))
         self._unit_max.append(largest)
         self._unit_min.append(smallest)
@@ -127,24 +141,29 @@ class StatusHistory:
 
     @property
     def unit_status(self) -> Codes:
-        """(E, U) codes. NaN, of a network that has diverged, counts as dead: nothing is learned through it."""
+        """(E, U) codes. NaN, from a network that has diverged, counts as dead: no gradient passes through it."""
         return status_of_arrays(self.unit_max, self.unit_min)
 
     @property
     def point_status(self) -> Codes:
         """(E, P, L) codes."""
-        points = self._points[0].shape[0] if self._points else 0
-        return np.array(self._points, dtype=np.int8).reshape(len(self), points, len(self.layers))
+        return np.array(self._points, dtype=np.int8).reshape(len(self), self._points_per_epoch, len(self.layers))
+
+    @property
+    def _points_per_epoch(self) -> int:
+        return self._points[0].shape[0] if self._points else 0
 
     def save(self, path: str | Path) -> None:
-        """Write one compressed ``.npz``, whole at any moment: under a temporary name, then renamed.
+        """Write the history as one compressed ``.npz``, atomically.
 
         Args:
-            path: The file, replaced where it exists.
+            path: The file. An existing file is replaced.
+
+        Raises:
+            OSError: If the folder is missing or not writable, or the disk is full.
         """
-        path = Path(path)
         labels: dict[str, Any] = {} if self.labels is None else {"labels": self.labels}
-        with atomic_path(path) as draft, draft.open("wb") as file:
+        with atomic_path(Path(path)) as draft, draft.open("wb") as file:
             np.savez_compressed(
                 file,
                 layers=np.array(self.layers),
@@ -158,44 +177,38 @@ class StatusHistory:
 
     @classmethod
     def load(cls, path: str | Path) -> StatusHistory:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Args:
             path: The file.
 
         Raises:
-            OSError: If it can't be read.
-            ValueError: If it is no history, or a damaged one.
+            OSError: If the file can't be read.
+            ValueError: If the file is not a status history, or is damaged.
         """
-        archive = io.BytesIO(Path(path).read_bytes())
-        try:
-            with np.load(archive, allow_pickle=False) as stored:
-                content = {name: stored[name] for name in stored.files}
-        except Exception as error:  # zipfile, zlib and NumPy have many words for a damaged file
-            raise ValueError(f"{path} is no status history: {error}") from None
-        missing = [name for name in _FIELDS if name not in content]
-        if missing:
-            raise ValueError(f"{path} is no status history: it has no {', '.join(missing)}.")
+        content = _read_archive(Path(path))
         try:
             history = cls(content["layers"].tolist(), content["units"].tolist())
             epochs = content["epochs"].tolist()
             if sorted(set(epochs)) != epochs:
                 raise ValueError("its epochs don't increase.")
-            rows = zip(epochs, content["unit_max"], content["unit_min"], content["point_status"], strict=True)
-            for row in rows:
-                history.append(*row, labels=content.get("labels"))
+            entries = zip(epochs, content["unit_max"], content["unit_min"], content["point_status"], strict=True)
+            for entry in entries:
+                history.append(*entry, labels=content.get("labels"))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is damaged: {error}") from None
         return history
 
-    def _floats(self, name: str, values: Any, shape: tuple[int, ...]) -> Floats:
-        array = np.array(_array(values), dtype=np.float32)
-        if array.shape != shape:
-            raise ValueError(f"{name} must have one value for each of the {shape[0]} units, got {array.shape}.")
+    def _one_per_unit(self, name: str, values: npt.ArrayLike) -> Floats:
+        array = np.array(to_array(values), dtype=np.float32)
+        units = sum(self.units)
+        if array.shape != (units,):
+            raise ValueError(f"{name} must have one value for each of the {units} units, got {array.shape}.")
         return array
 
-    def _codes(self, values: Any, points: int | None) -> Codes:
-        array = _array(values)
+    def _point_codes(self, values: npt.ArrayLike, points: int | None) -> Codes:
+        """(points, layers) codes; any number of points if ``points`` is None."""
+        array = to_array(values)
         wanted = "(points" if points is None else f"({points}"
         if array.ndim != 2 or array.shape[1] != len(self.layers) or points not in (None, array.shape[0]):
             raise ValueError(f"point_status must be {wanted}, {len(self.layers)} layers), got {array.shape}.")
@@ -204,33 +217,19 @@ class StatusHistory:
         return array.astype(np.int8)
 
 
-def _labels(values: Any, points: int) -> Labels | None:
-    if values is None:
-        return None
-    array = _array(values)
-    if array.shape != (points,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"labels must be one whole number for each of the {points} points, got {array.shape}.")
-    return array.astype(np.int64)
-
-
-def _array(values: Any) -> npt.NDArray[Any]:
-    """An array of anything, tensors on any device included."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
 class HistoryFile:
-    """The history of a run and its file, which is whole at any moment.
+    """The history of a run together with its file, which is replaced atomically.
 
     Args:
         path: The file.
-        resume: Go on with what it holds.
+        resume: Continue the history in the file. A damaged file is replaced, with a warning.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
         self.path = path
         self._history: StatusHistory | None = None
-        self._dirty = False
-        self._saved_at, self._cost = -float("inf"), 0.0
+        self._unsaved = False
+        self._saved_at, self._seconds_to_save = -float("inf"), 0.0
         if resume and path.is_file():
             try:
                 self._history = StatusHistory.load(path)
@@ -241,35 +240,71 @@ class HistoryFile:
         self,
         layers: Sequence[str],
         epoch: int,
-        unit_max: Sequence[np.ndarray[Any, Any]],
-        unit_min: Sequence[np.ndarray[Any, Any]],
-        points: np.ndarray[Any, Any],
-        labels: np.ndarray[Any, Any] | None,
+        unit_max: Sequence[Array],
+        unit_min: Sequence[Array],
+        points: Array,
+        labels: Array | None,
     ) -> None:
-        """Remember an epoch."""
-        history = self._history
-        sizes = tuple(len(units) for units in unit_max)
-        fits = history is not None and (history.layers, history.units) == (tuple(layers), sizes)
-        if history is None or not fits or history.point_status.shape[1] != len(points):
-            history = StatusHistory(layers, sizes)
+        """Record an epoch, and write the file unless it was written a moment ago.
+
+        Begins a new history if the layers, their units or the number of points have changed.
+
+        Args:
+            layers: Names of the layers.
+            epoch: From 0.
+            unit_max: One array per layer, the largest preactivation of every unit.
+            unit_min: One array per layer, the smallest preactivation of every unit.
+            points: (P, L) codes.
+            labels: (P,) classes of the points, or None. Labels that change from one epoch to the next are dropped:
+                the data are shuffled anew every epoch, so that no row is the same point twice.
+        """
+        history = self._continued(layers, tuple(len(units) for units in unit_max), len(points))
         if history.labels is not None and not np.array_equal(history.labels, labels if labels is not None else ()):
-            # Data that are dealt anew each epoch: other points every time.
             history.labels = labels = None
         elif len(history) and history.labels is None:
             labels = None
         history.append(epoch, np.concatenate(unit_max), np.concatenate(unit_min), points, labels)
-        self._history, self._dirty = history, True
-        # Writing takes longer the more there is: never spend more than a twentieth of the time on it.
-        if time.monotonic() - self._saved_at >= 20 * self._cost:
+        self._history, self._unsaved = history, True
+        if time.monotonic() - self._saved_at >= self._seconds_to_save / _WRITING_SHARE:
             self.save()
 
     def save(self) -> None:
-        """Write what is not written yet."""
-        if self._history is None or not self._dirty:
+        """Write the file if there are entries that it does not hold yet; missing folders are made."""
+        if self._history is None or not self._unsaved:
             return
         started = time.monotonic()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._history.save(self.path)
         self._saved_at = time.monotonic()
-        self._cost = self._saved_at - started
-        self._dirty = False
+        self._seconds_to_save = self._saved_at - started
+        self._unsaved = False
+
+    def _continued(self, layers: Sequence[str], units: tuple[int, ...], points: int) -> StatusHistory:
+        """The history so far if it has these layers, units and points, else a new one."""
+        history = self._history
+        if history is None or (history.layers, history.units) != (tuple(layers), units):
+            return StatusHistory(layers, units)
+        return history if history.point_status.shape[1] == points else StatusHistory(layers, units)
+
+
+def _read_archive(path: Path) -> dict[str, Array]:
+    """The arrays of a history's file by name; all that :meth:`StatusHistory.load` needs are there."""
+    archive = io.BytesIO(path.read_bytes())
+    try:
+        with np.load(archive, allow_pickle=False) as stored:
+            content = {name: stored[name] for name in stored.files}
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds of errors for a damaged file
+        raise ValueError(f"{path} is no status history: {error}") from None
+    missing = [name for name in _FIELDS if name not in content]
+    if missing:
+        raise ValueError(f"{path} is no status history: it has no {', '.join(missing)}.")
+    return content
+
+
+def _checked_labels(values: npt.ArrayLike | None, points: int) -> Labels | None:
+    if values is None:
+        return None
+    array = to_array(values)
+    if array.shape != (points,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"labels must be one whole number for each of the {points} points, got {array.shape}.")
+    return array.astype(np.int64)

@@ -1,22 +1,24 @@
-"""Results as tables: runs in; pandas, Markdown, LaTeX, CSV or lines for the terminal out."""
+"""Tables of results: from runs to pandas, Markdown, LaTeX, CSV, or lines for the terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import pandas as pd
 
-from jumpstart.words import did_you_mean
+from jumpstart.choices import DEAD_NETWORK_SHARE, did_you_mean
 
-Best = Literal["max", "min"]
-Rows = Sequence[Mapping[str, Any]] | pd.DataFrame
+Best: TypeAlias = Literal["max", "min"]
+Record: TypeAlias = Mapping[str, object]
+Rows: TypeAlias = Sequence[Record] | pd.DataFrame
 
 _SPLITS = ("train", "val", "test")
 _TEX = {**{sign: rf"\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}"}
@@ -24,12 +26,12 @@ _TEX = {**{sign: rf"\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}"}
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure over several runs.
+    """Mean and standard deviation of a metric over several runs.
 
     Attributes:
-        mean: The mean; NaN if any of the runs has NaN.
-        std: The standard deviation of a sample (divided by count - 1); NaN for fewer than two runs.
-        count: Number of runs.
+        mean: The mean; NaN if any of the values is NaN.
+        std: The sample standard deviation (divided by count - 1); NaN for fewer than two values.
+        count: Number of values.
 
     Example:
         >>> Spread.of([0.96, 0.98])
@@ -42,14 +44,14 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of some values."""
+        """The mean, the standard deviation and the number of values."""
         values = [float(value) for value in values]
         mean = fmean(values) if values else math.nan
         enough = len(values) > 1 and math.isfinite(mean)
         return cls(mean, stdev(values) if enough else math.nan, len(values))
 
     def text(self, digits: int, plus_minus: str = "±") -> str:
-        """``0.970 ± 0.014``; the mean alone for one run, a dash for none."""
+        """``0.970 ± 0.014``; the mean alone for one value, a dash for none."""
         if self.count == 0:
             return "-"
         mean = f"{self.mean:.{digits}f}"
@@ -57,20 +59,20 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """How a format writes words, figures, and the best figure."""
+class _Format:
+    """How a format writes words, numbers, and the best number of a row."""
 
     word: Callable[[str], str]
-    figure: Callable[[str], str]
+    number: Callable[[str], str]
     best: Callable[[str], str]
     plus_minus: str
 
 
-_MARKDOWN = _Look(lambda t: t.replace("|", r"\|"), str, lambda t: f"**{t}**", "±")
-_LATEX = _Look(
-    lambda t: "".join(_TEX.get(sign, sign) for sign in t),
-    lambda t: f"${t}$",
-    lambda t: rf"$\mathbf{{{t}}}$",
+_MARKDOWN = _Format(lambda text: text.replace("|", r"\|"), str, lambda text: f"**{text}**", "±")
+_LATEX = _Format(
+    lambda text: "".join(_TEX.get(sign, sign) for sign in text),
+    lambda text: f"${text}$",
+    lambda text: rf"$\mathbf{{{text}}}$",
     r"\pm",
 )
 
@@ -81,19 +83,19 @@ def results_table(
     values: str | Sequence[str] = "test/acc",
     columns: str | None = None,
 ) -> pd.DataFrame:
-    """Mean and deviation of runs that share some settings, over everything else they differ in.
+    """Mean and standard deviation over runs that share some settings and differ in all others.
 
     Args:
-        rows: One flat mapping per run, with settings and results, such as its configuration and its
-            summary together.
-        by: The settings that make a row of the table. Whatever is left out here, such as the seed,
-            is averaged over: name all that a comparison depends on.
+        rows: One flat mapping per run that holds settings and results, such as the configuration of the
+            run joined with its summary.
+        by: The settings that identify a row of the table. Results are averaged over all other settings, such
+            as the seed, so name every setting that the comparison depends on.
         values: The results to average.
-        columns: A setting whose values become the columns, such as the technique. It takes one of
-            ``values``.
+        columns: A setting whose values become the columns, such as the technique. Allowed with a single
+            name in ``values``.
 
     Returns:
-        The columns of ``by``, then cells of :class:`Spread`, both in the order of first appearance.
+        The columns of ``by``, then columns of :class:`Spread`; rows and columns in the order of first appearance.
 
     Raises:
         ValueError: If there are no rows, a name is in none of them, a run lacks one of ``values``,
@@ -112,48 +114,57 @@ def results_table(
     """
     records = _records(rows)
     keys = [by] if isinstance(by, str) else list(by)
-    figures = [values] if isinstance(values, str) else list(values)
-    for name in (*keys, *figures, *([columns] if columns else [])):
+    metrics = [values] if isinstance(values, str) else list(values)
+    for name in (*keys, *metrics, *([columns] if columns else [])):
         _check_name(name, records)
-    if columns is not None and len(figures) != 1:
-        raise ValueError(f"columns={columns!r} takes one of values, got {len(figures)}.")
-    groups: dict[tuple[Any, ...], dict[str, list[float]]] = {}
-    heads = dict.fromkeys(figures)
-    if columns is not None:
-        heads = dict.fromkeys(str(_plain(record.get(columns))) for record in records)
+    if columns is not None and len(metrics) != 1:
+        raise ValueError(f"columns={columns!r} takes one of values, got {len(metrics)}.")
+
+    def heads_of(record: Record) -> list[str]:
+        return metrics if columns is None else [str(_setting(record.get(columns)))]
+
+    heads = list(dict.fromkeys(head for record in records for head in heads_of(record)))
+    groups: dict[tuple[Hashable, ...], dict[str, list[float]]] = {}
     for record in records:
-        group = groups.setdefault(tuple(_plain(record.get(key)) for key in keys), {})
-        for figure in figures:
-            head = figure if columns is None else str(_plain(record.get(columns)))
-            group.setdefault(head, []).append(_figure(record, figure))
-    cells = [[*key, *(Spread.of(g.get(head, [])) for head in heads)] for key, g in groups.items()]
+        group = groups.setdefault(tuple(_setting(record.get(key)) for key in keys), {})
+        for head, metric in zip(heads_of(record), metrics, strict=True):
+            group.setdefault(head, []).append(_number(record, metric))
+    cells = [[*key, *(Spread.of(group.get(head, [])) for head in heads)] for key, group in groups.items()]
     return pd.DataFrame(cells, columns=[*keys, *heads], dtype=object)
 
 
-def key_figures(results: Rows, threshold: float = 0.2) -> pd.DataFrame:
-    """The four figures that compare techniques across data sets.
+class _Model(NamedTuple):
+    """Metrics of one model, ordered so that the best model is the maximum."""
 
-    For each data set, a technique is judged by its best model: the one of the highest accuracy (of
-    several, the one with the fewest dead, then the fewest linear units).
+    accuracy: float
+    minus_dead: float
+    minus_linear: float
+
+
+def key_figures(results: Rows, threshold: float = DEAD_NETWORK_SHARE) -> pd.DataFrame:
+    """The paper's four key figures, which compare techniques across data sets.
+
+    On each data set, a technique is judged by its best model: the model of the highest accuracy and, among
+    several, the model with the fewest dead, then the fewest linear units.
 
     Args:
         results: One row per model with ``dataset``, ``technique``, ``accuracy``,
-            ``unit_dead_ratio`` and ``unit_linear_ratio``, all in [0, 1].
-        threshold: The share of units above which a model counts.
+            ``unit_dead_ratio`` and ``unit_linear_ratio``, the last three in [0, 1].
+        threshold: The share of dead (or linear) units above which a model counts as dead (or linear).
 
     Returns:
         One row per technique, in the order of first appearance:
 
         - ``dead_units``: share of data sets whose best model has more dead units than the
-          threshold; ``dead_units_area``: area under that share as the threshold goes from 0 to 1.
+          threshold; ``dead_units_area``: area under that share as the threshold runs from 0 to 1.
         - ``linear_units``, ``linear_units_area``: the same for linear units.
         - ``trainability``: share of data sets whose best model is strictly better than the worst
           accuracy of any model of any technique.
         - ``convergence``: mean over the data sets of the technique's best accuracy minus the best
-          of all techniques; 0 is best.
+          accuracy of all techniques; 0 is best.
 
     Raises:
-        ValueError: If a column or a technique's result on a data set is missing, or a figure is not
+        ValueError: If a column or a technique's result on a data set is missing, or a number is not
             in [0, 1].
 
     Source:
@@ -168,62 +179,81 @@ def key_figures(results: Rows, threshold: float = 0.2) -> pd.DataFrame:
         0      plain         1.0         -0.5
         1  jumpstart         0.0          0.0
     """
-    records = _records(results)
+    models = _models(_records(results))
+    worst = {dataset: min(model.accuracy for model in every) for dataset, every in _by_dataset(models)}
+    top = {dataset: max(model.accuracy for model in every) for dataset, every in _by_dataset(models)}
+    best: dict[Hashable, dict[Hashable, _Model]] = {}
+    for (technique, dataset), every in models.items():
+        best.setdefault(technique, {})[dataset] = max(every)
+    _check_complete(best, worst)
+    return pd.DataFrame(
+        [
+            {
+                "technique": technique,
+                **_exceeding("dead_units", [-model.minus_dead for model in of_technique.values()], threshold),
+                **_exceeding("linear_units", [-model.minus_linear for model in of_technique.values()], threshold),
+                "trainability": fmean(of_technique[dataset].accuracy > worst[dataset] for dataset in worst),
+                "convergence": fmean(of_technique[dataset].accuracy - top[dataset] for dataset in worst),
+            }
+            for technique, of_technique in best.items()
+        ]
+    )
+
+
+def _models(records: Sequence[Record]) -> dict[tuple[Hashable, Hashable], list[_Model]]:
+    """The models of every (technique, data set)."""
     ratios = ("accuracy", "unit_dead_ratio", "unit_linear_ratio")
     for name in ("dataset", "technique", *ratios):
         _check_name(name, records)
-    best: dict[tuple[Any, Any], tuple[float, float, float]] = {}
-    worst: dict[Any, float] = {}
+    models: dict[tuple[Hashable, Hashable], list[_Model]] = {}
     for record in records:
-        accuracy, dead, linear = (_figure(record, name) for name in ratios)
-        for name, value in zip(ratios, (accuracy, dead, linear), strict=True):
+        values = [_number(record, name) for name in ratios]
+        for name, value in zip(ratios, values, strict=True):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {value}.")
-        pair = _plain(record.get("technique")), _plain(record.get("dataset"))
+        pair = _setting(record.get("technique")), _setting(record.get("dataset"))
         if None in pair:
             raise ValueError(f"every row must have a technique and a data set, got {pair}.")
-        model = accuracy, -dead, -linear
-        best[pair] = max(model, best.get(pair, model))
-        worst[pair[1]] = min(accuracy, worst.get(pair[1], accuracy))
-    techniques = list(dict.fromkeys(technique for technique, _ in best))
-    for technique in techniques:
-        for dataset in worst:
-            if (technique, dataset) not in best:
-                raise ValueError(
-                    f"results must have every technique on every data set, {technique!r} lacks "
-                    f"{dataset!r}: add that run, or leave the data set out."
-                )
-    top = {d: max(best[technique, d][0] for technique in techniques) for d in worst}
-    table = []
-    for technique in techniques:
-        models = {dataset: best[technique, dataset] for dataset in worst}
-        accuracies = {dataset: accuracy for dataset, (accuracy, _, _) in models.items()}
-        dead_ratios = [-dead for _, dead, _ in models.values()]
-        linear_ratios = [-linear for _, _, linear in models.values()]
-        table.append(
-            {
-                "technique": technique,
-                "dead_units": fmean(ratio > threshold for ratio in dead_ratios),
-                # The area under the share of ratios above t, for t from 0 to 1, is their mean.
-                "dead_units_area": fmean(dead_ratios),
-                "linear_units": fmean(ratio > threshold for ratio in linear_ratios),
-                "linear_units_area": fmean(linear_ratios),
-                "trainability": fmean(accuracies[d] > worst[d] for d in worst),
-                "convergence": fmean(accuracies[d] - top[d] for d in worst),
-            }
-        )
-    return pd.DataFrame(table)
+        accuracy, dead, linear = values
+        models.setdefault(pair, []).append(_Model(accuracy, -dead, -linear))
+    return models
+
+
+def _by_dataset(models: Mapping[tuple[Hashable, Hashable], list[_Model]]) -> Iterator[tuple[Hashable, list[_Model]]]:
+    """Every data set with its models of all techniques."""
+    datasets: dict[Hashable, list[_Model]] = {}
+    for (_, dataset), every in models.items():
+        datasets.setdefault(dataset, []).extend(every)
+    yield from datasets.items()
+
+
+def _check_complete(best: Mapping[Hashable, Mapping[Hashable, _Model]], datasets: Iterable[Hashable]) -> None:
+    for technique, dataset in itertools.product(best, datasets):
+        if dataset not in best[technique]:
+            raise ValueError(
+                f"results must have every technique on every data set, {technique!r} lacks "
+                f"{dataset!r}: add that run, or leave the data set out."
+            )
+
+
+def _exceeding(name: str, ratios: Sequence[float], threshold: float) -> dict[str, float]:
+    """Share of ratios above a threshold, and the area under that share over all thresholds from 0 to 1."""
+    # The integral of the share of ratios above t, for t from 0 to 1, is the mean of the ratios.
+    return {name: fmean(ratio > threshold for ratio in ratios), f"{name}_area": fmean(ratios)}
 
 
 def to_markdown(table: pd.DataFrame, digits: int = 3, best: Best | None = None) -> str:
     """A Markdown table, as lines without a last line break.
 
     Args:
-        table: From :func:`results_table`, :func:`key_figures`, or any other; an index with a name
+        table: Any table, such as from :func:`results_table` or :func:`key_figures`; an index with a name
             or of words becomes the first columns.
-        digits: Decimals of the figures.
-        best: Set the highest (``max``) or lowest (``min``) figure of each row in bold; figures that
-            look the same at these digits are all the best.
+        digits: Decimals of the numbers.
+        best: Set the highest (``max``) or lowest (``min``) number of each row in bold; numbers that
+            are equal at these digits are all the best.
+
+    Raises:
+        ValueError: If ``best`` is not one of these.
     """
     heads, texts, numeric = _texts(table, digits, best, _MARKDOWN)
     rule = "|".join("---:" if number else ":---" for number in numeric)
@@ -236,7 +266,7 @@ def to_latex(table: pd.DataFrame, digits: int = 3, best: Best | None = None) -> 
 
     Args:
         table: As for :func:`to_markdown`.
-        digits: Decimals of the figures.
+        digits: Decimals of the numbers.
         best: As for :func:`to_markdown`.
     """
     heads, texts, numeric = _texts(table, digits, best, _LATEX)
@@ -249,18 +279,17 @@ def to_latex(table: pd.DataFrame, digits: int = 3, best: Best | None = None) -> 
 def to_csv(table: pd.DataFrame) -> str:
     """Comma-separated values in full precision.
 
-    A column of :class:`Spread` becomes three: mean, ``_std`` and ``_count``; an undefined figure is
+    A column of :class:`Spread` becomes three: mean, ``_std`` and ``_count``. Undefined numbers are
     left empty.
     """
     flat = _flat(table)
     heads: list[str] = []
-    columns: list[list[Any]] = []
+    columns: list[list[object]] = []
     for head, cells in flat.items():
         if any(isinstance(cell, Spread) for cell in cells):
             spreads = [cell if isinstance(cell, Spread) else Spread.of([]) for cell in cells]
             heads += [str(head), f"{head}_std", f"{head}_count"]
-            columns += [[s.mean for s in spreads], [s.std for s in spreads]]
-            columns += [[s.count for s in spreads]]
+            columns += [[s.mean for s in spreads], [s.std for s in spreads], [s.count for s in spreads]]
         else:
             heads.append(str(head))
             columns.append(list(cells))
@@ -268,16 +297,19 @@ def to_csv(table: pd.DataFrame) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
     for row in zip(*columns, strict=True):
-        writer.writerow([_plain(cell) for cell in row])
+        writer.writerow([_setting(cell) for cell in row])
     return text.getvalue()
 
 
-def summary_table(summary: Mapping[str, Any]) -> str:
-    """One run's result as lines for the terminal.
+def summary_table(summary: Record) -> str:
+    """The results of one run as lines for the terminal.
 
     Args:
-        summary: Names and values. ``train/x``, ``val/x`` and ``test/x`` share a line; everything
-            else follows, one line each, the names within nested mappings joined by dots.
+        summary: Names and values. ``train/x``, ``val/x`` and ``test/x`` share a line. All other
+            values follow, one line each. Names within nested mappings are joined by dots.
+
+    Raises:
+        ValueError: If there is no value.
 
     Example:
         >>> print(summary_table({"train/acc": 1.0, "test/acc": 0.975, "epochs": 4000}))
@@ -289,9 +321,9 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     results: dict[str, dict[str, str]] = {}
     rest: dict[str, str] = {}
     for name, value in _flatten(summary):
-        split, _, figure = name.partition("/")
-        if split in _SPLITS and figure:
-            results.setdefault(figure, {})[split] = _short(value)
+        split, _, metric = name.partition("/")
+        if split in _SPLITS and metric:
+            results.setdefault(metric, {})[split] = _short(value)
         else:
             rest[name] = _short(value)
     if not results and not rest:
@@ -303,79 +335,87 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         cells = [text for line in results.values() for text in line.values()]
         width = max(map(len, (*cells, *splits))) + 3
         lines.append(" " * first + "".join(split.rjust(width) for split in splits))
-        for figure, line in results.items():
+        for metric, line in results.items():
             texts = (line.get(split, "-").rjust(width) for split in splits)
-            lines.append(figure.ljust(first) + "".join(texts))
+            lines.append(metric.ljust(first) + "".join(texts))
     if results and rest:
         lines.append("")
     return "\n".join([*lines, *(f"{name.ljust(first)}   {text}" for name, text in rest.items())])
 
 
-def _records(rows: Rows) -> list[Mapping[str, Any]]:
-    records: list[Any] = _flat(rows).to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
+def _records(rows: Rows) -> list[Record]:
+    if isinstance(rows, pd.DataFrame):
+        rows = cast("list[Record]", _flat(rows).to_dict("records"))
+    records = list(rows)
     if not records:
         raise ValueError("rows must hold at least one run, got none.")
     return records
 
 
-def _check_name(name: str, records: Sequence[Mapping[str, Any]]) -> None:
+def _check_name(name: str, records: Sequence[Record]) -> None:
     if not any(name in record for record in records):
         known = sorted({key for record in records for key in record})
         raise ValueError(f"no run has {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}.")
 
 
-def _figure(record: Mapping[str, Any], name: str) -> float:
+def _number(record: Record, name: str) -> float:
     value = record.get(name)
     if not isinstance(value, Real):
         raise ValueError(f"every run must have a number for {name!r}, got {value!r}.")
     return float(value)
 
 
-def _plain(value: Any) -> Any:
-    """A setting that can be compared: lists as tuples, and NaN (a gap in a DataFrame) as None."""
+def _setting(value: object) -> Hashable:
+    """A setting in a form that can be compared: lists as tuples, and NaN (a gap in a DataFrame) as None."""
     if isinstance(value, list):
         return tuple(value)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an index that means something as its first columns."""
+    """The table with its index as first columns, unless the index only numbers the rows."""
     counts = pd.api.types.is_integer_dtype(table.index) and table.index.names == [None]
     return table.reset_index(drop=counts)
 
 
 def _texts(
-    table: pd.DataFrame, digits: int, best: Best | None, look: _Look
+    table: pd.DataFrame, digits: int, best: Best | None, form: _Format
 ) -> tuple[list[str], list[list[str]], list[bool]]:
     """Heads, cells, and which columns hold numbers."""
     if best not in (None, "max", "min"):
         raise ValueError(f"best must be 'max', 'min' or None, got {best!r}.")
     flat = _flat(table)
-    rows = list(flat.itertuples(index=False, name=None))
-    # Beside spreads, a plain number is a setting.
-    kind = Spread if any(isinstance(cell, Spread) for row in rows for cell in row) else float
-    texts = []
-    for row in rows:
-        means = {}
-        for i, cell in enumerate(row):
-            mean = cell.mean if isinstance(cell, Spread) else cell
-            if isinstance(cell, kind) and not math.isnan(mean):
-                means[i] = round(float(mean), digits)
-        ranked = means.values() if best and len(means) > 1 else ()
-        winner = (max if best == "max" else min)(ranked, default=None)
-        line = []
-        for i, cell in enumerate(row):
-            if i not in means:
-                line.append(look.word(cell.text(digits) if isinstance(cell, Spread) else str(cell)))
-                continue
-            text = cell.text(digits, look.plus_minus) if kind is Spread else f"{cell:.{digits}f}"
-            line.append(look.best(text) if means[i] == winner else look.figure(text))
-        texts.append(line)
+    rows: list[tuple[object, ...]] = list(flat.itertuples(index=False, name=None))
+    # In a table with spreads, plain numbers are settings.
+    spreads = any(isinstance(cell, Spread) for row in rows for cell in row)
+    texts = [_row_texts(row, digits, best, form, Spread if spreads else float) for row in rows]
     numeric = [all(isinstance(row[i], Spread | Real) for row in rows) for i in range(flat.shape[1])]
-    return [look.word(str(head)) for head in flat.columns], texts, numeric
+    return [form.word(str(head)) for head in flat.columns], texts, numeric
 
 
-def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _row_texts(
+    row: Sequence[object], digits: int, best: Best | None, form: _Format, kind: type[Spread | float]
+) -> list[str]:
+    """The cells of a row; cells of this kind are numbers, and compete for the best."""
+    means = {}
+    for i, cell in enumerate(row):
+        mean = cell.mean if isinstance(cell, Spread) else cell
+        if isinstance(cell, kind) and isinstance(mean, float) and not math.isnan(mean):
+            means[i] = round(float(mean), digits)
+    ranked = means.values() if best and len(means) > 1 else ()
+    winner = (max if best == "max" else min)(ranked, default=None)
+    texts = []
+    for i, cell in enumerate(row):
+        if i not in means:
+            texts.append(form.word(cell.text(digits) if isinstance(cell, Spread) else str(cell)))
+            continue
+        text = cell.text(digits, form.plus_minus) if isinstance(cell, Spread) else f"{cell:.{digits}f}"
+        texts.append(form.best(text) if means[i] == winner else form.number(text))
+    return texts
+
+
+def _flatten(mapping: Record, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Names and values of a mapping and of those nested in it."""
     for name, value in mapping.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")
@@ -383,7 +423,8 @@ def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
             yield f"{prefix}{name}", value
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
+    """A value for the terminal: real numbers with four decimals, or three significant digits if very large or small."""
     if value is None:
         return "-"
     if isinstance(value, Real) and not isinstance(value, Integral):

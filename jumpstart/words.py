@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 
@@ -41,12 +40,17 @@ def shorten(text: str, most: int) -> str:
 
 
 def called(name: str) -> str:
-    """The path of a module, or words for the root module, whose path is empty."""
+    """The path of a module, or words for the root module, whose path is empty.
+
+    Example:
+        >>> called("encoder.0"), called("")
+        ('encoder.0', 'the model itself')
+    """
     return name or "the model itself"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, and how many more there are.
+    """The first names of a list, and how many more there are.
 
     Example:
         >>> some(["a", "b", "c"], most=2)
@@ -67,7 +71,12 @@ def listed(texts: Sequence[str]) -> str:
 
 
 def are(count: int, one: str = "is", more: str = "are") -> str:
-    """The verb that agrees with a count."""
+    """The verb that agrees with a count.
+
+    Example:
+        >>> are(1), are(3), are(2, "has", "have")
+        ('is', 'are', 'have')
+    """
     return one if count == 1 else more
 
 
@@ -92,36 +101,3 @@ def layer_words(layers: Iterable[int]) -> str:
         return f"{len(numbers)} layers between {numbers[0]} and {numbers[-1]}"
     texts = [str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in ranges]
     return f"layer{'s' * (len(numbers) != 1)} {listed(texts)}"
-
-
-def nearest(value: object, known: Iterable[str]) -> str | None:
-    """The known word most like a misspelled one, or None if none is like it.
-
-    Case, dashes and underscores do not count.
-
-    Example:
-        >>> nearest("Leaky-ReLU", ["leakyrelu", "relu"])
-        'leakyrelu'
-        >>> nearest("abc", ["widths"]) is None
-        True
-    """
-    words = {_plain(word): word for word in known}
-    close = difflib.get_close_matches(_plain(str(value)), words, n=1)
-    return words[close[0]] if close else None
-
-
-def did_you_mean(value: object, known: Iterable[str]) -> str:
-    """A sentence that suggests the nearest known word, with a leading space; empty if none is near.
-
-    Example:
-        >>> did_you_mean("blanced", ["balanced", "mean"])
-        " Did you mean 'balanced'?"
-        >>> did_you_mean("xyz", ["balanced", "mean"])
-        ''
-    """
-    guess = nearest(value, known)
-    return f" Did you mean {guess!r}?" if guess is not None else ""
-
-
-def _plain(word: str) -> str:
-    return word.strip().lower().replace("-", "").replace("_", "")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart.capture import is_activation, register_activation, registered_activations
-from jumpstart.words import did_you_mean
+from jumpstart.choices import did_you_mean
 
 ActivationClass = type[nn.Module]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import cast
 
-from jumpstart.words import did_you_mean
+from jumpstart.choices import did_you_mean
 
 
 def check_integer(name: str, value: object) -> int:

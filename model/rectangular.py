@@ -117,14 +117,8 @@ class RectangularNetwork(nn.Module):
         channels = math.prod(shape) if dense else shape[0]
         for number in range(1, depth + 1):
             parts = _weights(channels, width, None if dense else kernel_size)
-            if use_batchnorm:
-                norm = nn.BatchNorm1d if dense else nn.BatchNorm2d
-                parts.add_module("norm", norm(width))
-            parts.add_module("activation", build())
-            if dropout > 0.0:
-                parts.add_module("dropout", nn.Dropout(dropout))
-            if number in pools:
-                parts.add_module("pool", nn.MaxPool2d(2))
+            norm = (nn.BatchNorm1d if dense else nn.BatchNorm2d)(width) if use_batchnorm else None
+            _add_rest(parts, norm, build(), dropout=dropout, pool=number in pools)
             self.layers.append(parts)
             channels = width
         self.head = nn.Identity() if dense else _image_head(head)
@@ -181,6 +175,19 @@ def _weights(channels: int, width: int, kernel_size: int | None) -> nn.Sequentia
     padding = before if before == after else 0
     parts.add_module("conv", nn.Conv2d(channels, width, kernel_size, padding=padding))
     return parts
+
+
+def _add_rest(
+    parts: nn.Sequential, norm: nn.Module | None, activation: nn.Module, *, dropout: float, pool: bool
+) -> None:
+    """Add the modules of a hidden layer that follow its weights."""
+    if norm is not None:
+        parts.add_module("norm", norm)
+    parts.add_module("activation", activation)
+    if dropout > 0.0:
+        parts.add_module("dropout", nn.Dropout(dropout))
+    if pool:
+        parts.add_module("pool", nn.MaxPool2d(2))
 
 
 def _image_head(head: Head) -> nn.Module:

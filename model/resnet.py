@@ -208,12 +208,9 @@ class ResNet(nn.Module):
         self.activation = build()
         self.maxpool = pool()
         units = self.widths[0]
-        for number, count in enumerate(BLOCKS[depth], 1):
-            width, stride = self.widths[number - 1], layers.strides[number - 1]
-            blocks = [_block(design, depth, units, width, stride)]
-            units = 4 * width if depth >= BOTTLENECK_FROM else width
-            blocks += [_block(design, depth, units, width, 1) for _ in range(count - 1)]
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        for number, (width, stride) in enumerate(zip(self.widths, layers.strides, strict=True), 1):
+            stage, units = _stage(design, depth, BLOCKS[depth][number - 1], units, width, stride)
+            self.add_module(f"layer{number}", stage)
         self.avgpool = layers.exit()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(units, num_classes)
@@ -284,6 +281,13 @@ def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[list
         raise ValueError(f"state must share a name and a shape with the network, got {sorted(state)[:3]} and so on.")
     network.load_state_dict(fitting, strict=False)
     return list(fitting), [name for name in own if name not in fitting]
+
+
+def _stage(design: Design, depth: int, count: int, inputs: int, width: int, stride: int) -> tuple[nn.Sequential, int]:
+    """A stage of ``count`` blocks, of which the first has the stride, and the number of its output units."""
+    outputs = 4 * width if depth >= BOTTLENECK_FROM else width
+    first = _block(design, depth, inputs, width, stride)
+    return nn.Sequential(first, *(_block(design, depth, outputs, width, 1) for _ in range(count - 1))), outputs
 
 
 def _block(design: Design, depth: int, inputs: int, width: int, stride: int) -> Block:

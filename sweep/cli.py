@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
-from jumpstart.words import did_you_mean
+from jumpstart.choices import did_you_mean
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError

@@ -8,9 +8,8 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from jumpstart.choices import Capture, choose
+from jumpstart.choices import Capture, choose, did_you_mean
 from jumpstart.extrema.rule import NextOp
-from jumpstart.words import did_you_mean
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
 CaptureLike: TypeAlias = Capture | str | Iterable[str] | Predicate

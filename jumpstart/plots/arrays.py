@@ -1,52 +1,69 @@
-"""Arguments of the plots, checked and turned into arrays."""
+"""Arguments of the plots, checked and converted to NumPy arrays.
+
+Imports no matplotlib, so that the report can order its points without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from jumpstart.arrays import Array, to_array
 from jumpstart.status.codes import Status
 
-Codes = npt.NDArray[np.int8]
+Codes: TypeAlias = npt.NDArray[np.int8]
+"""Codes of :class:`Status`."""
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+Layers: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike]
+"""One (units, layers) array, or a sequence with one array per layer."""
 
 
-Floats = npt.NDArray[np.float64]
+def status_table(status: Layers, shape: str = "(rows, layers)") -> Codes:
+    """Check a two-dimensional array of codes.
 
+    Args:
+        status: Codes of :class:`Status`.
+        shape: The shape in words, for the message.
 
-def array(values: Any) -> npt.NDArray[Any]:
-    """An array of anything, tensors on any device included."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
-def status_table(status: Any, shape: str = "(rows, layers)") -> Codes:
-    """Checked codes of two dimensions."""
-    codes = array(status)
+    Raises:
+        ValueError: If there are not two dimensions, no code, or a number that is not a code.
+    """
+    codes = to_array(status)
     if codes.ndim != 2 or codes.size == 0:
         raise ValueError(f"status must be {shape} with at least one code, got {codes.shape}.")
-    return _checked(codes)
+    return _checked_codes(codes)
 
 
-def status_per_layer(status: Any) -> list[Codes]:
-    """Checked codes of every layer, from a (units, layers) array or a list of layers."""
+def status_per_layer(status: Layers) -> list[Codes]:
+    """Check the codes of the units, one array per layer.
+
+    Args:
+        status: A (units, layers) array, or a list with one array of codes per layer.
+
+    Raises:
+        ValueError: If there is no layer, a layer has no unit, or a number is not a code.
+    """
     if not isinstance(status, list | tuple):
         return list(status_table(status).T)
-    layers = [array(layer) for layer in status]
+    layers = [to_array(layer) for layer in status]
     if not layers:
         raise ValueError("status must hold at least one layer, got none.")
-    for counted, codes in enumerate(layers, 1):
+    for number, codes in enumerate(layers, 1):
         if codes.ndim != 1 or codes.size == 0:
             raise ValueError(
-                f"status must hold a row of at least one code per layer, got {codes.shape} for layer {counted}."
+                f"status must hold a row of at least one code per layer, got {codes.shape} for layer {number}."
             )
-    return [_checked(codes) for codes in layers]
+    return [_checked_codes(codes) for codes in layers]
 
 
-def _checked(codes: npt.NDArray[Any]) -> Codes:
+def _checked_codes(codes: Array) -> Codes:
     if np.issubdtype(codes.dtype, np.integer):
-        known = (codes >= min(Status)) & (codes <= max(Status))  # the general case takes ten times the memory
+        known = (codes >= min(Status)) & (codes <= max(Status))  # np.isin takes ten times the memory
     else:
         known = np.isin(codes, [int(code) for code in Status])
     if not known.all():
@@ -54,32 +71,49 @@ def _checked(codes: npt.NDArray[Any]) -> Codes:
     return codes.astype(np.int8, copy=False)
 
 
-def classes_of(labels: Any, points: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
-    """The classes in order, and the counted of its class for every point."""
-    values = np.zeros(points, dtype=np.int8) if labels is None else array(labels)
+def classes_of(labels: npt.ArrayLike | None, points: int) -> tuple[Array, npt.NDArray[np.intp]]:
+    """The sorted classes, and for each point the index of its class; a single class without labels.
+
+    Raises:
+        ValueError: If there is not one label per point.
+    """
+    values = np.zeros(points, dtype=np.int8) if labels is None else to_array(labels)
     if values.shape != (points,):
         raise ValueError(f"labels must hold one class per point ({points}), got {values.shape}.")
     return np.unique(values, return_inverse=True)
 
 
-def epoch_axis(epochs: Any) -> Floats:
-    """Checked epochs."""
-    x = array(epochs).astype(np.float64)
+def epoch_axis(epochs: npt.ArrayLike) -> Floats:
+    """Check epochs: at least one, finite and increasing.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    x = to_array(epochs).astype(np.float64)
     if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all() or (np.diff(x) <= 0).any():
-        raise ValueError("epochs must hold at least one counted, in increasing order.")
+        raise ValueError("epochs must hold at least one number, in increasing order.")
     return x
 
 
-def series(name: str, values: Any, x: Floats) -> Floats:
-    """Values checked to be one per epoch."""
-    y = array(values).astype(np.float64)
+def series(name: str, values: npt.ArrayLike, x: Floats) -> Floats:
+    """Check that there is one value per epoch.
+
+    Args:
+        name: The parameter, for the message.
+        values: The values.
+        x: The epochs.
+
+    Raises:
+        ValueError: If there is not.
+    """
+    y = to_array(values).astype(np.float64)
     if y.shape != x.shape:
         raise ValueError(f"{name} must have one value per epoch ({len(x)}), got {y.shape}.")
     return y
 
 
 def count_status(layers: Iterable[Codes]) -> npt.NDArray[np.int64]:
-    """How often each code occurs."""
+    """How often each code occurs in all layers together, indexed by :class:`Status`."""
     counts = np.zeros(len(Status), dtype=np.int64)
     for codes in layers:
         counts += np.bincount(codes, minlength=len(Status))
@@ -87,12 +121,32 @@ def count_status(layers: Iterable[Codes]) -> npt.NDArray[np.int64]:
 
 
 def share_column(codes: Codes, lines: int) -> Codes:
-    """A column of so many lines, divided by the shares of each status, dead last; what occurs gets at least one."""
+    """One column of an image, divided by the shares of each status.
+
+    Args:
+        codes: The units of a layer.
+        lines: Pixels of the column.
+
+    Returns:
+        (lines,) codes, dead last. A status that occurs gets at least one line.
+
+    Example:
+        >>> share_column(np.array([0, 2, 2, 2], dtype=np.int8), 8).tolist()
+        [2, 2, 2, 2, 2, 2, 0, 0]
+    """
     return stacked_shares(count_status([codes])[:, None], lines)[:, 0]
 
 
 def stacked_shares(counts: npt.NDArray[np.int64], lines: int) -> Codes:
-    """The same for many columns at once: (codes, columns) counts to (lines, columns) codes."""
+    """:func:`share_column` for many columns at once.
+
+    Args:
+        counts: (codes, columns) how often each code occurs in each column.
+        lines: Pixels of each column.
+
+    Returns:
+        (lines, columns) codes.
+    """
     shares = np.maximum(np.round(counts * lines / counts.sum(axis=0)).astype(int), counts > 0)
     columns = np.arange(counts.shape[1])
     shares[shares.argmax(axis=0), columns] += lines - shares.sum(axis=0)
@@ -102,17 +156,20 @@ def stacked_shares(counts: npt.NDArray[np.int64], lines: int) -> Codes:
 
 
 def point_order(status: npt.ArrayLike, labels: npt.ArrayLike | None = None) -> npt.NDArray[np.intp]:
-    """The order of points in which structure shows.
+    """Order points so that structure shows.
 
-    Points of a class stand together; within it, those that die in the earliest layer come first and
-    those that never die last; within these, points of like status in layer after layer.
+    Points of a class stand together. Within a class, the points that die in the earliest layer come first and those
+    that never die come last; within these, points are sorted by their status, layer after layer.
 
     Args:
         status: (points, layers) codes of :class:`Status`.
-        labels: The class of every point.
+        labels: (points,) classes, numbers or names.
 
     Returns:
-        (points,) indices; points that are alike in everything keep their order.
+        (points,) indices. Points that are alike in all of this keep their order.
+
+    Raises:
+        ValueError: If there is no point or layer, a code is not a status, or there is not one label per point.
 
     Example:
         >>> point_order([[2, 2], [2, 0], [0, 2]])
@@ -123,6 +180,6 @@ def point_order(status: npt.ArrayLike, labels: npt.ArrayLike | None = None) -> n
     dead = codes == Status.DEAD
     first = np.where(dead.any(axis=1), dead.argmax(axis=1), layers)
     of_class = classes_of(labels, points)[1]
-    # One string a row, compared byte by byte: far faster than a key per layer.
+    # One string per row, compared byte by byte, sorts far faster than one key per layer.
     rows = np.ascontiguousarray(codes).view(f"S{layers}").ravel()
     return np.lexsort((rows, first, of_class))

@@ -1,9 +1,9 @@
-"""Figures over the epochs: the life of every unit, shares of each status, curves."""
+"""Plots over the epochs: the status of every unit, the shares of each status, curves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jumpstart.palette import COLORS, CURVE_COLORS, LABELS
-from jumpstart.plots import canvas
+from jumpstart.plots import canvas, headings, ticks
 from jumpstart.plots.arrays import Codes, Floats, count_status, epoch_axis, series, stacked_shares, status_table
 from jumpstart.status.codes import Status
 from jumpstart.words import counted, percent, shorten
 
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+
+# Pixels of the plot of every unit.
 _LIFE_WIDTH = 750
-_MOST_LINES = 600
-_CELL = 20
+_LIFE_HEIGHT = 600
+_LARGEST_CELL = 20
 
 
 @canvas.style()
@@ -32,22 +34,25 @@ def plot_unit_life(
     layer_names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """The life of every unit: epochs from left to right, units from top to bottom, layer after layer.
+    """The status of every unit over training: epochs from left to right, units from top to bottom, layer after layer.
 
-    A gap parts the layers. Up to 500 units or so every unit is a line, in its layer's order. With more, each layer
-    gets a band of the same height, divided in every epoch by the shares of its units, dead at the bottom; a status
-    that occurs gets at least one line. At any place stands the nearest epoch that is given, so that epochs may lie
-    apart unevenly; where there are more than the figure has pixels, some are left out evenly.
+    A gap separates the layers. With up to about 500 units, every unit is a line, in the order of its layer. With more,
+    all layers get bands of one height, divided in every epoch by the shares of the layer's units, dead at the bottom; a
+    status that occurs gets at least one line. Epochs may be unevenly spaced: each pixel shows the nearest epoch given.
+    If there are more epochs than pixels, some are left out evenly.
 
     Args:
         status: (epochs, units) codes of :class:`Status`, over the units of all layers, layer after layer.
         epochs: E increasing numbers.
-        units: Units of each layer.
+        units: Number of units of each layer.
         layer_names: One name per layer. Parts that all names share are written once, beside the axis.
-        title: Instead of the number of units, layers and epochs.
+        title: Title of the plot; by default the number of units, layers and epochs.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: If nothing is given, a code is not a status, or lengths differ.
+        ValueError: If there is no epoch or layer, a code is not a status, or lengths differ.
 
     Example:
         >>> plot_unit_life([[2, 2, 2], [2, 0, 2]], epochs=[0, 1], units=[2, 1], layer_names=["a", "b"])
@@ -55,43 +60,34 @@ def plot_unit_life(
     """
     codes = status_table(status, "(epochs, units)")
     x = epoch_axis(epochs)
-    sizes = np.asarray(units)
-    if sizes.ndim != 1 or sizes.size == 0 or not np.issubdtype(sizes.dtype, np.integer) or (sizes < 1).any():
-        raise ValueError(f"units must hold a whole number >= 1 for every layer, got {units}.")
+    sizes = _layer_sizes(units)
     if codes.shape != (len(x), sizes.sum()):
         raise ValueError(
             f"status must be (epochs, units), here ({len(x)}, {sizes.sum()}) by the other arguments, got {codes.shape}."
         )
-    canvas.check_names(layer_names, len(sizes))
-    number = counted
-    counts = count_status([codes[-1]])
+    ticks.check_names(layer_names, len(sizes))
     title = title or (
-        f"{number(len(codes[0]), 'unit')} in {number(len(sizes), 'layer')} over {number(len(x), 'epoch')} "
+        f"{counted(len(codes[0]), 'unit')} in {counted(len(sizes), 'layer')} over {counted(len(x), 'epoch')} "
         "(legend: last)"
     )
-    edges = _between(x)
-    places = edges[0] + (np.arange(_LIFE_WIDTH) + 0.5) * (edges[-1] - edges[0]) / _LIFE_WIDTH
-    used, shown = np.unique(np.searchsorted(edges[1:-1], places, side="right"), return_inverse=True)
-    image, middles, in_cells = _bands(codes[used], sizes, shown)
-    texts, label = canvas.layer_texts(layer_names or [str(n + 1) for n in range(len(sizes))])
-    apart = 13 if len(image) > 13 * len(sizes) else 11
-    named = _with_room(middles, apart)
+    labels = headings.count_labels(count_status([codes[-1]]))
+    edges = _epoch_edges(x)
+    used, column_of_pixel = _nearest_epochs(edges)
+    bands = _layer_bands(codes[used], sizes, column_of_pixel)
+    texts, label = ticks.layer_texts(layer_names or [str(n + 1) for n in range(len(sizes))])
+    named = ticks.spaced(bands.middles, 13 if len(bands.image) > 13 * len(sizes) else 11)
+
     left = max(canvas.LEFT, 0.42 + 0.066 * max(len(texts[n]) for n in named))
-    labels = canvas.count_labels(counts)
-    width, height = _LIFE_WIDTH / canvas.DPI, len(image) / canvas.DPI
-    right = max(canvas.RIGHT, canvas.head_width(title, labels.values()) - width)
+    width, height = _LIFE_WIDTH / canvas.DPI, len(bands.image) / canvas.DPI
+    right = max(canvas.RIGHT, headings.heading_width(title, labels.values()) - width)
     figure, axes = canvas.new_axes(width, height, left=left, right=right)
-    canvas.draw_codes(axes, image, (edges[0], edges[-1], len(image), 0))
-    axes.set_yticks([middles[n] for n in named], [texts[n] for n in named])
+    canvas.draw_codes(axes, bands.image, (edges[0], edges[-1], len(bands.image), 0))
+    axes.set_yticks([bands.middles[n] for n in named], [texts[n] for n in named])
     axes.tick_params(length=2.5, width=0.8)
-    axes.set_xlabel("epoch")
-    shares = "" if in_cells or height < 2.5 else "  (shares of its units)"
-    if len(label) * canvas.CHARACTER <= max(height, 0.5):
-        fits = len(label + shares) * canvas.CHARACTER <= height
-        axes.set_ylabel(label + shares if fits else label)
+    _label_layers(axes, label, height, shares=not bands.in_cells)
     axes.spines[:].set_visible(False)
-    _whole_epochs(axes)
-    canvas.add_head(figure, title, labels)
+    _label_epochs(axes)
+    headings.add_heading(figure, title, labels)
     return figure
 
 
@@ -103,17 +99,20 @@ def plot_status_shares(
     nonlinear: npt.ArrayLike,
     title: str = "Status over training (legend: last epoch)",
 ) -> Figure:
-    """Shares of dead, linear and non-linear over the epochs, stacked; the legend has the last.
+    """Shares of dead, linear and non-linear over the epochs, stacked; the legend has the shares of the last epoch.
 
     Args:
         epochs: E increasing numbers.
         dead: E shares in [0, 1].
-        linear: E shares.
-        nonlinear: E shares; the three add up to 1.
-        title: What the shares are of.
+        linear: E shares in [0, 1].
+        nonlinear: E shares in [0, 1]; the three shares of an epoch add up to 1.
+        title: Title of the plot.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: If nothing is given, lengths differ, or the shares do not add up to 1.
+        ValueError: If there is no epoch, lengths differ, or the shares do not add up to 1.
 
     Example:
         >>> plot_status_shares([0, 1], [0.5, 0.1], [0.0, 0.0], [0.5, 0.9])
@@ -133,11 +132,11 @@ def plot_status_shares(
     figure, axes = canvas.new_axes(7.5, 2.4)
     for low, high, code in zip(stack[:-1], stack[1:], shares, strict=True):
         axes.fill_between(x, low, high, color=COLORS[code], linewidth=0)
-    axes.set(xlim=(x[0], x[-1]), ylim=(0, 1), xlabel="epoch")
-    _whole_epochs(axes)
+    axes.set(xlim=(x[0], x[-1]), ylim=(0, 1))
+    _label_epochs(axes)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     last = {s: f"{LABELS[s]} {percent(share[-1])}" for s, share in shares.items()}
-    canvas.add_head(figure, title, last)
+    headings.add_heading(figure, title, last)
     return figure
 
 
@@ -152,12 +151,15 @@ def plot_curves(
 
     Args:
         epochs: E increasing numbers.
-        curves: Name to E values. Values that are not finite are left out and joined across.
+        curves: Name to E values. Values that are not finite are left out, and the curve joins their neighbors.
         logy: Logarithmic scale; values that are not positive are left out too.
-        title: Above the curves.
+        title: Title of the plot; none by default.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: If nothing is given, lengths differ, or a curve has no value that can be drawn.
+        ValueError: If there is no epoch or curve, lengths differ, or a curve has no value that can be drawn.
 
     Example:
         >>> plot_curves([0, 1, 2], {"loss": [3.0, 2.0, 1.0]}, logy=True)
@@ -166,22 +168,10 @@ def plot_curves(
     x = epoch_axis(epochs)
     if not curves:
         raise ValueError("curves must hold at least one curve, got none.")
-    lines = []
-    for index, (name, values) in enumerate(curves.items()):
-        y = series(f"curves[{name!r}]", values, x)
-        keep = np.isfinite(y) & ((y > 0) if logy else True)
-        if not keep.any():
-            kind = "positive" if logy else "finite"
-            raise ValueError(f"curves[{name!r}] must have a {kind} value, got none.")
-        line = Line2D(
-            x[keep],
-            y[keep],
-            color=CURVE_COLORS[index % len(CURVE_COLORS)],
-            linestyle=_DASHES[index // len(CURVE_COLORS) % len(_DASHES)],
-            marker="o" if keep.sum() == 1 else "",
-            label=f"{shorten(name, 40)}  {y[keep][-1]:.4g}",
-        )
-        lines.append(line)
+    lines = [
+        _curve(index, name, x, series(f"curves[{name!r}]", values, x), logy=logy)
+        for index, (name, values) in enumerate(curves.items())
+    ]
     longest = max(len(str(line.get_label())) for line in lines)
     figure, axes = canvas.new_axes(6.5, max(2.6, 0.19 * len(lines)), right=0.6 + longest * canvas.CHARACTER, top=0.4)
     for line in lines:
@@ -190,60 +180,107 @@ def plot_curves(
         axes.set_yscale("log")
     axes.margins(x=0.01)
     axes.autoscale_view()
-    _whole_epochs(axes)
-    axes.set_xlabel("epoch")
+    _label_epochs(axes)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(handles=lines, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False)
     if title:
-        canvas.add_title(figure, title)
+        headings.add_title(figure, title)
     return figure
 
 
-def _whole_epochs(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+class _Bands(NamedTuple):
+    """All layers as one image.
+
+    Attributes:
+        image: (lines, columns) codes; -1 in the gaps between layers.
+        middles: The middle line of each layer.
+        in_cells: Whether every unit has lines of its own; else the bands show shares.
+    """
+
+    image: Codes
+    middles: list[float]
+    in_cells: bool
 
 
-def _between(x: Floats) -> Floats:
-    """The E + 1 edges of E epochs: half-way to the next; on the outside half an epoch at most.
+def _layer_bands(codes: Codes, sizes: npt.NDArray[np.int64], column_of_pixel: npt.NDArray[np.intp]) -> _Bands:
+    """Draw the bands of all layers into one image.
 
-    As far outside as inside, and two epochs that lie far apart would make an axis of epochs that never were.
+    Args:
+        codes: (epochs, units) codes of the epochs shown.
+        sizes: Units of each layer.
+        column_of_pixel: For each column of pixels, the row of ``codes``.
+    """
+    layers, units = len(sizes), int(sizes.sum())
+    gap = 0 if layers == 1 else 2 if layers <= 20 else 1
+    room = _LIFE_HEIGHT - gap * (layers - 1)
+    in_cells = units <= room
+    if in_cells:
+        heights = sizes * min(_LARGEST_CELL, max(1, 450 // units))
+    else:
+        heights = np.full(layers, max(3, min(300, max(8, room // layers), 1500 // layers)))
+    image = np.full((heights.sum() + gap * (layers - 1), len(column_of_pixel)), -1, dtype=np.int8)
+    middles, top, first = [], 0, 0
+    for size, height in zip(sizes.tolist(), heights.tolist(), strict=True):
+        layer = codes[:, first : first + size]
+        band = np.repeat(layer.T, height // size, axis=0) if in_cells else _share_band(layer, height)
+        image[top : top + height] = band[:, column_of_pixel]
+        middles.append(top + height / 2)
+        top, first = top + height + gap, first + size
+    return _Bands(image, middles, in_cells)
+
+
+def _share_band(layer: Codes, height: int) -> Codes:
+    """(height, epochs) codes: the shares of a layer's units, epoch by epoch."""
+    return stacked_shares(np.array([(layer == code).sum(axis=1) for code in Status]), height)
+
+
+def _layer_sizes(units: Sequence[int]) -> npt.NDArray[np.int64]:
+    sizes = np.asarray(units)
+    if sizes.ndim != 1 or sizes.size == 0 or not np.issubdtype(sizes.dtype, np.integer) or (sizes < 1).any():
+        raise ValueError(f"units must hold a whole number >= 1 for every layer, got {units}.")
+    return sizes
+
+
+def _epoch_edges(x: Floats) -> Floats:
+    """The E + 1 edges of E epochs: half-way between neighbors, and at most half an epoch outside the first and last.
+
+    Extending the outer edges as far as the inner gaps would invent epochs when recorded ones are far apart.
     """
     middles = (x[1:] + x[:-1]) / 2
     first, last = (min([0.5, *gap]) for gap in (middles[:1] - x[0], x[-1] - middles[-1:]))
     return np.concatenate([[x[0] - first], middles, [x[-1] + last]])
 
 
-def _bands(codes: Codes, sizes: npt.NDArray[np.int64], shown: npt.NDArray[np.intp]) -> tuple[Codes, list[float], bool]:
-    """The picture of all layers, one pixel a code; the middle of each layer; whether every unit has a line."""
-    layers = len(sizes)
-    gap = 0 if layers == 1 else 2 if layers <= 20 else 1
-    room = _MOST_LINES - gap * (layers - 1)
-    in_cells = int(sizes.sum()) <= room
-    if in_cells:
-        cell = min(_CELL, max(1, 450 // int(sizes.sum())))
-        heights = sizes * cell
-    else:
-        heights = np.full(layers, max(3, min(300, max(8, room // layers), 1500 // layers)))
-    image = np.full((heights.sum() + gap * (layers - 1), len(shown)), -1, dtype=np.int8)
-    middles, top, first = [], 0, 0
-    for size, height in zip(sizes.tolist(), heights.tolist(), strict=True):
-        layer = codes[:, first : first + size]
-        if in_cells:
-            band = np.repeat(layer.T, height // size, axis=0)[:, shown]
-        else:
-            counts = np.array([(layer == code).sum(axis=1) for code in Status])
-            band = stacked_shares(counts, height)[:, shown]
-        image[top : top + height] = band
-        middles.append(top + height / 2)
-        top, first = top + height + gap, first + size
-    return image, middles, in_cells
+def _nearest_epochs(edges: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The epochs that are nearest to some pixel, and for each column of pixels the index among these epochs."""
+    places = edges[0] + (np.arange(_LIFE_WIDTH) + 0.5) * (edges[-1] - edges[0]) / _LIFE_WIDTH
+    return np.unique(np.searchsorted(edges[1:-1], places, side="right"), return_inverse=True)
 
 
-def _with_room(places: Sequence[float], apart: float) -> list[int]:
-    """The first of these places, and the next ones that are so far from the last one taken."""
-    taken = [0]
-    for index, place in enumerate(places):
-        if place - places[taken[-1]] >= apart:
-            taken.append(index)
-    return taken
+def _label_layers(axes: Axes, label: str, height: float, *, shares: bool) -> None:
+    """Label the axis of layers with as much as its height in inches has room for."""
+    full = f"{label}  (shares of its units)" if shares and height >= 2.5 else label
+    if len(label) * canvas.CHARACTER <= max(height, 0.5):
+        axes.set_ylabel(full if len(full) * canvas.CHARACTER <= height else label)
+
+
+def _label_epochs(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+
+
+def _curve(index: int, name: str, x: Floats, y: Floats, *, logy: bool) -> Line2D:
+    """One curve without the values that cannot be drawn, in a color and line style of its own."""
+    keep = np.isfinite(y) & ((y > 0) if logy else True)
+    if not keep.any():
+        kind = "positive" if logy else "finite"
+        raise ValueError(f"curves[{name!r}] must have a {kind} value, got none.")
+    return Line2D(
+        x[keep],
+        y[keep],
+        color=CURVE_COLORS[index % len(CURVE_COLORS)],
+        linestyle=_DASHES[index // len(CURVE_COLORS) % len(_DASHES)],
+        marker="o" if keep.sum() == 1 else "",
+        label=f"{shorten(name, 40)}  {y[keep][-1]:.4g}",
+    )

@@ -1,43 +1,55 @@
-"""Maps of the status of units and points, a cell for each."""
+"""Maps of the status of units and points: one cell per unit or point and layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from jumpstart.plots import canvas
-from jumpstart.plots.arrays import classes_of, count_status, point_order, share_column, status_per_layer, status_table
+from jumpstart.arrays import Array
+from jumpstart.plots import canvas, headings, ticks
+from jumpstart.plots.arrays import (
+    Codes,
+    Layers,
+    classes_of,
+    count_status,
+    point_order,
+    share_column,
+    status_per_layer,
+    status_table,
+)
 from jumpstart.status.codes import Status
 from jumpstart.words import counted, shorten
 
 _MOST_CELLS = 128
-
-
+"""Units of a layer, beyond which a map shows shares instead of one cell per unit."""
 _MAP_LINES = int(canvas.MAP_HEIGHT * canvas.DPI)
 
 
 @canvas.style()
 def plot_unit_status(
-    status: npt.ArrayLike | Sequence[npt.ArrayLike],
+    status: Layers,
     layer_names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Map of the units: one column per layer, from the input on the left to the output.
 
-    Up to 128 units per layer every unit is a cell, with unit 0 on top; layers may differ in length.
-    With more, a column is divided by the shares of its layer, dead at the bottom; a status that
+    With up to 128 units per layer every unit is a cell, with unit 0 on top; layers may differ in length.
+    With more, each column is divided by the shares of its layer, dead at the bottom; a status that
     occurs gets at least one line.
 
     Args:
         status: Codes of :class:`Status`: one (units, layers) array, or a list with one array of
             codes per layer.
         layer_names: One name per layer. Parts that all names share are written once, below.
-        title: Instead of the number of units and layers.
+        title: Title of the plot; by default the number of units and layers.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: If there is no layer, a layer has no unit, or a code is not a status.
@@ -48,26 +60,22 @@ def plot_unit_status(
     """
     layers = status_per_layer(status)
     counts = count_status(layers)
-    units = int(counts.sum())
-    number = counted
-    title = title or f"{number(units, 'unit')} in {number(len(layers), 'layer')}"
-    legend = canvas.count_labels(counts)
+    title = title or f"{counted(int(counts.sum()), 'unit')} in {counted(len(layers), 'layer')}"
+    legend = headings.count_labels(counts)
     most = max(map(len, layers))
     if most > _MOST_CELLS:
         image = np.stack([share_column(codes, _MAP_LINES) for codes in layers], axis=1)
-        cell = canvas.MAP_HEIGHT / _MAP_LINES
-        figure, axes = canvas.draw_map(image, cell, _MAP_LINES, layer_names, title, legend)
+        figure, axes = _draw_map(image, canvas.MAP_HEIGHT / _MAP_LINES, layer_names, title, legend)
         axes.set_ylabel("share of the layer's units")
-        places = np.linspace(-0.5, _MAP_LINES - 0.5, 5)
-        axes.set_yticks(places, ["100 %", "75 %", "50 %", "25 %", "0"])
+        axes.set_yticks(np.linspace(-0.5, _MAP_LINES - 0.5, 5), ["100 %", "75 %", "50 %", "25 %", "0"])
         return figure
     image = np.full((most, len(layers)), -1, dtype=np.int8)
     for column, codes in enumerate(layers):
         image[: len(codes), column] = codes
     cell = min(0.3, canvas.MAP_HEIGHT / most)
-    figure, axes = canvas.draw_map(image, cell, most, layer_names, title, legend)
+    figure, axes = _draw_map(image, cell, layer_names, title, legend)
     axes.set_ylabel("unit")
-    axes.set_yticks(canvas.round_ticks(0, most, most * cell / 0.25))
+    axes.set_yticks(ticks.round_ticks(0, most, most * cell / 0.25))
     return figure
 
 
@@ -80,14 +88,17 @@ def plot_point_status(
 ) -> Figure:
     """Map of the points: one row per point, one column per layer, rows in :func:`point_order`.
 
-    With more points than the figure has lines, rows are left out evenly; a class keeps its first
-    and a few lines, however small it is. The legend counts (point, layer) pairs, all of them.
+    If there are more points than pixel lines, rows are left out evenly; each class keeps its first row
+    and a few lines, however small the class is. The legend counts all (point, layer) pairs.
 
     Args:
         status: (points, layers) codes of :class:`Status`.
-        labels: The class of every point, numbers or names: rows are grouped by it.
+        labels: (points,) classes, numbers or names, by which the rows are grouped.
         layer_names: One name per layer.
-        title: Instead of the number of points, and of those dead in at least one layer.
+        title: Title of the plot; by default the number of points, and of points dead in at least one layer.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: If there is no point or layer, a code is not a status, or lengths differ.
@@ -102,23 +113,67 @@ def plot_point_status(
     classes, of_class = classes_of(labels, points)
     shown, starts = _rows_shown(np.bincount(of_class))
     dead = int((codes == Status.DEAD).any(axis=1).sum())
-    title = title or (f"{counted(points, 'point')} in {counted(layers, 'layer')}, {dead:,} dead in at least one")
-    legend = canvas.count_labels(count_status(codes.T))
+    title = title or f"{counted(points, 'point')} in {counted(layers, 'layer')}, {dead:,} dead in at least one"
+    legend = headings.count_labels(count_status(codes.T))
     cell = min(0.2, canvas.MAP_HEIGHT / len(shown))
     height = cell * len(shown)
-    image = codes[order[shown]]
-    figure, axes = canvas.draw_map(image, cell, len(shown), layer_names, title, legend)
+    figure, axes = _draw_map(codes[order[shown]], cell, layer_names, title, legend)
     if labels is None:
-        ticks = np.array(canvas.round_ticks(0, points, height / 0.3))
-        axes.set_yticks(np.searchsorted(shown, ticks), [f"{tick:,}" for tick in ticks])
+        numbers = np.array(ticks.round_ticks(0, points, height / 0.3))
+        axes.set_yticks(np.searchsorted(shown, numbers), [f"{number:,}" for number in numbers])
         axes.set_ylabel("point")
     else:
         _mark_classes(axes, classes, starts, len(shown), height)
     return figure
 
 
+def _draw_map(
+    image: Codes, cell: float, names: Sequence[str] | None, title: str, labels: Mapping[Status, str]
+) -> tuple[Figure, Axes]:
+    """Draw codes as colored cells over layers.
+
+    Args:
+        image: (lines, layers) codes, first line on top; -1 stays white.
+        cell: Height of a line in inches.
+        names: Names of the layers.
+        title: The title.
+        labels: The texts of the legend.
+    """
+    lines, layers = image.shape
+    ticks.check_names(names, layers)
+    column = min(0.45, canvas.MAP_WIDTH / layers)
+    below = ticks.layer_ticks(names, layers, column)
+    width = column * layers
+    right = max(canvas.RIGHT, headings.heading_width(title, labels.values()) - width)
+    figure, axes = canvas.new_axes(width, cell * lines, right=right, bottom=canvas.BOTTOM + below.depth)
+    canvas.draw_codes(axes, image, (0.5, layers + 0.5, lines - 0.5, -0.5))
+    _separate_cells(axes, image.shape, column, cell)
+    below.draw(axes)
+    axes.spines[:].set_visible(False)
+    headings.add_heading(figure, title, labels)
+    return figure, axes
+
+
+def _separate_cells(axes: Axes, shape: tuple[int, ...], column: float, cell: float) -> None:
+    """Draw white lines between cells that are wide or high enough."""
+    lines, layers = shape
+    gaps: list[list[tuple[float, float]]] = []
+    if column * canvas.DPI >= canvas.LEAST_GRID:
+        gaps += [[(n + 0.5, -0.5), (n + 0.5, lines - 0.5)] for n in range(1, layers)]
+    if cell * canvas.DPI >= canvas.LEAST_GRID:
+        gaps += [[(0.5, n - 0.5), (layers + 0.5, n - 0.5)] for n in range(1, lines)]
+    axes.add_collection(LineCollection(gaps, colors="white", linewidths=0.8), autolim=False)
+
+
 def _rows_shown(sizes: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The sorted points that get a line, for classes of these sizes, and the first line of each."""
+    """Which of the ordered points get a line.
+
+    Args:
+        sizes: Points of each class.
+
+    Returns:
+        Indices of the points shown, and the first line of each class.
+    """
     points = int(sizes.sum())
     room = min(points, _MAP_LINES)
     # Four lines stay visible between the separators; with few points a single line is as thick.
@@ -129,17 +184,11 @@ def _rows_shown(sizes: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.
     return np.concatenate(rows), np.cumsum(lines) - lines
 
 
-def _mark_classes(
-    axes: Axes, classes: npt.NDArray[Any], starts: npt.NDArray[np.intp], lines: int, height: float
-) -> None:
-    """A white line between classes, and the name of each in its middle where there is room."""
+def _mark_classes(axes: Axes, classes: Array, starts: npt.NDArray[np.intp], lines: int, height: float) -> None:
+    """Draw a white line between classes, and write the name of each class beside its middle where there is room."""
     middles = (starts + np.append(starts[1:], lines)) / 2 - 0.5
     axes.hlines(starts[1:] - 0.5, *axes.get_xlim(), colors="white", linewidths=1.2)
-    apart = 0.16 / height * lines
-    named: list[int] = []
-    for index, middle in enumerate(middles):
-        if not named or middle - middles[named[-1]] >= apart:
-            named.append(index)
+    named = ticks.spaced(middles.tolist(), 0.16 / height * lines)
     names = [shorten(str(name), 9) for name in classes[named]]
     axes.set_yticks(middles[named], names)
     if max(map(len, names)) <= 4:

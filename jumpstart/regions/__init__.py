@@ -1,6 +1,6 @@
 """Decision regions and linear regions of a network with two inputs."""
 
-from jumpstart.regions.film import DecisionRegions
+from jumpstart.regions.frames import DecisionRegions
 from jumpstart.regions.grid import Regions, find_regions
 
 __all__ = ["DecisionRegions", "Regions", "find_regions"]

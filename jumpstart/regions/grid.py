@@ -1,7 +1,7 @@
-"""The plane through the eyes of a network: which class it gives to every place, and where it bends.
+"""Decision regions and linear regions on a grid: the class of every place, and where the network bends.
 
-A network of ReLUs is affine wherever the same units are positive. :func:`find_regions` asks a model for both, on a
-grid; :class:`DecisionRegions` remembers it over training. Needs NumPy.
+A network of ReLUs is affine wherever the same units are positive. :func:`find_regions` runs a model on a grid and reads
+both; :class:`DecisionRegions` stores the result over training. Needs NumPy.
 """
 
 from __future__ import annotations
@@ -15,24 +15,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from jumpstart.arrays import Array, to_array
 from jumpstart.capture.targets import CaptureLike, find_targets
 from jumpstart.choices import Capture
 from jumpstart.regions.pattern import Pattern
 from jumpstart.undisturbed import evaluating
+from jumpstart.words import counted
 
 Limits: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+"""((left, right), (bottom, top)) of a grid."""
+
+Logits: TypeAlias = Callable[[Any], Tensor]
+"""Selects the logits from the output of a model, of whatever type that is."""
+
 _BATCH = 8192
+"""Places per forward pass."""
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """What a network does with a grid of places. Rows go upwards, columns to the right.
+    """Class and activation pattern of a network at every place of a grid. Rows run upwards, columns to the right.
 
     Attributes:
         x: (W,) increasing first coordinates of the places.
         y: (H,) increasing second coordinates.
         classes: (H, W) the class of every place, a whole number >= 0.
-        patterns: (H, W) whole numbers; the same one where the same hidden units are positive.
+        patterns: (H, W) whole numbers, equal where the same hidden units are positive.
         confidence: (H, W) probability of the class, or None.
 
     Raises:
@@ -45,14 +53,14 @@ class Regions:
 
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
-    classes: npt.NDArray[Any]
-    patterns: npt.NDArray[Any]
+    classes: Array
+    patterns: Array
     confidence: npt.NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         x, y = _axis("x", self.x), _axis("y", self.y)
         shape = (len(y), len(x))
-        classes, patterns = (_whole(name, getattr(self, name), shape) for name in ("classes", "patterns"))
+        classes, patterns = (_integers(name, getattr(self, name), shape) for name in ("classes", "patterns"))
         if classes.min() < 0:
             raise ValueError(f"classes must be >= 0, got {classes.min()}.")
         confidence = self.confidence
@@ -66,46 +74,46 @@ class Regions:
 
     @property
     def count(self) -> int:
-        """Linear regions that the grid has met; those between its places are not seen."""
+        """Number of linear regions that have a place of the grid; smaller regions between the places are missed."""
         return len(np.unique(self.patterns))
 
     def __repr__(self) -> str:
         height, width = self.classes.shape
-        classes, regions = len(np.unique(self.classes)), self.count
+        classes = len(np.unique(self.classes))
         return (
             f"Regions({width} x {height} places, {classes} class{'es' * (classes != 1)}, "
-            f"{regions} linear region{'s' * (regions != 1)})"
+            f"{counted(self.count, 'linear region')})"
         )
 
 
 def find_regions(
     model: nn.Module,
-    points: Any = None,
+    points: npt.ArrayLike | None = None,
     *,
     limits: Limits | None = None,
     resolution: int = 450,
     capture: CaptureLike = Capture.ACTIVATIONS,
-    logits: Callable[[Any], Tensor] | None = None,
+    logits: Logits | None = None,
 ) -> Regions:
-    """Ask a model for the class and the activation pattern of every place of a grid.
+    """Run a model on a grid, and read the class and the activation pattern of every place.
 
-    The model runs in evaluation mode, without a graph, on its own device. Then its modes are as they were; random
-    numbers, an attached regularizer and its loss, and a monitor are left alone.
+    The model runs in evaluation mode, without a graph, on its own device. Afterwards the modes of its modules and the
+    random generators are restored. An attached regularizer, its loss and a monitor are not affected.
 
     Args:
-        model: Takes (N, 2) and gives (N, classes) logits, or (N,) or (N, 1) for two classes.
-        points: (P, 2) points that the grid should cover, with a tenth of their range around them.
+        model: Takes (N, 2) and returns (N, classes) logits, or (N,) or (N, 1) for two classes.
+        points: (P, 2) points that the grid covers, with a margin of a tenth of their range on every side.
         limits: ((left, right), (bottom, top)) of the grid, instead of ``points``.
-        resolution: Places a side.
+        resolution: Places along each side of the grid, at least 2.
         capture: What the hidden layers are, as for the regularizer. With ``"weights"`` the last one is left out.
-        logits: Takes these from what the model returns, where it returns more.
+        logits: Selects the logits from the output of a model that returns more than logits.
 
     Returns:
-        A :class:`Regions`.
+        The regions, of shape (resolution, resolution).
 
     Raises:
         TypeError: If ``model`` is not a module.
-        ValueError: On a wrong argument, if there is nothing to capture, or the model's output has another shape or is
+        ValueError: If an argument is wrong, there is nothing to capture, or the model's output has another shape or is
             not finite.
 
     Example:
@@ -117,40 +125,38 @@ def find_regions(
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}: {model!r:.60}.")
     if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 2:
         raise ValueError(f"resolution must be a whole number >= 2, got {resolution!r}.")
-    (left, right), (bottom, top) = _limits(points, limits)
-    model = getattr(model, "_orig_mod", model)  # hooks of today are not in a graph compiled yesterday
+    (left, right), (bottom, top) = grid_limits(points, limits)
+    model = getattr(model, "_orig_mod", model)  # hooks attached now are not in a graph compiled before
     pattern = Pattern(find_targets(model, capture), drop_last=isinstance(capture, str) and capture == Capture.WEIGHTS)
     x, y = np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)
-    reference = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), torch.zeros(0))
     places = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
-    places = places.to(reference.dtype)
-    classes, confidence, keys = [], [], []
+    shape = (resolution, resolution)
+    classes, confidence, codes = (values.numpy().reshape(shape) for values in _run(model, pattern, places, logits))
+    numbers = np.unique(codes, return_inverse=True)[1].reshape(shape)
+    return Regions(x, y, classes.astype(np.uint16), numbers.astype(np.min_scalar_type(int(numbers.max()))), confidence)
+
+
+def _run(model: nn.Module, pattern: Pattern, places: Tensor, logits: Logits | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Class, confidence and code of the activation pattern of (N, 2) places, each (N,) on the CPU."""
+    reference = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), torch.zeros(0))
+    classes, confidence, codes = [], [], []
     with evaluating(model, reference.device), pattern.attached():
-        for batch in places.split(_BATCH):
+        for batch in places.to(reference.dtype).split(_BATCH):
             output = model(batch.to(reference.device))
             scores = _scores(output if logits is None else logits(output), len(batch))
-            keys.append(pattern.take(len(batch)))
+            codes.append(pattern.pop_codes(len(batch)))
             best = scores.softmax(1).max(1)
             confidence.append(best.values.cpu())
             classes.append(best.indices.cpu())
-    grid = (resolution, resolution)
-    named = np.unique(torch.cat(keys).numpy(), return_inverse=True)[1].reshape(grid)
-    kind = np.min_scalar_type(int(named.max()))
-    return Regions(
-        x,
-        y,
-        torch.cat(classes).numpy().astype(np.uint16).reshape(grid),
-        named.astype(kind),
-        torch.cat(confidence).numpy().reshape(grid),
-    )
+    return torch.cat(classes), torch.cat(confidence), torch.cat(codes)
 
 
-def _scores(output: Any, samples: int) -> Tensor:
-    """(N, classes) logits."""
+def _scores(output: object, samples: int) -> Tensor:
+    """(N, classes) logits, at least two classes."""
     if not isinstance(output, Tensor) or output.shape[:1] != (samples,) or output.dim() > 2 or not output.numel():
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
-            f"the model must give ({samples}, classes) logits for ({samples}, 2) places, got {found}. Give logits=, a "
+            f"the model must give ({samples}, classes) logits for ({samples}, 2) places, got {got}. Give logits=, a "
             "function that takes them from its output."
         )
     if not output.isfinite().all():
@@ -159,12 +165,17 @@ def _scores(output: Any, samples: int) -> Tensor:
     return torch.cat([torch.zeros_like(output), output], 1) if output.shape[1] == 1 else output
 
 
-def _limits(points: Any, limits: Limits | None) -> Limits:
+def grid_limits(points: npt.ArrayLike | None, limits: Limits | None) -> Limits:
+    """Limits of a grid: those given, else the range of the points and a tenth of it on every side.
+
+    Raises:
+        ValueError: If neither is given, or a pair of limits is not finite and increasing.
+    """
     if limits is None:
         if points is None:
             raise ValueError("points or limits must be given: they say which part of the plane the grid covers.")
-        points = _points(points)
-        low, high = points.min(axis=0), points.max(axis=0)
+        places = checked_points(points)
+        low, high = places.min(axis=0), places.max(axis=0)
         room = np.where(high > low, 0.1 * (high - low), 1.0)
         (left, bottom), (right, top) = (low - room).tolist(), (high + room).tolist()
     else:
@@ -174,28 +185,38 @@ def _limits(points: Any, limits: Limits | None) -> Limits:
     return (float(left), float(right)), (float(bottom), float(top))
 
 
-def _points(points: Any) -> npt.NDArray[np.float64]:
-    values = np.asarray(points.detach().cpu() if hasattr(points, "detach") else points, dtype=np.float64)
+def checked_points(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(P, 2) coordinates of at least one point.
+
+    Raises:
+        ValueError: If the shape is wrong or a number is not finite.
+    """
+    values = to_array(points).astype(np.float64)
     if values.ndim != 2 or values.shape[1] != 2 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"points must be (P, 2) finite numbers, at least one point, got {values.shape}.")
     return values
 
 
-def _labels(labels: Any, points: int) -> npt.NDArray[np.int64]:
-    values = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+def checked_labels(labels: npt.ArrayLike, points: int) -> npt.NDArray[np.int64]:
+    """(P,) classes 0, 1, ... of the points.
+
+    Raises:
+        ValueError: If there is not one whole number >= 0 per point.
+    """
+    values = to_array(labels)
     if values.shape != (points,) or not np.issubdtype(values.dtype, np.integer) or values.min() < 0:
         raise ValueError(f"labels must be one whole number >= 0 for each of {points} points, got {values.shape}.")
     return values.astype(np.int64)
 
 
-def _axis(name: str, values: Any) -> npt.NDArray[np.float64]:
+def _axis(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     axis = np.asarray(values, dtype=np.float64)
     if axis.ndim != 1 or len(axis) < 2 or not np.isfinite(axis).all() or (np.diff(axis) <= 0).any():
         raise ValueError(f"{name} must hold at least two numbers, in increasing order.")
     return axis
 
 
-def _whole(name: str, values: Any, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def _integers(name: str, values: npt.ArrayLike, shape: tuple[int, int]) -> Array:
     array = np.asarray(values)
     if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must be {shape} whole numbers, for y and x, got {array.shape} of {array.dtype}.")

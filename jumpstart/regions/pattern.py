@@ -1,10 +1,9 @@
-"""Which hidden units of a model are positive for an input, asked without leaving a trace."""
+"""Activation patterns: which hidden units of a model are positive for an input."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,13 @@ _SEED = 0
 
 
 class Pattern:
-    """Hooks that sum up a random number for every positive unit: equal sums, equal patterns.
+    """Hooks that add up a random number for every positive unit, so that equal patterns have equal sums.
 
-    Two patterns of 64-bit sums are mistaken for one with a probability of 2**-64.
+    The sums are 64-bit codes. Two different patterns have the same code with a probability of 2**-64.
+
+    Args:
+        targets: The hidden layers.
+        drop_last: Leave out the layer that is called last.
     """
 
     def __init__(self, targets: Sequence[Target], *, drop_last: bool) -> None:
@@ -28,21 +31,27 @@ class Pattern:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """The hooks are on while this runs."""
+        """Attach the hooks, and remove them at the end of the block."""
         with ExitStack() as stack:
             for target in self._targets:
                 if target.reads_input:
-                    hook = target.module.register_forward_pre_hook(self._reader(target.name), with_kwargs=True)
+                    hook = target.module.register_forward_pre_hook(self._input_hook(target.name), with_kwargs=True)
                 else:
-                    hook = target.module.register_forward_hook(self._writer(target.name))
+                    hook = target.module.register_forward_hook(self._output_hook(target.name))
                 stack.callback(hook.remove)
             yield
 
-    def take(self, samples: int) -> Tensor:
-        """The (samples,) sums of the pass that is over.
+    def pop_codes(self, samples: int) -> Tensor:
+        """Return the codes of the latest forward pass, and clear them for the next pass.
+
+        Args:
+            samples: Samples of the pass.
+
+        Returns:
+            (samples,) 64-bit integers on the CPU.
 
         Raises:
-            ValueError: If no hidden layer was called, or one has other samples than the model.
+            ValueError: If no hidden layer was called, or one has another number of samples than the model.
         """
         sums = self._sums[:-1] if self._drop_last else self._sums
         self._sums = []
@@ -51,31 +60,35 @@ class Pattern:
                 "no hidden layer was called, so there is no activation pattern. Choose other ones: capture=[module "
                 "names]."
             )
-        for summed in sums:
-            if len(summed) != samples:
+        for layer in sums:
+            if len(layer) != samples:
                 raise ValueError(
                     f"every hidden layer must have the samples of the model ({samples}) in its first dimension, one "
-                    f"has {len(summed)}. Choose other ones: capture=[module names]."
+                    f"has {len(layer)}. Choose other ones: capture=[module names]."
                 )
         return torch.stack(sums).sum(0).cpu()
 
-    def _reader(self, name: str) -> Callable[..., None]:
-        def read(module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _input_hook(self, name: str) -> Callable[..., None]:
+        def add_input(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
             self._add(first_tensor(args[0] if args else next(iter(kwargs.values())), name))
 
-        return read
+        return add_input
 
-    def _writer(self, name: str) -> Callable[..., None]:
-        def read(module: nn.Module, args: Any, output: Any) -> None:
+    def _output_hook(self, name: str) -> Callable[..., None]:
+        def add_output(module: nn.Module, args: tuple[object, ...], output: object) -> None:
             self._add(first_tensor(output, name))
 
-        return read
+        return add_output
 
     def _add(self, z: Tensor) -> None:
+        """Add up the random numbers of the positive units of one layer call.
+
+        The numbers of a call are drawn in the first pass, and are the same in every pass.
+        """
         positive = (z if z.dim() > 1 else z[:, None]).flatten(1) > 0
         call = len(self._sums)
         if call == len(self._numbers):
             low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
-            made = torch.randint(low, high, positive.shape[1:], generator=self._generator)
-            self._numbers.append(made.to(z.device))
+            numbers = torch.randint(low, high, positive.shape[1:], generator=self._generator)
+            self._numbers.append(numbers.to(z.device))
         self._sums.append(torch.where(positive, self._numbers[call], 0).sum(1))

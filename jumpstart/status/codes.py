@@ -78,7 +78,7 @@ def status_of_arrays(maximum: npt.NDArray[np.floating], minimum: npt.NDArray[np.
     """
     alive: npt.NDArray[np.int8] = (maximum > 0).astype("int8")
     linear: npt.NDArray[np.int8] = (minimum > 0).astype("int8")
-    return alive * (Status.NONLINEAR - linear)
+    return alive * (int(Status.NONLINEAR) - linear)
 
 
 @overload

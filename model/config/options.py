@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from jumpstart.words import did_you_mean
+from jumpstart.choices import did_you_mean
 from model.errors import ConfigError
 
 GROUPS = ("network", "optimization", "jumpstart", "data", "run")

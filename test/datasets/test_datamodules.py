@@ -295,7 +295,7 @@ def test_the_fewest_accepted_points_fill_every_part(name: str, least: int) -> No
         assert len(set(y.tolist())) == DATASETS[name].classes
 
 
-# UCI's own files, if they are cached---------------------------------------------------------------
+# UCI's own files, if they are cached ---------------------------------------------------------------
 
 REAL = os.environ.get(FOLDER_VARIABLE, "")
 

@@ -316,7 +316,7 @@ def test_ucis_own_file_of_dishonest_users_is_accepted_for_its_structure(
         load_table("dishonest_users")
 
 
-# UCI's own files, if they are cached---------------------------------------------------------------
+# UCI's own files, if they are cached ---------------------------------------------------------------
 
 REAL = os.environ.get(FOLDER_VARIABLE, "")
 

@@ -1,4 +1,4 @@
-"""What cannot work is refused: the message says what was found and what to do."""
+"""Wrong use of the regularizer is refused with a message that has the value and a remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from jumpstart import JumpstartRegularization
 
 
-def test_a_pass_that_captures_nothing_says_so() -> None:
+def test_a_pass_that_captures_nothing_raises_an_error_with_a_remedy() -> None:
     class Skips(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -34,7 +34,7 @@ def test_a_pass_that_captures_nothing_says_so() -> None:
                     read()
 
 
-def test_no_pass_yet_says_what_may_have_hidden_it() -> None:
+def test_a_loss_before_any_pass_raises_an_error_with_possible_causes() -> None:
     model, _ = make("dense")
     with JumpstartRegularization(model) as jumpstart:
         for read in (lambda: jumpstart.loss, lambda: jumpstart.extrema):
@@ -43,12 +43,12 @@ def test_no_pass_yet_says_what_may_have_hidden_it() -> None:
 
 
 @pytest.mark.parametrize("bad", ["model", None, torch.ones(2), nn.ReLU], ids=str)
-def test_what_is_no_module_is_named(bad: Any) -> None:
+def test_a_model_that_is_no_module_is_refused_with_its_type(bad: Any) -> None:
     with pytest.raises(TypeError, match=rf"model must be a torch.nn.Module, got {type(bad).__name__}"):
         JumpstartRegularization(bad)
 
 
-def test_a_handle_after_remove_says_what_to_do() -> None:
+def test_a_removed_regularizer_raises_an_error_with_a_remedy() -> None:
     model, x = make("dense")
     jumpstart = JumpstartRegularization(model)
     model(x)

@@ -1,4 +1,4 @@
-"""Several callbacks that add the loss, on parts of one module; and what is logged of it, whatever its weight."""
+"""Several callbacks that add the loss to parts of one module, and the logged loss, also with weight 0."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def logged(folder: Path) -> dict[str, list[float]]:
 
 
 class TwoParts(Plain):
-    """An encoder, and what comes after it."""
+    """A network of an encoder and a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def test_two_callbacks_on_two_parts_add_both_losses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-def test_callbacks_on_several_parts_leave_in_any_order(first: int) -> None:
+def test_callbacks_on_several_parts_can_be_detached_in_any_order(first: int) -> None:
     class Leave(pl.Callback):
         def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             callbacks[first].on_fit_end(trainer, pl_module)
@@ -98,7 +98,7 @@ def test_two_callbacks_on_the_same_part_are_refused() -> None:
 
 
 class BothParts(Manual):
-    """Adds the loss of both its networks."""
+    """A module with manual optimization that adds the loss of both its networks."""
 
     def jumpstart_of(self, model: nn.Module) -> Tensor:
         return self.jumpstart_loss("one" if model is self.one else "two")
@@ -130,7 +130,7 @@ def test_manual_optimization_names_the_part_and_its_losses_are_logged(tmp_path: 
 
 
 class Large(Plain):
-    """Layers beyond the size at which preactivations wait, in place, with random numbers of its own."""
+    """In-place layers that are too large to be kept, with dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def test_a_loss_that_grows_from_zero_is_logged_throughout(tmp_path: Path) -> Non
     assert len(logged(tmp_path)["jumpstart_loss"]) == 2
 
 
-def test_a_step_without_the_network_stops_no_training_whose_lambda_is_zero(
+def test_with_lambda_zero_a_step_without_the_network_does_not_stop_the_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Elsewhere(Plain):

@@ -1,4 +1,4 @@
-"""The callback that adds the loss: as if it had been written into the training step."""
+"""The callback that adds the loss equals a training step that adds the loss itself."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_steps_that_return_none_are_left_out() -> None:
     assert same(module.model.state_dict(), by_hand([0.3], skip=2).state_dict())
 
 
-def test_lambda_may_follow_the_epochs_and_options_are_those_of_the_regularizer() -> None:
+def test_lambda_can_depend_on_the_epoch_and_options_are_passed_to_the_regularizer() -> None:
     options: dict[str, Any] = {"terms": "unit", "aggregate": "mean", "margin": 0.5, "capture": ["1"]}
     module = Plain()
     fit(module, Jumpstart(lambda epoch: 0.5 / (epoch + 1), module="model", **options), max_epochs=3)
     assert same(module.model.state_dict(), by_hand([0.5, 0.25, 0.5 / 3], **options).state_dict())
 
 
-def test_lambda_zero_is_training_without() -> None:
+def test_training_with_lambda_zero_equals_training_without_the_callback() -> None:
     one, other = Plain(), Plain()
     fit(one, Jumpstart(0.0))
     fit(other)
@@ -69,7 +69,7 @@ class FailAt(pl.Callback):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
-def test_hooks_and_wrapper_are_gone_after_an_exception(error: BaseException) -> None:
+def test_hooks_and_wrapper_are_removed_after_an_exception(error: BaseException) -> None:
     module = Plain()
     with pytest.raises((RuntimeError, SystemExit)):
         fit(module, Jumpstart(0.3), FailAt(7, error))
@@ -77,7 +77,7 @@ def test_hooks_and_wrapper_are_gone_after_an_exception(error: BaseException) -> 
     fit(module, Jumpstart(0.3))
 
 
-def test_a_step_of_the_instance_comes_back() -> None:
+def test_a_training_step_of_the_instance_is_restored() -> None:
     module = Plain()
     own = module.training_step
     module.training_step = own  # type: ignore[method-assign]
@@ -85,7 +85,7 @@ def test_a_step_of_the_instance_comes_back() -> None:
     assert vars(module)["training_step"] == own
 
 
-def test_copies_and_pickles_made_while_training_are_plain() -> None:
+def test_copies_and_pickles_made_during_training_have_no_regularizer() -> None:
     class Copy(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
             if not copies:
@@ -150,7 +150,7 @@ def test_wrong_values_are_refused_at_once() -> None:
         _ = Jumpstart().loss
 
 
-def test_what_cannot_be_attached_is_refused_before_training() -> None:
+def test_modules_to_which_nothing_can_be_attached_are_refused_before_training() -> None:
     module = Plain()
     with pytest.raises(ValueError, match=r"module must name a part of Plain \(model\), got 'network'"):
         fit(module, Jumpstart(module="network"))
@@ -175,7 +175,7 @@ def train_in_two(rank: int, port: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_work(tmp_path: Path) -> None:
+def test_the_callback_works_in_two_processes(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What is captured, under which name, and what is refused."""
+"""Which preactivations are captured, their names, their unit dimension, and wrong options."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_tapped_calls_are_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_weights_leave_out_the_layer_that_is_called_last(path: str) -> None:
     class Backwards(nn.Module):
-        """Registered in the opposite order of the calls."""
+        """A network whose layers are registered in the reverse order of their calls."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -60,7 +60,7 @@ def test_weights_leave_out_the_layer_that_is_called_last(path: str) -> None:
         assert jumpstart.layers == ["first", "last"]
 
 
-def test_weights_are_read_before_what_follows_writes_into_them(path: str) -> None:
+def test_outputs_of_layers_are_read_before_an_in_place_activation_writes_into_them(path: str) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)).double()
     x = torch.randn(6, 3).double()
     with JumpstartRegularization(model, capture="weights") as jumpstart:
@@ -117,7 +117,7 @@ def test_a_registered_activation_is_read_at_its_input() -> None:
         assert torch.equal(jumpstart.extrema[0].unit_min[0], model[0](x).amin(0))
 
 
-def test_units_are_where_the_feeder_puts_them() -> None:
+def test_units_are_in_the_dimension_in_which_the_layer_before_puts_them() -> None:
     for model, x, units in (
         (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), torch.randn(2, 5, 6), 3),
         (nn.Sequential(nn.Conv1d(6, 3, 1), nn.ReLU()), torch.randn(2, 6, 5), 3),
@@ -126,7 +126,7 @@ def test_units_are_where_the_feeder_puts_them() -> None:
         (nn.Sequential(nn.ReLU()), torch.randn(2, 7, 4, 6), 7),
     ):
         with JumpstartRegularization(model) as jumpstart:
-            for _ in range(2):  # the second pass has forgotten the feeders and knows the answer
+            for _ in range(2):  # in the second pass the hooks of the unit dimension are removed
                 model(x)
                 assert jumpstart.extrema[0].unit.shape == (2, 1, units)
     model = nn.Sequential(nn.ReLU())
@@ -154,7 +154,7 @@ class TwoLayouts(nn.Module):
 
 
 @pytest.mark.parametrize("small", [True, False])
-def test_each_call_of_a_shared_module_has_the_layout_of_what_feeds_it(
+def test_each_call_of_a_shared_module_has_the_unit_dimension_of_the_layer_before(
     small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jumpstart.capture.recorder.SMALL", 10**9 if small else 0)
@@ -170,7 +170,7 @@ def test_each_call_of_a_shared_module_has_the_layout_of_what_feeds_it(
 
 
 class Between(nn.Module):
-    """A convolution, and an activation that does not see it: something else comes in between."""
+    """A convolution and an activation with another module in between."""
 
     def __init__(self, between: nn.Module) -> None:
         super().__init__()
@@ -186,14 +186,14 @@ class Between(nn.Module):
     [nn.LSTM(6, 6, batch_first=True), nn.GRU(6, 6, batch_first=True), nn.RMSNorm(6), nn.LayerNorm(6)],
     ids=lambda module: type(module).__name__,
 )
-def test_layers_with_their_units_last_say_so(between: nn.Module) -> None:
+def test_recurrent_and_normalization_layers_have_their_units_last(between: nn.Module) -> None:
     model = Between(between)
     with JumpstartRegularization(model) as jumpstart:
         model(torch.randn(5, 4, 7))
         assert jumpstart.extrema[0].unit.shape == (2, 1, 6)
 
 
-def test_a_module_of_which_nothing_is_known_hides_what_came_before() -> None:
+def test_after_an_unknown_module_the_unit_dimension_is_unknown() -> None:
     class Turn(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.transpose(1, 2)
@@ -210,14 +210,14 @@ def test_a_module_of_which_nothing_is_known_hides_what_came_before() -> None:
     [nn.Dropout(0.5), nn.Identity(), nn.MaxPool1d(2), nn.ConstantPad1d(1, 0.0), nn.Upsample(scale_factor=2), nn.ReLU()],
     ids=lambda module: type(module).__name__,
 )
-def test_modules_that_leave_the_units_where_they_are_hide_nothing(between: nn.Module) -> None:
+def test_after_a_module_that_does_not_move_units_their_dimension_is_still_known(between: nn.Module) -> None:
     model = nn.Sequential(nn.Conv1d(4, 6, 1), between, nn.Tanh())
     with JumpstartRegularization(model) as jumpstart:
         model(torch.randn(5, 4, 7))
         assert jumpstart.extrema[-1].unit.shape[2] == 6
 
 
-def test_what_runs_outside_of_a_pass_feeds_nothing() -> None:
+def test_layers_that_run_outside_of_a_pass_tell_no_unit_dimension() -> None:
     class Direct(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""What must keep working around the regularizer, over the zoo: copies, moves, precisions, graphs, transforms, modes."""
+"""Copies, moves, precisions, graphs, transforms and modes of regularized models, over the zoo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from jumpstart import JumpstartRegularization
 
 LAST = {"tokens": 2, "transformer": 2}
-# Small preactivations, large ones (which are read as they pass), with space, with units last.
+# Small preactivations, large ones (which are tapped), with space, with units last.
 SIZES = ("dense", "large-batch", "conv2d-inplace", "tokens")
 every_size = pytest.mark.parametrize("name", SIZES)
 every_half = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -41,7 +41,7 @@ def is_reference(model: nn.Module, x: Tensor, name: str, loss: Tensor) -> None:
 
 
 @every_size
-def test_a_loss_can_be_used_twice_and_backwarded_twice(name: str) -> None:
+def test_a_loss_can_be_used_twice_and_differentiated_twice(name: str) -> None:
     model, x = make(name)
     _, grads = reference_loss_and_grads(model, x, unit_dim=LAST.get(name, 1))
     with JumpstartRegularization(model) as jumpstart:
@@ -67,7 +67,7 @@ def test_gradients_of_some_inputs_alone(name: str) -> None:
 
 
 @every_size
-def test_the_task_and_the_loss_may_go_backward_one_after_the_other(name: str) -> None:
+def test_the_task_and_the_loss_can_be_differentiated_one_after_the_other(name: str) -> None:
     model, x = make(name)
     bare = copy.deepcopy(model)
     bare(x).square().sum().backward()
@@ -82,7 +82,7 @@ def test_the_task_and_the_loss_may_go_backward_one_after_the_other(name: str) ->
         assert_same_grads(grads_of(model), expected)
 
 
-def test_two_models_at_once_do_not_hear_each_other() -> None:
+def test_two_regularized_models_do_not_affect_each_other() -> None:
     (one, x), (two, y) = make("dense"), make("conv2d")
     with JumpstartRegularization(one) as first, JumpstartRegularization(two) as second:
         one(x)
@@ -96,7 +96,7 @@ def test_two_models_at_once_do_not_hear_each_other() -> None:
     assert_same_grads(grads_of(two), grads[:-1])
 
 
-def test_one_model_may_feed_another() -> None:
+def test_the_output_of_one_regularized_model_can_be_the_input_of_another() -> None:
     (one, x), two = make("tokens"), make("tokens")[0]
     with JumpstartRegularization(one) as first, JumpstartRegularization(two) as second:
         two(one(x))
@@ -113,7 +113,7 @@ def test_one_model_may_feed_another() -> None:
 
 
 class Blocks(nn.Module):
-    """Blocks that are run again in the backward pass, with in-place activations and large batches."""
+    """Checkpointed blocks with in-place activations and large batches."""
 
     def __init__(self, *, reentrant: bool) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def test_under_autocast_value_and_gradient_are_those_of_float32_sums(name: str, 
     assert_same_grads(grads_of(model), grads_of(twin), rtol=0.05)
 
 
-def test_a_scaler_of_gradients_changes_nothing() -> None:
+def test_a_gradient_scaler_does_not_change_the_gradients() -> None:
     model, x = make("dense")
     _, grads = reference_loss_and_grads(model, x)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -248,7 +248,7 @@ def test_evaluation_has_the_same_loss_and_no_graph(name: str, context: Callable[
         assert torch.equal(output, plain)
 
 
-def test_training_goes_on_after_evaluation() -> None:
+def test_training_continues_after_evaluation() -> None:
     model, x = make("batchnorm")
     with JumpstartRegularization(model) as jumpstart:
         model.eval()
@@ -274,7 +274,7 @@ def saved_and_loaded(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), saved_and_loaded])
 @every_size
-def test_a_copy_in_mid_step_is_free_and_leaves_the_step_alone(name: str, twin_of: Any) -> None:
+def test_a_copy_made_during_a_step_is_not_regularized_and_does_not_change_the_step(name: str, twin_of: Any) -> None:
     model, x = make(name)
     with JumpstartRegularization(model) as jumpstart:
         output = model(x)
@@ -316,7 +316,7 @@ def test_a_replica_of_data_parallel_is_refused() -> None:
 # Transforms ---------------------------------------------------------------------------------------
 
 
-def test_gradients_of_single_samples_are_a_loop_over_them() -> None:
+def test_per_sample_gradients_equal_a_loop_over_the_samples() -> None:
     model, x = make("dense")
     parameters = {key: value.detach() for key, value in model.named_parameters()}
     with JumpstartRegularization(model) as jumpstart:

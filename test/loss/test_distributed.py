@@ -1,4 +1,4 @@
-"""Two processes: each with the loss of its part of the batch, or with ``sync=True`` that of the whole batch."""
+"""Two processes: each has the loss of its part of the batch, or with ``sync=True`` that of the whole batch."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def share(x: Tensor, ratio: float) -> Tensor:
 
 
 def backward(output: Tensor, jumpstart: Tensor, weight: float = 1.0) -> None:
-    """A step's backward pass, with a task whose mean over the ranks is that of the whole batch."""
+    """The backward pass of a step, with a task loss whose mean over the ranks is that of the whole batch."""
     (output.square().flatten(1).sum(1).mean() * weight + LAMBDA * jumpstart).backward()
 
 
 @functools.cache
 def alone(name: str, dtype: torch.dtype, **options: Any) -> Step:
-    """One process with the whole batch."""
+    """Loss and gradients of one process with the whole batch."""
     model, x = make(name)
     model, x = model.to(dtype), x.to(dtype)
     with JumpstartRegularization(model, **options) as jumpstart:
@@ -56,7 +56,7 @@ def alone(name: str, dtype: torch.dtype, **options: Any) -> Step:
 
 
 def together(name: str, dtype: torch.dtype, ratio: float, **options: Any) -> Step:
-    """This rank's view of a step of DistributedDataParallel."""
+    """Loss and gradients of this rank in a step of DistributedDataParallel."""
     model, x = make(name)
     model, x = model.to(dtype), x.to(dtype)
     mine = share(x, ratio)
@@ -105,7 +105,7 @@ def whole_batch_options() -> list[Step]:
     return [together("conv2d", torch.float64, 0.3, sync=True, **options) for options in OPTIONS]
 
 
-def test_every_option_knows_the_whole_batch() -> None:
+def test_every_option_of_the_loss_covers_the_whole_batch() -> None:
     for rank in in_ranks(whole_batch_options):
         for options, (loss, grads) in zip(OPTIONS, rank, strict=True):
             expected, expected_grads = alone("conv2d", torch.float64, **options)
@@ -208,7 +208,7 @@ def refusals() -> list[str]:
     return messages
 
 
-def test_what_cannot_be_the_whole_batch_is_refused_everywhere() -> None:
+def test_ranks_that_ran_different_layers_are_refused_in_every_rank() -> None:
     one, two = in_ranks(refusals)
     assert "0: 4 layer calls, 16 units, float32; 1: 3 layer calls, 12 units, float32" in one[0]
     assert "0: 4 layer calls, 16 units, float32; 1: 3 layer calls, 12 units, float32" in two[0]
@@ -230,7 +230,7 @@ def test_without_a_process_group_sync_changes_nothing() -> None:
         JumpstartRegularization(model, process_group=object())
 
 
-# Each its own part --------------------------------------------------------------------------------
+# Without sync: the part of each rank --------------------------------------------------------------------------------
 
 
 def own_parts() -> list[Step]:
@@ -300,7 +300,7 @@ def test_fully_sharded_training_has_the_gradient_of_data_parallel_training() -> 
             assert_same_grads(grads, total)
 
 
-# Gradient accumulation: in one process, the same question -----------------------------------------
+# Gradient accumulation in one process -----------------------------------------
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The loss and its gradient equal the reference, over the zoo and every option; attaching leaves no trace."""
+"""The loss and its gradient equal the reference, over the zoo and every option, and removal leaves no trace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def loss_and_grads(name: str, **options: object) -> tuple[float, list[torch.Tens
 
 
 @every_architecture
-def test_loss_and_gradient_are_the_reference(name: str, path: str) -> None:
+def test_loss_and_gradient_equal_the_reference(name: str, path: str) -> None:
     loss, grads = loss_and_grads(name)
     expected, expected_grads = reference_loss_and_grads(*make(name), unit_dim=LAST.get(name, 1))
     assert loss == pytest.approx(expected, rel=1e-6)
@@ -62,7 +62,7 @@ OPTIONS["diagonal-norm"] = {"terms": ("unit_positive", "point_negative"), "aggre
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", ["dense", "conv2d-inplace", "tokens", "residual-inplace", "zeros", "shared"])
-def test_every_option_is_the_reference(name: str, option: str, path: str) -> None:
+def test_every_option_equals_the_reference(name: str, option: str, path: str) -> None:
     loss, grads = loss_and_grads(name, **OPTIONS[option])
     expected, expected_grads = reference_loss_and_grads(*make(name), Options(**OPTIONS[option]), LAST.get(name, 1))
     assert loss == pytest.approx(expected, rel=1e-6)
@@ -141,7 +141,7 @@ def test_both_losses_add_up_in_one_backward(path: str) -> None:
     )
 
 
-def test_the_latest_forward_counts_and_a_loss_read_twice_is_one() -> None:
+def test_the_loss_is_that_of_the_latest_forward_pass_and_two_reads_return_one_tensor() -> None:
     model, x = make("dense")
     with JumpstartRegularization(model) as jumpstart:
         model(x)
@@ -167,7 +167,7 @@ def test_two_losses_of_two_forwards_can_be_kept_and_added() -> None:
     assert_same_grads([parameter.grad for parameter in model.parameters()], expected[:-1])
 
 
-def test_available_in_evaluation_and_without_gradients() -> None:
+def test_the_loss_is_available_in_evaluation_and_without_gradients() -> None:
     model, x = make("batchnorm")
     model.eval()
     with JumpstartRegularization(model) as jumpstart:
@@ -238,7 +238,7 @@ def test_attaching_twice_is_refused_and_names_the_remedy() -> None:
     JumpstartRegularization(model).remove()
 
 
-def test_the_handle_keeps_no_model_alive_and_takes_its_hooks_along() -> None:
+def test_a_regularizer_keeps_no_model_alive_and_removes_its_hooks_when_deleted() -> None:
     model, x = make("dense")
     jumpstart = JumpstartRegularization(model)
     model(x)
@@ -279,7 +279,7 @@ def test_recording_covers_models_that_are_called_by_their_parts() -> None:
 
 @every_architecture
 @pytest.mark.parametrize("small", [True, False])
-def test_recording_without_grad_measures_alone(name: str, small: bool) -> None:
+def test_recording_without_grad_gives_a_loss_without_a_graph(name: str, small: bool) -> None:
     model, x = make(name)
     with JumpstartRegularization(model) as jumpstart:
         if not small:
@@ -296,7 +296,7 @@ def test_recording_without_grad_measures_alone(name: str, small: bool) -> None:
         assert jumpstart.loss.requires_grad == expected.requires_grad
 
 
-def test_an_error_in_the_forward_pass_leaves_a_working_handle() -> None:
+def test_a_regularizer_works_after_an_error_in_the_forward_pass() -> None:
     model, x = make("dense")
     with JumpstartRegularization(model) as jumpstart:
         with pytest.raises(RuntimeError, match="shapes"):
@@ -306,7 +306,7 @@ def test_an_error_in_the_forward_pass_leaves_a_working_handle() -> None:
         assert jumpstart.loss.item() == pytest.approx(expected)
 
 
-def test_a_preactivation_written_into_later_is_refused_not_misread() -> None:
+def test_a_preactivation_that_is_overwritten_later_is_refused() -> None:
     class Writes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -353,7 +353,7 @@ def test_terms_form_an_algebra() -> None:
     assert Terms.parse(["unit_positive", "unit_negative"]) == Terms.UNIT
 
 
-def test_the_repr_says_what_is_read() -> None:
+def test_the_repr_lists_the_captured_layers() -> None:
     model, _ = make("dense")
     with JumpstartRegularization(model, aggregate="norm") as jumpstart:
         assert repr(jumpstart).startswith("JumpstartRegularization(Sequential, 5 layers, capture='activations'")
@@ -361,7 +361,7 @@ def test_the_repr_says_what_is_read() -> None:
 
 
 @pytest.mark.parametrize("held", ["nobody", "residual", "hook", "user", "retain"])
-def test_a_gradient_that_somebody_else_holds_is_not_written_into(held: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_with_another_reference_is_not_written_into(held: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jumpstart.capture.recorder.SMALL", 0)
     kept: list[torch.Tensor] = []
 

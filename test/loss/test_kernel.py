@@ -1,4 +1,4 @@
-"""The compiled kernel, where it was built, gives what NumPy gives; where it was not, everything works without it."""
+"""The compiled kernel equals NumPy; without a built kernel, everything works in PyTorch."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ SHAPES = [(1, 1, 1), (5, 4, 1), (64, 4, 1), (65, 2, 1), (130, 8, 1), (200, 3, 1)
 
 
 def by_hand(z: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
-    """Unit and point reach (2, K), what is paid, and the first places that attain them in (N, C, S) order, or -1."""
+    """Unit and point reach (2, K), their penalty, and the first places that attain them in (N, C, S) order, or -1."""
     samples, units, _ = z.shape
     index = np.arange(z.size).reshape(z.shape)
-    reaches, found, paid = [], [], 0.0
+    reaches, found, penalty = [], [], 0.0
     for kind, count in (("unit", units), ("point", samples)):
         reach, at = np.zeros((2, count)), np.full((2, count), -1)
         for k in range(count):
@@ -44,15 +44,15 @@ def by_hand(z: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray, float
                 reach[side, k] = (sign * values).max()
                 hinge = margin - reach[side, k]
                 if hinge > 0:
-                    paid += WEIGHTS[2 * (kind == "point") + side] * hinge
+                    penalty += WEIGHTS[2 * (kind == "point") + side] * hinge
                     at[side, k] = members[(sign * values).argmax()]
         reaches.append(reach)
         found.append(at)
-    return reaches[0], reaches[1], paid, found[0], found[1]
+    return reaches[0], reaches[1], penalty, found[0], found[1]
 
 
 def laid_out(z: np.ndarray, layout: Layout) -> Tensor:
-    """The numbers in the order in memory that the layout says."""
+    """The array as a tensor with the memory order of the layout."""
     return torch.from_numpy((z.transpose(0, 2, 1) if layout.units_last else z).copy(order="C"))
 
 
@@ -61,7 +61,7 @@ def laid_out(z: np.ndarray, layout: Layout) -> Tensor:
 @pytest.mark.parametrize("units_last", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_reach_places_and_pay_are_those_of_numpy(
+def test_reach_places_and_penalty_equal_those_of_numpy(
     shape: tuple[int, int, int], tied: bool, units_last: bool, dtype: type
 ) -> None:
     rng = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def test_reach_places_and_pay_are_those_of_numpy(
     tensors = [np.round(z) / 2 if tied else z for z in drawn]
     layout = Layout(*shape, units_last or shape[2] == 1, dtype is np.float64)
     rows = [laid_out(z, layout) for z in tensors]
-    unit, point, paid, at = kernel.reduce(rows, layout, 1.0, WEIGHTS, locate=True)
+    unit, point, penalty, at = kernel.reduce(rows, layout, 1.0, WEIGHTS, locate=True)
     assert at is not None
     expected = [by_hand(z.astype(np.float64), 1.0) for z in tensors]
     for call, (units, points, _, unit_at, point_at) in enumerate(expected):
@@ -77,7 +77,7 @@ def test_reach_places_and_pay_are_those_of_numpy(
         assert np.array_equal(point[:, call].double().numpy(), points)
         assert np.array_equal(at[0][:, call].numpy(), unit_at)
         assert np.array_equal(at[1][:, call].numpy(), point_at)
-    assert paid.item() == pytest.approx(sum(found[2] for found in expected), rel=1e-6)
+    assert penalty.item() == pytest.approx(sum(found[2] for found in expected), rel=1e-6)
 
 
 @needs_kernel
@@ -113,7 +113,7 @@ def test_a_nan_marks_its_unit_and_its_point_and_nothing_else(shape: tuple[int, i
     z[-1, 1, -1] = np.nan
     z[0, 2, 0] = np.inf
     layout = Layout(*shape, units_last or shape[2] == 1, False)
-    unit, point, paid, at = kernel.reduce([laid_out(z, layout)], layout, 1.0, WEIGHTS, locate=True)
+    unit, point, penalty, at = kernel.reduce([laid_out(z, layout)], layout, 1.0, WEIGHTS, locate=True)
     assert at is not None
     for found, places, slices, marked in (
         (unit, at[0], np.moveaxis(z, 1, 0), 1),
@@ -124,11 +124,11 @@ def test_a_nan_marks_its_unit_and_its_point_and_nothing_else(shape: tuple[int, i
             assert np.array_equal(found[:, 0, k].numpy(), expected, equal_nan=True)
         assert found[:, 0, marked].isnan().all()
         assert (places[:, 0, marked] == -1).all()
-    assert paid.isnan()
+    assert penalty.isnan()
 
 
 @needs_kernel
-def test_what_is_not_dense_or_not_the_usual_case_is_left_to_torch() -> None:
+def test_tensors_and_options_that_the_kernel_cannot_read_have_no_layout() -> None:
     rule = Rule()
     z = torch.randn(6, 4)
     assert layout_of(z, 1, rule) == Layout(6, 4, 1, True, False)
@@ -150,7 +150,9 @@ def test_what_is_not_dense_or_not_the_usual_case_is_left_to_torch() -> None:
 
 @needs_kernel
 @pytest.mark.parametrize("name", ["conv2d", "conv2d-channels-last", "dense"])
-def test_a_gradient_that_the_kernel_cannot_write_is_left_to_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_the_kernel_cannot_write_is_computed_in_pytorch(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("jumpstart.capture.recorder.SMALL", 0)
     grads = []
     for switched_off in (False, True):
@@ -167,11 +169,11 @@ def test_a_gradient_that_the_kernel_cannot_write_is_left_to_torch(name: str, mon
         assert torch.allclose(one, other, rtol=1e-12, atol=0)
 
 
-def test_everything_works_where_it_was_not_built() -> None:
+def test_everything_works_without_the_kernel() -> None:
     code = (
         "import sys; sys.modules['jumpstart.extrema._kernel'] = None\n"
         "import torch, jumpstart\n"
-        "from jumpstart import kernel\n"
+        "from jumpstart.extrema import kernel\n"
         "model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU())\n"
         "handle = jumpstart.JumpstartRegularization(model)\n"
         "model(torch.randn(8, 2)); handle.loss.backward()\n"
@@ -182,8 +184,8 @@ def test_everything_works_where_it_was_not_built() -> None:
     assert done.stdout.startswith("pure PyTorch: the compiled kernel was not built")
 
 
-def test_the_environment_can_switch_it_off() -> None:
-    code = "import sys; from jumpstart import kernel; sys.stdout.write(str(kernel.available()))"
+def test_an_environment_variable_switches_the_kernel_off() -> None:
+    code = "import sys; from jumpstart.extrema import kernel; sys.stdout.write(str(kernel.available()))"
     environment = {**os.environ, "JUMPSTART_KERNEL": "0"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
@@ -192,7 +194,7 @@ def test_the_environment_can_switch_it_off() -> None:
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on the path")
-def test_the_install_step_built_it() -> None:
+def test_the_install_step_built_the_kernel() -> None:
     assert any((ROOT / "jumpstart" / "extrema").glob("_kernel*")), (
         "a compiler is here: `pip install -e .` must build the kernel"
     )
@@ -201,7 +203,7 @@ def test_the_install_step_built_it() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on the path")
 @pytest.mark.parametrize("compiler", ["cc", "false"])
-def test_an_install_goes_through_with_a_compiler_and_without(compiler: str, tmp_path: Path) -> None:
+def test_an_install_succeeds_with_and_without_a_compiler(compiler: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(ROOT / "jumpstart", source / "jumpstart", ignore=shutil.ignore_patterns("_kernel*", "__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):

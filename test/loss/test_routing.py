@@ -1,4 +1,4 @@
-"""The PyTorch path's reductions and routing give what NumPy gives, for rows of every awkward length."""
+"""Reductions and routing in PyTorch equal NumPy, for rows whose length is no multiple of a vector register."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LENGTHS = [1, LANES - 1, LANES, LANES + 1, 85, 3 * LANES, LONG - 1, LONG, LONG +
 @pytest.mark.parametrize("dim", [1, 2, -1])
 @pytest.mark.parametrize("extreme", [torch.amax, torch.amin])
 @pytest.mark.parametrize("into", [False, True])
-def test_extremes_are_those_of_torch(extreme: object, dim: int, length: int, into: bool) -> None:
+def test_extreme_over_equals_the_reductions_of_torch(extreme: object, dim: int, length: int, into: bool) -> None:
     z = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
     assert callable(extreme)
     for place in (None, 0, length // 2, length - 1):
@@ -34,7 +34,7 @@ def test_extremes_are_those_of_torch(extreme: object, dim: int, length: int, int
 @pytest.mark.parametrize("dim", [1, 2])
 @pytest.mark.parametrize("length", [3, LANES + 1, 85])
 @pytest.mark.parametrize("levels", [1, 2, 1000], ids=["collapsed", "many ties", "few ties"])
-def test_gradients_go_where_extrema_are(levels: int, length: int, dim: int, ties: Ties) -> None:
+def test_gradients_are_added_where_extrema_are_attained(levels: int, length: int, dim: int, ties: Ties) -> None:
     random = np.random.default_rng(levels * length)
     z = random.integers(levels, size=(2, 5, length)) - levels // 2 + 0.5
     weight = random.normal(size=(2, 2, length if dim == 1 else 5))
@@ -54,7 +54,7 @@ def test_gradients_go_where_extrema_are(levels: int, length: int, dim: int, ties
 
 
 @pytest.mark.parametrize("dim", [1, 2])
-def test_a_random_one_of_the_tied_takes_all(dim: int) -> None:
+def test_with_random_ties_one_entry_gets_the_whole_gradient(dim: int) -> None:
     z = torch.zeros(1, 4, 4)
     chosen = set()
     for seed in range(30):

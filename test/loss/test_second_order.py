@@ -39,9 +39,7 @@ def penalized(loss: Tensor, parameters: list[Tensor]) -> list[Tensor]:
 @pytest.mark.parametrize("name", ["dense", "conv", "channels last", "tokens"])
 @pytest.mark.parametrize("ties", list(Ties))
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_a_penalty_on_the_gradient_has_the_gradient_of_plain_autograd(
-    weight: float, ties: Ties, name: str, path: str
-) -> None:
+def test_a_gradient_penalty_has_the_gradient_of_plain_autograd(weight: float, ties: Ties, name: str, path: str) -> None:
     model, x = model_of(name)
     twin, output, tensors = preactivations(copy.deepcopy(model), x)
     assert isinstance(output, Tensor)
@@ -58,7 +56,7 @@ def test_a_penalty_on_the_gradient_has_the_gradient_of_plain_autograd(
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_the_extrema_have_second_derivatives_of_their_own(path: str) -> None:
+def test_extrema_can_be_differentiated_twice(path: str) -> None:
     model, x = model_of("conv")
     twin, _, tensors = preactivations(copy.deepcopy(model), x)
     with JumpstartRegularization(model, aggregate="sum_of_squares", terms="unit_positive", margin=100.0) as jumpstart:

@@ -1,4 +1,4 @@
-"""The encoders of torch: read in training and in evaluation, whose fast path would miss the hooks."""
+"""The encoders of torch, in training and in evaluation, where their fast path would leave out the hooks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encoder(activation: Any) -> nn.TransformerEncoder:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_an_encoder_leaves_its_fast_path_when_it_is_read(padded: bool) -> None:
+def test_an_encoder_with_hooks_does_not_use_its_fast_path(padded: bool) -> None:
     x, mask = torch.randn(3, 4, 8, dtype=torch.float64), None
     if padded:
         mask = torch.tensor([[False] * 4, [False, False, False, True], [False, True, True, True]])

@@ -1,4 +1,4 @@
-"""Under torch.func and torch.compile the loss and its gradient are the same."""
+"""The loss and its gradient under torch.func and torch.compile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ every_option = pytest.mark.parametrize(
 
 @every_kind
 @every_option
-def test_func_grad_is_the_reference(name: str, options: dict[str, str]) -> None:
+def test_the_gradient_of_torch_func_equals_the_reference(name: str, options: dict[str, str]) -> None:
     model, x = make(name)
     parameters = {key: value.detach() for key, value in model.named_parameters()}
     with JumpstartRegularization(model, **options) as jumpstart:
@@ -35,7 +35,7 @@ def test_func_grad_is_the_reference(name: str, options: dict[str, str]) -> None:
     assert_same_grads(list(grads.values()), expected_grads[:-1])
 
 
-def test_vmap_over_networks_is_a_loop_over_them() -> None:
+def test_vmap_over_networks_equals_a_loop_over_them() -> None:
     model, x = make("dense")
     stacks = {
         key: torch.stack([value.detach(), 2 * value.detach(), 0 * value.detach()])
@@ -75,7 +75,7 @@ def test_a_compiled_step_has_no_graph_break_and_the_same_gradient(name: str) -> 
     assert_same_grads([parameter.grad for parameter in model.parameters()], grads[:-1])
 
 
-def test_a_compiled_model_is_read_outside_of_it() -> None:
+def test_the_loss_of_a_compiled_model_can_be_read_outside_of_the_graph() -> None:
     model, x = make("dense")
     torch._dynamo.reset()
     with JumpstartRegularization(model) as jumpstart:
@@ -89,7 +89,7 @@ def test_a_compiled_model_is_read_outside_of_it() -> None:
             assert_same_grads([parameter.grad for parameter in model.parameters()], grads[:-1])
 
 
-def test_hooks_that_come_after_compiling_are_missed_and_said_so() -> None:
+def test_hooks_attached_after_compiling_raise_an_error_with_a_remedy() -> None:
     model, x = make("dense")
     torch._dynamo.reset()
     step = torch.compile(nn.Sequential(model), backend="eager")

@@ -1,4 +1,4 @@
-"""Around the whole model: checkpoints, nested and unbatched inputs, other devices."""
+"""Checkpoints around the whole model, nested and unbatched inputs, other devices."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_reentrant_checkpoint_around_the_whole_model_is_refused() -> None:
         _ = jumpstart.loss
 
 
-def test_a_checkpoint_around_the_whole_model_leaves_the_loss_alone() -> None:
+def test_a_checkpoint_around_the_whole_model_does_not_change_the_loss() -> None:
     model, x = make("dense")
     with JumpstartRegularization(model) as jumpstart:
         output = checkpoint(model, x, use_reentrant=False)
@@ -50,7 +50,7 @@ def test_a_model_moved_to_meta_has_a_loss_without_a_value(name: str) -> None:
         assert jumpstart.loss.device.type == "meta"
 
 
-def test_a_single_sample_says_to_make_a_batch() -> None:
+def test_a_single_sample_without_a_batch_dimension_is_refused_with_a_remedy() -> None:
     model, x = make("dense")
     with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="Run the model on a batch"):
         model(x[0])

@@ -1,19 +1,20 @@
-"""The palette for every eye, and the words of the plots."""
+"""The colors for every kind of color blindness, and sizes, texts and ticks of the plots."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from jumpstart.palette import CLASS_COLORS, COLORS, CURVE_COLORS, LABELS
 from jumpstart.plots.arrays import share_column, stacked_shares
-from jumpstart.plots.canvas import BOTTOM, DPI, LEFT, TOP, new_axes, rgb, round_ticks
+from jumpstart.plots.canvas import BOTTOM, DPI, LEFT, TOP, new_axes, rgb
 from jumpstart.plots.maps import plot_unit_status
+from jumpstart.plots.ticks import round_ticks
 from jumpstart.status.codes import Status
 from jumpstart.words import counted, percent, shorten
 
@@ -26,7 +27,7 @@ EYES = {
 }
 
 
-def lab(color: str, eye: Any) -> np.ndarray:
+def lab(color: str, eye: npt.ArrayLike) -> np.ndarray:
     srgb = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(np.asarray(eye) @ linear, 0, 1)
@@ -37,7 +38,7 @@ def lab(color: str, eye: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("eye", EYES)
-def test_the_palette_is_told_apart_by_every_eye(eye: str) -> None:
+def test_status_colors_are_distinct_for_every_eye(eye: str) -> None:
     seen = [lab(color, EYES[eye]) for color in (*COLORS.values(), "#FFFFFF")]
     for one, other in itertools.combinations(seen, 2):
         assert np.linalg.norm(one - other) > 50
@@ -46,7 +47,7 @@ def test_the_palette_is_told_apart_by_every_eye(eye: str) -> None:
 
 
 @pytest.mark.parametrize("eye", EYES)
-def test_classes_are_told_apart_by_every_eye(eye: str) -> None:
+def test_class_colors_are_distinct_for_every_eye(eye: str) -> None:
     def distances(colors: Iterable[str]) -> list[float]:
         seen = [lab(color, EYES[eye]) for color in colors]
         return [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2)]
@@ -62,18 +63,18 @@ def test_classes_are_told_apart_by_every_eye(eye: str) -> None:
 
 
 @pytest.mark.parametrize("eye", EYES)
-def test_curves_are_told_apart_by_every_eye(eye: str) -> None:
+def test_curve_colors_are_distinct_for_every_eye(eye: str) -> None:
     seen = [lab(color, EYES[eye]) for color in CURVE_COLORS]
     assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > 10
 
 
 @pytest.mark.parametrize("size", [8.2, 8.567, 0.29 * 100, 4.6, 7.0])
-def test_every_release_of_matplotlib_makes_figures_of_one_size(size: float) -> None:
-    """Of 819.9999 pixels one makes 819, another 820; of 856.7 one makes 856, another 857."""
+def test_figures_have_the_same_size_with_every_release_of_matplotlib(size: float) -> None:
+    """Some releases round 819.9999 pixels to 819, others to 820."""
     figure, axes = new_axes(size - LEFT - 0.25, size - TOP - BOTTOM, right=0.25)
-    found = figure.get_size_inches() * DPI
+    size_in_pixels = figure.get_size_inches() * DPI
     whole = math.ceil(size * DPI - 1e-6)
-    assert np.floor(found).tolist() == np.round(found).tolist() == [whole, whole]
+    assert np.floor(size_in_pixels).tolist() == np.round(size_in_pixels).tolist() == [whole, whole]
     box = axes.get_window_extent()
     assert (box.width, box.x0, box.y0) == pytest.approx(((size - LEFT - 0.25) * DPI, LEFT * DPI, BOTTOM * DPI))
 
@@ -84,9 +85,9 @@ def test_stacked_shares_are_the_shares_of_each_column(lines: int) -> None:
     counts[0] += counts.sum(axis=0) == 0
     for column, drawn in zip(counts.T, stacked_shares(counts, lines).T, strict=True):
         assert drawn.tolist() == sorted(drawn, reverse=True), "dead at the bottom"
-        found = np.bincount(drawn, minlength=3)
-        assert ((found > 0) == (column > 0)).all(), "what occurs is seen"
-        assert np.abs(found / lines - column / column.sum()).max() < 2 / lines
+        shown = np.bincount(drawn, minlength=3)
+        assert ((shown > 0) == (column > 0)).all(), "every status that occurs is visible"
+        assert np.abs(shown / lines - column / column.sum()).max() < 2 / lines
         codes = np.repeat(np.arange(3, dtype=np.int8), column)
         assert share_column(codes, lines).tolist() == drawn.tolist()
 
@@ -106,7 +107,7 @@ def test_only_none_is_zero_and_only_all_are_hundred_percent(share: float, text: 
     assert percent(share) == text
 
 
-def test_words() -> None:
+def test_counts_and_shortened_names() -> None:
     assert [counted(n, "unit") for n in (0, 1, 25_000)] == ["0 units", "1 unit", "25,000 units"]
     assert shorten("layer", 5) == "layer"
     assert shorten("a_very_long_name_of_a_layer", 11) == "a_ver…layer"
@@ -129,7 +130,7 @@ def names_below(layers: int, names: list[str] | None) -> tuple[list[str], str]:
     return [text.get_text() for text in axes.get_xticklabels()], axes.get_xlabel()
 
 
-def test_layer_names_share_what_they_share() -> None:
+def test_shared_parts_of_layer_names_move_to_the_axis_label() -> None:
     names = [f"layers.{i}.activation" for i in range(3)]
     assert names_below(3, names) == (["0", "1", "2"], "layer: layers.*.activation")
     mixed = ["relu", "a.relu", "a.b.relu"]

@@ -1,4 +1,4 @@
-"""A unit's life: every unit in its place at every epoch, shares where there are too many."""
+"""Status of every unit over training: every unit in its place at every epoch, shares if there are too many units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support.pictures import RGB, WHITE, color_at, colors, inside, legend, tick_labels
+from support.images import RGB, WHITE, color_at, colors, inside, legend, tick_labels
 
 from jumpstart.plotting import plot_unit_life
 from jumpstart.status.codes import Status
@@ -29,13 +29,13 @@ def test_every_unit_has_its_color_at_every_epoch(epochs: list[int]) -> None:
             assert color_at(figure, epoch, y) == RGB[Status(status[index, unit])], (unit, epoch)
 
 
-def test_a_gap_parts_the_layers() -> None:
+def test_a_gap_separates_the_layers() -> None:
     figure = plot_unit_life([[2, 2, 2]], [0], [1, 2])
     assert [color_at(figure, 0, y) for y in (10, 20.5, 22.5, 60)] == [RGB[2], WHITE, RGB[2], RGB[2]]
     assert tick_labels(figure.axes[0], "y") == ["1", "2"]
 
 
-def test_between_epochs_stands_the_nearest() -> None:
+def test_every_pixel_shows_the_nearest_epoch() -> None:
     figure = plot_unit_life([[0], [2], [1]], [0, 10, 100], [1])
     for x, status in ((0, 0), (4.5, 0), (5.5, 2), (54, 2), (56, 1), (100, 1)):
         assert color_at(figure, x, 10) == RGB[Status(status)], x
@@ -45,7 +45,7 @@ def test_between_epochs_stands_the_nearest() -> None:
     ("epochs", "limits"),
     [([7], (6.5, 7.5)), ([0, 49], (-0.5, 49.5)), ([0, 100, 3999], (-0.5, 3999.5)), ([0, 0.25, 1], (-0.125, 1.375))],
 )
-def test_the_axis_has_no_epochs_that_never_were(epochs: list[float], limits: tuple[float, float]) -> None:
+def test_the_axis_invents_no_epochs(epochs: list[float], limits: tuple[float, float]) -> None:
     figure = plot_unit_life(np.full((len(epochs), 1), 2), epochs, [1])
     assert figure.axes[0].get_xlim() == pytest.approx(limits)
     assert all(min(epochs) <= float(text) <= max(epochs) for text in tick_labels(figure.axes[0], "x"))
@@ -78,12 +78,12 @@ def test_many_units_show_the_shares_of_their_layer_dead_at_the_bottom() -> None:
         for code in Status:
             share = (layer == code).mean()
             assert column.count(RGB[code]) / height == pytest.approx(share, abs=1.5 / height)
-            assert (RGB[code] in column) == (share > 0), "what occurs is seen"
+            assert (RGB[code] in column) == (share > 0), "every status that occurs is visible"
         assert column == sorted(column, key=lambda color: -next(s for s in Status if RGB[s] == color))
     assert "shares" in figure.axes[0].get_ylabel()
 
 
-def test_70_layers_of_25000_units_are_all_seen() -> None:
+def test_70_layers_of_25000_units_are_all_visible() -> None:
     units = np.resize([64, 256, 512], 70)
     units[-1] += 25_000 - units.sum()
     status = np.full((3, 25_000), 2)
@@ -106,7 +106,7 @@ def test_the_legend_counts_the_last_epoch() -> None:
     ]
 
 
-def test_names_stand_beside_their_layers() -> None:
+def test_layer_names_are_beside_their_layers() -> None:
     figure = plot_unit_life(np.full((2, 30), 2), [0, 1], [10] * 3, [f"net.{i}.relu" for i in (1, 3, 5)])
     assert tick_labels(figure.axes[0], "y") == ["1", "3", "5"]
     assert figure.axes[0].get_ylabel() == "layer: net.*.relu"

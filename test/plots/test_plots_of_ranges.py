@@ -1,4 +1,4 @@
-"""Ranges of preactivations: what is drawn is where the numbers are."""
+"""Ranges of preactivations: lines, boxes and strip have the positions of the data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from support.pictures import RGB, WHITE, color_at, legend, tick_labels
+from support.images import RGB, WHITE, color_at, legend, tick_labels
 
 from jumpstart.plotting import plot_ranges
 from jumpstart.status.codes import Status, status_of
@@ -22,8 +22,8 @@ LARGEST, SMALLEST = MIDDLES + 1.2, MIDDLES - 1.2
 
 def drawn(figure: Figure, kind: type, index: int) -> np.ndarray:
     """Corners or ends in data coordinates: (layers, corners, 2)."""
-    found = [item for item in figure.axes[0].collections if isinstance(item, kind)]
-    return np.array([path.vertices for path in found[index].get_paths()])
+    collections = [item for item in figure.axes[0].collections if isinstance(item, kind)]
+    return np.array([path.vertices for path in collections[index].get_paths()])
 
 
 def test_lines_reach_from_the_smallest_to_the_largest() -> None:
@@ -47,7 +47,7 @@ def test_boxes_hold_eighty_percent_of_the_units_with_a_bar_at_the_median(index: 
     assert (sides < 0).all() if index == 0 else (sides > 0).all(), "boxes do not cover each other"
 
 
-def test_the_strip_has_the_status_of_the_units() -> None:
+def test_the_strip_shows_the_status_of_the_units() -> None:
     figure = plot_ranges([[-1.0, -2.0], [1.0, 2.0], [1.0, 0.0]], [[-3.0, -2.0], [0.5, 0.1], [0.0, 0.0]])
     strip = figure.axes[1]
     expected = [[Status.DEAD] * 2, [Status.LINEAR] * 2, [Status.NONLINEAR, Status.DEAD]]
@@ -79,7 +79,7 @@ def test_layers_that_are_dead_or_linear_are_tinted() -> None:
     assert alive == WHITE
 
 
-def test_zero_and_the_margin_are_marked_and_in_sight() -> None:
+def test_zero_and_the_margin_are_marked_and_visible() -> None:
     figure = plot_ranges([[1e-3]], [[-1e-3]], margin=0.5)
     assert sorted(float(np.ravel(line.get_ydata())[0]) for line in figure.axes[0].get_lines()) == [-0.5, 0, 0.5]
     low, high = figure.axes[0].get_ylim()

@@ -1,23 +1,22 @@
-"""Decision regions as a picture and as an animation."""
+"""Decision regions as a plot and as an animation."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib.animation
 import numpy as np
 import pytest
-from support.pictures import color_at, legend, pixels
+from support.images import color_at, legend, pixels
 
 from jumpstart.palette import CLASS_COLORS
 from jumpstart.plots.canvas import rgb
 from jumpstart.plotting import animate_decision_regions, plot_decision_regions
 from jumpstart.regions.grid import Regions
 
-IMAGE = importlib.import_module("PIL.Image")  # matplotlib brings it along, and writes GIFs with it
+IMAGE = importlib.import_module("PIL.Image")  # a dependency of matplotlib, which writes GIFs with it
 AXIS = np.linspace(0, 1, 90)
 X, Y = np.meshgrid(AXIS, AXIS)
 HALVES = Regions(AXIS, AXIS, classes=(X > 0.5).astype(int), patterns=(Y > 0.25).astype(int))
@@ -41,7 +40,7 @@ def test_rows_go_upwards() -> None:
     assert color_at(figure, 0.5, 5.9) == tint(1)
 
 
-def test_a_line_parts_linear_regions_and_a_darker_one_classes() -> None:
+def test_a_line_separates_linear_regions_and_a_darker_line_classes() -> None:
     image = pixels(plot_decision_regions(HALVES)).astype(int).sum(axis=2)
     box = plot_decision_regions(HALVES).axes[0].get_window_extent()
     top, left = image.shape[0] - round(box.y1), round(box.x0)
@@ -54,12 +53,12 @@ def test_a_line_parts_linear_regions_and_a_darker_one_classes() -> None:
     assert inner[50].min() < inner[rows[0], 50] < np.median(inner[:, 50])
 
 
-def test_the_number_of_the_pattern_does_not_matter() -> None:
+def test_the_numbers_of_patterns_do_not_change_the_plot() -> None:
     same = Regions(AXIS, AXIS, HALVES.classes, HALVES.patterns * -(10**12) + 7)
     assert np.array_equal(pixels(plot_decision_regions(HALVES)), pixels(plot_decision_regions(same)))
 
 
-def test_what_is_unsure_is_pale() -> None:
+def test_unsure_places_are_pale() -> None:
     confidence = np.where(Y > 0.5, 1.0, 0.5)
     figure = plot_decision_regions(Regions(AXIS, AXIS, HALVES.classes, HALVES.patterns, confidence))
     assert color_at(figure, 0.1, 0.9) == tint(0)
@@ -115,12 +114,12 @@ def test_the_same_frames_make_the_same_file(tmp_path: Path) -> None:
     assert one == other
 
 
-def test_an_animation_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_animation_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "moons.gif"
     path.write_bytes(b"before")
     finish = matplotlib.animation.PillowWriter.finish
 
-    def interrupted(self: Any) -> None:
+    def interrupted(self: matplotlib.animation.PillowWriter) -> None:
         finish(self)
         assert len(list(tmp_path.iterdir())) == 2
         raise KeyboardInterrupt

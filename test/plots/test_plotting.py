@@ -1,4 +1,4 @@
-"""Plots: what is drawn is looked up in the pixels, and nothing is left behind."""
+"""Maps, shares and curves: the pixels have the colors of the data."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from support.pictures import RGB, WHITE, color_at, colors, inside, legend, pixels, tick_labels
+from support.images import RGB, WHITE, color_at, colors, inside, legend, pixels, tick_labels
 
 from jumpstart.palette import COLORS
 from jumpstart.plots.arrays import point_order
@@ -43,15 +42,15 @@ def test_first_unit_is_on_top_and_first_layer_on_the_left() -> None:
 
 @pytest.mark.parametrize("units", [4, 1000])
 @pytest.mark.parametrize("present", [{0}, {1}, {0, 2}, {0, 1, 2}])
-def test_a_map_has_the_colors_of_what_occurs_and_no_others(present: set[int], units: int) -> None:
+def test_a_map_has_the_colors_of_the_statuses_that_occur_and_no_others(present: set[int], units: int) -> None:
     status = np.resize(sorted(present), (units, 6))
-    found = colors(inside(plot_unit_status(status)))
-    assert {s for s in Status if RGB[s] in found} == {Status(code) for code in present}
+    units_colors = colors(inside(plot_unit_status(status)))
+    assert {s for s in Status if RGB[s] in units_colors} == {Status(code) for code in present}
     points = colors(inside(plot_point_status(status)))
     assert {s for s in Status if RGB[s] in points} == {Status(code) for code in present}
 
 
-def test_ragged_layers_end_where_they_end() -> None:
+def test_cells_below_a_short_layer_stay_white() -> None:
     figure = plot_unit_status([[0, 1, 2], [2], np.array([1, 0])])
     expected = [[0, 1, 2], [2, None, None], [1, 0, None]]
     for layer, unit in itertools.product(range(3), range(3)):
@@ -77,7 +76,7 @@ def test_many_units_show_the_shares_of_their_layer_dead_at_the_bottom() -> None:
     assert tuple(first[0]) == RGB[Status.NONLINEAR]
 
 
-def test_one_dead_unit_in_25000_is_seen() -> None:
+def test_one_dead_unit_in_25000_is_visible() -> None:
     figure = plot_unit_status([np.r_[[0], np.full(24_999, 2)]])
     assert RGB[Status.DEAD] in colors(pixels(figure)[-65:-40, 80:110])
     assert legend(figure)[0] == "dead 1 (< 0.1 %)"
@@ -93,7 +92,7 @@ def test_legend_counts_all_units() -> None:
     assert plot_unit_status(status, title="Mine").texts[0].get_text() == "Mine"
 
 
-def test_tensors_are_arrays() -> None:
+def test_tensors_are_accepted() -> None:
     status = status_of(torch.tensor([[1.0, -1.0]]), torch.tensor([[-1.0, -2.0]]))
     figure = plot_unit_status(status)
     assert color_at(figure, 1, 0) == RGB[Status.NONLINEAR]
@@ -102,12 +101,12 @@ def test_tensors_are_arrays() -> None:
 
 
 @pytest.mark.parametrize("labeled", [False, True])
-def test_order_of_points(labeled: bool) -> None:
+def test_points_are_ordered_by_class_first_dead_layer_and_status(labeled: bool) -> None:
     rng = np.random.default_rng(2)
     status = rng.choice(3, size=(300, 6), p=[0.1, 0.2, 0.7])
     labels = rng.integers(0, 4, 300) if labeled else None
 
-    def key(point: int) -> tuple[Any, ...]:
+    def key(point: int) -> tuple[object, ...]:
         row = status[point].tolist()
         first_dead = row.index(0) if 0 in row else len(row)
         return (0 if labels is None else labels[point], first_dead, row)
@@ -172,7 +171,7 @@ def test_curves_join_across_missing_values() -> None:
     assert low < 1.0 < 3.0 < high
 
 
-def test_logarithmic_curves_leave_out_what_has_no_logarithm() -> None:
+def test_logarithmic_curves_leave_out_values_that_are_not_positive() -> None:
     figure = plot_curves([0, 1, 2], {"loss": [10.0, 0.0, 0.1]}, logy=True)
     assert figure.axes[0].get_yscale() == "log"
     assert figure.axes[0].get_lines()[0].get_xdata().tolist() == [0, 2]
@@ -180,14 +179,14 @@ def test_logarithmic_curves_leave_out_what_has_no_logarithm() -> None:
     assert 0 < low < 0.1 < 10 < high
 
 
-def test_curves_are_told_apart() -> None:
+def test_every_curve_has_a_look_of_its_own() -> None:
     figure = plot_curves([0, 1], {str(i): [i, i] for i in range(20)})
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
     assert len(looks) == 20
     assert not {color for color, _ in looks} & set(COLORS.values())
 
 
-def test_the_users_settings_change_nothing(tmp_path: Path) -> None:
+def test_the_settings_of_the_user_do_not_change_a_plot(tmp_path: Path) -> None:
     def drawn(name: str) -> bytes:
         figure = plot_unit_status(np.arange(12).reshape(3, 4) % 3)
         return save_figure(figure, tmp_path / name).read_bytes()
@@ -198,7 +197,7 @@ def test_the_users_settings_change_nothing(tmp_path: Path) -> None:
         assert drawn("b.png") == expected
 
 
-def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "plots" / "units.png"
     figure = plot_unit_status([[0, 1, 2]])
     assert save_figure(figure, str(path)) == path
@@ -208,7 +207,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monke
     os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
 
-    def interrupted(self: Figure, target: Path, **_: Any) -> None:
+    def interrupted(self: Figure, target: Path, **_: object) -> None:
         target.write_bytes(b"half")
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What holds for every picture: nothing is cut off, nothing collides, nothing global is touched, nothing is kept."""
+"""Properties of all plots: no text is cut off or collides, no global state changes; and the reference images."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from support.pictures import (
+from support.images import (
     REFERENCES,
     RESOURCES,
-    assert_same_picture,
+    assert_same_image,
     load,
     pixels,
-    regions_of_a_hand_made_net,
+    synthetic_regions,
     ticks,
 )
 
 from jumpstart.palette import CLASS_COLORS, COLORS
-from jumpstart.palette import regions as plotting_regions
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
 from jumpstart.plotting import plot_curves, plot_decision_regions, plot_ranges, plot_status_shares, plot_unit_life
+from jumpstart.regions import plot as plots_of_regions
 from jumpstart.regions.grid import Regions
 from jumpstart.status.codes import Status
 
@@ -71,9 +71,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "wide ranges": lambda: plot_ranges(np.geomspace(1, 1e12, 70)[None], -np.geomspace(1e-3, 1e9, 70)[None]),
     "ranges over 41 powers of ten": lambda: plot_ranges([[1e30], [3.0]], [[-1e11], [-1e-3]], margin=1e-3),
     "200 ranges": lambda: plot_ranges(RNG.random((3, 200)) * 99, -RNG.random((3, 200)), margin=0.3),
-    "regions": lambda: plot_decision_regions(regions_of_a_hand_made_net(2), RNG.random((9, 2)), np.arange(9) % 2),
+    "regions": lambda: plot_decision_regions(synthetic_regions(2), RNG.random((9, 2)), np.arange(9) % 2),
     "regions of 10 classes": lambda: plot_decision_regions(
-        regions_of_a_hand_made_net(10), class_names=[f"a class with a long name, {i}" for i in range(10)]
+        synthetic_regions(10), class_names=[f"a class with a long name, {i}" for i in range(10)]
     ),
     "large coordinates": lambda: plot_decision_regions(
         Regions([-123456.5, 2e5], [1e-7, 2e-7], [[0, 1], [1, 1]], [[0, 1], [1, 1]])
@@ -112,7 +112,7 @@ def test_no_text_is_cut_off_and_no_labels_collide(name: str) -> None:
 
 
 @every_figure
-def test_nothing_global_is_touched(name: str) -> None:
+def test_drawing_changes_no_global_state_and_leaves_no_reference(name: str) -> None:
     torch.manual_seed(1)
     random.seed(1)
     np.random.seed(1)
@@ -132,7 +132,7 @@ def test_nothing_global_is_touched(name: str) -> None:
     assert gone() is None
 
 
-def test_pyplot_is_not_even_imported() -> None:
+def test_pyplot_is_not_imported() -> None:
     code = (
         "import sys; from jumpstart.plotting import *; plot_unit_status([[1]]); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
@@ -140,17 +140,17 @@ def test_pyplot_is_not_even_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
-# Reference pictures -------------------------------------------------------------------------------
+# Reference images ---------------------------------------------------------------------------------
 
 every_reference = pytest.mark.parametrize("name", REFERENCES)
 
 
 @every_reference
-def test_a_picture_is_its_reference(name: str) -> None:
-    assert_same_picture(pixels(REFERENCES[name]()), load(name))
+def test_every_plot_equals_its_reference_image(name: str) -> None:
+    assert_same_image(pixels(REFERENCES[name]()), load(name))
 
 
-def test_the_references_are_all_there_and_small() -> None:
+def test_every_reference_image_exists_and_is_small() -> None:
     files = {path.stem: path.stat().st_size for path in RESOURCES.glob("*.png")}
     assert set(files) == set(REFERENCES)
     assert max(files.values()) < 60_000
@@ -175,30 +175,30 @@ def test_a_hardly_visible_change_of_the_palette_is_noticed(
     color = COLORS[key]
     monkeypatch.setitem(COLORS, key, f"{color[:5]}{(int(color[5:], 16) + 9) % 256:02X}")
     with pytest.raises(AssertionError, match="surfaces have other colors"):
-        assert_same_picture(pixels(REFERENCES[name]()), load(name))
+        assert_same_image(pixels(REFERENCES[name]()), load(name))
 
 
 @pytest.mark.parametrize(("name", "index"), [("regions_2", 0), ("regions_2", 1), ("regions_10", 9)])
 def test_another_color_of_a_class_is_noticed(name: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = list(CLASS_COLORS)
     changed[index] = "#009E73"
-    monkeypatch.setattr(plotting_regions, "CLASS_COLORS", tuple(changed))
+    monkeypatch.setattr(plots_of_regions, "CLASS_COLORS", tuple(changed))
     with pytest.raises(AssertionError):
-        assert_same_picture(pixels(REFERENCES[name]()), load(name))
+        assert_same_image(pixels(REFERENCES[name]()), load(name))
 
 
 @every_reference
-def test_another_picture_is_not_the_reference(name: str) -> None:
-    picture = load(name)
+def test_a_different_image_is_not_accepted(name: str) -> None:
+    image = load(name)
     others = [load(other) for other in REFERENCES if other != name]
-    turned = [picture[:, ::-1], picture[::-1], np.full_like(picture, 255), picture[:-1]]
+    turned = [image[:, ::-1], image[::-1], np.full_like(image, 255), image[:-1]]
     for other in (*others, *turned):
         with pytest.raises(AssertionError):
-            assert_same_picture(other, picture)
+            assert_same_image(other, image)
 
 
-def test_letters_set_a_pixel_aside_are_let_pass() -> None:
-    picture = load("unit_life")
-    moved = picture.copy()
-    moved[:60, 1:] = picture[:60, :-1]
-    assert_same_picture(moved, picture)
+def test_text_shifted_by_a_pixel_is_accepted() -> None:
+    image = load("unit_life")
+    moved = image.copy()
+    moved[:60, 1:] = image[:60, :-1]
+    assert_same_image(moved, image)

@@ -1,4 +1,4 @@
-"""Plots of the status while a network trains, their history, and the figures for loggers."""
+"""Plots of the status during training, their history, and the metrics for loggers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sweep.machine import quiet_lightning
 
 
 class Drawn:
-    """Stands in for the two plots and keeps what they are given."""
+    """Replaces the two plot functions and stores their arguments."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.units: list[tuple[Any, ...]] = []
@@ -46,7 +46,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
 
 
 def codes(values: np.ndarray) -> list[int]:
-    """The status of every slice (slices, entries), one by one."""
+    """The status of every slice of (slices, entries), in a loop."""
     found = []
     for entries in values:
         alive = max(entries) > 0
@@ -89,7 +89,7 @@ def at(epoch: int) -> int:
 
 
 @pytest.mark.parametrize("sanity_steps", [0, 2])
-def test_files_and_loggers_get_whole_pictures_of_the_epochs_that_are_due(sanity_steps: int, tmp_path: Path) -> None:
+def test_files_and_loggers_get_complete_plots_of_the_epochs_that_are_due(sanity_steps: int, tmp_path: Path) -> None:
     logger = Images()
     plot = NetworkStatusPlot(3)
     fit(tiny(), plot, logger=logger, default_root_dir=tmp_path, num_sanity_val_steps=sanity_steps)
@@ -117,7 +117,7 @@ def test_plotting_changes_neither_the_training_nor_the_random_numbers(tmp_path: 
 
 
 class Batches:
-    """Batches of four inputs, nothing else."""
+    """Batches of four inputs without labels."""
 
     def __init__(self, x: Tensor) -> None:
         self.batches = x.split(4)
@@ -130,7 +130,7 @@ class Batches:
 
 
 class Foreign(pl.LightningModule):
-    """Somebody else's module, without labels and with two validation sets of unequal size."""
+    """A module without labels and with two validation sets of unequal size."""
 
     def __init__(self, *, attached: bool = True) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class Foreign(pl.LightningModule):
 
 
 class NoValidation(Foreign):
-    """Is watched while it trains."""
+    """The same module without validation data."""
 
     val_dataloader = validation_step = None  # type: ignore[assignment]
 
@@ -186,7 +186,7 @@ def test_any_module_is_plotted(by: str, drawn: Drawn, tmp_path: Path) -> None:
     assert history.unit_min[0] == pytest.approx(z.min(0))
 
 
-def test_without_validation_the_epoch_of_training_is_watched(drawn: Drawn, tmp_path: Path) -> None:
+def test_without_validation_data_training_epochs_are_monitored(drawn: Drawn, tmp_path: Path) -> None:
     quiet_lightning()
     module = NoValidation()
     with torch.no_grad():
@@ -199,7 +199,7 @@ def test_without_validation_the_epoch_of_training_is_watched(drawn: Drawn, tmp_p
     assert drawn.points[1][0].shape == (8, 1)
 
 
-def test_a_validation_by_itself_is_plotted(drawn: Drawn, tmp_path: Path) -> None:
+def test_trainer_validate_is_plotted(drawn: Drawn, tmp_path: Path) -> None:
     quiet_lightning()
     module = Foreign(attached=False)
     pl.Trainer(**OPTIONS, callbacks=[NetworkStatusPlot(1, directory=tmp_path)]).validate(module, verbose=False)
@@ -220,14 +220,14 @@ class StopAfter(pl.Callback):
             raise RuntimeError("stop")
 
 
-def test_the_last_epoch_of_a_run_that_stops_early_is_drawn(drawn: Drawn, tmp_path: Path) -> None:
+def test_the_last_epoch_of_a_run_that_stops_early_is_plotted(drawn: Drawn, tmp_path: Path) -> None:
     config = tiny(epochs=9)
     fit(config, NetworkStatusPlot(3, directory=tmp_path, history=tmp_path / "status.npz"), StopAfter(4))
     assert [part[2] for part in drawn.units] == [f"Units, epoch {epoch}" for epoch in (0, 3, 4)]
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [0, 3, 4]
 
 
-def test_hooks_are_gone_after_an_exception(drawn: Drawn, tmp_path: Path) -> None:
+def test_hooks_are_removed_after_an_exception(drawn: Drawn, tmp_path: Path) -> None:
     quiet_lightning()
     module = Foreign(attached=False)
     plot = NetworkStatusPlot(1, directory=tmp_path, history=tmp_path / "status.npz")
@@ -237,7 +237,7 @@ def test_hooks_are_gone_after_an_exception(drawn: Drawn, tmp_path: Path) -> None
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [0, 1]
 
 
-def test_a_resumed_run_goes_on_with_its_history(drawn: Drawn, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_history(drawn: Drawn, tmp_path: Path) -> None:
     def plot(name: str) -> NetworkStatusPlot:
         return NetworkStatusPlot(2, num_points=9, directory=tmp_path, history=tmp_path / name)
 
@@ -262,7 +262,9 @@ def test_a_resumed_run_goes_on_with_its_history(drawn: Drawn, tmp_path: Path) ->
     assert StatusHistory.load(tmp_path / "status.npz").epochs == expected.epochs
 
 
-def test_a_damaged_history_begins_anew(drawn: Drawn, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_history_is_replaced_by_a_new_one(
+    drawn: Drawn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "status.npz").write_bytes(b"half")
     memory = HistoryFile(tmp_path / "status.npz", resume=True)
     assert "begins anew" in caplog.text
@@ -270,7 +272,7 @@ def test_a_damaged_history_begins_anew(drawn: Drawn, tmp_path: Path, caplog: pyt
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [3]
 
 
-def test_points_that_change_from_epoch_to_epoch_have_no_labels(tmp_path: Path) -> None:
+def test_points_that_differ_between_epochs_have_no_labels(tmp_path: Path) -> None:
     memory = HistoryFile(tmp_path / "status.npz", resume=False)
     for epoch in range(3):
         labels = np.arange(4) + epoch
@@ -281,7 +283,7 @@ def test_points_that_change_from_epoch_to_epoch_have_no_labels(tmp_path: Path) -
 
 
 class Numbers(DummyLogger):
-    """A logger that takes numbers, and pictures as TensorBoard does."""
+    """A logger that accepts numbers, and images as TensorBoard does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -302,7 +304,7 @@ class Numbers(DummyLogger):
         self.seen.append((dict(metrics), step or 0))
 
 
-def test_loggers_get_the_figures_of_every_epoch(tmp_path: Path) -> None:
+def test_loggers_get_the_metrics_of_every_epoch(tmp_path: Path) -> None:
     log = Numbers()
     plot = NetworkStatusPlot(4, directory=tmp_path, history=tmp_path / "status.npz")
     _, seen = fit(tiny(), plot, logger=log, num_sanity_val_steps=2)
@@ -317,7 +319,7 @@ def test_loggers_get_the_figures_of_every_epoch(tmp_path: Path) -> None:
     assert log.pictures == [(f"status/{kind}", 4, at(epoch), "HWC") for kind, epoch in kinds]
 
 
-def test_the_csv_logger_takes_them_too(drawn: Drawn, tmp_path: Path) -> None:
+def test_the_csv_logger_gets_the_metrics_too(drawn: Drawn, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="log", version=0)
     fit(tiny(epochs=2), NetworkStatusPlot(4, directory=tmp_path, history=tmp_path / "status.npz"), logger=logger)
     header, *rows = (tmp_path / "log" / "version_0" / "metrics.csv").read_text().splitlines()
@@ -326,6 +328,6 @@ def test_the_csv_logger_takes_them_too(drawn: Drawn, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["epoch_freq", "num_points"])
-def test_a_plot_of_nothing_is_refused(name: str) -> None:
+def test_wrong_options_of_the_plot_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
         NetworkStatusPlot(**{name: 0})

@@ -1,4 +1,4 @@
-"""The status plot stops no training, whatever the steps of a module do, and logs where Lightning does."""
+"""The status plot does not stop a training, whatever its steps do, and logs at the steps at which Lightning does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def data() -> TensorDataset:
 
 
 class Plain(pl.LightningModule):
-    """Somebody's module. Its steps may be made to do other things."""
+    """A module without Jumpstart, whose steps subclasses replace."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def plot(folder: Path, **options: Any) -> NetworkStatusPlot:
 
 
 class Functional(Plain):
-    """Without a module for its activation."""
+    """A network with a functional activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Functional(Plain):
         return nn.functional.cross_entropy(self.model[1](self.model[0](batch[0]).relu()), batch[1])
 
 
-def test_what_has_no_activation_modules_is_refused_before_training_and_watched_by_its_weights(tmp_path: Path) -> None:
+def test_a_module_without_activation_modules_is_refused_and_can_be_monitored_by_its_weights(tmp_path: Path) -> None:
     module = Functional()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(ValueError, match=r"nothing to capture in Functional: .* choose capture='weights'"):
@@ -110,14 +110,14 @@ def test_wrong_options_of_capture_are_refused_at_once() -> None:
 
 
 class TwoPasses(Plain):
-    """Each step runs the network on all rows, and on some again."""
+    """A module whose steps run the network on all rows, and on some of them again."""
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return self.loss(batch) + self.loss((batch[0][:5], batch[1][:5]))
 
 
 class Changing(Plain):
-    """Some steps leave out a layer."""
+    """A module of which some steps leave out a layer."""
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         layers = self.model[2:] if not self.training and batch[0][0, 0] > -0.65 else self.model[1:]
@@ -125,7 +125,7 @@ class Changing(Plain):
 
 
 class Deep(Plain):
-    """A tensor of three dimensions whose units nobody can tell; ``repeat`` makes it one that is read at once."""
+    """A tensor of three dimensions with unknown unit dimension; ``repeat`` makes the tensor large enough for a tap."""
 
     def __init__(self, repeat: int = 1) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Deep(Plain):
 
 
 class Forgetful(Plain):
-    """Takes its own regularizer off in the middle."""
+    """A module that removes its own regularizer during training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ FAILURES: list[tuple[Any, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("make", "options", "reason"), FAILURES)
-def test_what_cannot_be_counted_ends_the_watching_with_one_warning(
+def test_a_step_that_cannot_be_counted_ends_the_monitoring_with_one_warning(
     make: Any, options: dict[str, Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Look(pl.Callback):
@@ -178,13 +178,13 @@ def test_what_cannot_be_counted_ends_the_watching_with_one_warning(
     assert not (tmp_path / "status.npz").exists()
 
 
-def test_unit_dim_is_a_remedy(tmp_path: Path) -> None:
+def test_unit_dim_makes_an_ambiguous_module_countable(tmp_path: Path) -> None:
     fit(Deep(), plot(tmp_path, unit_dim=-1))
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [0, 1]
 
 
 class FailsInOne(Plain):
-    """The second process has a step that can't be counted."""
+    """A training of two processes, of which the second has a step that can't be counted."""
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         if self.global_rank == 1 and self.current_epoch == 1:
@@ -202,7 +202,7 @@ def watch_in_two(rank: int, port: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_all_processes_stop_watching_together(tmp_path: Path) -> None:
+def test_all_processes_stop_monitoring_together(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -212,7 +212,7 @@ def test_all_processes_stop_watching_together(tmp_path: Path) -> None:
 
 
 class Skips(Plain):
-    """Leaves out every other batch of the validation."""
+    """A module that skips every other validation batch."""
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         if batch_idx % 2 == 0:
@@ -220,7 +220,7 @@ class Skips(Plain):
 
 
 class Sometimes(Plain):
-    """Validates in the first epoch alone."""
+    """A module that runs its network in the first validation epoch only."""
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         if self.current_epoch == 0:
@@ -245,7 +245,7 @@ def test_a_step_without_the_network_counts_as_no_pass(
     assert "has nothing to draw of epoch 1 of Sometimes: no captured layer ran" in warnings[0]
 
 
-def test_an_epoch_without_a_pass_leaves_nothing_to_draw_at_the_end(tmp_path: Path) -> None:
+def test_an_epoch_without_a_pass_is_not_plotted_at_the_end(tmp_path: Path) -> None:
     class Begins(Sometimes):
         def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
             if self.current_epoch < 2:
@@ -257,7 +257,7 @@ def test_an_epoch_without_a_pass_leaves_nothing_to_draw_at_the_end(tmp_path: Pat
 
 
 class TwoParts(Plain):
-    """An encoder, and what comes after it."""
+    """A network of an encoder and a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -268,7 +268,7 @@ class TwoParts(Plain):
 
 
 @pytest.mark.parametrize("attached", [True, False])
-def test_each_part_of_several_may_have_a_plot(attached: bool, tmp_path: Path) -> None:
+def test_several_parts_of_a_module_can_have_a_plot_each(attached: bool, tmp_path: Path) -> None:
     names = ["encoder", "model"]
     others = [Jumpstart(0.1, module=name) for name in names] if attached else []
     if attached:
@@ -289,7 +289,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("interval", [1.0, 0.5])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("validation", [True, False])
-def test_figures_and_pictures_are_logged_at_the_step_of_the_losses_beside_them(
+def test_metrics_and_plots_are_logged_at_the_step_of_the_losses_of_the_epoch(
     interval: float, accumulate: int, validation: bool, tmp_path: Path
 ) -> None:
     images = Images()
@@ -323,7 +323,7 @@ class Fails(Plain):
 
 @pytest.mark.parametrize("first", ["plot", "jumpstart"])
 @pytest.mark.parametrize("module", [None, "model"])
-def test_a_step_that_fails_says_nothing_of_monitors(
+def test_an_error_in_a_step_is_raised_without_a_warning(
     first: str, module: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     callbacks = [plot(tmp_path), Jumpstart(0.1, module=module)]

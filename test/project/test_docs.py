@@ -74,7 +74,7 @@ def run(block: Block, names: Names) -> None:
     exec(compile(tree, f"{block.path.name}:{block.line}", "exec"), names)
 
 
-def a_readers_own() -> Names:
+def reader_objects() -> Names:
     """Objects that the README's snippets assume: a model, data, a loss, an optimizer."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -96,7 +96,7 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     names: Names = {"__name__": "__main__", "__check": check}
     if path == README:
-        names |= a_readers_own()
+        names |= reader_objects()
     blocks = [block for block in blocks_of(path) if block.language == "python"]
     assert blocks
     for block in blocks:
@@ -104,7 +104,7 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_readmes_training_step_adds_the_loss() -> None:
-    names = a_readers_own()
+    names = reader_objects()
     for block in blocks_of(README):
         if block.language == "python":
             run(block, names)
@@ -131,7 +131,7 @@ def test_the_readmes_training_step_adds_the_loss() -> None:
 
 
 @every_document
-def test_every_block_says_what_it_is(path: Path) -> None:
+def test_every_block_names_its_language(path: Path) -> None:
     for block in blocks_of(path):
         assert block.language in SILENT | {"python"}, f"{path.name}:{block.line}: {block.language!r}"
     text = path.read_text(encoding="utf-8")
@@ -146,14 +146,14 @@ def test_the_diff_is_what_a_training_loop_needs() -> None:
     after = "\n".join(line[1:] for line in lines)
     weights = []
     for text in (before, after):
-        names = a_readers_own()
+        names = reader_objects()
         exec(compile(text, "README.md, diff", "exec"), names)
         weights.append(names["model"][0].weight.detach())
     assert not weights[0].isnan().any()
     assert not torch.equal(*weights), "the added lines change nothing"
 
 
-def test_a_wrong_result_in_a_document_is_noticed() -> None:
+def test_a_wrong_result_in_a_document_is_detected() -> None:
     block = Block("python", "with open(__file__):\n    1 + 1  # -> 3\n", README, 1)
     with pytest.raises(AssertionError, match="says 3, but it is 2"):
         run(block, {"__check": check, "__file__": __file__})
@@ -178,7 +178,7 @@ def links_of(path: Path) -> list[str]:
 
 
 @every_document
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_resolve(path: Path) -> None:
     for link in links_of(path):
         if re.match(r"https?://", link):
             continue
@@ -190,7 +190,7 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert name in map(anchor, headings), f"{path.name} links to {link}"
 
 
-def test_the_picture_is_small() -> None:
+def test_the_graphical_abstract_is_small() -> None:
     pictures = list((ROOT / "diagrams").glob("graphical_abstract.*"))
     assert {picture.suffix for picture in pictures} == {".png", ".svg"}
     assert all(picture.stat().st_size < 300_000 for picture in pictures)
@@ -217,7 +217,7 @@ def test_commands_exist(path: Path) -> None:
             parse(LAUNCHERS[words[1]], flags, description="")
 
 
-def test_the_users_command_is_read_as_meant() -> None:
+def test_the_users_command_gives_the_documented_config() -> None:
     (words,) = (words for words in commands_of(README) if {"--plot_status=True", "--dataset=moons"} <= set(words))
     assert words[:2] == ["python", "run_rectangular_sweep.py"]
     config = parse(RectangularConfig, words[2:], description="").config

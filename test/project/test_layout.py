@@ -26,7 +26,7 @@ NETWORKS = (
 )
 MAY_IMPORT = {
     "jumpstart/": ("jumpstart",),
-    "data/": ("data", "jumpstart.files", "jumpstart.words"),
+    "data/": ("data", "jumpstart.files", "jumpstart.choices"),
     "model/": ("model", "jumpstart"),
     **{
         f"model/{network}.py": (
@@ -34,7 +34,6 @@ MAY_IMPORT = {
             "jumpstart.capture",
             "jumpstart.choices",
             "jumpstart.register_activation",
-            "jumpstart.words",
         )
         for network in NETWORKS
     },

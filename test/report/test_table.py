@@ -1,11 +1,11 @@
-"""Tables: hand-computed figures, and formats that can be read back."""
+"""Tables: metrics computed by hand, and formats that can be read back."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from jumpstart.table import (
     to_markdown,
 )
 
-RUNS: list[dict[str, Any]] = [
+RUNS: list[dict[str, object]] = [
     {"dataset": "moons", "lambda_": 0.0, "batch_size": None, "seed": 0, "test/acc": 0.5},
     {"dataset": "moons", "lambda_": 0.0, "batch_size": None, "seed": 1, "test/acc": 0.7},
     {"dataset": "moons", "lambda_": 0.01, "batch_size": 256, "seed": 0, "test/acc": 0.96},
@@ -46,7 +46,7 @@ def test_spread(values: list[float]) -> None:
     assert spread.std == pytest.approx(std, nan_ok=True)
 
 
-def test_spread_in_words() -> None:
+def test_spread_as_text() -> None:
     assert Spread.of([0.5, 0.7]).text(2) == "0.60 ± 0.14"
     assert Spread.of([0.5]).text(3) == "0.500"
     assert Spread.of([]).text(3) == "-"
@@ -77,7 +77,7 @@ def test_a_setting_can_be_the_columns() -> None:
     assert list(table.columns) == ["dataset", "None", "256"]
 
 
-def test_frames_and_rows_make_the_same_table() -> None:
+def test_data_frames_and_mappings_make_the_same_table() -> None:
     for by in (["dataset", "lambda_"], "batch_size"):
         expected = to_markdown(results_table(RUNS, by))
         frame = pd.DataFrame(RUNS, dtype=object)
@@ -86,7 +86,7 @@ def test_frames_and_rows_make_the_same_table() -> None:
 
 
 def test_settings_may_be_lists_and_missing() -> None:
-    runs: list[dict[str, Any]] = [
+    runs: list[dict[str, object]] = [
         {"pool_at": [1, 2], "acc": 1.0},
         {"pool_at": [1, 2], "acc": 0.0},
         {"acc": 0.5},
@@ -115,13 +115,13 @@ def test_settings_that_are_numbers_never_compete() -> None:
     assert cells(text)[2] == ["5.0", "0.1", "**0.2**"]
 
 
-def test_figures_that_look_the_same_are_all_the_best() -> None:
+def test_numbers_that_are_equal_at_these_digits_are_all_the_best() -> None:
     table = pd.DataFrame({"set": ["x"], "a": [0.9004], "b": [0.8996], "c": [math.nan]})
     assert cells(to_markdown(table, 3, "max"))[2] == ["x", "**0.900**", "**0.900**", "nan"]
     assert cells(to_markdown(table, 4, "max"))[2] == ["x", "**0.9004**", "0.8996", "nan"]
 
 
-def test_an_index_is_shown_where_it_means_something() -> None:
+def test_an_index_is_shown_unless_it_only_numbers_the_rows() -> None:
     table = pd.DataFrame({"acc": [0.5, 1.0], "n": [1, 2]}, index=["plain", "ours"])
     assert cells(to_markdown(table))[2] == ["plain", "0.500", "1"]
     numbered = pd.DataFrame({"acc": [0.5, 1.0, 0.0]})
@@ -130,7 +130,7 @@ def test_an_index_is_shown_where_it_means_something() -> None:
     assert cells(to_markdown(named))[0] == ["depth", "acc"]
 
 
-def test_signs_of_the_formats_are_escaped() -> None:
+def test_special_characters_are_escaped() -> None:
     table = pd.DataFrame({"a|b_c": ["x|y & 5 % of $1 #2 {z} \\w"]})
     assert to_markdown(table).splitlines()[0] == r"| a\|b_c |"
     head, body = to_latex(table).splitlines()[2], to_latex(table).splitlines()[4]
@@ -164,7 +164,7 @@ def test_csv_keeps_every_digit() -> None:
     assert to_csv(pd.DataFrame({"a,b": ['x"y']})) == '"a,b"\n"x""y"\n'
 
 
-def model(dataset: str, technique: str, accuracy: float, dead: float = 0.0, linear: float = 0.0) -> dict[str, Any]:
+def model(dataset: str, technique: str, accuracy: float, dead: float = 0.0, linear: float = 0.0) -> dict[str, object]:
     return {
         "dataset": dataset,
         "technique": technique,
@@ -260,7 +260,7 @@ def test_summary() -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_summary_of_one_kind() -> None:
+def test_summary_without_splits_or_without_other_values() -> None:
     assert summary_table({"epochs": 3}) == "epochs   3"
     assert summary_table({"val/acc": 0.5}).splitlines() == ["         val", "acc   0.5000"]
 
@@ -269,9 +269,9 @@ def test_summary_of_one_kind() -> None:
     ("call", "message"),
     [
         (lambda: results_table([], "dataset"), "at least one run"),
-        (lambda: results_table(RUNS, "data_set"), "no run has 'data_set'. Nearest: dataset"),
-        (lambda: results_table(RUNS, "dataset", "test/accuracy"), "Nearest: test/acc"),
-        (lambda: results_table(RUNS, "dataset", columns="lamda"), "Nearest: lambda_"),
+        (lambda: results_table(RUNS, "data_set"), r"no run has 'data_set'\. Did you mean 'dataset'\? There are: "),
+        (lambda: results_table(RUNS, "dataset", "test/accuracy"), r"Did you mean 'test/acc'\?"),
+        (lambda: results_table(RUNS, "dataset", columns="lamda"), r"Did you mean 'lambda_'\?"),
         (lambda: results_table([*RUNS, {"seed": 3}], "dataset"), "number for 'test/acc', got None"),
         (
             lambda: results_table(RUNS, "dataset", ["test/acc", "seed"], columns="lambda_"),
@@ -290,6 +290,6 @@ def test_summary_of_one_kind() -> None:
         (lambda: summary_table({}), "at least one value"),
     ],
 )
-def test_bad_input_is_refused(call: Any, message: str) -> None:
+def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -43,8 +43,8 @@ def test_an_animation_has_the_first_and_the_last_epoch_and_every_nth(
 
 
 def test_training_is_the_same_with_and_without_an_animation(tmp_path: Path) -> None:
-    animated, _ = fit(tiny(dropout=0.2, use_batchnorm=True), DecisionAnimation(1, tmp_path))
-    plain, _ = fit(tiny(dropout=0.2, use_batchnorm=True))
+    animated, _ = fit(tiny(dropout=0.2, use_batchnorm=True, epochs=3), DecisionAnimation(1, tmp_path))
+    plain, _ = fit(tiny(dropout=0.2, use_batchnorm=True, epochs=3))
     assert same(animated.network.state_dict(), plain.network.state_dict())
 
 
@@ -57,7 +57,7 @@ def test_the_frames_so_far_are_written_after_a_failure(tmp_path: Path) -> None:
     class Stop(DecisionAnimation):
         def on_train_epoch_end(self, trainer: object, pl_module: object) -> None:
             super().on_train_epoch_end(trainer, pl_module)  # type: ignore[arg-type]
-            if trainer.current_epoch == 2:  # type: ignore[attr-defined]
+            if trainer.current_epoch == 1:  # type: ignore[attr-defined]
                 raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
@@ -70,23 +70,22 @@ def test_an_epoch_with_a_diverged_network_is_left_out_and_logged(
 ) -> None:
     class Break(DecisionAnimation):
         def on_train_epoch_end(self, trainer: object, pl_module: object) -> None:
-            if trainer.current_epoch == 4:  # type: ignore[attr-defined]
+            if trainer.current_epoch == 2:  # type: ignore[attr-defined]
                 network = pl_module.network  # type: ignore[attr-defined]
                 nn.init.constant_(next(network.parameters()), torch.inf)
             super().on_train_epoch_end(trainer, pl_module)  # type: ignore[arg-type]
 
     with caplog.at_level(logging.WARNING, logger="sweep.callbacks.decision_animation"):
-        fit(tiny(), Break(1, tmp_path))
-    assert "epoch 4 has no decision regions: the model's output must be finite" in caplog.text
+        fit(tiny(epochs=3), Break(1, tmp_path))
+    assert "epoch 2 has no decision regions: the model's output must be finite" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)
 
 
 def test_the_animation_of_a_resumed_run_starts_at_epoch_0(tmp_path: Path) -> None:
-    directory, _ = run_tiny(tmp_path, plot_status=True, plot_every=1)
-    assert frames(directory.plots) == 5
-    run_tiny(tmp_path, plot_status=True, plot_every=1, epochs=8, resume=directory.path)
-    run_tiny(tmp_path / "whole", plot_status=True, plot_every=1, epochs=8)
-    assert frames(directory.plots) == frames(tmp_path / "whole" / "run" / "plots") == 8
+    directory, _ = run_tiny(tmp_path, plot_status=True, plot_every=1, epochs=2)
+    assert frames(directory.plots) == 2
+    run_tiny(tmp_path, plot_status=True, plot_every=1, epochs=4, resume=directory.path)
+    assert frames(directory.plots) == 4
 
 
 def test_a_history_of_one_epoch_has_ranges_but_no_status_over_time(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from model.resnet_experiment import ResnetExperiment
 
 LOSSES = ("train/loss", "val/loss", "train/jumpstart_loss", "val/jumpstart_loss")
 SCRIPT = str(ROOT / "run_resnet_experiment_sweep.py")
-RUN: dict[str, Any] = {
+RUN: dict[str, object] = {
     "dataset": "fake",
     "image_size": 8,
     "num_points": 80,  # 56 to train on: batches of 16, 16, 16 and 8, which two processes halve
@@ -57,7 +56,7 @@ def train(processes: int, *argv: str) -> None:
     assert done.stdout.count("run directory:") == 1
 
 
-def curves(folder: Path, processes: int, **changes: Any) -> pd.DataFrame:
+def curves(folder: Path, processes: int, **changes: object) -> pd.DataFrame:
     """The metrics of every epoch of a run."""
     train(processes, *(f"--{name}={value}" for name, value in {**RUN, **changes, "output_dir": folder}.items()))
     assert [path.name for path in folder.iterdir()] == ["run"]

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ from sweep.run_directory import RunDirectory
 @pytest.mark.parametrize(
     "changes",
     [
-        {"plot_status": True},
+        {"plot_status": True, "epochs": 3},
         {"layer": "dense", "use_batchnorm": True, "use_skip_connections": True, "dropout": 0.1, "batch_size": 10},
         {"precision": "bf16-mixed", "channels_last": True, "label_smoothing": 0.1, "lambda_clip": 0.1},
         {
@@ -48,9 +47,10 @@ from sweep.run_directory import RunDirectory
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_a_run_fills_its_run_directory(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_fills_its_run_directory(changes: dict[str, object], tmp_path: Path) -> None:
+    changes = {"epochs": 2, **changes}
     directory, summary = run_tiny(tmp_path, **changes)
-    assert summary["epochs"] == (2 if "fast_dev_run" in changes else 3)
+    assert summary["epochs"] == (2 if "fast_dev_run" in changes else changes.get("epochs", 2))
     for name in ("train/loss", "val/acc", "test/acc", "test/unit_dead_ratio"):
         assert 0 <= summary[name] < 10
     assert directory.last_checkpoint.exists()
@@ -75,7 +75,7 @@ def test_fast_dev_run_runs_every_step(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_best_weights_can_be_loaded(tmp_path: Path) -> None:
-    directory, _ = run_tiny(tmp_path, use_batchnorm=True)
+    directory, _ = run_tiny(tmp_path, use_batchnorm=True, epochs=1)
     quiet_lightning()
     experiment = ResnetExperiment.load_from_checkpoint(directory.best_checkpoint, weights_only=False)
     kept = {f"network.{name}": value for name, value in experiment.network.state_dict().items()}
@@ -200,7 +200,10 @@ def test_a_compiled_network_has_the_same_status_plots(tmp_path: Path, monkeypatc
     monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
     status = []
     for name, use_compile in (("plain", False), ("compiled", True)):
-        directory, _ = run_tiny(tmp_path, name=name, epochs=2, plot_status=True, use_compile=use_compile)
+        # Every batch has ten rows, so that the network is compiled only twice: for training and for evaluation.
+        directory, _ = run_tiny(
+            tmp_path, name=name, epochs=2, plot_status=True, num_points=200, batch_size=10, use_compile=use_compile
+        )
         history = StatusHistory.load(directory.status)
         status.append((history.layers, history.epochs, history.unit_status, history.point_status))
         assert (directory.plots / "unit_status-epoch000001.png").is_file()

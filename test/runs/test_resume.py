@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -26,7 +25,7 @@ from sweep.callbacks.epoch_log import EpochLog
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 
-CASES: dict[str, dict[str, Any]] = {
+CASES: dict[str, dict[str, object]] = {
     "dropout": {"dropout": 0.2, "width": 6, "curve_points": 3, "epochs": 12},
     "plateau": {
         "scheduler": "plateau",
@@ -59,7 +58,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def state(run: Path) -> dict[str, Any]:
+def state(run: Path) -> dict[str, object]:
     """Everything that must be equal in two runs."""
     summary = json.loads((run / "summary.json").read_text())
     assert summary.pop("seconds") > 0
@@ -140,7 +139,7 @@ def test_a_run_that_is_killed_after_its_last_checkpoint_has_the_same_result(
 ) -> None:
     end = EpochLog.on_train_end
 
-    def copy_what_a_kill_would_leave(self: EpochLog, *arguments: Any) -> None:
+    def copy_what_a_kill_would_leave(self: EpochLog, *arguments: object) -> None:
         shutil.copytree(tmp_path / "run", tmp_path / "killed")
         end(self, *arguments)
 

@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -83,7 +82,7 @@ def test_an_undamaged_checkpoint_is_accepted(finished: RunDirectory) -> None:
 @pytest.mark.parametrize("script", [runs, resnet_runs], ids=["rectangular", "resnet"])
 @pytest.mark.parametrize("damage", ["cut short", "gone"])
 def test_the_command_refuses_in_one_line_with_code_2_and_leaves_the_run(
-    script: Any, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: object, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory, _ = script.run_tiny(tmp_path, epochs=1)
     if damage == "gone":
@@ -156,7 +155,7 @@ def test_a_run_that_stops_in_its_first_checkpoint_can_start_again(
 def test_the_best_weights_of_a_run_that_fails_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, epochs = BestAndLast.on_train_epoch_end, []
 
-    def fail_in_the_third(self: BestAndLast, *arguments: Any) -> None:
+    def fail_in_the_third(self: BestAndLast, *arguments: object) -> None:
         self.seconds = 1e9
         write(self, *arguments)
         epochs.append(self.best_row["epoch"])

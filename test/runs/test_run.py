@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,7 +29,7 @@ from sweep.metrics_csv import MetricsCsv
 from sweep.run import headline, run
 
 RUN = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "report.html", "checkpoints", "plots"}
-FEATURES: dict[str, dict[str, Any]] = {
+FEATURES: dict[str, dict[str, object]] = {
     "skips": {"skip_connections": 2},
     "batchnorm": {"use_batchnorm": True},
     "dropout and gelu": {"dropout": 0.3, "activation": "gelu"},
@@ -45,13 +44,13 @@ FEATURES: dict[str, dict[str, Any]] = {
 def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path: Path) -> None:
     command_line = [sys.executable, str(ROOT / "run_rectangular_sweep.py"), *in_shell(RECTANGULAR_COMMAND)]
     done = subprocess.run(
-        [*command_line, "--epochs=3"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        [*command_line, "--epochs=2"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0, done.stderr
     warning, *rest = done.stderr.splitlines()
     assert warning.startswith("Weights & Biases: no API key found, so this run is logged offline;")
     assert all("epoch" in line for line in rest if line)
-    assert " 3/3 " in rest[-1]
+    assert " 2/2 " in rest[-1]
     where = re.search(
         r"run directory: (runs/moons-50x4-lambda0\.01-seed42-\d+-\d+)\nreport: \1/report\.html\n$", done.stdout
     )
@@ -60,7 +59,7 @@ def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path
     path = tmp_path / where[1]
     assert set(os.listdir(path)) == RUN | {"wandb", "status.npz"}
     assert sorted(os.listdir(path / "checkpoints")) == ["best.ckpt", "last.ckpt"]
-    status_plots = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(3)}
+    status_plots = {f"{kind}_status-epoch{epoch:06d}.png" for kind in ("unit", "point") for epoch in range(2)}
     assert set(os.listdir(path / "plots")) == status_plots | {
         "accuracy.png",
         "decision_regions.gif",
@@ -71,19 +70,19 @@ def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path
         "unit_ranges.png",
         "unit_shares.png",
     }
-    assert len(MetricsCsv(path / "metrics.csv").read()) == 3
+    assert len(MetricsCsv(path / "metrics.csv").read()) == 2
     summary = json.loads((path / "summary.json").read_text())
     for name in ("train/acc", "val/acc", "test/acc", "val/unit_dead_ratio", "val/unit_linear_ratio"):
         assert 0 <= summary[name] <= 1
         assert f"{summary[name]:.4f}" in done.stdout
-    assert (summary["epochs"], summary["parameters"]) == (3, 2 * 4 + 4 + 49 * 20 + 10)
+    assert (summary["epochs"], summary["parameters"]) == (2, 2 * 4 + 4 + 49 * 20 + 10)
     assert summary["seconds"] > 0
     assert "run_rectangular_sweep.py" in json.loads((path / "environment.json").read_text())["command"]
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_batchnorm": True, "dropout": 0.2, "dataset": "wine", "batch_size": 16}])
 def test_the_summary_holds_the_metrics_of_the_best_weights_on_each_part(
-    changes: dict[str, Any], tmp_path: Path
+    changes: dict[str, object], tmp_path: Path
 ) -> None:
     directory, summary = run_tiny(tmp_path, epochs=8, lr=0.05, **changes)
     table = MetricsCsv(directory.metrics).read()
@@ -130,7 +129,7 @@ def test_metrics_have_enough_rows_with_the_first_and_last_epoch(epochs: int, poi
 
 
 def test_plots_logging_and_progress_change_nothing(tmp_path: Path) -> None:
-    changes = {"dropout": 0.2, "epochs": 3}
+    changes = {"dropout": 0.2, "epochs": 2}
     plain, _ = run_tiny(tmp_path / "plain", **changes)
     after = torch.get_rng_state()
     full, _ = run_tiny(
@@ -160,7 +159,7 @@ def test_a_stored_config_repeats_its_run(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("changes", FEATURES.values(), ids=FEATURES)
-def test_every_kind_of_network_completes_a_run(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_every_kind_of_network_completes_a_run(changes: dict[str, object], tmp_path: Path) -> None:
     directory, summary = run_tiny(tmp_path, **{"epochs": 2, "batch_size": 500, "plot_status": True, **changes})
     table = MetricsCsv(directory.metrics).read()
     assert table.notna().all(axis=None)
@@ -293,7 +292,7 @@ def test_a_taken_name_is_refused_and_the_run_kept(tmp_path: Path, capsys: pytest
 
 
 def test_a_network_that_refuses_the_data_writes_nothing(tmp_path: Path) -> None:
-    def refuse(*_: Any) -> RectangularExperiment:
+    def refuse(*_: object) -> RectangularExperiment:
         raise ValueError("not these data")
 
     config = tiny(output_dir=str(tmp_path))

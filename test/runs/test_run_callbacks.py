@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -30,7 +29,7 @@ class Snapshots(Checkpoint):
     def __init__(self) -> None:
         self.weights: list[dict[str, Tensor]] = []
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: object) -> None:
         self.weights.append({name: value.clone() for name, value in pl_module.network.state_dict().items()})
 
 
@@ -68,7 +67,7 @@ def test_checkpoints_are_written_at_intervals_and_at_the_end(
     written: list[int] = []
     save = pl.Trainer.save_checkpoint
 
-    def note(self: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+    def note(self: pl.Trainer, *args: object, **kwargs: object) -> None:
         written.append(self.current_epoch)
         save(self, *args, **kwargs)
 
@@ -87,7 +86,7 @@ def test_a_failed_write_of_a_checkpoint_leaves_the_previous_one(
     writes = {"last.ckpt": 0, "best.ckpt": 0}
     save = torch.save
 
-    def full(content: Any, target: Any, *args: Any) -> None:
+    def full(content: object, target: object, *args: object) -> None:
         name = "last.ckpt" if "callbacks" in content else "best.ckpt"
         writes[name] += 1
         if name == broken and writes[name] == 3:
@@ -126,7 +125,7 @@ def test_rows_are_written_every_nth_epoch_and_for_the_last(every: int, expected:
     class Numbers(DummyLogger):
         seen: list[tuple[dict[str, float], int]]
 
-        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
             if "train/acc" in metrics:
                 self.seen.append((dict(metrics), step or 0))
 
@@ -169,7 +168,7 @@ def test_the_bar_advances_within_long_epochs_and_never_beyond_its_end(monkeypatc
         last_print_t = 0.0
         n = 0.0
 
-        def __init__(self, total: int, initial: int, **_: Any) -> None:
+        def __init__(self, total: int, initial: int, **_: object) -> None:
             assert (total, initial) == (2, 0)
 
         def update(self, n: float) -> None:
@@ -189,7 +188,7 @@ def test_the_bar_advances_within_long_epochs_and_never_beyond_its_end(monkeypatc
 
 def test_the_bar_is_closed_when_training_fails(capfd: pytest.CaptureFixture[str]) -> None:
     class Fail(pl.Callback):
-        def on_train_batch_end(self, *_: Any) -> None:
+        def on_train_batch_end(self, *_: object) -> None:
             raise RuntimeError("stop")
 
     bar = ProgressLine()

@@ -13,7 +13,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +86,7 @@ def test_a_taken_name_is_refused_and_its_folder_kept(tmp_path: Path) -> None:
 
 
 def test_a_name_taken_at_the_last_moment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow() -> dict[str, Any]:
+    def slow() -> dict[str, object]:
         RunDirectory(tmp_path / "a").plots.mkdir(parents=True)
         return {}
 
@@ -110,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_made(
 
 
 def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full() -> dict[str, Any]:
+    def full() -> dict[str, object]:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run_directory, "describe_environment", full)
@@ -229,7 +228,7 @@ def awkward_number(rng: random.Random) -> float | int | None:
     return rng.choice(choices)
 
 
-def frame_of(rows: dict[int, dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+def frame_of(rows: dict[int, dict[str, object]], columns: list[str]) -> pd.DataFrame:
     table = {name: [row.get(name) for row in rows.values()] for name in columns}
     return pd.DataFrame({"epoch": list(rows), **table}).astype(float)
 
@@ -240,7 +239,7 @@ def test_any_history_reads_back_exactly(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     path = tmp_path / "metrics.csv"
     table = MetricsCsv(path, buffer_rows=rng.randint(1, 5))
-    expected: dict[int, dict[str, Any]] = {}
+    expected: dict[int, dict[str, object]] = {}
     columns: list[str] = []
     epoch = 0
     for _ in range(200):

@@ -9,7 +9,6 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.runs import run_tiny, tiny
@@ -38,7 +37,7 @@ def offline_runs(folder: Path) -> list[str]:
     return [path.stem.removeprefix("run-") for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
-def records(folder: Path) -> Iterator[Any]:
+def records(folder: Path) -> Iterator[object]:
     """The messages of the only offline run, stored in LevelDB's log format in blocks of 32 KiB."""
     import wandb
     from wandb.proto import wandb_internal_pb2
@@ -60,7 +59,7 @@ def records(folder: Path) -> Iterator[Any]:
             yield record
 
 
-def items(entries: Any) -> dict[str, Any]:
+def items(entries: object) -> dict[str, object]:
     return {entry.key or "/".join(entry.nested_key): json.loads(entry.value_json) for entry in entries}
 
 
@@ -97,7 +96,7 @@ def test_without_a_key_a_run_is_logged_offline_in_its_directory_with_one_line_of
     assert [row["trainer/global_step"] for row in rows] == [0, 2, 4]
     plots = [row for row in history if any(name.startswith("status/unit_status") for name in row)]
     assert [row["trainer/global_step"] for row in plots] == [0, 4]
-    final: dict[str, Any] = {}
+    final: dict[str, object] = {}
     for record in found:
         if record.WhichOneof("record_type") == "summary":
             final |= items(record.summary.update)
@@ -167,7 +166,7 @@ def test_a_run_is_online_only_with_a_key(
     class Opened:
         experiment = None
 
-    def note(config: Any, directory: Any, mode: str) -> Any:
+    def note(config: object, directory: object, mode: str) -> object:
         opened.append(mode)
         return Opened()
 
@@ -189,7 +188,7 @@ def test_settings_that_wandb_refuses_are_refused_before_a_run_directory_is_made(
             check_wandb(tiny(wandb_project=project))
     check_wandb(tiny(wandb_project="a b-c_d.e" + 119 * "f"))
     monkeypatch.setenv("WANDB_MODE", "ofline")
-    with pytest.raises(ConfigError, match="WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
+    with pytest.raises(ConfigError, match=r"WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
         check_wandb(tiny())
 
 

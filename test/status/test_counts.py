@@ -1,4 +1,4 @@
-"""Counts of one batch: one by one, and the same on the CPU and on a device."""
+"""Counts of one batch, on the CPU and on a device, equal a loop over points."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def one_by_one(reach: np.ndarray, margin: float) -> list[float]:
 @pytest.mark.parametrize("count", [_on_cpu, _on_device])
 @pytest.mark.parametrize("shift", [-1.0, 0.0, 1.0, 3.0, -9.0, 9.0])
 @pytest.mark.parametrize("shape", [(1, 1), (4, 9), (9, 4)])
-def test_counts_are_those_of_one_by_one(count: Callable[..., Any], shift: float, shape: tuple[int, int]) -> None:
+def test_counts_equal_those_of_a_loop_over_points(
+    count: Callable[..., Any], shift: float, shape: tuple[int, int]
+) -> None:
     z = torch.randn(5, *shape).double() + shift
     z[0, 0, 0] = 0.0  # zero is neither positive nor negative
     reach = torch.stack([z.amax(0), -z.amin(0)])
@@ -49,7 +51,7 @@ def test_counts_are_those_of_one_by_one(count: Callable[..., Any], shift: float,
     assert reach.equal(before)
 
 
-def test_many_layers_are_counted_too() -> None:
+def test_more_layers_than_16_bits_can_count_are_counted() -> None:
     reach = torch.ones(2, 70_000, 2)
     reach[0, 69_000, 1] = -1.0
     assert dict(zip(COUNTS, count_points(reach, 1.0).tolist(), strict=True))["efficient_pairs"] == 140_000 - 69_001

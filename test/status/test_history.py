@@ -1,4 +1,4 @@
-"""The memory of a run: what goes in comes out, whole, and nothing else goes in."""
+"""The status history: files hold every entry, and wrong entries and files are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jumpstart.status.codes import status_of
 
 
 def make(epochs: list[int], points: int = 5, labels: bool = True, seed: int = 0) -> StatusHistory:
-    """A history of three layers of unequal width, of random content."""
+    """A history of three layers of unequal width with random content."""
     random = np.random.default_rng(seed)
     history = StatusHistory(["first", "second.0", "second.0#2"], [3, 4, 2])
     classes = random.integers(0, 3, points) if labels else None
@@ -24,7 +24,7 @@ def make(epochs: list[int], points: int = 5, labels: bool = True, seed: int = 0)
 
 
 def same(one: StatusHistory, other: StatusHistory) -> bool:
-    """Whether two histories hold the same."""
+    """Whether two histories are equal."""
     return (
         (one.layers, one.units, one.epochs) == (other.layers, other.units, other.epochs)
         and all(
@@ -38,7 +38,7 @@ def same(one: StatusHistory, other: StatusHistory) -> bool:
 
 @pytest.mark.parametrize("labels", [True, False])
 @pytest.mark.parametrize("epochs", [[], [0], [0, 10, 25]])
-def test_a_file_holds_it_all(epochs: list[int], labels: bool, tmp_path: Path) -> None:
+def test_a_file_holds_the_whole_history(epochs: list[int], labels: bool, tmp_path: Path) -> None:
     history = make(epochs, labels=labels)
     history.save(tmp_path / "status.npz")
     again = StatusHistory.load(tmp_path / "status.npz")
@@ -49,7 +49,7 @@ def test_a_file_holds_it_all(epochs: list[int], labels: bool, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["status.npz"]
 
 
-def test_the_status_is_that_of_the_method() -> None:
+def test_the_status_is_that_of_status_of() -> None:
     history = StatusHistory(["a"], [7])
     largest = [-1.0, 0.0, 1.0, 1.0, 1.0, np.nan, 0.0]
     smallest = [-2.0, -1.0, -1.0, 0.0, 0.5, np.nan, 0.0]
@@ -58,7 +58,7 @@ def test_the_status_is_that_of_the_method() -> None:
     assert history.unit_status.tolist() == [expected.tolist()] == [[0, 0, 2, 2, 1, 0, 0]]
 
 
-def test_a_resumed_run_replaces_what_it_lives_again() -> None:
+def test_a_resumed_run_replaces_the_epochs_it_repeats() -> None:
     whole, resumed = make([0, 10, 20], seed=1), make([0, 10, 20, 30], seed=1)
     assert not same(whole, resumed)
     resumed.append(20, whole.unit_max[2], whole.unit_min[2], whole.point_status[2])
@@ -74,7 +74,7 @@ def test_a_run_that_begins_again_may_have_other_points() -> None:
     assert history.labels is None
 
 
-def test_tensors_are_welcome_and_nothing_is_shared() -> None:
+def test_tensors_are_accepted_and_memory_is_not_shared() -> None:
     history = StatusHistory(["a"], [2])
     largest = torch.tensor([1.0, 2.0], requires_grad=True)
     points = np.ones((1, 1), dtype=np.int8)
@@ -88,7 +88,7 @@ def test_tensors_are_welcome_and_nothing_is_shared() -> None:
     assert history.labels.tolist() == [4]
 
 
-def test_a_file_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "status.npz"
     history = make([0])
     history.save(path)

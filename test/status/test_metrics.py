@@ -1,4 +1,4 @@
-"""Status over an epoch equals a reference that keeps every preactivation of it."""
+"""The status over an epoch equals a reference that stores every preactivation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The monitor equals a reference that keeps every preactivation, on any model, and leaves no trace."""
+"""The monitor equals a reference that stores every preactivation, on any model, and leaves no trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ both = pytest.mark.parametrize("beside", [True, False], ids=["beside the loss", 
 
 
 def codes(z: np.ndarray) -> list[int]:
-    """The status of every row of (slices, entries), one by one."""
+    """The status of every row of (slices, entries), in a loop."""
     return [0 if max(row) <= 0 else 1 if min(row) > 0 else 2 for row in z]
 
 
@@ -30,7 +30,7 @@ def kept(model: nn.Module, batches: tuple[Tensor, ...]) -> list[list[np.ndarray]
 
 
 def assert_equal(monitor: StatusMonitor, batches: list[list[np.ndarray]]) -> None:
-    """Every figure and every table, against all the preactivations of the epoch."""
+    """Compare every metric and every table with the reference from all preactivations of the epoch."""
     expected = reference(batches)
     found = monitor.compute()
     assert found.keys() == expected.keys()
@@ -79,7 +79,7 @@ NOT_BY_UNIT = {"tokens", "transformer", "views"}
 
 @every_architecture
 @both
-def test_any_model_can_be_watched_and_nothing_changes(name: str, beside: bool) -> None:
+def test_monitoring_does_not_change_any_model_of_the_zoo(name: str, beside: bool) -> None:
     model, x = make(name)
     other, _ = make(name)
     jumpstart = [JumpstartRegularization(each) for each in (model, other)] if beside else []
@@ -108,7 +108,7 @@ def test_any_model_can_be_watched_and_nothing_changes(name: str, beside: bool) -
 
 
 def held(monitor: StatusMonitor) -> int:
-    """Bytes of all tensors and arrays that a monitor holds."""
+    """Bytes of all tensors and arrays that a monitor refers to."""
     seen: set[int] = set()
     heap: list[Any] = [vars(monitor)]
     total = 0
@@ -149,12 +149,12 @@ def test_memory_does_not_grow_with_the_points(beside: bool) -> None:
             sizes.append(held(monitor))
             largest.append(most)
     assert sizes[0] == sizes[1]
-    # What waits is bounded too: pairs of two reaches of four bytes, and as much again for a batch and the sample.
+    # The queue is bounded too: pairs of two reaches of four bytes, and as much again for a batch and the sample.
     assert max(largest) < 4 * 8 * 64 * 1024
     assert jumpstart is None or jumpstart.loss > 0
 
 
-def test_points_of_one_seed_are_the_same_and_of_another_are_not() -> None:
+def test_the_sampled_points_depend_on_the_seed_alone() -> None:
     model = dense()
     index = []
     for seed, size in ((0, 13), (0, 100), (1, 100)):
@@ -216,7 +216,7 @@ def watch_in_two(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
+def test_two_processes_give_the_status_of_one_process_with_all_points(tmp_path: Path) -> None:
     x = 2 * torch.randn(50, 3).double()
     torch.save(x, tmp_path / "x.pt")
     together(watch_in_two, str(tmp_path))
@@ -240,5 +240,5 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
                 assert all(found[key][name].equal(values) for name, values in table.items())
 
 
-def test_the_zoo_has_all_that_is_named_here() -> None:
+def test_the_models_named_in_this_file_are_in_the_zoo() -> None:
     assert ZOO.keys() >= NOT_BY_UNIT

@@ -1,4 +1,4 @@
-"""What a monitor attaches to, what it counts, and how it leaves."""
+"""What a monitor is attached to, which passes it counts, and how it is removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jumpstart import JumpstartRegularization
 from jumpstart.monitor import StatusMonitor
 
 
-def test_only_passes_that_count_are_counted() -> None:
+def test_passes_count_only_while_the_monitor_is_enabled() -> None:
     model = dense()
     with StatusMonitor(model, enabled=False) as monitor:
         model(torch.randn(3, 3))
@@ -39,7 +39,7 @@ def test_only_passes_that_count_are_counted() -> None:
         assert monitor.points == 10
 
 
-def test_a_monitor_that_is_disabled_does_not_miss_its_regularizer(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disabled_monitor_does_not_warn_when_its_regularizer_is_removed(caplog: pytest.LogCaptureFixture) -> None:
     model = dense()
     jumpstart = JumpstartRegularization(model)
     monitor = StatusMonitor(model)
@@ -98,7 +98,7 @@ def test_no_pass_is_lost_or_counted_twice(recorded: str, read: bool, regularized
 
 
 @pytest.mark.parametrize("scoped", [False, True])
-def test_a_pass_that_fails_counts_nothing_and_costs_no_other(scoped: bool) -> None:
+def test_a_pass_that_fails_is_not_counted_and_the_others_are(scoped: bool) -> None:
     model = dense()
     with JumpstartRegularization(model), StatusMonitor(model) as monitor:
         model(torch.randn(30, 3))
@@ -108,7 +108,7 @@ def test_a_pass_that_fails_counts_nothing_and_costs_no_other(scoped: bool) -> No
         assert monitor.points == 100
 
 
-def test_it_finds_the_regularizer_wherever_it_is() -> None:
+def test_a_monitor_finds_the_regularizer_on_any_part_of_the_model() -> None:
     whole = nn.Sequential(nn.Flatten(), dense())
     part = whole[1]
     jumpstart = JumpstartRegularization(part)
@@ -137,7 +137,7 @@ def _attached(model: nn.Module) -> nn.Module:
     return model
 
 
-def test_a_regularizer_that_comes_later_is_refused_until_the_monitor_is_removed() -> None:
+def test_a_regularizer_attached_after_a_monitor_is_refused_until_the_monitor_is_removed() -> None:
     model = dense()
     monitor = StatusMonitor(model)
     for whole in (model, nn.Sequential(model)):
@@ -152,7 +152,7 @@ def test_a_regularizer_that_comes_later_is_refused_until_the_monitor_is_removed(
             JumpstartRegularization(model)
 
 
-def test_a_regularizer_that_goes_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_removal_of_the_regularizer_is_logged_and_raised(caplog: pytest.LogCaptureFixture) -> None:
     model = dense()
     jumpstart = JumpstartRegularization(model)
     monitor = StatusMonitor(model)
@@ -167,7 +167,7 @@ def test_a_regularizer_that_goes_is_told(caplog: pytest.LogCaptureFixture) -> No
         monitor.update()
 
 
-def test_several_monitors_share_what_one_attached() -> None:
+def test_several_monitors_share_the_hooks_of_the_first() -> None:
     model = dense()
     train, val = StatusMonitor(model), StatusMonitor(model, enabled=False)
     model(torch.randn(4, 3))
@@ -182,7 +182,7 @@ def test_several_monitors_share_what_one_attached() -> None:
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
-def test_copies_and_pickles_are_free(tmp_path: Path) -> None:
+def test_copies_and_pickles_of_a_monitored_model_are_not_monitored(tmp_path: Path) -> None:
     class Holder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -201,6 +201,7 @@ def test_copies_and_pickles_are_free(tmp_path: Path) -> None:
         with StatusMonitor(other) as monitor:
             other(torch.randn(5, 3))
             assert monitor.points == 5
+        assert not any(part._forward_hooks or part._forward_pre_hooks for part in other.modules())
     assert holder.monitor.points == 4
     again = copy.deepcopy(holder).monitor
     with pytest.raises(RuntimeError, match="no forward pass"):
@@ -228,7 +229,7 @@ def test_wrong_values_are_refused() -> None:
     assert not any(part._forward_hooks for part in model.modules())
 
 
-def test_a_checkpoint_of_either_kind_is_watched() -> None:
+def test_checkpoints_of_both_kinds_can_be_monitored() -> None:
     from torch.utils.checkpoint import checkpoint
 
     class Checkpointed(nn.Module):

@@ -1,4 +1,4 @@
-"""What a network does with the plane: compared with a loop over its places, and nothing is disturbed."""
+"""Regions of a network: equal to a loop over all places, and the model and its hooks are not disturbed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import random
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
 from jumpstart.monitor import StatusMonitor
-from jumpstart.regions.film import DecisionRegions
+from jumpstart.plotting import animate_decision_regions
+from jumpstart.regions.frames import DecisionRegions
 from jumpstart.regions.grid import Regions, find_regions
 
 LIMITS = ((-2.0, 2.0), (-1.0, 3.0))
@@ -31,8 +31,8 @@ def network(classes: int = 3, width: int = 4) -> nn.Sequential:
     )  # fmt: skip
 
 
-def assert_same_partition(found: np.ndarray, expected: list[Any]) -> None:
-    """Equal numbers where, and only where, the expected things are equal."""
+def assert_same_partition(found: np.ndarray, expected: list[tuple[bool, ...]]) -> None:
+    """Check that numbers are equal where, and only where, the expected values are equal."""
     pairs = set(zip(found.ravel().tolist(), expected, strict=True))
     assert len(pairs) == len(set(expected)) == len(np.unique(found))
 
@@ -40,7 +40,7 @@ def assert_same_partition(found: np.ndarray, expected: list[Any]) -> None:
 @pytest.mark.parametrize("classes", [1, 2, 5])
 @pytest.mark.parametrize("batch", [7, 8192])
 def test_every_place_has_its_class_and_its_pattern(classes: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jumpstart.regions._BATCH", batch)
+    monkeypatch.setattr("jumpstart.regions.grid._BATCH", batch)
     model = network(classes)
     found = find_regions(model, limits=LIMITS, resolution=25)
     np.testing.assert_allclose(found.x, np.linspace(-2, 2, 25))
@@ -111,10 +111,10 @@ def test_points_set_the_limits() -> None:
     assert (found.x[0], found.x[-1], found.y[0], found.y[-1]) == (-1, 11, 4, 6)
 
 
-# Nothing is disturbed -----------------------------------------------------------------------------
+# The model is not disturbed ------------------------------------------------------------------------
 
 
-def test_modes_hooks_and_random_numbers_stay() -> None:
+def test_modes_hooks_and_random_numbers_are_restored() -> None:
     model = network()
     model[1].eval()
     before = {
@@ -135,7 +135,7 @@ def test_modes_hooks_and_random_numbers_stay() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_random_numbers_of_the_model_stay_its_own() -> None:
+def test_a_model_that_draws_random_numbers_does_not_change_the_generator() -> None:
     class Noisy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -165,7 +165,7 @@ def test_a_failure_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("part", ["whole", "inner"])
-def test_an_attached_regularizer_sees_nothing(part: str) -> None:
+def test_an_attached_regularizer_does_not_record_the_grid(part: str) -> None:
     inner = network()
     model = inner if part == "whole" else nn.Sequential(inner)
     x = torch.randn(32, 2)
@@ -185,7 +185,7 @@ def test_an_attached_regularizer_sees_nothing(part: str) -> None:
     assert np.array_equal(found.classes, alone.classes)
 
 
-def test_a_monitor_counts_nothing() -> None:
+def test_a_monitor_does_not_count_the_grid() -> None:
     model, x = network(), torch.randn(32, 2)
     with StatusMonitor(model) as monitor:
         model(x)
@@ -229,7 +229,7 @@ def test_training_is_the_same_with_and_without() -> None:
 
 
 @pytest.mark.parametrize("most", [2, 5, 8])
-def test_frames_are_bounded_evenly_apart_and_the_ends_are_kept(most: int) -> None:
+def test_frames_are_bounded_and_evenly_spaced_and_the_first_and_last_are_kept(most: int) -> None:
     model = network()
     recorder = DecisionRegions(torch.randn(9, 2), resolution=2, max_frames=most)
     for call in range(70):
@@ -252,7 +252,7 @@ def test_frames_are_small_and_keep_no_model() -> None:
     arrays = (regions.classes, regions.patterns, regions.confidence)
     for array in arrays:
         assert array is not None
-        assert getattr(array.base, "nbytes", 0) <= array.nbytes, "a view would keep more alive"
+        assert getattr(array.base, "nbytes", 0) <= array.nbytes, "a view would keep a larger array in memory"
     assert sum(np.asarray(array).nbytes for array in arrays) <= 8 * 100**2
     gone = weakref.ref(model)
     del model
@@ -265,7 +265,8 @@ def test_all_frames_are_of_one_grid_and_become_a_file(tmp_path: Path) -> None:
     recorder = DecisionRegions(torch.randn(9, 2), torch.arange(9) % 3, resolution=20)
     for epoch in (0, 5):
         recorder.add(epoch, model)
-    assert recorder.save(tmp_path / "net.gif", fps=1).read_bytes().startswith(b"GIF89a")
+    path = animate_decision_regions(recorder.frames, tmp_path / "net.gif", recorder.points, recorder.labels, fps=1)
+    assert path.read_bytes().startswith(b"GIF89a")
     with pytest.raises(ValueError, match=r"above the latest one \(5\), got 5"):
         recorder.add(5, model)
     assert len(recorder) == 2
@@ -316,6 +317,6 @@ def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
         call()
 
 
-def test_what_is_no_module_is_refused() -> None:
+def test_a_model_that_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, got str"):
         find_regions("model", limits=LIMITS)

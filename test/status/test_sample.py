@@ -1,4 +1,4 @@
-"""A sample of the points: by the seed alone, even, bounded."""
+"""The sample of points depends on the seed alone, is uniform and bounded, and keeps classes with their points."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_smallest_priorities_are_kept_however_batches_are_cut(num_points: in
     assert chosen(100, size, num_points, seed=5) == expected.tolist()
 
 
-def test_every_point_is_as_likely() -> None:
+def test_every_point_has_the_same_probability() -> None:
     counts = np.zeros(40)
     for seed in range(600):
         counts[chosen(40, 16, 10, seed)] += 1

@@ -1,4 +1,4 @@
-"""Status: the three cases, their edges, and what has no status."""
+"""The three cases of the status, their edges, and slices without a status."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_codes_are_those_of_the_documents() -> None:
     assert [(s.name, int(s)) for s in Status] == [("DEAD", 0), ("LINEAR", 1), ("NONLINEAR", 2)]
 
 
-def test_what_has_no_status_is_refused() -> None:
+def test_slices_without_a_status_are_refused() -> None:
     nan, inf = math.nan, math.inf
     for high, low in ([nan, 1.0], [nan, nan]), ([1.0, -inf], [0.0, inf]), ([1.0], [nan]):
         with pytest.raises(ValueError, match=rf"maximum must be >= minimum.* of {len(high)}"):

@@ -1,4 +1,4 @@
-"""Lightning modules that train with the Jumpstart callback, and the same training by hand."""
+"""Lightning modules for the Jumpstart callback, and the same training as a plain loop."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def make_model() -> nn.Sequential:
+    """The network of all these modules, with the same weights every time."""
     torch.manual_seed(3)
     return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2))
 
@@ -32,7 +33,7 @@ STEPS = 20
 
 
 class Manual(pl.LightningModule):
-    """Two networks and two optimizers by turns."""
+    """Manual optimization of two networks with an optimizer each, in turn."""
 
     def __init__(self, *, adds: bool = True) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class Manual(pl.LightningModule):
 
 
 class Plain(pl.LightningModule):
-    """Knows nothing of Jumpstart."""
+    """A module without Jumpstart; ``returns`` is the kind of result of its training step."""
 
     def __init__(self, returns: str = "tensor") -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class Plain(pl.LightningModule):
 def by_hand(
     lambdas: list[float], *, accumulate: int = 1, precision: str = "32-true", skip: int = 0, **options: Any
 ) -> nn.Module:
-    """The loop one would write; ``lambdas`` has one weight per epoch."""
+    """The network after a plain training loop; ``lambdas`` has one weight per epoch."""
     model = make_model()
     jumpstart = JumpstartRegularization(model, **options)
     adam = torch.optim.Adam(model.parameters(), lr=0.05)
@@ -94,6 +95,7 @@ def by_hand(
 
 
 def data() -> TensorDataset:
+    """Inputs and labels for 20 batches of 8."""
     generator = torch.Generator().manual_seed(0)
     return TensorDataset(
         torch.randn(STEPS * 8, 3, generator=generator), torch.randint(2, (STEPS * 8,), generator=generator)
@@ -101,6 +103,7 @@ def data() -> TensorDataset:
 
 
 def fit(module: pl.LightningModule, *callbacks: pl.Callback, rows: slice = slice(None), **options: Any) -> pl.Trainer:
+    """Train a module for one epoch; options replace those of the trainer."""
     quiet_lightning()
     trainer = pl.Trainer(**{**OPTIONS, "max_epochs": 1, **options}, callbacks=list(callbacks))
     trainer.fit(module, DataLoader(TensorDataset(*data()[rows]), batch_size=8))
@@ -108,5 +111,6 @@ def fit(module: pl.LightningModule, *callbacks: pl.Callback, rows: slice = slice
 
 
 def untouched(module: pl.LightningModule) -> bool:
+    """Whether a module has neither hooks nor wrappers."""
     hooks = any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
     return not hooks and not {"training_step", "jumpstart_loss"} & vars(module).keys()

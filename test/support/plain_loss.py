@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def plain_loss(tensors: list[Tensor], unit_dim: int = 1) -> Tensor:
-    """The pseudocode in plain autograd, in float32 at least."""
+    """The loss of preactivations by the pseudocode, in float32 at least."""
     slices: list[list[Tensor]] = [[], []]
     for z in tensors:
         z = z.to(torch.promote_types(z.dtype, torch.float32)).movedim(unit_dim, 1)

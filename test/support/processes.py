@@ -53,7 +53,7 @@ def _server() -> ForkServerContext:
     return _context[0]
 
 
-def together(work: Callable[..., None], *args: Any) -> None:
+def together(work: Callable[..., None], *args: object) -> None:
     """Run ``work(rank, *args)`` in two processes at once, and wait for both.
 
     Args:
@@ -71,7 +71,7 @@ def together(work: Callable[..., None], *args: Any) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
 
 
-def _share(work: Callable[..., None], rank: int, args: tuple[Any, ...]) -> None:
+def _share(work: Callable[..., None], rank: int, args: tuple[object, ...]) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     work(rank, *args)
@@ -94,7 +94,7 @@ def _work(folder: Path, argv: tuple[str, ...], die_at: int | None) -> None:
     os.dup2(output, 2)
     count = 0
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal count
         if event not in ("open", "os.rename", "os.truncate", "os.remove", "os.mkdir"):
             return
@@ -112,7 +112,7 @@ def _work(folder: Path, argv: tuple[str, ...], die_at: int | None) -> None:
     sys.exit(code)
 
 
-def in_ranks(work: Callable[..., Any], *args: Any, timeout: float = 120, count: int = 2) -> list[Any]:
+def in_ranks(work: Callable[..., object], *args: object, timeout: float = 120, count: int = 2) -> list[Any]:
     """Run ``work(*args)`` in processes that share a gloo process group, one per rank.
 
     Args:
@@ -128,7 +128,7 @@ def in_ranks(work: Callable[..., Any], *args: Any, timeout: float = 120, count: 
         AssertionError: With the traceback of the process that failed first, or if time ran out.
     """
     context = _server()
-    results: dict[int, Any] = {}
+    results: dict[int, object] = {}
     with tempfile.TemporaryDirectory() as folder:
         ranks: dict[Any, int] = {}
         processes = []
@@ -161,7 +161,13 @@ def in_ranks(work: Callable[..., Any], *args: Any, timeout: float = 120, count: 
 
 
 def _take_part(
-    send: Any, folder: str, rank: int, count: int, timeout: float, work: Callable[..., Any], args: tuple[Any, ...]
+    send: object,
+    folder: str,
+    rank: int,
+    count: int,
+    timeout: float,
+    work: Callable[..., object],
+    args: tuple[object, ...],
 ) -> None:
     torch.set_num_threads(1)
     if sys.platform in ("linux", "darwin"):

@@ -1,4 +1,4 @@
-"""The slow, obvious twin: the loss and its gradient in NumPy, slice by slice, without any hook of ours."""
+"""The slow reference: the loss and its gradient in NumPy, slice by slice, without hooks of Jumpstart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jumpstart.capture.targets import is_activation
 
 
 class Recorded(nn.Module):
-    """An activation that keeps a copy of all that enters it."""
+    """An activation that stores a copy of each of its inputs."""
 
     def __init__(self, activation: nn.Module, log: list[Tensor]) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Recorded(nn.Module):
 def preactivations(
     model: nn.Module, x: Tensor, run: Callable[[nn.Module, Tensor], object] | None = None
 ) -> tuple[nn.Module, object, list[Tensor]]:
-    """(the model's copy, its output, the inputs of all its activations in call order)."""
+    """A copy of the model, its output, and the inputs of all its activations in call order."""
     model = copy.deepcopy(model)
     log: list[Tensor] = []
     wrapped: dict[int, Recorded] = {}
@@ -43,7 +43,7 @@ def preactivations(
 
 @dataclass
 class Options:
-    """As of the regularizer."""
+    """The options of the regularizer that the reference has."""
 
     margin: float = 1.0
     positive_weight: float = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -34,7 +33,7 @@ python run_resnet_experiment_sweep.py \
     --plot_status=True \
     --gpus=auto
 """
-TINY: dict[str, Any] = {
+TINY: dict[str, object] = {
     "dataset": "fake",
     "image_size": 8,
     "num_points": 100,
@@ -51,15 +50,15 @@ TINY: dict[str, Any] = {
 }
 
 
-def tiny(**changes: Any) -> ResnetConfig:
+def tiny(**changes: object) -> ResnetConfig:
     return ResnetConfig(**{**TINY, **changes})
 
 
-def flags(**changes: Any) -> list[str]:
+def flags(**changes: object) -> list[str]:
     return [f"--{name}={value}" for name, value in {**TINY, **changes}.items()]
 
 
-def run_tiny(folder: Path, *, resume: Path | None = None, **changes: Any) -> tuple[RunDirectory, dict[str, Any]]:
+def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[RunDirectory, dict[str, object]]:
     config = tiny(output_dir=str(folder), **{"name": "run", **changes})
     return run(config, make_data(config), build, resume=resume)
 
@@ -73,7 +72,7 @@ def command(*argv: str) -> int:
     return caught.value.code
 
 
-def experiment_of(**changes: Any) -> ResnetExperiment:
+def experiment_of(**changes: object) -> ResnetExperiment:
     torch.manual_seed(0)
     return ResnetExperiment(tiny(**changes), (3, 8, 8), 10)
 

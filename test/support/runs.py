@@ -7,7 +7,6 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +27,7 @@ from sweep.run import run
 from sweep.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY: dict[str, Any] = {
+TINY: dict[str, object] = {
     "depth": 4,
     "epochs": 5,
     "batch_size": 64,
@@ -40,17 +39,17 @@ TINY: dict[str, Any] = {
 }
 
 
-def tiny(**changes: Any) -> RectangularConfig:
+def tiny(**changes: object) -> RectangularConfig:
     """A config that trains in a tenth of a second: 140 rows in batches of 64, 64 and 12."""
     return RectangularConfig(**{**TINY, **changes})
 
 
-def flags(**changes: Any) -> list[str]:
+def flags(**changes: object) -> list[str]:
     """The flags of the same config."""
     return [f"--{name}={value}" for name, value in {**TINY, **changes}.items()]
 
 
-def run_tiny(folder: Path, *, resume: Path | None = None, **changes: Any) -> tuple[RunDirectory, dict[str, Any]]:
+def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[RunDirectory, dict[str, object]]:
     """A complete run in this process, in ``folder/run``."""
     config = tiny(output_dir=str(folder), **{"name": "run", **changes})
     return run(config, make_data(config), build, resume=resume)
@@ -83,7 +82,7 @@ class Rows(Checkpoint):
     rows: list[dict[str, float]] = field(default_factory=list)
     rates: list[set[float]] = field(default_factory=list)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
         while len(self.rates) <= trainer.current_epoch:
             self.rates.append(set())
         self.rates[-1] |= {group["lr"] for group in trainer.optimizers[0].param_groups}
@@ -106,7 +105,7 @@ def fit(
     config: RectangularConfig,
     *callbacks: pl.Callback,
     experiment: RectangularExperiment | None = None,
-    **trainer_options: Any,
+    **trainer_options: object,
 ) -> tuple[RectangularExperiment, Rows]:
     """Train without a run directory."""
     quiet_lightning()
@@ -156,7 +155,7 @@ class ByHand:
         self.jumpstart = None if lambdas is None else JumpstartRegularization(self.network, ties=config.ties)
         self.epochs: list[dict[str, Seen]] = []
         parameters = list(self.network.parameters())
-        groups: list[dict[str, Any]] = [{"params": parameters}]
+        groups: list[dict[str, object]] = [{"params": parameters}]
         if config.weight_decay:
             groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay}]
             groups += [{"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]

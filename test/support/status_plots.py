@@ -1,24 +1,18 @@
-"""Modules and options for the status plots."""
+"""A logger and options for tests of the status plots."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pytorch_lightning.loggers.logger import DummyLogger
+from support.lightning_modules import OPTIONS
 from torch import nn
 
-OPTIONS: dict[str, Any] = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "logger": False,
-}
+__all__ = ["OPTIONS", "Images", "hooks"]
 
 
 class Images(DummyLogger):
-    """A logger that takes pictures."""
+    """A logger that stores the images that it gets: name, image, step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,4 +23,5 @@ class Images(DummyLogger):
 
 
 def hooks(module: nn.Module) -> int:
+    """The number of forward hooks and pre-hooks on all parts of a module."""
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())

@@ -1,4 +1,4 @@
-"""Network status from preactivations that are all kept: the slow reference."""
+"""The slow reference of the network status, from all preactivations of an epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def mixed(seed: int) -> nn.Module:
-    """Layers of unequal width, with units and points of every status."""
+    """A network with layers of unequal width, and units and points of every status."""
     torch.manual_seed(seed)
     model = nn.Sequential(
         nn.Linear(3, 6),
@@ -28,7 +28,12 @@ def mixed(seed: int) -> nn.Module:
 
 
 def reference(batches: list[list[np.ndarray]], margin: float = 1.0) -> dict[str, float]:
-    """``batches[b][l]``: the preactivations (N, C, *space) of layer l in batch b. All of them are kept."""
+    """The metrics of an epoch.
+
+    Args:
+        batches: ``batches[b][l]`` has the preactivations (N, C, *space) of layer l in batch b.
+        margin: Of the penalties.
+    """
     layers = [np.concatenate([batch[layer] for batch in batches]) for layer in range(len(batches[0]))]
     units = []
     points = []

@@ -1,4 +1,4 @@
-"""The zoo: small models of every kind that a preactivation can hide in. Each entry makes a model and an input."""
+"""The zoo: small models with preactivations of every kind. Each entry makes a model and an input."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Shared(nn.Module):
 
 
 class Residual(nn.Module):
-    """A preactivation that a residual sum uses too, and one that is itself a residual sum, in place."""
+    """A preactivation that a residual sum uses too, and one that is a residual sum, in place."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Outputs(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """A part that is run again in the backward pass."""
+    """A model with a checkpointed part, which the backward pass recomputes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Checkpointed(nn.Module):
 
 
 class Tokens(nn.Module):
-    """An (N, T, C) block: the units are last."""
+    """A block on (N, T, C) tensors, with the units last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ def _freeze_first(model: nn.Sequential) -> nn.Sequential:
 
 
 def make(name: str) -> Case:
-    """A model and an input in float64, the same every time."""
+    """A model and an input of the zoo in float64, the same every time."""
     with torch.random.fork_rng():
         torch.manual_seed(sum(map(ord, name)))
         model, x = ZOO[name]()

@@ -1,4 +1,7 @@
-"""What is in a picture, and the reference pictures: ``PYTHONPATH=. python test/pictures.py`` draws them again."""
+"""Pixels and texts of a figure, and the reference images.
+
+``PYTHONPATH=. python test/support/images.py`` draws the reference images again.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ WHITE = (255, 255, 255)
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
 
 # Root mean squares of differences between means over squares of this many pixels a side, in levels from 0 to 255.
-# Letters are gray, and differ most from one version of matplotlib to the next (3.10.8 and 3.11.2: up to 6.3, and 2.7 in
-# color); what is drawn stays where it is.
+# Text is gray, and differs most from one version of matplotlib to the next (3.10.8 and 3.11.2: up to 6.3, and 2.7 in
+# color); everything else stays in place.
 SQUARE = 8
 COLOR_TOLERANCE = 4.0
 GRAY_TOLERANCE = 8.0
-# A color on so large a share of the picture is one of a surface, and must be the same to the last bit.
+# A color on at least this share of the image is a surface, and must be the same to the last bit.
 SURFACE = 0.002
 
 
@@ -68,19 +71,19 @@ def ticks(axes: Axes, axis: str) -> list[Text]:
     """The labels of the ticks that are drawn."""
     axes.figure.canvas.draw()
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
-    found = getattr(axes, f"{axis}axis").get_major_ticks()
-    return [t.label1 for t in found if low <= t.get_loc() <= high and t.label1.get_text()]
+    major = getattr(axes, f"{axis}axis").get_major_ticks()
+    return [t.label1 for t in major if low <= t.get_loc() <= high and t.label1.get_text()]
 
 
 def tick_labels(axes: Axes, axis: str) -> list[str]:
     return [label.get_text() for label in ticks(axes, axis)]
 
 
-# Reference pictures -------------------------------------------------------------------------------
+# Reference images ---------------------------------------------------------------------------------
 
 
 def _status(rows: int, columns: int, alive: float) -> np.ndarray:
-    """Codes of a net that dies from left to right; the generator's stream is that of every NumPy."""
+    """Codes of a network whose units die from left to right; every NumPy draws the same numbers."""
     chance = np.random.default_rng(0).random((rows, columns)) + np.linspace(0, 1 - alive, columns)
     return np.where(chance > 1, 0, np.where(chance > 0.9, 1, 2))
 
@@ -92,8 +95,8 @@ def _extrema(layers: int, growth: float) -> tuple[list[np.ndarray], list[np.ndar
     return [m + w for m, w in zip(middles, widths, strict=True)], [m - w for m, w in zip(middles, widths, strict=True)]
 
 
-def regions_of_a_hand_made_net(classes: int, places: int = 225) -> Regions:
-    """Straight lines through the plane and one sector for each class."""
+def synthetic_regions(classes: int, places: int = 225) -> Regions:
+    """Regions with straight lines through the plane and one sector for each class."""
     axis = np.linspace(-1, 1, places)
     x, y = np.meshgrid(axis, axis)
     angles = 0.3 + np.arange(classes) * 2 * np.pi / classes
@@ -129,53 +132,52 @@ REFERENCES: dict[str, Callable[[], Figure]] = {
     "unit_life_large": lambda: plot_unit_life(_status(int(_MANY.sum()), 100, 0.2).T, _EPOCHS, list(_MANY)),
     "ranges_dead": lambda: plot_ranges(*_extrema(50, 0.93), _NAMES),
     "ranges_alive": lambda: plot_ranges(*_extrema(50, 1.1), _NAMES),
-    "regions_2": lambda: plot_decision_regions(regions_of_a_hand_made_net(2), *_points(2), ["ham", "spam"]),
-    "regions_10": lambda: plot_decision_regions(regions_of_a_hand_made_net(10), *_points(10)),
+    "regions_2": lambda: plot_decision_regions(synthetic_regions(2), *_points(2), ["ham", "spam"]),
+    "regions_10": lambda: plot_decision_regions(synthetic_regions(10), *_points(10)),
 }
 
 
 def load(name: str) -> np.ndarray:
-    """The reference picture, as levels from 0 to 255."""
+    """The reference image, as levels from 0 to 255."""
     return np.round(imread(RESOURCES / f"{name}.png")[..., :3] * 255).astype(np.uint8)
 
 
-def assert_same_picture(found: np.ndarray, expected: np.ndarray) -> None:
-    """Of one size, with the same colors of surfaces, and alike but for how letters are set.
+def assert_same_image(image: np.ndarray, expected: np.ndarray) -> None:
+    """Check that two images have one size, the same colors of surfaces, and differ in the setting of text alone.
 
     Raises:
-        AssertionError: With what differs, and how much.
+        AssertionError: If they do not; the message says what differs, and how much.
     """
-    assert found.shape == expected.shape, f"size {found.shape[:2]}, the reference has {expected.shape[:2]}"
-    ours, theirs = surfaces(found), surfaces(expected)
-    for image, wanted in ((found, theirs), (expected, ours)):
-        gone = [color for color in wanted if color not in colors(image)]
-        assert not gone, f"surfaces have other colors: {gone} is in one picture alone"
-    color, gray = differences(found, expected)
+    assert image.shape == expected.shape, f"size {image.shape[:2]}, the reference has {expected.shape[:2]}"
+    for one, other in ((image, expected), (expected, image)):
+        missing = surfaces(other) - colors(one)
+        assert not missing, f"surfaces have other colors: {missing} is in one image alone"
+    color, gray = differences(image, expected)
     assert color <= COLOR_TOLERANCE, f"colors differ by {color:.2f} levels, the tolerance is {COLOR_TOLERANCE}"
     assert gray <= GRAY_TOLERANCE, f"grays differ by {gray:.2f} levels, the tolerance is {GRAY_TOLERANCE}"
 
 
 def differences(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """How far two pictures of one size are from each other, in color and in gray."""
+    """Root mean square differences between two images of one size, in color and in gray."""
     apart = _squares(one) - _squares(other)
     color = np.diff(apart, axis=-1)
     return float(np.sqrt(np.mean(color**2))), float(np.sqrt(np.mean(apart.mean(axis=-1) ** 2)))
 
 
 def surfaces(image: np.ndarray) -> set[tuple[int, ...]]:
-    """Colors (grays are left out: letters have them) of surfaces."""
+    """Colors of surfaces, without grays, which are those of text."""
     packed = image.astype(np.int64) @ [1 << 16, 1 << 8, 1]
     values, counts = np.unique(packed, return_counts=True)
     large = values[counts >= SURFACE * packed.size]
-    found = {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in large}
-    return {color for color in found if max(color) - min(color) > 8 or color == (0, 0, 0)}
+    triples = {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in large}
+    return {color for color in triples if max(color) - min(color) > 8 or color == (0, 0, 0)}
 
 
 def _squares(image: np.ndarray) -> np.ndarray:
-    """Means over squares; what is left over at the right and at the bottom joins none."""
+    """Means over squares; incomplete squares at the right and at the bottom are left out."""
     rows, columns = (size // SQUARE for size in image.shape[:2])
-    whole = image[: rows * SQUARE, : columns * SQUARE].astype(float)
-    return whole.reshape(rows, SQUARE, columns, SQUARE, 3).mean(axis=(1, 3))
+    complete = image[: rows * SQUARE, : columns * SQUARE].astype(float)
+    return complete.reshape(rows, SQUARE, columns, SQUARE, 3).mean(axis=(1, 3))
 
 
 if __name__ == "__main__":

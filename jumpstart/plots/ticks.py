@@ -1,0 +1,117 @@
+"""Ticks: round numbers, and the names of layers below the axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from jumpstart.words import shorten
+
+
+@dataclass(frozen=True)
+class LayerTicks:
+    """Ticks of an axis of layers.
+
+    Attributes:
+        positions: Layers that have a tick, from 1.
+        texts: The text of each tick.
+        label: Label of the axis.
+        depth: Inches that upright texts need below the axes; 0 if texts are level.
+    """
+
+    positions: list[int]
+    texts: list[str]
+    label: str
+    depth: float
+
+    def draw(self, axes: Axes) -> None:
+        """Write texts and label below the axes."""
+        axes.set_xticks(self.positions, self.texts)
+        axes.tick_params(length=2.5, width=0.8)
+        if self.depth > 0:
+            axes.tick_params(axis="x", labelrotation=90, labelsize=7)
+        axes.set_xlabel(self.label)
+
+
+def round_ticks(first: int, count: int, room: float) -> list[int]:
+    """Round numbers for an axis of counts.
+
+    Args:
+        first: First number of the axis (0 or 1), which always has a tick.
+        count: Numbers on the axis.
+        room: How many ticks fit.
+    """
+    steps = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
+    if first:
+        steps.remove(2)  # 1, 4, 6, ... reads badly
+    step = next(step for step in steps if count / step <= max(room, 2))
+    return [first, *(n for n in range(0, first + count, step) if n - first >= 0.7 * step)]
+
+
+def check_names(names: Sequence[str] | None, layers: int) -> None:
+    """Check that there is one name per layer, or none at all.
+
+    Raises:
+        ValueError: If there is not.
+    """
+    if names is not None and len(names) != layers:
+        raise ValueError(f"layer_names must name every layer ({layers}), got {len(names)}.")
+
+
+def layer_ticks(names: Sequence[str] | None, layers: int, column: float) -> LayerTicks:
+    """Ticks for an axis of layers: as many as fit.
+
+    Args:
+        names: Names of the layers; numbers from 1 by default.
+        layers: Number of layers.
+        column: Width of a layer in inches.
+    """
+    if names is None:
+        ticks = round_ticks(1, layers, layers * column / 0.35)
+        return LayerTicks(ticks, [str(n) for n in ticks], "layer", 0.0)
+    texts, label = layer_texts(names)
+    longest = max(map(len, texts))
+    upright = longest > 3 and longest * 0.07 > 0.9 * column
+    step = math.ceil((0.13 if upright else 0.1 + 0.07 * longest) / column)
+    ticks = list(range(1, layers + 1, step))
+    depth = 0.055 * longest - 0.1 if upright else 0.0
+    return LayerTicks(ticks, [texts[n - 1] for n in ticks], label, depth)
+
+
+def layer_texts(names: Sequence[str]) -> tuple[list[str], str]:
+    """Names without the parts that all names share, and a label for the axis that has the shared parts.
+
+    Example:
+        >>> layer_texts(["layers.0.relu", "layers.1.relu"])
+        (['0', '1'], 'layer: layers.*.relu')
+    """
+    parts = [name.split(".") for name in names]
+    spare = min(map(len, parts)) - 1 if len(names) > 1 else 0
+    head = _shared(parts, spare)
+    tail = _shared([part[::-1] for part in parts], spare - head)
+    texts = [shorten(".".join(part[head : len(part) - tail]), 28) for part in parts]
+    shared = ".".join([*parts[0][:head], "*", *parts[0][len(parts[0]) - tail :]])
+    return texts, f"layer: {shared}" if head + tail else "layer"
+
+
+def _shared(parts: Sequence[Sequence[str]], most: int) -> int:
+    """With how many equal parts, up to ``most``, all names begin."""
+    same = (len(set(column)) == 1 for column in list(zip(*parts, strict=False))[:most])
+    return next((i for i, equal in enumerate(same) if not equal), most)
+
+
+def spaced(places: Sequence[float], apart: float) -> list[int]:
+    """Indices of places whose texts do not collide: the first place, then each that is ``apart`` from the last chosen.
+
+    Example:
+        >>> spaced([0.0, 1.0, 2.5, 3.0, 5.0], 2.0)
+        [0, 2, 4]
+    """
+    chosen = [0]
+    for index, place in enumerate(places):
+        if place - places[chosen[-1]] >= apart:
+            chosen.append(index)
+    return chosen

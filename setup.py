@@ -1,4 +1,4 @@
-"""Build of the compiled kernel, which pyproject.toml cannot describe. Without a C compiler there is no kernel."""
+"""The compiled kernel, which pyproject.toml cannot describe. Without a C compiler, an installation has no kernel."""
 
 from setuptools import Extension, setup
 

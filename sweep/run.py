@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 Build = Callable[..., Experiment]
 """Makes the experiment from a config and its data module."""
 
-Summary = dict[str, Any]
+Summary = dict[str, object]
 """The content of ``summary.json``: numbers by name, and two nested mappings, ``last`` and ``data``."""
 
 

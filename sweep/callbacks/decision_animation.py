@@ -40,7 +40,7 @@ class DecisionAnimation(pl.Callback):
     def __init__(self, frequency: int, folder: Path) -> None:
         self.frequency, self.folder = frequency, folder
         self._regions: DecisionRegions | None = None
-        self._resumed: dict[str, Any] = {}
+        self._resumed: dict[str, object] = {}
         self._written = False
         self._class_names: tuple[str, ...] | None = None
 
@@ -55,7 +55,7 @@ class DecisionAnimation(pl.Callback):
                 self._regions.load_state_dict(self._resumed)
         self._resumed = {}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """The frames, which Lightning stores in a checkpoint."""
         return self._regions.state_dict() if self._regions is not None else {}
 

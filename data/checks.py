@@ -57,21 +57,6 @@ def check_noise(noise: float) -> None:
         raise ValueError(f"noise must be a number >= 0, got {noise!r}.")
 
 
-def check_flag(name: str, value: object) -> None:
-    """Refuse anything but True and False, so that the text "False" is not read as true.
-
-    Raises:
-        TypeError: With the name of the parameter and its value.
-
-    Example:
-        >>> check_flag("augment", "False")
-        Traceback (most recent call last):
-        TypeError: augment must be True or False, got 'False'.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
-
-
 def check_seed(seed: int) -> None:
     """Refuse a seed outside the range that NumPy's and scikit-learn's generators accept.
 

@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from data.cache import DataDir, DataError
-from data.checks import check_flag, check_integer
+from data.checks import check_integer
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, check_available, check_options, get_info, load_table
 from data.images.arrays import ImageArrays, load_arrays, make_fake
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
 from data.splitting import DEFAULT_SHARE, check_sizes
+from jumpstart.choices import check_flag
 
 # torch is imported in the functions that need it, so that the list of data sets is available without torch.
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data.built_in import BUILT_IN_INFOS, UCI_LICENSE, generate, load_bundled
 from data.cache import DataDir, DataError, cache_folder
-from data.checks import check_flag, check_integer, check_noise
+from data.checks import check_integer, check_noise
 from data.dataset_info import DatasetInfo
 from data.images.arrays import images_available, images_state
 from data.images.catalog import IMAGE_INFOS, IMAGE_SOURCES
@@ -12,7 +12,7 @@ from data.images.published import place
 from data.tables import Table, resized
 from data.uci.catalog import UCI
 from data.uci.files import cache_state, find_cached, obtain
-from jumpstart.choices import did_you_mean
+from jumpstart.choices import check_flag, did_you_mean
 
 
 def _uci(name: str, title: str, creators: str, note: str = "") -> DatasetInfo:

@@ -127,6 +127,21 @@ def choose(kind: type[E], value: E | str, name: str) -> E:
     raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.{did_you_mean(value, known)}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Refuse anything but True and False, such as the text "False", which Python takes for true.
+
+    Raises:
+        TypeError: If the value is neither True nor False.
+
+    Example:
+        >>> check_flag("use_batchnorm", "False")
+        Traceback (most recent call last):
+        TypeError: use_batchnorm must be True or False, got 'False'.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+
+
 def is_finite(value: object) -> bool:
     """Whether a value is a finite number. False for anything that is no number, such as a text or None."""
     try:

@@ -6,6 +6,7 @@ number of small batches is kept and reduced together, which is several times as 
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -28,7 +29,27 @@ Grouping: TypeAlias = tuple[tuple[tuple[str, ...], tuple[int, ...], int, int], .
 """Names, order, units and positions of each record of a batch: batches with the same can be reduced together."""
 
 
-class NetworkStatus(Metric):
+class MetricGroup(Metric, abc.ABC):
+    """Several metrics that are computed together, from one state that is read from the device in one transfer.
+
+    A subclass defines :meth:`read_numbers`.
+    """
+
+    @abc.abstractmethod
+    def read_numbers(self) -> dict[str, float]:
+        """Every metric by name, of this process alone unless the state is synchronized."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Every metric by name, as a scalar tensor in float64."""
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.read_numbers().items()}
+
+    def numbers(self) -> dict[str, float]:
+        """The metrics of :meth:`compute` as Python numbers, with one transfer from the device instead of one each."""
+        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            return self.read_numbers()
+
+
+class NetworkStatus(MetricGroup):
     r"""Shares of dead, linear and non-linear units and points, and their mean penalties, over an epoch.
 
     The status of a unit follows from its extrema over *all* the points since the last reset: dead if its maximum is at
@@ -42,7 +63,7 @@ class NetworkStatus(Metric):
 
     Shape:
         - ``update``: the records of one forward pass (:attr:`JumpstartRegularization.extrema`).
-        - ``compute``: a dictionary of scalars, see :meth:`compute`.
+        - ``compute``: a dictionary of scalars; :meth:`read_numbers` lists their names.
 
     Raises:
         ValueError: If a batch has other layers than the batches before it, or layers of unequal numbers of samples.
@@ -120,8 +141,8 @@ class NetworkStatus(Metric):
         if self.sample is not None:
             self.sample.draw(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
 
-    def compute(self) -> dict[str, Tensor]:
-        """All metrics, each a scalar.
+    def read_numbers(self) -> dict[str, float]:
+        """All metrics, by name.
 
         Returns:
             ``unit_dead_ratio``, ``unit_linear_ratio``, ``unit_nonlinear_ratio``: shares of all units of all layers.
@@ -134,14 +155,6 @@ class NetworkStatus(Metric):
         Raises:
             RuntimeError: Before any update.
         """
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self._numbers().items()}
-
-    def numbers(self) -> dict[str, float]:
-        """The metrics of :meth:`compute` as Python numbers, with one transfer from the device instead of one each."""
-        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
-            return self._numbers()
-
-    def _numbers(self) -> dict[str, float]:
         self._require_update()
         status = status_of(self.reach[0], -self.reach[1], check=False)
         hinges = torch.relu(self.margin - self.reach).sum(1, dtype=torch.float64)

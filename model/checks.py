@@ -46,21 +46,6 @@ def check_number(name: str, value: object) -> float:
     return cast("float", value)
 
 
-def check_flag(name: str, value: object) -> None:
-    """Refuse anything but True and False, such as the text "False", which Python takes for true.
-
-    Raises:
-        TypeError: If the value is neither True nor False.
-
-    Example:
-        >>> check_flag("use_batchnorm", "False")
-        Traceback (most recent call last):
-        TypeError: use_batchnorm must be True or False, got 'False'.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
-
-
 def check_dropout(value: object) -> None:
     """Refuse anything but a share in [0, 1).
 

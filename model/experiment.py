@@ -221,7 +221,11 @@ class Experiment(QuickHooksModule):
     ) -> None:
         """Scale the gradient down to ``gradient_clip`` if its norm is larger."""
         if self.config.gradient_clip:
-            clip_gradient(optimizer, self.config.gradient_clip)
+            self.clip_norm(optimizer, self.config.gradient_clip)
+
+    def clip_norm(self, optimizer: torch.optim.Optimizer, largest: float) -> None:
+        """Scale the gradient down to the norm ``largest`` if its norm is larger."""
+        clip_gradient(optimizer, largest)
 
     # Checkpoints -------------------------------------------------------------------------------------------------
 

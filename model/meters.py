@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from jumpstart import JumpstartRegularization
-from jumpstart.metrics import NetworkStatus
+from jumpstart.metrics import MetricGroup, NetworkStatus
 
 
-class ClassificationMetrics(Metric):
+class ClassificationMetrics(MetricGroup):
     """Loss, Jumpstart loss and accuracy over an epoch, exact for batches of unequal size.
 
     The predicted class is that of the highest *probability*; logits are never compared with a threshold.
@@ -49,16 +48,8 @@ class ClassificationMetrics(Metric):
         sizes = torch.tensor([points, 1.0], dtype=torch.float64, device=logits.device)
         self.sums += torch.cat([torch.stack([part.double() for part in parts]), sizes])
 
-    def compute(self) -> dict[str, Tensor]:
+    def read_numbers(self) -> dict[str, float]:
         """``acc`` and ``loss``, means over points, and ``jumpstart_loss``, the mean over batches."""
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self._numbers().items()}
-
-    def numbers(self) -> dict[str, float]:
-        """The values of :meth:`compute` as Python numbers, read from the device in one transfer."""
-        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
-            return self._numbers()
-
-    def _numbers(self) -> dict[str, float]:
         correct, loss, jumpstart_loss, points, batches = self.sums.tolist()
         return {"acc": correct / points, "loss": loss / points, "jumpstart_loss": jumpstart_loss / batches}
 

@@ -13,9 +13,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from jumpstart.choices import choose
+from jumpstart.choices import check_flag, choose
 from model.activations import ActivationClass, activation_gain, resolve_activation
-from model.checks import check_count, check_dropout, check_flag, check_number
+from model.checks import check_count, check_dropout, check_number
 from model.choices import Head, Layer, RectangularInit
 
 

@@ -13,9 +13,9 @@ from typing import TypedDict, cast
 
 from torch import Tensor, nn
 
-from jumpstart.choices import choose
+from jumpstart.choices import check_flag, choose
 from model.activations import resolve_activation
-from model.checks import check_choice, check_count, check_dropout, check_flag, check_integer, check_number
+from model.checks import check_choice, check_count, check_dropout, check_integer, check_number
 from model.choices import BLOCKS, DEPTHS, ResnetInit, Stem
 from model.resnet_init import initialize
 

@@ -76,17 +76,12 @@ class ResnetExperiment(Experiment):
             x = x.contiguous(memory_format=torch.channels_last)
         return super().forward(x)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Scale the gradient down to ``gradient_clip`` if its norm, over all processes, is larger."""
-        if self._sharded and self.config.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+    def clip_norm(self, optimizer: torch.optim.Optimizer, largest: float) -> None:
+        """Scale the gradient down to the norm ``largest``, over all processes, if its norm is larger."""
+        if self._sharded:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)
         else:
-            super().configure_gradient_clipping(optimizer)
+            super().clip_norm(optimizer, largest)
 
     def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy; in training, with smoothed labels."""

@@ -154,3 +154,42 @@ def test_each_fault_of_style_is_detected() -> None:
         "center",
     ):
         assert not BRITISH.search(f"a {word} b")
+
+
+def code_of(source: str) -> list[tuple[int, str]]:
+    """The lines of a file that hold code, by number: without imports, docstrings, comments, and brackets alone."""
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if (text or isinstance(node, ast.Import | ast.ImportFrom)) and node.end_lineno:
+            left_out |= set(range(node.lineno, node.end_lineno + 1))
+    lines = ((number, line.partition("#")[0].strip()) for number, line in enumerate(source.splitlines(), 1))
+    return [(number, line) for number, line in lines if number not in left_out and re.search(r"\w", line)]
+
+
+def repeated(sources: dict[str, str], length: int = 6) -> list[tuple[str, str]]:
+    """Pairs of places that hold the same code, ``length`` lines or more."""
+    seen: dict[tuple[str, ...], str] = {}
+    pairs = []
+    for name, source in sources.items():
+        lines = code_of(source)
+        for start in range(len(lines) - length + 1):
+            block = lines[start : start + length]
+            place = f"{name}:{block[0][0]}"
+            first = seen.setdefault(tuple(line for _, line in block), place)
+            if first != place:
+                pairs.append((first, place))
+    return pairs
+
+
+def test_nothing_is_written_twice() -> None:
+    tables = {"data/uci/catalog.py"}  # the files of data sets, entry by entry
+    paths = [*MODULES, *sorted(path.relative_to(ROOT) for path in (ROOT / "test").rglob("*.py"))]
+    assert repeated({str(path): read(path) for path in paths if str(path) not in tables}) == []
+
+
+def test_code_that_is_written_twice_is_detected() -> None:
+    code = "\n".join(f"x{i} = {i}  # note {{}}" for i in range(6))
+    again = "def f():\n    '''D.'''\n" + "\n\n".join(f"    {line}" for line in code.splitlines())
+    assert repeated({"a": code, "b": again}) == [("a:1", "b:3")]
+    assert repeated({"a": code, "b": again.replace("x3", "y3")}) == []

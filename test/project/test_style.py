@@ -17,7 +17,7 @@ MODULES = sorted(
     for pattern in ("run_*.py", *(f"{folder}/**/*.py" for folder in FOLDERS))
     for path in ROOT.glob(pattern)
 )
-LONGEST = 60
+LONGEST = 40
 """Lines of code that a function may have, without its docstring, comments and blank lines."""
 LONGEST_FILE = 500
 ANY_PER_THOUSAND = 5.0

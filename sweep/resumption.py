@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import logging
+import os
+import pickle
 import shlex
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
+from model.config.experiment import ExperimentConfig
+from model.config.options import options
+from model.experiment import Experiment
 from sweep.files import RunDirectoryError
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
 
-_PARTS = {"callbacks", "epoch", "loops", "optimizer_states", "state_dict"}
+_PARTS = {
+    "callbacks",
+    "epoch",
+    "hyper_parameters",
+    "learning_rate",
+    "loops",
+    "optimizer_states",
+    "random",
+    "row",
+    "state_dict",
+}
 """Keys of a checkpoint that training resumes from; ``best.ckpt`` lacks some of them."""
+_KEEPER_PARTS = {"best_row", "elapsed", "weights"}
+"""Keys of the state of :class:`~sweep.callbacks.checkpoints.BestAndLast`."""
+_PLACE = {"name", "output_dir"}
+"""Options that say where a run directory is made; the directory may have moved since."""
+
+Content: TypeAlias = Mapping[str, Any]
+"""What a checkpoint holds: plain containers, numbers, texts and tensors."""
 
 
-def check_resumable(run: RunDirectory, *, warn: bool = True) -> None:
+def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool = True) -> Content | None:
     """Refuse a run that can't be resumed from its last epoch.
 
     The first checkpoint is written at the end of the first epoch, after the row of that epoch. A run that has no
@@ -28,19 +53,33 @@ def check_resumable(run: RunDirectory, *, warn: bool = True) -> None:
 
     Args:
         run: The run. A line of ``metrics.csv`` that a crash left half-written is cut off; no other file is changed.
+        config: Its options, with those that may change on resume.
         warn: Whether to log that the run starts again from epoch 0.
 
+    Returns:
+        The checkpoint, None if there is none. Reading it executes nothing that a file may hold.
+
     Raises:
-        RunDirectoryError: If the checkpoint is damaged, or missing although more than one epoch is finished; or if
-            ``metrics.csv`` is damaged.
+        RunDirectoryError: If the checkpoint is damaged, incomplete or of another run, or missing although more than
+            one epoch is finished; if ``config.yaml`` lacks options; if ``metrics.csv`` is damaged; or if a file or
+            folder of the run is a link, which would lead writing out of the run directory.
     """
+    _refuse_links(run)
+    _refuse_missing_options(run, config)
     remedy = f"or start a new run with --config={shlex.quote(str(run.config))} --name=ANOTHER_NAME."
     checkpoint = run.last_checkpoint
+    content: Content | None = None
     if checkpoint.exists():
-        reason = _damage(checkpoint)
+        content, reason = _read(checkpoint)
         if reason:
             raise RunDirectoryError(
                 f"{checkpoint} can't be resumed from: {reason}. Put an undamaged copy there, {remedy}"
+            )
+        difference = _difference(content, config)
+        if difference:
+            raise RunDirectoryError(
+                f"{run.config} does not fit {checkpoint}: {difference}. Restore the file that belongs to the other, "
+                f"{remedy}"
             )
     else:
         finished = _finished_epochs(run)
@@ -52,20 +91,100 @@ def check_resumable(run: RunDirectory, *, warn: bool = True) -> None:
     MetricsCsv(run.metrics)
     if warn and not checkpoint.exists():
         logger.warning("%s has no checkpoint yet: training starts again from epoch 0.", run.path)
+    return content
 
 
-def _damage(checkpoint: Path) -> str:
-    """The reason why training can't be resumed from a file; empty if it can."""
+def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> None:
+    """Refuse a checkpoint whose weights are not those of the network.
+
+    Args:
+        run: The run, for the message.
+        content: The checkpoint that :func:`check_resumable` returned.
+        experiment: The experiment that is to be trained.
+
+    Raises:
+        RunDirectoryError: If a name or a shape differs.
+    """
+    best = content["callbacks"]["BestAndLast"]["weights"]
+    parts = {
+        "state_dict": (experiment.state_dict(), content["state_dict"]),
+        "best weights": (experiment.network.state_dict(), best),
+    }
+    for part, (wanted, found) in parts.items():
+        for name in sorted(wanted.keys() | found.keys()):
+            if _shape(wanted.get(name)) != _shape(found.get(name)):
+                raise RunDirectoryError(
+                    f"{run.last_checkpoint} holds another network: in its {part}, {name} is "
+                    f"{_shape(found.get(name))}, expected {_shape(wanted.get(name))}. Put the checkpoint of this run "
+                    "there."
+                )
+
+
+def _shape(value: object) -> str:
+    return "x".join(map(str, value.shape)) or "a scalar" if isinstance(value, Tensor) else "missing"
+
+
+def _refuse_links(run: RunDirectory) -> None:
+    """Refuse links at the places that a run writes to."""
+    places = (run.metrics, run.checkpoints, run.plots, run.status, run.wandb, run.lock)
+    for path in (*places, run.last_checkpoint, run.best_checkpoint):
+        if path.is_symlink():
+            raise RunDirectoryError(
+                f"{path} is a link to {os.readlink(path)}: a run writes into its own directory only. Put the file or "
+                "folder itself there."
+            )
+
+
+def _refuse_missing_options(run: RunDirectory, config: ExperimentConfig) -> None:
+    """Refuse a ``config.yaml`` that was cut: every option is written, so none may take its default."""
+    missing = [name for name in options(type(config)) if name not in run.read_config()]
+    if missing:
+        raise RunDirectoryError(
+            f"{run.config} lacks {missing[0]}, so it is damaged: a run stores every option. Restore it, or start a new "
+            "run."
+        )
+
+
+def _difference(content: Content, config: ExperimentConfig) -> str:
+    """The first option by which a checkpoint differs from a config; empty without any."""
+    stored, wanted = content["hyper_parameters"]["config"], config.to_dict()
+    for name, item in options(type(config)).items():
+        before = stored.get(name, "missing")
+        if before != wanted[name] and not item.resumable and name not in _PLACE:
+            return f"{name} is {wanted[name]!r} in the first, and {before!r} in the second"
+    if stored["epochs"] > wanted["epochs"]:
+        return f"epochs is {wanted['epochs']} in the first, and {stored['epochs']} in the second"
+    return ""
+
+
+def _read(checkpoint: Path) -> tuple[Content, str]:
+    """The content of a checkpoint, and the reason why training can't be resumed from it, empty if it can."""
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         with zipfile.ZipFile(checkpoint) as archive:  # torch.load verifies no checksum
             wrong = archive.testzip()
+    except pickle.UnpicklingError:
+        return {}, "it is no checkpoint of this project, or holds objects that only running its code could read"
     except Exception as error:  # torch raises many types of exception for such a file
-        return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        return {}, next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
     if wrong is not None:
-        return f"the checksum of its part {wrong} is wrong"
-    missing = sorted(_PARTS - content.keys()) if isinstance(content, dict) else sorted(_PARTS)
-    return f"it has no {missing[0]}" if missing else ""
+        return {}, f"the checksum of its part {wrong} is wrong"
+    missing = _missing_part(content)
+    return content, f"it has no {missing}" if missing else ""
+
+
+def _missing_part(content: object) -> str:
+    """The first part that a whole checkpoint would have; empty if none is missing."""
+    if not isinstance(content, dict):
+        return min(_PARTS)
+    callbacks, arguments = content.get("callbacks"), content.get("hyper_parameters")
+    keeper = callbacks.get("BestAndLast") if isinstance(callbacks, dict) else None
+    missing = {
+        *(_PARTS - content.keys()),
+        *(_KEEPER_PARTS - keeper.keys() if isinstance(keeper, dict) else {"BestAndLast"}),
+        *({"config", "input_shape", "num_classes"} - (arguments.keys() if isinstance(arguments, dict) else set())),
+    }
+    return min(missing, default="")
 
 
 def _finished_epochs(run: RunDirectory) -> str:

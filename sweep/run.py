@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -18,9 +19,10 @@ from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.make import make_callbacks, make_checkpoints
 from sweep.files import write_json
 from sweep.final_plots import draw_curves, draw_units
+from sweep.lock import locked
 from sweep.machine import hardware_options, imports_uncollected, is_first_process, quiet_lightning, set_threads
 from sweep.metrics_csv import MetricsCsv
-from sweep.resumption import check_resumable
+from sweep.resumption import check_fits, check_resumable
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
 
@@ -64,12 +66,49 @@ def run(
     set_threads(config.threads)
     if config.wandb:
         check_wandb(config)
-    if resume is not None:
-        check_resumable(RunDirectory.open(resume), warn=is_first_process())
-    experiment = _seeded_experiment(config, datamodule, build)
+    with contextlib.ExitStack() as locks:
+        experiment, directory = _begin(config, datamodule, build, resume, locks)
+        on_directory(directory.path)
+        return directory, _train(config, hardware, experiment, datamodule, directory)
 
-    directory = _make_directory(config, resume)
-    on_directory(directory.path)
+
+def _begin(
+    config: ExperimentConfig,
+    datamodule: pl.LightningDataModule,
+    build: Build,
+    resume: Path | None,
+    locks: contextlib.ExitStack,
+) -> tuple[Experiment, RunDirectory]:
+    """The experiment, and its directory, locked. A run that is resumed is checked before any of its files changes."""
+    if resume is None:
+        experiment = _seeded_experiment(config, datamodule, build)
+        directory = _make_directory(config)
+        locks.enter_context(_locked(directory))
+        return experiment, directory
+    directory = RunDirectory.open(resume)
+    locks.enter_context(_locked(directory))
+    checkpoint = check_resumable(directory, config, warn=is_first_process())
+    experiment = _seeded_experiment(config, datamodule, build)
+    if checkpoint is not None:
+        check_fits(directory, checkpoint, experiment)
+    if is_first_process():
+        directory.record_resume(config)
+    return experiment, directory
+
+
+def _locked(directory: RunDirectory) -> contextlib.AbstractContextManager[None]:
+    """The lock of a run directory, which the first of several processes holds for all."""
+    return locked(directory) if is_first_process() else contextlib.nullcontext()
+
+
+def _train(
+    config: ExperimentConfig,
+    hardware: dict[str, Any],
+    experiment: Experiment,
+    datamodule: pl.LightningDataModule,
+    directory: RunDirectory,
+) -> Summary:
+    """Train and test, and write every result. Returns the summary."""
     metrics = MetricsCsv(directory.metrics)
     checkpoints = make_checkpoints(config, directory, metrics)
     wandb_logger = make_wandb_logger(config, directory) if config.wandb and is_first_process() else None
@@ -83,7 +122,6 @@ def run(
         enable_model_summary=False,
         log_every_n_steps=2**31 - 1,  # EpochLog logs once an epoch instead
     )
-
     with _closed_properly(directory, metrics, wandb=wandb_logger is not None), imports_uncollected():
         _fit_and_test(trainer, experiment, datamodule, directory, checkpoints)
         summary = summarize(experiment, checkpoints, datamodule)
@@ -93,7 +131,7 @@ def run(
                 _draw_final_plots(config, directory, metrics)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_for_wandb(summary))
-    return directory, summary
+    return summary
 
 
 def _seeded_experiment(config: ExperimentConfig, datamodule: pl.LightningDataModule, build: Build) -> Experiment:
@@ -107,13 +145,8 @@ def _seeded_experiment(config: ExperimentConfig, datamodule: pl.LightningDataMod
         raise ConfigError(str(error)) from error
 
 
-def _make_directory(config: ExperimentConfig, resume: Path | None) -> RunDirectory:
-    """The run directory, made or updated by the first process; the other processes only compute its path."""
-    if resume is not None:
-        directory = RunDirectory.open(resume)
-        if is_first_process():
-            directory.record_resume(config)
-        return directory
+def _make_directory(config: ExperimentConfig) -> RunDirectory:
+    """The directory of a new run, made by the first process; the other processes only compute its path."""
     if is_first_process():
         return RunDirectory.create(config.output_dir, config.name, config)
     return RunDirectory(Path(config.output_dir, config.name or config.label))
@@ -146,7 +179,7 @@ def _fit_and_test(
 ) -> None:
     """Train from the last checkpoint, if there is one, and measure the best weights on all three parts of the data."""
     start = directory.last_checkpoint if directory.last_checkpoint.is_file() else None
-    trainer.fit(experiment, datamodule=datamodule, ckpt_path=start, weights_only=False)
+    trainer.fit(experiment, datamodule=datamodule, ckpt_path=start, weights_only=True)
     checkpoints.load_best(experiment)
     loaders = [datamodule.train_dataloader(), datamodule.val_dataloader(), datamodule.test_dataloader()]
     trainer.test(experiment, dataloaders=loaders, verbose=False)

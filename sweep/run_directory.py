@@ -67,6 +67,7 @@ class RunDirectory:
         environment: ``environment.json``, versions, commit, command and devices.
         description: ``run.json``, the network in words and the commands that the report quotes.
         metrics: ``metrics.csv``, one row per epoch; see :class:`~sweep.metrics_csv.MetricsCsv`.
+        lock: ``run.lock``, which names the process that trains in the directory; see :func:`~sweep.lock.locked`.
         summary: ``summary.json``, the result.
         failure: ``failure.txt``, the error that ended the run early; absent after a complete run.
         report: ``report.html``, the report of the run for a browser.
@@ -84,6 +85,7 @@ class RunDirectory:
         self.environment = self.path / "environment.json"
         self.description = self.path / DESCRIPTION
         self.metrics = self.path / "metrics.csv"
+        self.lock = self.path / "run.lock"
         self.summary = self.path / "summary.json"
         self.failure = self.path / FAILURE
         self.report = self.path / REPORT

@@ -12,6 +12,7 @@ import torch
 from support import resnet_runs, runs
 from support.runs import run_tiny, tiny
 
+from model.config.rectangular import RectangularConfig
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.files import RunDirectoryError
 from sweep.metrics_csv import MetricsCsv
@@ -27,6 +28,10 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "one bit": lambda file: flip(file),
     "a folder": lambda file: file.rename(file.with_name("old")).with_name("last.ckpt").mkdir(),
 }
+
+
+def check(run: RunDirectory, *, warn: bool = True) -> None:
+    check_resumable(run, RectangularConfig.from_dict(run.read_config()), warn=warn)
 
 
 def flip(file: Path) -> None:
@@ -65,7 +70,7 @@ def test_a_damaged_checkpoint_is_refused(damage: str, finished: RunDirectory) ->
     DAMAGE[damage](finished.last_checkpoint)
     before = snapshot(finished.path)
     with pytest.raises(RunDirectoryError) as caught:
-        check_resumable(finished)
+        check(finished)
     message = str(caught.value)
     assert message.startswith(f"{finished.last_checkpoint} can't be resumed from: ")
     assert f"or start a new run with --config={finished.config} --name=" in message
@@ -75,7 +80,7 @@ def test_a_damaged_checkpoint_is_refused(damage: str, finished: RunDirectory) ->
 
 def test_an_undamaged_checkpoint_is_accepted(finished: RunDirectory) -> None:
     before = snapshot(finished.path)
-    check_resumable(finished)
+    check(finished)
     assert snapshot(finished.path) == before
 
 
@@ -101,7 +106,7 @@ def test_the_command_refuses_in_one_line_with_code_2_and_leaves_the_run(
 def test_the_remedy_is_a_command_that_works(finished: RunDirectory, tmp_path: Path) -> None:
     finished.last_checkpoint.unlink()
     with pytest.raises(RunDirectoryError) as caught:
-        check_resumable(finished)
+        check(finished)
     words = shlex.split(str(caught.value).partition("new run with ")[2].rstrip("."))
     assert runs.command(*words, f"--output_dir={tmp_path / 'elsewhere'}") == 0
     again = RunDirectory(tmp_path / "elsewhere" / "ANOTHER_NAME")
@@ -128,11 +133,11 @@ def test_a_run_that_stopped_before_its_first_checkpoint_starts_again_and_logs_it
     if rows is not None:
         run.metrics.write_text(rows)
     with caplog.at_level("WARNING", "sweep"):
-        check_resumable(run)
+        check(run)
     (record,) = [record for record in caplog.records if record.name.startswith("sweep")]
     assert record.getMessage() == f"{run.path} has no checkpoint yet: training starts again from epoch 0."
     caplog.clear()
-    check_resumable(run, warn=False)
+    check(run, warn=False)
     assert not caplog.records
 
 
@@ -168,7 +173,7 @@ def test_the_best_weights_of_a_run_that_fails_are_kept(tmp_path: Path, monkeypat
         run_tiny(tmp_path)
     directory = RunDirectory(tmp_path / "run")
     assert torch.load(directory.best_checkpoint, weights_only=False)["epoch"] == 2
-    check_resumable(directory)
+    check(directory)
 
 
 def test_a_damaged_table_is_refused_before_anything_changes(finished: RunDirectory) -> None:

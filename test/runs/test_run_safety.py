@@ -1,4 +1,4 @@
-"""What is found in a run directory can neither run code, nor mislead training, nor lead writing out of the directory."""
+"""The files of a run directory can neither run code nor mislead training, nor lead writing out of the directory."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
 from model.choices import LambdaSchedule, Optimizer, Scheduler
@@ -155,9 +155,15 @@ class ExperimentConfig(Config):
 
     The help text of each field gives its meaning; ``to_dict`` and ``from_dict`` convert to plain values and back.
 
+    Attributes:
+        launcher: File name of the launcher, for the commands in the report; empty if there is none, which leaves out
+            the description of the network and the commands.
+
     Raises:
         ConfigError: If a value is of the wrong type, out of range, or in contradiction with another.
     """
+
+    launcher: ClassVar[str] = ""
 
     lr: float = _optimization(dataclasses.MISSING, "Learning rate.", above=0)
     batch_size: int | None = _optimization(
@@ -234,6 +240,8 @@ class ExperimentConfig(Config):
     data_dir: str | None = _data(
         None, "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.", resumable=True
     )
+    num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
+    noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
 
     seed: int = _run(
         42, "Seed of the split, the initial weights and the order of batches.", minimum=0, maximum=2**32 - 1
@@ -310,6 +318,16 @@ class ExperimentConfig(Config):
     def label(self) -> str:
         """Data set, lambda and seed, for the name of a run directory."""
         return f"{self.dataset}-lambda{self.lambda_:g}-seed{self.seed}"
+
+    @property
+    def network(self) -> str:
+        """The network in words, for the report; a subclass that knows more says more."""
+        return "one network"
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether the network has skip connections, which carry gradients past dead layers."""
+        return False
 
     def normalized_positions(self, input_shape: Sequence[int]) -> int | None:
         """Positions of one sample over which the last batch normalization averages; None without normalization.

@@ -195,7 +195,7 @@ class ExperimentConfig(Config):
         0, "Epochs at the start over which the learning rate grows linearly to lr.", minimum=0
     )
     gradient_clip: float | None = _optimization(
-        0.0, "Largest L2 norm of the gradient, which is scaled down to it; 0 or None: no clipping.", minimum=0
+        0.0, "L2 norm to which a larger gradient is scaled down; 0 or None: no clipping.", minimum=0
     )
 
     lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
@@ -211,7 +211,7 @@ class ExperimentConfig(Config):
     )
     terms: str = _jumpstart(
         "all",
-        "Hinges of the Jumpstart loss.",
+        "Hinges (penalties) that the Jumpstart loss contains.",
         words=f"all or a comma-separated list of {', '.join(_TERMS)}",
         check=check_terms,
     )

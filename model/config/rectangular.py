@@ -38,7 +38,7 @@ class RectangularConfig(ExperimentConfig):
     init: str = _network("torch", "Initial weights.", choices=RectangularInit)
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
     layer: str = _network(
-        "auto", "Kind of layer: fully connected, or convolutions, for images; auto: dense.", choices=("auto", *Layer)
+        "auto", "Kind of layer: dense (fully connected) or, for images, conv; auto: dense.", choices=("auto", *Layer)
     )
     kernel_size: int = _network(3, "Height and width of the convolution kernels.", minimum=1)
     pool_at: tuple[int, ...] = _network(

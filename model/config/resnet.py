@@ -43,12 +43,12 @@ class ResnetConfig(ExperimentConfig):
     launcher: ClassVar[str] = "run_resnet_experiment_sweep.py"
 
     depth: int = _network(50, "ResNet variant: number of layers.", choices=DEPTHS)
-    layer: str = _network("conv", "Kind of layer: convolutions, or fully connected.", choices=(Layer.CONV, Layer.DENSE))
+    layer: str = _network("conv", "Kind of layer: conv or dense (fully connected).", choices=(Layer.CONV, Layer.DENSE))
     use_batchnorm: bool = _network(False, "Whether batch normalization precedes each activation.")
     use_skip_connections: bool = _network(False, "Whether a skip connection bypasses each block.")
     width_multiplier: float = _network(
         2.0,
-        "Factor from the width of one stage to that of the next, from 64 units on; 2: the standard network.",
+        "Width of each stage, divided by that of the stage before; the first has 64 units; 2: the standard network.",
         above=0,
     )
     activation: str = _network("relu", "Activation.", words=ACTIVATIONS, check=check_activation)

@@ -68,12 +68,12 @@ class Recorder:
         active: Whether a forward pass is running.
         ran: Whether there has been a forward pass.
         grad: Whether gradients were enabled when the latest pass began.
-        calls: The hooks that have read a preactivation in the latest pass, in the order of the calls. Each pass has a
-            list of its own.
+        calls: The hooks that have read a preactivation in the latest pass, in the order of the calls. Each pass starts
+            a new list.
         waiting: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
         small: Elements up to which a preactivation is kept and reduced later.
         in_graph: Whether the records of the latest pass can be differentiated.
-        monitors: Monitors that count the passes. They are called before a pass is forgotten, and after a
+        monitors: Monitors that count the passes. They are called before a pass is dropped, and after a
             :meth:`scope`.
 
     Raises:
@@ -230,7 +230,7 @@ class Recorder:
 
     @property
     def state(self) -> State:
-        """The pass and how much of it is recorded. A running number instead would recompile every compiled step."""
+        """The pass and how much of it is recorded. A counter would make torch.compile recompile every step."""
         return self.calls, len(self.calls)
 
     def forget(self) -> None:
@@ -287,7 +287,7 @@ class Recorder:
     def _group(self, names: list[str]) -> Groups:
         """The kept tensors in groups that can be reduced together."""
         groups: Groups = {}
-        # Of the tensor before: in a deep network most tensors are of the same kind, and need no look-up.
+        # Shape, dtype and device of the previous tensor: most tensors of a deep network equal it and need no look-up.
         shape: torch.Size | None = None
         dtype, device = torch.float32, None
         positions: list[int] = []

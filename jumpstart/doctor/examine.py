@@ -36,7 +36,7 @@ def examine(
 ) -> Examination:
     """Run a model on one batch, and report the status of its units and points.
 
-    Weights, buffers, gradients, modes, hooks and random generators are afterwards as they were before.
+    Weights, buffers, gradients, modes, hooks and random generators are restored afterwards.
 
     Args:
         model: The model, alone or with its name and options.

@@ -100,7 +100,8 @@ def main(
             other exception is a defect and keeps its traceback.
 
     Returns:
-        Exit code: 0; 1 if training diverged; 2 after an error of the user's; 130 after Ctrl-C; 143 after SIGTERM.
+        Exit code: 0 after success, 1 if training diverged, 2 after an error that the user can correct, 130 after
+        Ctrl-C, 143 after SIGTERM.
     """
     parsed: Parsed[C] | None = None
     correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, *user_errors)
@@ -253,7 +254,7 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
         before, after = getattr(stored, name), getattr(wanted, name)
         if before != after and not item.resumable:
             raise ConfigError(
-                f"{name} can't change when a run is resumed: {run.path} has {before!r}, "
+                f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
                 f"got {after!r}. Leave it out, or start a new run."
             )
         if name == "epochs" and after < before:

@@ -211,7 +211,7 @@ def _download_and_extract(name: str, data_dir: DataDir) -> None:
             inner.rename(folder / inner.name)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DataError(
-            f"{archive} cannot be unpacked ({one_line(error)}): make room, check the permissions of {folder}, or "
+            f"{archive} cannot be unpacked ({one_line(error)}): free disk space, check the permissions of {folder}, or "
             "unpack it there by hand."
         ) from None
     finally:

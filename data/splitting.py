@@ -123,10 +123,10 @@ def _holdout_quota(totals: Floats, share: float, rng: np.random.Generator) -> Fl
     """Most rows that :func:`holdout` sets apart from each class, given the rows of each class."""
     exact = totals * share
     quota: Floats = np.floor(exact)
-    # The rows that rounding down left over are given to the classes that lost most.
-    left = max(0, round(exact.sum()) - int(quota.sum()))
+    # The rows that remain after rounding down are given to the classes that lost most.
+    remaining = max(0, round(exact.sum()) - int(quota.sum()))
     tie = rng.permutation(len(quota))
-    quota[tie[np.argsort(-(exact - quota)[tie], kind="stable")[:left]]] += 1
+    quota[tie[np.argsort(-(exact - quota)[tie], kind="stable")[:remaining]]] += 1
     return np.minimum(quota, totals - 1)
 
 

@@ -249,9 +249,9 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
         stored = config_class.from_dict(run.read_config())
     except ConfigError as error:
         raise ConfigError(f"{run.config}: {error}") from None
-    wanted = stored.replace(**values)
+    changed = stored.replace(**values)
     for name, item in options(config_class).items():
-        before, after = getattr(stored, name), getattr(wanted, name)
+        before, after = getattr(stored, name), getattr(changed, name)
         if before != after and not item.resumable:
             raise ConfigError(
                 f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
@@ -259,7 +259,7 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
             )
         if name == "epochs" and after < before:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")
-    return wanted
+    return changed
 
 
 class _Parser(argparse.ArgumentParser):

@@ -179,11 +179,11 @@ class RunDirectory:
         self.write_config(config)
         self.failure.unlink(missing_ok=True)
         try:
-            known = json.loads(self.environment.read_text(encoding="utf-8"))
+            environment = json.loads(self.environment.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            known = {}
-        known.setdefault("resumed", []).append(describe_environment())
-        write_json(self.environment, known)
+            environment = {}
+        environment.setdefault("resumed", []).append(describe_environment())
+        write_json(self.environment, environment)
 
 
 def describe_environment() -> dict[str, object]:

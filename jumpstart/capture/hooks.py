@@ -28,14 +28,14 @@ class PassRecorder(Protocol):
         grad: Whether gradients were enabled when the pass began.
         small: Elements up to which a preactivation is kept and reduced later.
         calls: The hooks of the pass that have read a preactivation, in the order of the calls.
-        waiting: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
+        kept: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
     """
 
     active: bool
     grad: bool
     small: int
     calls: list[Read]
-    waiting: list[tuple[int, Tensor, int | None]]
+    kept: list[tuple[int, Tensor, int | None]]
 
     def begin(self, module: nn.Module | None = None) -> None:
         """Start a forward pass."""
@@ -155,7 +155,7 @@ class ReadInput(Read):
                 and not z.is_inference()
                 and not z.is_nested
             ):
-                recorder.waiting.append((len(recorder.calls), z, version_of(z)))
+                recorder.kept.append((len(recorder.calls), z, version_of(z)))
                 recorder.calls.append(self)
                 return None
             new = recorder.record(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))

@@ -292,9 +292,9 @@ def options(config_class: type[Config]) -> Mapping[str, Option]:
         'an integer >= 1'
     """
     hints = typing.get_type_hints(config_class)
-    found = [_option_of(field, hints[field.name]) for field in dataclasses.fields(config_class)]
-    found.sort(key=lambda item: GROUPS.index(item.group))
-    return types.MappingProxyType({item.name: item for item in found})
+    items = [_option_of(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    items.sort(key=lambda item: GROUPS.index(item.group))
+    return types.MappingProxyType({item.name: item for item in items})
 
 
 def _option_of(field: dataclasses.Field[object], hint: object) -> Option:

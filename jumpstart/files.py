@@ -14,7 +14,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that replaces it when the block ends without an error.
 
     The temporary file is new, has a name that can't be guessed and the same suffix, and is synced to the disk before
-    it is renamed. After an error it is removed, and ``path`` is as it was.
+    it is renamed. After an error the temporary file is removed, and ``path`` is unchanged.
 
     Args:
         path: The file to write. Its folder must exist.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from model.config.experiment import ExperimentConfig
 
 DESCRIPTION = "run.json"
-"""The name of the file in a run directory. The report has the same constant; to import that one would load torch."""
+"""The name of the file in a run directory. The report defines it too; importing that constant would load torch."""
 
 _SETTINGS = {"activation": "activation", "lambda_": "lambda", "lr": "lr", "seed": "seed"}
 

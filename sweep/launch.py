@@ -1,7 +1,7 @@
 """The launcher behind every command: parses the flags, makes the data, runs, prints the result.
 
 Nothing here imports torch before the command line is checked, so that ``--help`` and the message about a wrong flag
-come at once.
+appear without delay.
 """
 
 from __future__ import annotations

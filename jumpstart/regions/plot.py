@@ -42,7 +42,7 @@ def plot_decision_regions(
     class_names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """The class that a network gives to every place of the plane, and its linear regions.
+    """Plot of the class that a network predicts at every place of the plane, and of its linear regions.
 
     The paler a color, the lower the probability of the class. Thin lines separate places where different hidden units
     are positive: between these lines a network of ReLUs is affine. Points have the color and the marker of their class.
@@ -177,7 +177,7 @@ def _check_class_names(class_names: Sequence[str] | None, used: int) -> list[str
         raise ValueError(f"class_names must name every class ({used}), got {len(class_names)}.")
     names = [str(n) for n in range(max(used, 2))] if class_names is None else list(class_names)
     if len(names) > len(CLASS_COLORS):
-        raise ValueError(f"at most {len(CLASS_COLORS)} classes can be told apart by color, got {len(names)}.")
+        raise ValueError(f"at most {len(CLASS_COLORS)} classes can be distinguished by color, got {len(names)}.")
     return names
 
 

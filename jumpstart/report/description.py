@@ -18,7 +18,7 @@ DESCRIPTION = "run.json"
 
 @dataclass(frozen=True)
 class Remedies:
-    """What to type, with placeholders in braces; empty if the program has no such command or option.
+    """The commands and options that the advice quotes, with placeholders in braces; empty if the program has none.
 
     Attributes:
         resume: The command that continues the run in ``{run}``.
@@ -58,7 +58,7 @@ class RunDescription:
         weight: The weight of the Jumpstart loss, or None.
         records_status: Whether the run records the status of units and points, or None.
         naming_options: The options that name a run and change nothing in it.
-        remedies: What to type.
+        remedies: The commands and options that the advice quotes.
     """
 
     dataset: str = ""

@@ -40,10 +40,10 @@ _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
 def check_activation(name: str, value: str) -> str:
-    """The one spelling of an activation's name, as :func:`model.activations.canonical_activation` has it.
+    """The canonical name of an activation, as :func:`model.activations.canonical_activation` returns it.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: A name, or ``package.module:Class``, which is imported.
 
     Raises:
@@ -65,7 +65,7 @@ def check_terms(name: str, value: str) -> str:
     """The terms in lower case, each once, without blanks.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: ``all``, or names of terms separated by commas.
 
     Raises:
@@ -88,7 +88,7 @@ def check_gpus(name: str, value: int | str) -> int | str:
     """``auto``, a number of GPUs, or the indices of those to use, without blanks.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: The number, or a text.
 
     Raises:
@@ -114,7 +114,7 @@ def check_name(name: str, value: str) -> str:
     """A text that can be the name of one folder.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: The text.
 
     Raises:
@@ -151,7 +151,7 @@ _run = functools.partial(option, group="run")
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(Config):
-    """One run of any network; a subclass adds the options of the network, and the defaults missing here.
+    """Options of one run of any network. A subclass adds the options of the network, and the defaults missing here.
 
     The help text of each field gives its meaning; ``to_dict`` and ``from_dict`` convert to plain values and back.
 

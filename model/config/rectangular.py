@@ -56,7 +56,7 @@ class RectangularConfig(ExperimentConfig):
     scheduler: str = redefine(ExperimentConfig, "scheduler", "cosine")
     gradient_clip: float | None = redefine(ExperimentConfig, "gradient_clip", 1.0)
     lambda_: float = redefine(ExperimentConfig, "lambda_", 0.01)
-    # Operations on thin layers are too small to share: a second thread only waits.
+    # Operations on thin layers are too small to be divided between threads.
     threads: int | None = redefine(ExperimentConfig, "threads", 1)
     dataset: str = redefine(ExperimentConfig, "dataset", "moons")
     val_size: float | None = redefine(ExperimentConfig, "val_size", 0.15)

@@ -22,7 +22,7 @@ SMALL = 64
 """Up to this height and width in pixels, ``stem="auto"`` is the small stem."""
 
 _HALVINGS = {Stem.STANDARD: 5, Stem.SMALL: 3}
-"""How often a ResNet of convolutions halves height and width."""
+"""Number of times that a ResNet of convolutions halves height and width."""
 
 _network = functools.partial(option, group="network")
 _optimization = functools.partial(option, group="optimization")

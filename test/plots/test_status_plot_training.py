@@ -171,7 +171,7 @@ def test_a_step_that_cannot_be_counted_ends_the_monitoring_with_one_warning(
     found = fit(make(), plot(tmp_path), Look(), **options)
     assert same(found, expected)
     (warning,) = (record.getMessage() for record in caplog.records if "NetworkStatusPlot" in record.getMessage())
-    assert "stops watching" in warning
+    assert "stops monitoring" in warning
     assert "Let capture" in warning
     assert re.search(reason, warning), warning
     assert left == [0]
@@ -242,7 +242,7 @@ def test_a_step_without_the_network_counts_as_no_pass(
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [0]
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 1
-    assert "has nothing to draw of epoch 1 of Sometimes: no captured layer ran" in warnings[0]
+    assert "has nothing to plot for epoch 1 of Sometimes: no captured layer ran" in warnings[0]
 
 
 def test_an_epoch_without_a_pass_is_not_plotted_at_the_end(tmp_path: Path) -> None:

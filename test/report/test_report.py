@@ -101,7 +101,7 @@ def test_the_report_holds_every_file_of_the_run(tmp_path: Path) -> None:
         assert option in page.text
     assert "What is missing" not in page.text
     labels = [attributes.get("aria-label") or "" for tag, attributes in page.elements if tag == "svg"]
-    assert any(label.startswith("Accuracy from epoch 0 to 29.") and "79.0 % at last" in label for label in labels)
+    assert any(label.startswith("Accuracy from epoch 0 to 29.") and "79.0 % in the last" in label for label in labels)
     dead = int((StatusHistory.load(run / "status.npz").unit_status[-1] == Status.DEAD).sum())
     assert f"<title>run: Training works, but {dead} of 11 units are dead.</title>" in path.read_text()
 

@@ -257,7 +257,7 @@ def test_other_options_cannot_change_on_resume(stored: RunDirectory) -> None:
     for argv in (["--lambda_=0.25"], [f"--config={stored.path}/b.yaml"]):
         (stored.path / "b.yaml").write_text("lambda_: 0.25")
         message = error_of(f"--resume={stored.path}", *argv)
-        assert message.startswith("lambda_ can't change when a run is resumed")
+        assert message.startswith("lambda_ can't be changed when a run is resumed")
         assert f"{stored.path} has 0.5, got 0.25." in message
     message = error_of(f"--resume={stored.path}", "--epochs=9")
     assert message == (f"epochs can only grow when a run is resumed: {stored.path} has 10, got 9.")

@@ -115,7 +115,7 @@ def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.Monke
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 3]] * 5), "codes 0, 1 and 2"),
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [1, 2]), "labels must be one whole number"),
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [0.5] * 5), "labels must be one whole number"),
-        ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [9] * 5), "labels must be those of the epochs before"),
+        ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [9] * 5), "labels must equal those of the epochs before"),
     ],
 )
 def test_wrong_entries_are_refused_and_change_nothing(arguments: tuple[object, ...], message: str) -> None:

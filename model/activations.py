@@ -178,7 +178,24 @@ def _imported(name: str) -> ActivationClass:
     if not _is_module_class(kind):
         raise ValueError(f"activation {name!r} must be a subclass of torch.nn.Module, got {kind!r:.80}.")
     _refuse_arguments(name, kind)
+    _refuse_other_shapes(name, kind)
     return register_activation(kind)
+
+
+def _refuse_other_shapes(name: str, kind: ActivationClass) -> None:
+    """Raise ValueError for torch's activations that act on several units, and for a class that changes the shape."""
+    if kind.__module__ == nn.modules.activation.__name__ and kind not in _of_torch().values():
+        raise ValueError(f"activation {name!r} must act on single units, but {kind.__name__} acts on several.")
+    values = torch.zeros(2, 4, device="cpu")
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            result = kind().eval()(values.clone())
+    except Exception as error:  # a class of the user's may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"activation {name!r} must accept one tensor; {kind.__name__} failed with {reason}") from error
+    if not isinstance(result, Tensor) or result.shape != values.shape:
+        shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise ValueError(f"activation {name!r} must keep the shape of its input, got {shape} for (2, 4).")
 
 
 def _is_module_class(value: object) -> TypeGuard[ActivationClass]:

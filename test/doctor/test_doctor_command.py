@@ -196,6 +196,8 @@ def test_models_by_import_path_need_no_plugin(tmp_path: Path) -> None:
         ("[tool.jumpstart]\nplugins = 'json'", "must be a list of module names, got 'json'"),
         ("[tool.jumpstart]\nplugins = ['not_there']", "plugin not_there can't be imported: ModuleNotFoundError"),
         ("[tool", "pyproject.toml can't be read"),
+        ("tool = 3", "--data=moons needs a project with data sets"),
+        ("[tool]\njumpstart = 'doctor'", "[tool.jumpstart] in pyproject.toml must be a table with plugins"),
     ],
 )
 def test_plugins_that_are_missing_or_wrong(

@@ -34,6 +34,10 @@ class Sloped(torch.nn.Module):
     def __init__(self, slope, *, offset):
         super().__init__()
 
+class Halved(torch.nn.Module):
+    def forward(self, z):
+        return z[:, :2]
+
 def squared(z):
     return z.square()
 """
@@ -146,6 +150,11 @@ def test_an_imported_class_is_stored_as_given_and_can_be_read_again(make: type, 
         ("own_activations:Squard", "own_activations has no Squard. Did you mean 'Squared'?"),
         ("own_activations:squared", "must be a subclass of torch.nn.Module, got <function squared"),
         ("own_activations:torch", "must be a subclass of torch.nn.Module, got <module 'torch'"),
+        ("torch.nn:GLU", "must act on single units, but GLU acts on several"),
+        ("torch.nn:Softmax", "must act on single units, but Softmax acts on several"),
+        ("torch.nn:Module", "must accept one tensor; Module failed with NotImplementedError"),
+        ("torch.nn:LSTMCell", "built without arguments, but LSTMCell needs input_size, hidden_size"),
+        ("own_activations:Halved", r"must keep the shape of its input, got \(2, 2\) for \(2, 4\)"),
         ("own_activations:Sloped", "built without arguments, but Sloped needs slope, offset. Give them defaults"),
     ],
 )

@@ -26,7 +26,7 @@ from jumpstart.__main__ import main
 from jumpstart.history import StatusHistory
 from jumpstart.palette import COLORS
 from jumpstart.report.charts import curves_svg, shares_svg
-from jumpstart.report.description import DESCRIPTION, Remedies
+from jumpstart.report.description import DESCRIPTION, RunDescription
 from jumpstart.report.payload import MOST_EPOCHS, MOST_POINTS, points_shown, thin_epochs
 from jumpstart.report.record import FILES, read_run
 from jumpstart.report.write import FAILURE, REPORT, NotARunError, write_comparison, write_report
@@ -238,7 +238,7 @@ def test_the_report_needs_no_matplotlib(tmp_path: Path) -> None:
 def test_a_description_without_usable_values_is_an_empty_one(content: dict[str, object], tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (run / "run.json").write_text(json.dumps(content))
-    assert read_run(run).description.remedies == Remedies()
+    assert read_run(run).description == RunDescription()
     assert "resume" not in read(write_report(run)).text
 
 

@@ -88,6 +88,12 @@ def test_tensors_are_accepted_and_memory_is_not_shared() -> None:
     assert history.labels.tolist() == [4]
 
 
+@pytest.mark.parametrize("name", ["n" * 246 + ".npz", "\U0001f331" * 60 + ".npz"], ids=["letters", "4 bytes each"])
+def test_a_file_may_have_a_long_name(name: str, tmp_path: Path) -> None:
+    make([0]).save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "status.npz"
     history = make([0])

@@ -151,8 +151,8 @@ class Forgetful(Plain):
 FAILURES: list[tuple[Any, dict[str, Any], str]] = [
     (TwoPasses, {"validation": False}, "layers have unequal numbers of samples .*With validation data"),
     (Changing, {}, "the captured layers changed within an epoch"),
-    (Deep, {}, "Say where its units are: unit_dim=-1"),
-    (lambda: Deep(40000), {}, "Say where its units are: unit_dim=-1"),
+    (Deep, {}, "Give the dimension of its units: unit_dim=-1"),
+    (lambda: Deep(40000), {}, "Give the dimension of its units: unit_dim=-1"),
     (Forgetful, {}, "the regularizer whose records it reads was removed"),
 ]
 
@@ -172,7 +172,7 @@ def test_a_step_that_cannot_be_counted_ends_the_monitoring_with_one_warning(
     assert same(found, expected)
     (warning,) = (record.getMessage() for record in caplog.records if "NetworkStatusPlot" in record.getMessage())
     assert "stops monitoring" in warning
-    assert "Let capture" in warning
+    assert "Set capture" in warning
     assert re.search(reason, warning), warning
     assert left == [0]
     assert not (tmp_path / "status.npz").exists()

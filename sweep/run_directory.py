@@ -7,6 +7,7 @@ Every file is written under a temporary name and renamed, so that a crash leaves
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import itertools
 import json
@@ -208,6 +209,7 @@ def describe_environment() -> dict[str, object]:
     }
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

@@ -68,6 +68,16 @@ def plot_decision_regions(
     return _draw(regions, _check([regions], points, labels, class_names), title or _title(regions))
 
 
+class _Writer(PillowWriter):
+    """Writes a GIF, and can repeat a frame without drawing it again."""
+
+    _frames: list[object]
+
+    def hold(self, count: int) -> None:
+        """Repeat the last frame."""
+        self._frames += count * self._frames[-1:]
+
+
 @canvas.style()
 def animate_decision_regions(
     frames: Sequence[tuple[int, Regions]],
@@ -109,15 +119,14 @@ def animate_decision_regions(
     figure = _draw(first, checked, title=" ")
     image, text = figure.axes[0].get_images()[0], figure.texts[0]
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = PillowWriter(fps=fps)  # type: ignore[arg-type]
+    writer = _Writer(fps=fps)  # type: ignore[arg-type]
     with atomic_path(path) as draft:
         writer.setup(figure, draft, dpi=canvas.DPI)
         for epoch, regions in frames:
             image.set_data(_pixels(regions))
             text.set_text(f"Epoch {epoch:,}: {_title(regions)}")
             writer.grab_frame(facecolor="white")
-        for _ in range(round(fps)):
-            writer.grab_frame(facecolor="white")
+        writer.hold(round(fps))
         writer.finish()
     return path
 

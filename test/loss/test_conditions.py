@@ -336,7 +336,7 @@ def test_a_compiled_step_at_other_sizes() -> None:
     torch._dynamo.reset()
     with JumpstartRegularization(model) as jumpstart:
 
-        @torch.compile(backend="aot_eager", fullgraph=True)
+        @torch.compile(backend="eager", fullgraph=True)
         def step(x: Tensor) -> Tensor:
             model(x)
             return jumpstart.loss

@@ -5,12 +5,9 @@ from __future__ import annotations
 import gc
 import itertools
 import random
-import subprocess
-import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -18,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from support.fresh import python
 from support.images import (
     REFERENCES,
     RESOURCES,
@@ -94,6 +92,14 @@ def global_state() -> tuple[object, ...]:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Garbage collections in this file look at the objects of this file alone."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @dataclass
 class Drawing:
     """A figure, drawn while the settings of matplotlib differ from the default, and the global state around that."""
@@ -162,7 +168,8 @@ def test_pyplot_is_not_imported() -> None:
         "import sys; from jumpstart.plotting import *; plot_unit_status([[1]]); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    done = python(code)
+    assert done.returncode == 0, done.stderr
 
 
 # Reference images ---------------------------------------------------------------------------------

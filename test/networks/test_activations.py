@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from support.fresh import EXTRAS, python
 from support.resnet_runs import experiment_of
 from support.resnet_runs import tiny as tiny_resnet
 from support.runs import prepare, run_tiny, tiny
@@ -181,7 +181,8 @@ def test_a_run_with_an_imported_class_can_be_resumed_by_a_process_that_has_not_i
         "assert type(loaded.network.layers[0].activation).__name__ == 'Squared'"
     )
     arguments = [str(ROOT), str(tmp_path), str(directory.path), str(directory.last_checkpoint)]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    done = python(code, *arguments, packages=EXTRAS)
+    assert done.returncode == 0, done.stderr
 
 
 def test_building_a_network_reads_no_random_numbers_for_the_registry() -> None:

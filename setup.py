@@ -1,4 +1,4 @@
-"""The compiled kernel, which pyproject.toml cannot describe. Without a C compiler, an installation has no kernel."""
+"""The build of the compiled kernel, which pyproject.toml cannot describe. Without a C compiler, no kernel is built."""
 
 from setuptools import Extension, setup
 

@@ -1,8 +1,8 @@
 """Speed of the loaders of images: ``python -m benchmarks.loader``.
 
-In memory: an epoch of 60,000 images of MNIST's size, shifted and normalized, from our loader and from a ``DataLoader``
-that applies torchvision's transforms to one image at a time. Both run in this process on one thread, in turn. The
-command prints the medians of the times and of the ratios, with their ranges.
+In memory: an epoch of 60,000 images of MNIST's size, shifted and normalized, by this project's loader and by a
+``DataLoader`` that applies torchvision's transforms to one image at a time. Both run in this process on one thread, in
+turn. The command prints the medians of the times and of the ratios, with their ranges.
 
 From files: synthetic photographs of 500 x 375 pixels, with the usual crop for ImageNet, decoded by one core.
 """
@@ -56,7 +56,7 @@ def seconds_of(epoch: Callable[[], Iterable[object]]) -> float:
 
 
 def in_memory(rows: int, batch_size: int, rounds: int) -> None:
-    """Compare our loader of images in memory with a ``DataLoader``.
+    """Compare this project's loader of images in memory with a ``DataLoader``.
 
     Args:
         rows: Number of images.

@@ -86,7 +86,7 @@ def cost(make: Callable[[], nn.Module], size: int = 224) -> Cost:
         256.0
     """
     # The difference of two batches excludes what does not grow with the batch. The batches are large enough for
-    # Jumpstart to reduce preactivations at once; it keeps smaller ones until the loss is read.
+    # Jumpstart to reduce preactivations during the forward pass; it keeps smaller ones until the loss is read.
     with FakeTensorMode():
         model = make()
         few, many = (torch.zeros(rows, 3, size, size) for rows in (6, 7))
@@ -174,7 +174,7 @@ def _resnet(depth: int, width: int, use_batchnorm: bool) -> nn.Module:
 
 
 def widened(model: nn.Module, factor: int) -> nn.Module:
-    """Multiply the channels of a network in place, but for the channels of the image.
+    """Multiply the channels of a network in place, except for those of the image.
 
     Args:
         model: A network of convolutions, batch normalizations and fully connected layers.

@@ -1,8 +1,8 @@
 """Time that a StatusMonitor adds to training: ``python -m benchmarks.monitor``.
 
 Measures a StatusMonitor on a network of 50 layers of 4 units (batches of 256, Adam) and on a ResNet-18 without
-normalization (batches of 32 images of 64x64, SGD): beside the Jumpstart loss, relative to training with the loss alone,
-and by itself, relative to plain training. Models and optimizers are those of ``benchmarks.step``, with the defaults of
+normalization (batches of 32 images of 64x64, SGD): with the Jumpstart loss, relative to training with the loss alone,
+and without it, relative to plain training. Models and optimizers are those of ``benchmarks.step``, with the defaults of
 torch. ``--fused`` runs Adam as one kernel, as the runs of this project do, which makes the plain step of the first
 network a third shorter and every ratio larger. The ways to train take turns, one epoch each, on one thread; metrics are
 read once an epoch; times are processor times. The command prints the medians of the ratios, with their quartiles.

@@ -56,7 +56,7 @@ def make_datamodule(
         seed: Seed of generated points, of the split, of the order of batches and of augmentation.
         val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
             imagenet). The share is of the training images if the set has a published test part.
-        test_size: Share of the test part; ``None`` for 0.15. A published test part stays as it is.
+        test_size: Share of the test part; ``None`` for 0.15. A published test part is used unchanged.
         num_points: Rows of a generated set; ignored for others.
         noise: Standard deviation of the noise of a generated set; ignored for others.
         as_images: Whether to serve ``digits`` as ``(1, 8, 8)`` images; all other sets of images are always images.
@@ -217,7 +217,7 @@ def _folder_images(
 
 
 def _check_num_points(num_points: int, classes: int, options: ModuleOptions) -> None:
-    """Refuse fewer points than the smallest part needs for one point of each class."""
+    """Refuse a number of points too small for one point of each class in the smallest part."""
     val_size, test_size = options["val_size"], options["test_size"]
     least = math.ceil(classes / min(val_size, test_size, 1 - val_size - test_size) - 1e-9)
     if num_points < least:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class TableDescription(Description):
-    """What a data module of a table serves, in values that JSON can hold."""
+    """The description of a data module of a table, in values that JSON can hold."""
 
     missing_values: int
     duplicate_rows: int
@@ -153,7 +153,7 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
         return self._part("test")[1]
 
     def describe(self) -> TableDescription:
-        """What the data module serves: rows and classes of each part, duplicates, missing values."""
+        """A description of the data: rows and classes of each part, duplicates, missing values."""
         table, split = self._loaded_table(), self._split
         assert split is not None
         classes = np.zeros((int(self._groups.max()) + 1, self.num_classes), dtype=bool)

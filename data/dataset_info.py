@@ -1,4 +1,4 @@
-"""The description of a data set, available before it is loaded."""
+"""The description of a data set, available before the data set is loaded."""
 
 from __future__ import annotations
 

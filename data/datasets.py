@@ -12,23 +12,23 @@ from data.images.published import place
 from data.tables import Table, resized
 from data.uci.catalog import UCI
 from data.uci.files import cache_state, find_cached, obtain
+from data.uci.reading import UciSource
 from jumpstart.choices import check_flag, did_you_mean
 
 
-def _uci(name: str, title: str, creators: str, note: str = "") -> DatasetInfo:
-    source = UCI[name]
+def _uci(name: str, source: UciSource) -> DatasetInfo:
     return DatasetInfo(
         name=name,
-        title=title,
+        title=source.title,
         source="UCI",
         rows=source.rows,
         features=source.num_features,
         classes=len(source.counts),
         license=UCI_LICENSE,
-        creators=creators,
+        creators=source.creators,
         url=source.url,
         files=source.files,
-        note=note,
+        note=source.note,
     )
 
 
@@ -36,70 +36,7 @@ DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
         *BUILT_IN_INFOS,
-        _uci(
-            "abalone",
-            "Abalone",
-            "W. Nash, T. Sellers, S. Talbot, A. Cawthorn, W. Ford; donor S. Waugh",
-            "The class is the number of rings: 1 to 29 without 28, numbered 0 to 27. Classes with fewer than three "
-            "rows are kept, in the training part only.",
-        ),
-        _uci("credit_approval", "Credit approval", "confidential; submitted by J. R. Quinlan"),
-        _uci(
-            "cylinder_bands",
-            "Cylinder bands",
-            "B. Evans, RR Donnelley & Sons",
-            "Left out: timestamp, cylinder number, customer and job number, which identify a row, so that a network "
-            "could memorize its class; without them, two rows are equal. Upper and lower case of nominal values are "
-            "the same. One record is broken over two lines in UCI's file; the lines are joined. UCI's description "
-            "says 512 rows (312/200), its file has 540 (312/228).",
-        ),
-        _uci("dermatology", "Dermatology", "N. Ilter, H. A. Guvenir"),
-        _uci(
-            "heart_disease",
-            "Heart disease (Cleveland)",
-            "A. Janosi, W. Steinbrunn, M. Pfisterer, R. Detrano",
-            "Five classes as in the file: no disease and four stages. Other work often merges the four stages.",
-        ),
-        _uci("diabetic", "Diabetic retinopathy Debrecen", "B. Antal, A. Hajdu", "5 duplicate rows."),
-        _uci(
-            "dishonest_users",
-            "Dishonest Internet users",
-            "G. D'Angelo and others",
-            "322 rows, of which 15 are distinct, so that the validation and test parts have few distinct rows. The "
-            "known checksum is that of a copy; UCI's own file was not available for comparison, and is accepted if "
-            "its rows, columns and class counts are right. Levels are read as numbers.",
-        ),
-        _uci(
-            "early_stage_diabetes_risk",
-            "Early stage diabetes risk prediction",
-            "M. M. F. Islam, R. Ferdousi, S. Rahman, H. Y. Bushra",
-            "269 duplicate rows, so that 251 rows are distinct.",
-        ),
-        _uci(
-            "fertility",
-            "Fertility diagnosis",
-            "D. Gil, J. L. Girela",
-            "12 of 100 rows are in the smaller class.",
-        ),
-        _uci(
-            "haberman",
-            "Haberman's survival",
-            "S. J. Haberman; donor T.-S. Lim",
-            "23 rows repeat an earlier row, 17 of them with the same class.",
-        ),
-        _uci(
-            "hayes_roth",
-            "Hayes-Roth",
-            "B. and F. Hayes-Roth; donor D. W. Aha",
-            "UCI's training and test files are joined and split again: 160 rows, few of them distinct. Left out: "
-            "name, which is a row number.",
-        ),
-        _uci(
-            "hcv",
-            "Hepatitis C laboratory values",
-            "R. Lichtinghagen, F. Klawonn, G. Hoffmann",
-            "Left out: the row number. The rows of the file are sorted by class.",
-        ),
+        *(_uci(name, source) for name, source in UCI.items()),
         *IMAGE_INFOS,
     )
 }

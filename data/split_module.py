@@ -38,9 +38,9 @@ class PartDescription(TypedDict):
 
 
 class Description(TypedDict):
-    """What a data module serves, in values that JSON can hold.
+    """The description of a data module, in values that JSON can hold.
 
-    ``features`` counts columns before categories are encoded, ``inputs`` the numbers that a network is given.
+    ``features`` counts columns before categories are encoded; ``inputs`` counts the numbers in an input of a network.
     """
 
     dataset: str
@@ -66,7 +66,7 @@ class SplitDataModule(pl.LightningDataModule, abc.ABC, Generic[Loader]):
         seed: Seed of the split, of the order of batches, and of augmentation.
         val_size: Share of the validation part: of all rows, or of the training rows if the data set has a published
             test part.
-        test_size: Share of the test part; a published test part stays as it is.
+        test_size: Share of the test part; a published test part is used unchanged.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -180,7 +180,7 @@ class SplitDataModule(pl.LightningDataModule, abc.ABC, Generic[Loader]):
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def describe(self) -> Description:
-        """What the data module serves: rows and classes of each part, and the shape of an input."""
+        """A description of the data: rows and classes of each part, and the shape of an input."""
         counts = {part: np.bincount(self.labels(part), minlength=self.num_classes).tolist() for part in PARTS}
         inputs = int(np.prod(self.input_shape))
         return {

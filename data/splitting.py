@@ -65,7 +65,7 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
 
 
 def holdout(labels: Integers, *, size: float, seed: int, groups: Integers | None = None) -> tuple[Integers, Integers]:
-    """Set a stratified share of the rows apart, without a loop over rows or classes.
+    """Split off a stratified share of the rows, without a loop over rows or classes.
 
     Groups stay whole; a group counts for the class of its first row. Every class is divided in proportion, up to the
     size of its groups, and keeps at least one row.
@@ -74,7 +74,7 @@ def holdout(labels: Integers, *, size: float, seed: int, groups: Integers | None
         labels: Class of each row.
         size: Share of the rows that is set apart, in (0, 1).
         seed: Seed of every choice that these rules leave open.
-        groups: Group of each row, numbered from 0 without gaps; ``None`` if each row is a group of its own.
+        groups: Group of each row, numbered from 0 without gaps; ``None`` if each row is its own group.
 
     Returns:
         Row numbers that are kept and row numbers that are set apart, each in a seeded random order.
@@ -123,10 +123,10 @@ def _holdout_quota(totals: Floats, share: float, rng: np.random.Generator) -> Fl
     """Most rows that :func:`holdout` sets apart from each class, given the rows of each class."""
     exact = totals * share
     quota: Floats = np.floor(exact)
-    # The rows that rounding down left over are given to the classes that lost most.
-    left = max(0, round(exact.sum()) - int(quota.sum()))
+    # The rows that remain after rounding down are given to the classes that lost most.
+    remaining = max(0, round(exact.sum()) - int(quota.sum()))
     tie = rng.permutation(len(quota))
-    quota[tie[np.argsort(-(exact - quota)[tie], kind="stable")[:left]]] += 1
+    quota[tie[np.argsort(-(exact - quota)[tie], kind="stable")[:remaining]]] += 1
     return np.minimum(quota, totals - 1)
 
 

@@ -52,7 +52,7 @@ class Jumpstart(pl.Callback):
         lambda_: Weight of the loss, at least 0, or a function from the epoch (from 0) to the weight.
         module: Name of the part whose preactivations count, such as ``"model"`` or ``"model.encoder"``; by default
             the whole module.
-        **options: For :class:`~jumpstart.JumpstartRegularization`.
+        **options: Options of :class:`~jumpstart.JumpstartRegularization`.
 
     Raises:
         TypeError: If an option is unknown, or ``lambda_`` neither a number nor a function.
@@ -139,13 +139,13 @@ class Jumpstart(pl.Callback):
         """Refuse manual optimization without the name of a part, or where ``jumpstart_loss`` is taken."""
         if self.module is None:
             raise ValueError(
-                "module must name the network when optimization is manual, for a step may run several: "
+                "module must name the network when optimization is manual, because a step may run several networks: "
                 "Jumpstart(..., module='generator'). Then add self.jumpstart_loss() to its loss in training_step."
             )
         if not isinstance(others, _Loss) and hasattr(pl_module, "jumpstart_loss"):
             raise ValueError(
-                f"{type(pl_module).__name__} has a jumpstart_loss of its own, which is the name of what this callback "
-                "gives to a module with manual optimization. Rename it."
+                f"{type(pl_module).__name__} already has an attribute jumpstart_loss. With manual optimization, this "
+                "callback adds a method of that name to the module. Rename the attribute."
             )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -220,8 +220,8 @@ class Jumpstart(pl.Callback):
 
         Args:
             step: The step of the module, or the wrapper of another callback.
-            *args: Of the step.
-            **kwargs: Of the step.
+            *args: Arguments of the step.
+            **kwargs: Keyword arguments of the step.
 
         Returns:
             The result of the step, with the loss added to the tensor, or to the one under ``"loss"``.

@@ -1,4 +1,4 @@
-"""Options of the loss: one enum per option, one place per default, one way to refuse a wrong value.
+"""Options of the loss: an enum for each option, the defaults, and the checks that refuse a wrong value.
 
 Imports no torch, so that command lines can read the options before torch is loaded.
 """

@@ -14,7 +14,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that replaces it when the block ends without an error.
 
     The temporary file is new, has a name that can't be guessed and the same suffix, and is synced to the disk before
-    it is renamed. After an error it is removed, and ``path`` is as it was.
+    it is renamed. After an error the temporary file is removed, and ``path`` is unchanged.
 
     Args:
         path: The file to write. Its folder must exist.
@@ -33,14 +33,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         >>> [path.name for path in folder.iterdir()]
         ['log.txt']
     """
-    draft = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(8)}.tmp{path.suffix}")
+    # A name has at most 255 bytes on most systems, and a character up to 4 of them in UTF-8.
+    draft = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(8)}.tmp{path.suffix[-12:]}")
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield draft
-        _sync(draft)
+        _sync(draft, os.O_RDWR)  # Windows refuses to sync a file that is open for reading only
         os.replace(draft, path)
         with suppress(OSError):  # not every file system, and no Windows, can sync a folder
-            _sync(path.parent)
+            _sync(path.parent, os.O_RDONLY)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -64,8 +65,8 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _FIELDS = ("layers", "units", "epochs", "unit_max", "unit_min", "point_status")
 _WRITING_SHARE = 1 / 20
-"""Most of the time of training that may be spent on writing the file, which takes longer as the history grows."""
+"""Largest share of the training time that is spent on writing the file, which takes longer as the history grows."""
 
 
 class StatusHistory:
@@ -119,7 +119,7 @@ class StatusHistory:
         points = self._point_codes(point_status, self._points_per_epoch if keep else None)
         classes = _checked_labels(labels, len(points))
         if keep and classes is not None and self.labels is not None and not np.array_equal(classes, self.labels):
-            raise ValueError("labels must be those of the epochs before: every epoch looks at the same points.")
+            raise ValueError("labels must equal those of the epochs before: every epoch records the same points.")
         for entries in (self.epochs, self._unit_max, self._unit_min, self._points):
             del entries[keep:]
         self.epochs.append(int(epoch))
@@ -234,7 +234,7 @@ class HistoryFile:
             try:
                 self._history = StatusHistory.load(path)
             except ValueError as error:
-                logger.warning("The status history begins anew: %s", error)
+                logger.warning("The status history starts over: %s", error)
 
     def append(
         self,

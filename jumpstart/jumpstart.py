@@ -74,7 +74,7 @@ class JumpstartRegularization:
     Raises:
         TypeError: If ``model`` is not a module.
         ValueError: On an unknown option or module name, or if the model has nothing to capture.
-        RuntimeError: If a regularizer is attached to the model already, or a monitor with hooks of its own.
+        RuntimeError: If a regularizer is attached to the model already, or a monitor with its own hooks.
 
     Source:
         Riera, Puertas, Pujol, *Unit-Centric Regularization for Efficient Deep Neural Networks*, IEEE Access 2025.
@@ -251,8 +251,8 @@ class JumpstartRegularization:
         if not recorder.ran:
             raise RuntimeError(
                 "there is no Jumpstart loss yet: run the model first (call the model itself, or wrap calls of its "
-                "parts in `with jumpstart.recording():`). If it has run: a model that torch.compile compiled does not "
-                "see hooks that were attached later. Attach before compiling."
+                "parts in `with jumpstart.recording():`). If it has run: a model that torch.compile compiled "
+                "ignores hooks that were attached later. Attach before compiling."
             )
         records = recorder.read(self.penalty.weigh)
         if not records:
@@ -273,14 +273,14 @@ def _refuse_second(model: nn.Module) -> None:
     other = attached(model)
     if isinstance(other, PassiveRecorder):
         raise RuntimeError(
-            f"a StatusMonitor with hooks of its own is attached to this {type(model).__name__} (or to a part of "
-            "it). Take it off first with its remove(), or attach the JumpstartRegularization before it: a "
-            "StatusMonitor that comes later reads along."
+            f"a StatusMonitor with its own hooks is attached to this {type(model).__name__} (or to a part of it). "
+            "Call remove() on the monitor first, or attach the JumpstartRegularization before the monitor: a "
+            "StatusMonitor that is attached later reads the records of the regularizer."
         )
     if other is not None:
         raise RuntimeError(
             f"a JumpstartRegularization is attached to this {type(model).__name__} (or to a part of it) already. "
-            "Use that one, or take it off first with its remove()."
+            "Use that one, or call its remove() first."
         )
 
 

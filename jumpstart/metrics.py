@@ -23,10 +23,10 @@ from jumpstart.status.sample import PointSample
 WAITING = 64 * 1024
 """Pairs of a point and a layer that are kept before the batches are reduced."""
 LEAST = 2048
-"""Pairs that a batch counts for in addition to its own, so that the number of kept batches is bounded too."""
+"""Pairs added to the size of every batch, so that the number of kept batches is bounded too."""
 
 Grouping: TypeAlias = tuple[tuple[tuple[str, ...], tuple[int, ...], int, int], ...]
-"""Names, order, units and positions of each record of a batch: batches with the same can be reduced together."""
+"""Names, order, units and positions of each record: batches that agree in all of them can be reduced together."""
 
 
 class MetricGroup(Metric, abc.ABC):
@@ -57,9 +57,9 @@ class NetworkStatus(MetricGroup):
     network* at a layer if it is dead there or at any later layer: no gradient reaches that layer from the point.
 
     Args:
-        margin: Of the penalties, in the units of the preactivations.
+        margin: Margin of the penalties, in the units of the preactivations.
         sample: A sample of the points, which draws from all batches and keeps the status of a few points.
-        **kwargs: For :class:`torchmetrics.Metric`.
+        **kwargs: Options of :class:`torchmetrics.Metric`.
 
     Shape:
         - ``update``: the records of one forward pass (:attr:`JumpstartRegularization.extrema`).
@@ -109,7 +109,7 @@ class NetworkStatus(MetricGroup):
             self.reduce_pending()
             self._set_layout(queue.plan(grouping, records))
         queue.put(records)
-        if queue.room <= 0:
+        if queue.free_pairs <= 0:
             self.reduce_pending()
 
     def _set_layout(self, plan: _Plan) -> None:
@@ -120,7 +120,7 @@ class NetworkStatus(MetricGroup):
             self._queue.grouping = ()
             raise ValueError(
                 f"the captured layers changed within an epoch: {', '.join(changed[:4])}. Use one NetworkStatus for "
-                "every way in which the model is run, or reset() in between."
+                "each set of layers, or reset() in between."
             )
         self.layout = plan.layout
         with torch.inference_mode(False):  # the next batch may run outside of that mode
@@ -247,7 +247,7 @@ class NetworkStatus(MetricGroup):
 
 
 class _Plan:
-    """The order of the calls and units of the records of one grouping. Batches of other sizes may differ in it.
+    """The order of calls and units in the records of one grouping. Batches of other sizes may have another grouping.
 
     Attributes:
         like: A tensor of the dtype and device of the reaches.
@@ -278,10 +278,10 @@ class _Queue:
         self.grouping: Grouping = ()
         self.plans: dict[Grouping, _Plan] = {}
         self.batches: list[list[Extrema]] = []
-        self.room = WAITING
+        self.free_pairs = WAITING
 
     def plan(self, grouping: Grouping, records: Sequence[Extrema]) -> _Plan:
-        """The plan of a grouping, which is that of the next batches."""
+        """The plan of a grouping, which becomes the grouping of the queue."""
         self.grouping = grouping
         if grouping not in self.plans:
             self.plans[grouping] = _Plan(records)
@@ -297,11 +297,11 @@ class _Queue:
                 "layers whose dimension 0 is the batch: capture=[module names]."
             )
         self.batches.append([record.detach() for record in records])
-        self.room -= sum([len(record.names) for record in records]) * samples + LEAST
+        self.free_pairs -= sum([len(record.names) for record in records]) * samples + LEAST
 
     def drain(self) -> list[Extrema]:
         """Remove all batches and return their records, as if they had been one batch."""
-        batches, self.batches, self.room = self.batches, [], WAITING
+        batches, self.batches, self.free_pairs = self.batches, [], WAITING
         if len(batches) < 2:
             return batches[0] if batches else []
         return [

@@ -49,10 +49,10 @@ class StatusMonitor:
     Args:
         model: The model.
         num_points: The number of points in :attr:`point_status`; the metrics count all points.
-        seed: Of the private generator that draws these points.
-        margin: Of the mean penalties. By default that of the regularizer, or 1 without one.
-        capture: Which preactivations are read, as for the regularizer. This and the next two can be given only if no
-            regularizer is attached.
+        seed: Seed of the private generator that draws these points.
+        margin: Margin of the mean penalties; by default that of the regularizer, or 1 without one.
+        capture: Which preactivations are read, as for the regularizer. ``capture``, ``skip_last`` and ``unit_dim`` can
+            be given only if no regularizer is attached.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
         enabled: Whether passes count from the start.
@@ -107,7 +107,7 @@ class StatusMonitor:
         self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
         self._device = torch.device("cpu")
         self._points = 0
-        self._counted = recorder.calls  # identifies a pass: each pass has a list of its own
+        self._counted = recorder.calls  # identifies a pass, because each pass starts a new list
         self._missed = 0
         self._enabled = enabled
         self._pending: Recorder | None = None
@@ -231,7 +231,7 @@ class StatusMonitor:
         return recorder
 
     # Metrics -----------------------------------------------------------------------------------------------------
-    # In a distributed run they are those of all processes, which must read them together.
+    # In a distributed run the metrics cover all processes, and all processes must read them together.
 
     def compute(self) -> dict[str, Tensor]:
         """All metrics, each a scalar, by the names of :meth:`NetworkStatus.compute`.
@@ -307,7 +307,7 @@ class StatusMonitor:
         if self._missed:
             raise RuntimeError(
                 f"{self._missed} forward passes were not counted, because the regularizer of the model was removed. "
-                "reset() forgets this; a new StatusMonitor(model) counts on."
+                "reset() clears this error; a new StatusMonitor(model) counts further passes."
             )
         if self.points == 0:
             raise RuntimeError(

@@ -113,7 +113,7 @@ class Penalty:
         return self._nonlinear(records) if weights is None else self._linear(records, weights)
 
     def _linear(self, records: Sequence[Extrema], weights: Weights) -> Tensor:
-        """The weighted sum of all hinges, of which some records have their part already."""
+        """The weighted sum of all hinges. Some records already hold the sum of their own hinges."""
         rest = [record for record in records if record.penalty is None]
         parts = [record.penalty for record in records if record.penalty is not None]
         for pair, reaches in (

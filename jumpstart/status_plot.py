@@ -43,8 +43,8 @@ class NetworkStatusPlot(pl.Callback):
     """Plots the status of every unit, and of a sample of points, over the validation data.
 
     The status of a unit follows from its extrema over the whole validation epoch; the sample has the same points in
-    every epoch. Without validation data, the callback monitors the training epoch. It works with any module: with a
-    regularizer of its own, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
+    every epoch. Without validation data, the callback monitors the training epoch. It works with any module: with its
+    own regularizer, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
 
     Plots are saved as files and sent to the loggers that accept images (Weights & Biases, TensorBoard). The metrics of
     :meth:`~jumpstart.metrics.NetworkStatus.compute` are sent to every logger after every validation, as ``status/...``,
@@ -54,15 +54,15 @@ class NetworkStatusPlot(pl.Callback):
     same, bit for bit, with and without it. In a distributed run the metrics are those of all processes, and the first
     process writes.
 
-    A step in which no captured layer runs counts as no pass. If a step can't be counted, for instance because its
-    layers have unequal numbers of samples, the callback logs one warning and stops, and training continues.
+    A step in which no captured layer runs is not counted as a pass. If a step can't be counted, for instance because
+    its layers have unequal numbers of samples, the callback logs one warning and stops, and training continues.
 
     Args:
         epoch_freq: Epochs between two plots; the last epoch is plotted too, also when training stops early.
         num_points: The number of points in the plot of points.
         directory: Folder of the plots; by default ``plots`` in the trainer's root directory.
         history: The file of the status history; by default ``status.npz`` in the trainer's root directory.
-        seed: Of the private generator that draws the points.
+        seed: Seed of the private generator that draws the points.
         scalars: Whether the metrics are sent to the loggers.
         module: Name of the monitored part, such as ``"model.encoder"``; by default the whole module. With a name,
             metrics and plots are sent to the loggers as ``status/<module>/...``.
@@ -108,12 +108,12 @@ class NetworkStatusPlot(pl.Callback):
         self.directory, self.history, self.scalars = directory, history, scalars
         self._monitor: _Monitor | None = None
         self._step = ExitStack()
-        self._warned = False  # that an epoch had no pass
+        self._warned = False  # whether an epoch without a pass has been reported
         self._logged_at = 0  # the step of the latest metrics
         self._by_training = False  # whether training epochs are monitored, not validation
-        self._before = 0  # points counted before the batch
-        self._watched: int | None = None  # the latest epoch that was counted
-        self._drawn: int | None = None  # the latest epoch that was plotted
+        self._points_before = 0  # points counted before the batch
+        self._counted_epoch: int | None = None  # the latest epoch that was counted
+        self._plotted_epoch: int | None = None  # the latest epoch that was plotted
         self._history_file: HistoryFile | None = None
 
     # The run -----------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class NetworkStatusPlot(pl.Callback):
         self._attach(pl_module)
         self._by_training = not trainer.enable_validation
         epoch = trainer.current_epoch
-        self._watched, self._drawn = None, epoch - 1 if epoch else None
+        self._counted_epoch, self._plotted_epoch = None, epoch - 1 if epoch else None
         path = Path(self.history or Path(trainer.default_root_dir) / "status.npz")
         self._history_file = HistoryFile(path, resume=epoch > 0) if trainer.is_global_zero else None
 
@@ -131,18 +131,18 @@ class NetworkStatusPlot(pl.Callback):
         """Plot, if the epoch is due."""
         if self._by_training:
             self._end_epoch(trainer, pl_module)
-        epoch = self._watched
-        if epoch is None or epoch == self._drawn:
+        epoch = self._counted_epoch
+        if epoch is None or epoch == self._plotted_epoch:
             return
         # The last epoch is plotted here if it is known to be the last: a checkpoint written later then has the plot.
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if last or self._drawn is None or epoch // self.epoch_freq > self._drawn // self.epoch_freq:
+        if last or self._plotted_epoch is None or epoch // self.epoch_freq > self._plotted_epoch // self.epoch_freq:
             self._draw(trainer, epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Plot the last epoch, and detach the monitor."""
-        if self._watched is not None and self._watched != self._drawn:
-            self._draw(trainer, self._watched)
+        if self._counted_epoch is not None and self._counted_epoch != self._plotted_epoch:
+            self._draw(trainer, self._counted_epoch)
         self._detach()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -184,8 +184,8 @@ class NetworkStatusPlot(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Plot ``trainer.validate()``, and detach the monitor."""
-        if trainer.state.fn == TrainerFn.VALIDATING and self._watched is not None:
-            self._draw(trainer, self._watched)
+        if trainer.state.fn == TrainerFn.VALIDATING and self._counted_epoch is not None:
+            self._draw(trainer, self._counted_epoch)
             self._detach()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -246,7 +246,7 @@ class NetworkStatusPlot(pl.Callback):
         if monitor is None or not monitor.able():  # in the sanity check, and after a step that can't be counted
             return
         monitor.enabled = True
-        self._before = monitor.points
+        self._points_before = monitor.points
         if monitor.alone or monitor.root is pl_module:  # the step may call the module by its parts
             self._step.enter_context(monitor.recording())
 
@@ -257,22 +257,22 @@ class NetworkStatusPlot(pl.Callback):
         self._step.close()
         monitor.catch_up()
         monitor.enabled = False
-        if monitor.points == self._before:
+        if monitor.points == self._points_before:
             return
         labels = batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
-        monitor.label(labels if _are_classes(labels, monitor.points - self._before) else None)
+        monitor.label(labels if _are_classes(labels, monitor.points - self._points_before) else None)
 
     def _end_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         monitor = self._monitor
         if monitor is None:
             return
-        self._watched = None
+        self._counted_epoch = None
         name = type(pl_module).__name__
         if not monitor.able():
-            instead = " With validation data, those are watched instead of the training." if self._by_training else ""
+            instead = " With validation data, validation is monitored instead." if self._by_training else ""
             logger.warning(
-                "NetworkStatusPlot stops watching %s, and training goes on. The reason: %s Let capture (that of "
-                "NetworkStatusPlot, or of the regularizer if there is one) name layers that every step runs alike.%s",
+                "NetworkStatusPlot stops monitoring %s, and training continues. The reason: %s Set capture (that of "
+                "NetworkStatusPlot, or of the regularizer if there is one) to layers that every step runs alike.%s",
                 name,
                 monitor.failure,
                 instead,
@@ -281,16 +281,16 @@ class NetworkStatusPlot(pl.Callback):
         if trainer.strategy.reduce_boolean_decision(not monitor.able(), all=False):
             self._detach()
         elif trainer.strategy.reduce_boolean_decision(monitor.points > 0):
-            self._watched, self._logged_at = trainer.current_epoch, self.logging_step(trainer)
+            self._counted_epoch, self._logged_at = trainer.current_epoch, self.logging_step(trainer)
             if self.scalars and trainer.loggers:
                 metrics = {f"{self._tag}/{name}": value for name, value in monitor.numbers().items()}
                 for target in trainer.loggers:
-                    target.log_metrics({**metrics, "epoch": self._watched}, step=self._logged_at)
+                    target.log_metrics({**metrics, "epoch": self._counted_epoch}, step=self._logged_at)
         elif not self._warned:
             self._warned = True
             logger.warning(
-                "NetworkStatusPlot has nothing to draw of epoch %d of %s: no captured layer ran. Does a part run that "
-                "it does not watch, or was the model compiled before its hooks were attached? Name other layers with "
+                "NetworkStatusPlot has nothing to plot for epoch %d of %s: no captured layer ran. Does another part of "
+                "the module run, or was the model compiled before its hooks were attached? Name other layers with "
                 "module and capture, or do not compile.",
                 trainer.current_epoch,
                 name,
@@ -305,7 +305,7 @@ class NetworkStatusPlot(pl.Callback):
     def _draw(self, trainer: pl.Trainer, epoch: int) -> None:
         monitor = self._monitor
         assert monitor is not None
-        self._drawn = epoch
+        self._plotted_epoch = epoch
         # Collective reads, by every process; the first process does the rest.
         tables = (monitor.unit_status, monitor.unit_max, monitor.unit_min)
         units, largest, smallest = (_arrays(table) for table in tables)

@@ -396,7 +396,7 @@ def _texts(
 def _row_texts(
     row: Sequence[object], digits: int, best: Best | None, form: _Format, kind: type[Spread | float]
 ) -> list[str]:
-    """The cells of a row; cells of this kind are numbers, and compete for the best."""
+    """The cells of a row as text. Cells of the given kind are numbers; the best of them is marked."""
     means = {}
     for i, cell in enumerate(row):
         mean = cell.mean if isinstance(cell, Spread) else cell

@@ -1,7 +1,7 @@
 """Running a model and restoring its state afterwards, in two variants.
 
 :func:`restored` is for any use of the model, with backward passes and in its own mode: it copies the buffers, which
-takes memory. :func:`evaluating` is for frequent passes in evaluation mode during a training: it copies nothing, and
+takes memory. :func:`evaluating` is for frequent passes in evaluation mode during training: it copies nothing, and
 hides the passes from attached regularizers and monitors.
 """
 
@@ -39,7 +39,7 @@ def restored(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Run a model in evaluation mode, without a graph and without our hooks, and restore modes and generators.
+    """Run a model in evaluation mode, without a graph and without Jumpstart's hooks, and restore modes and generators.
 
     Args:
         model: The model that is run in the block.
@@ -105,7 +105,7 @@ def _restored_gradients(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _restored_generators() -> Iterator[None]:
-    """The random generators of Python, of NumPy if it is imported, and of torch on all devices in use."""
+    """Restore the random generators of Python, of NumPy if it is imported, and of torch on all devices in use."""
     numpy = sys.modules.get("numpy")
     python, arrays = random.getstate(), numpy.random.get_state() if numpy else None
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()

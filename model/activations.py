@@ -1,8 +1,8 @@
-"""The one registry of activations by name, and the gain that initial weights need.
+"""The registry of activations by name, and the gain that initial weights need.
 
-A name is that of an elementwise activation of ``torch.nn``, or of a class registered with
-:func:`jumpstart.register_activation`, in lower case; or it is ``package.module:Class``, which imports the class and
-registers it. The registry is read at each call, so a class can be chosen as soon as it is registered.
+A name is an elementwise activation of ``torch.nn``, or a class registered with :func:`jumpstart.register_activation`,
+in lower case; or it is ``package.module:Class``, which imports the class and registers it. The registry is read at each
+call, so a class can be chosen as soon as it is registered.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def resolve_activation(name: str) -> ActivationClass:
     """The module class of an activation.
 
     Args:
-        name: An elementwise activation of ``torch.nn`` that can be built without arguments; or a class of your own
-            that can be, registered with :func:`jumpstart.register_activation`. Case, underscores and hyphens do not
-            matter. Where a registered class has the name of one of torch's, the name means torch's. Or
-            ``package.module:Class``, exactly as Python spells it: the module is imported, the class is registered.
+        name: An elementwise activation of ``torch.nn``, or a class registered with
+            :func:`jumpstart.register_activation`; either must need no arguments. Case, underscores and hyphens do not
+            matter. If a registered class and a class of torch have the same name, the class of torch is used. Or
+            ``package.module:Class``, exactly as Python spells it: the module is imported, and the class is registered.
 
     Returns:
         The class; build one instance per layer.
@@ -74,7 +74,7 @@ def resolve_activation(name: str) -> ActivationClass:
 
 
 def canonical_activation(name: str) -> str:
-    """The one spelling of an activation's name: lower case without underscores; ``package.module:Class`` stays.
+    """The canonical name of an activation: lower case without underscores; ``package.module:Class`` is not changed.
 
     Raises:
         ValueError: As :func:`resolve_activation` does.
@@ -97,7 +97,7 @@ def activation_gain(activation: ActivationClass) -> float:
         activation: A class from :func:`resolve_activation`.
 
     Source:
-        *Delving Deep into Rectifiers* (He et al., 2015), section 2.2, with any activation for ReLU.
+        *Delving Deep into Rectifiers* (He et al., 2015), section 2.2, with any activation in place of ReLU.
 
     Example:
         >>> round(activation_gain(nn.ReLU) ** 2, 6)
@@ -178,7 +178,24 @@ def _imported(name: str) -> ActivationClass:
     if not _is_module_class(kind):
         raise ValueError(f"activation {name!r} must be a subclass of torch.nn.Module, got {kind!r:.80}.")
     _refuse_arguments(name, kind)
+    _refuse_other_shapes(name, kind)
     return register_activation(kind)
+
+
+def _refuse_other_shapes(name: str, kind: ActivationClass) -> None:
+    """Raise ValueError for torch's activations that act on several units, and for a class that changes the shape."""
+    if kind.__module__ == nn.modules.activation.__name__ and kind not in _of_torch().values():
+        raise ValueError(f"activation {name!r} must act on single units, but {kind.__name__} acts on several.")
+    values = torch.zeros(2, 4, device="cpu")
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            result = kind().eval()(values.clone())
+    except Exception as error:  # a class of the user's may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"activation {name!r} must accept one tensor; {kind.__name__} failed with {reason}") from error
+    if not isinstance(result, Tensor) or result.shape != values.shape:
+        shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise ValueError(f"activation {name!r} must keep the shape of its input, got {shape} for (2, 4).")
 
 
 def _is_module_class(value: object) -> TypeGuard[ActivationClass]:

@@ -14,7 +14,7 @@ def check_integer(name: str, value: object) -> int:
     """The value, if it is an integer.
 
     Raises:
-        TypeError: If it is not; True and False are none.
+        TypeError: If the value is no integer; True and False are no integers.
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
@@ -36,8 +36,8 @@ def check_number(name: str, value: object) -> float:
     """The value, if it is a finite number.
 
     Raises:
-        TypeError: If it is no number; True and False are none.
-        ValueError: If it is infinite or not a number (NaN).
+        TypeError: If the value is no number; True and False are no numbers.
+        ValueError: If the value is infinite or NaN.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}.")

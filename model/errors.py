@@ -1,4 +1,4 @@
-"""What can go wrong in training, apart from a wrong option. Imports nothing, so that command lines stay quick."""
+"""Errors of experiments: wrong options and divergence. Imports nothing, so that command lines start quickly."""
 
 
 class NonFiniteLossError(RuntimeError):

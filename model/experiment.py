@@ -239,7 +239,7 @@ class Experiment(QuickHooksModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Read these states if training resumes. Without a trainer the weights alone are loaded."""
+        """Read metrics and states from the checkpoint if training resumes; without a trainer, load weights alone."""
         if self._trainer is None:
             return
         self._rate_state = checkpoint.get("learning_rate")  # type: ignore[assignment]
@@ -247,7 +247,7 @@ class Experiment(QuickHooksModule):
         self.row = checkpoint.get("row", {})  # type: ignore[assignment]
 
     def on_train_start(self) -> None:
-        """Restore the learning rate and the random generators; stop at once if the run had stopped early."""
+        """Restore the learning rate and the random generators; take no step if the run had stopped early."""
         assert self._learning_rate is not None
         self._learning_rate.begin(self.current_epoch)
         self._stop_if_perfect()
@@ -274,5 +274,5 @@ def check_batches(config: ExperimentConfig, rows: int, input_shape: Sequence[int
     if config.normalized_positions(input_shape) == 1 and (size == 1 or rows % size == 1):
         raise ConfigError(
             f"batch_size must leave no batch of a single row to batch normalization, got {size} for {rows} rows. "
-            "Choose another, or use_batchnorm=False."
+            "Choose another batch_size, or use_batchnorm=False."
         )

@@ -1,4 +1,4 @@
-"""Metrics of one part of the data over an epoch: loss and accuracy, status of the network, watch for divergence."""
+"""Metrics of one part of the data over an epoch: loss and accuracy, status of the network, divergence."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ class DivergenceWatch:
 
 
 class StageMeters(nn.Module):
-    """All that is measured on one part of the data.
+    """All metrics of one part of the data.
 
     Args:
-        margin: Of the Jumpstart loss.
+        margin: Margin of the Jumpstart loss.
 
     Attributes:
         classification: Loss and accuracy.

@@ -142,8 +142,8 @@ class LearningRate:
     def begin(self, epoch: int) -> None:
         """Set the rate of an epoch. After the warm-up, ``plateau`` keeps the rate that it has reached.
 
-        Called at the start of a training, resumed ones too: a run that is resumed with more epochs follows the
-        schedule for the new number from its next epoch on.
+        Called at the start of training, also when a run is resumed: a run that is resumed with more epochs follows the
+        schedule for the new number of epochs.
 
         Args:
             epoch: Index of the epoch, from 0.

@@ -1,4 +1,4 @@
-"""Faster versions of what Lightning does to a module between the steps, for networks of many small layers.
+"""Faster versions of Lightning's bookkeeping for a module, for networks of many small layers.
 
 Lightning walks through all modules four times an epoch: it stores their modes, switches them to evaluation, clears
 their gradients and restores their modes. It also stores the name of each hook that it calls in an attribute, which
@@ -13,7 +13,7 @@ gradients cleared                   0.33 ms      0 ms
 200 names of hooks stored           0.40 ms      0.04 ms
 ==================================  ===========  ==========
 
-Over the 4000 epochs of that run these are 10 seconds.
+Over the 4000 epochs of that run, the faster versions save 10 seconds.
 """
 
 from __future__ import annotations

@@ -23,13 +23,13 @@ class RectangularNetwork(nn.Module):
     """A classifier with ``depth`` hidden layers of ``width`` units each and a linear output layer.
 
     A hidden layer is: weights, batch normalization (optional), the sum with a skip connection (optional), activation,
-    dropout (optional), 2x2 max pooling (optional). Every activation is a module of its own, ``layers.<i>.activation``,
+    dropout (optional), 2x2 max pooling (optional). Every activation is a separate module, ``layers.<i>.activation``,
     and those of torch never work in place, so a hook on the module receives the preactivation.
 
     **Skip connections.** With ``skip_connections=k``, and hidden layers counted from 1, the layers 1 + k, 1 + 2k, ...
     add the output of the layer k before them to their preactivation, whatever the activation is. No skip connection
-    bypasses the first layer, because that layer alone changes the number of channels; so every skip is the identity.
-    Where a layer in between pools the image, the carried image is pooled alike.
+    bypasses the first layer, because only that layer changes the number of channels; so every skip is the identity.
+    If a bypassed layer pools the image, the skip connection pools it too.
 
     **Containers.** ``layers[i]`` groups the modules of a hidden layer. The network calls these modules one by one,
     which in a thin network is faster than to call the container; so a hook on ``layers[i]`` itself never fires. Attach

@@ -1,8 +1,8 @@
-"""The one ResNet, for any kind of layer: ``resnet_conv.py`` and ``resnet_dense.py`` are thin factories over it.
+"""The ResNet, for any kind of layer; ``resnet_conv.py`` and ``resnet_dense.py`` build it from their kinds of layers.
 
-With batch normalization and skip connections it is the network of the literature, and its weights have the names
-that torchvision gives them. Without, it is a plain chain of the same layers. This module has no part in training; it
-needs torch and the registry of activations alone.
+With batch normalization and skip connections, it is the network of the literature, and its weights have the names of
+torchvision's. Without them, it is a plain chain of the same layers. This module does not train; it needs torch and the
+registry of activations alone.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Block(nn.Module):
 
     A layer is: weights (``conv1``), batch normalization (``bn1``), activation (``activation1``). The skip connection is
     added before the last activation, so a hook on that activation receives the sum, its preactivation. If the number of
-    units or pixels changes, the skip connection has weights of its own, ``downsample``.
+    units or pixels changes, the skip connection has its own weights, ``downsample``.
 
     Args:
         design: The kinds of modules.
@@ -134,9 +134,9 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """A residual network, or the plain chain of its layers.
 
-    Every activation is a module of its own, and those of torch never work in place, so a hook on the module receives
-    the preactivation. Without batch normalization the layers have biases; without skip connections their weights are
-    left out.
+    Every activation is a separate module, and those of torch never work in place, so a hook on the module receives the
+    preactivation. Without batch normalization the layers have biases. Without skip connections, there are no
+    ``downsample`` weights.
 
     Args:
         layers: The kinds of modules.
@@ -257,8 +257,8 @@ def stage_widths(width_multiplier: float) -> tuple[int, int, int, int]:
 def load_matching(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     """Load those weights of another network that have the same name and the same shape.
 
-    The weights of batch normalization are not loaded into a network without it, nor an output layer into a network with
-    another number of classes, and so on. Weights without a match keep their value.
+    For instance, the weights of batch normalization are not loaded into a network without batch normalization, nor an
+    output layer into a network with another number of classes. Weights without a match keep their value.
 
     Args:
         network: The network whose weights are changed.

@@ -51,8 +51,8 @@ def resnet_conv(depth: int, num_classes: int = 1000, in_channels: int = 3, **opt
         num_classes: Number of outputs.
         in_channels: Channels of the images.
         **options: Keyword arguments of :class:`ResNet`. ``stem="small"`` is a 3x3 layer without stride and pooling, for
-            images of 8 to 32 pixels, of which the ``"standard"`` stem, 7x7 with stride 2 and pooling, would leave 2 to
-            8.
+            images of 8 to 32 pixels. The ``"standard"`` stem, 7x7 with stride 2 and pooling, would reduce these images
+            to 2 to 8 pixels.
 
     Shape:
         - Input: (N, ``in_channels``, height, width).

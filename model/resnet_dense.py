@@ -42,7 +42,7 @@ class Vectors(nn.Module):
         """One vector per sample."""
         if x.dim() < 2 or math.prod(x.shape[1:]) != self.features:
             raise ValueError(
-                f"the input must have shape (N, {self.features}), or (N, ...) with as many values a sample, got "
+                f"the input must have shape (N, {self.features}), or (N, ...) with as many values per sample, got "
                 f"{tuple(x.shape)}. Set in_channels to the number of values, or give the network such samples."
             )
         return x.flatten(1)
@@ -64,7 +64,7 @@ DENSE = Layers(
 
 
 def resnet_dense(depth: int, num_classes: int = 10, in_channels: int = 64, **options: Unpack[ResNetOptions]) -> ResNet:
-    """A ResNet whose layers are all fully connected. Its weights have the names of :func:`resnet_conv`'s.
+    """A ResNet whose layers are all fully connected. Its weights have the same names as those of :func:`resnet_conv`.
 
     Args:
         depth: 18, 34, 50, 101 or 152.

@@ -1,4 +1,4 @@
-"""Writes the tables of ``docs/options.md`` and ``docs/data.md`` from the code: ``python -m scripts.make_tables``.
+"""Tables of ``docs/options.md`` and ``docs/data.md``, made from the code: ``python -m scripts.make_tables``.
 
 A table stands between the comments ``<!-- table: NAME -->`` and ``<!-- /table -->`` of a page. Only the text between
 the two comments is replaced; the rest of the page is written by hand.

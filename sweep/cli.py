@@ -100,7 +100,8 @@ def main(
             other exception is a defect and keeps its traceback.
 
     Returns:
-        Exit code: 0; 1 if training diverged; 2 after an error of the user's; 130 after Ctrl-C; 143 after SIGTERM.
+        Exit code: 0 after success, 1 if training diverged, 2 after an error that the user can correct, 130 after
+        Ctrl-C, 143 after SIGTERM.
     """
     parsed: Parsed[C] | None = None
     correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, *user_errors)
@@ -248,17 +249,17 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
         stored = config_class.from_dict(run.read_config())
     except ConfigError as error:
         raise ConfigError(f"{run.config}: {error}") from None
-    wanted = stored.replace(**values)
+    changed = stored.replace(**values)
     for name, item in options(config_class).items():
-        before, after = getattr(stored, name), getattr(wanted, name)
+        before, after = getattr(stored, name), getattr(changed, name)
         if before != after and not item.resumable:
             raise ConfigError(
-                f"{name} can't change when a run is resumed: {run.path} has {before!r}, "
+                f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
                 f"got {after!r}. Leave it out, or start a new run."
             )
         if name == "epochs" and after < before:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")
-    return wanted
+    return changed
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,40 +5,34 @@ The report belongs to the library, which has no knowledge of the launchers; it r
 
 from __future__ import annotations
 
-from model.config.rectangular import RectangularConfig
-from model.config.resnet import ResnetConfig
+from model.config.experiment import ExperimentConfig
 
 DESCRIPTION = "run.json"
-"""The name of the file in a run directory. The report has the same constant; to import that one would load torch."""
+"""The name of the file in a run directory. The report defines it too; importing that constant would load torch."""
 
 _SETTINGS = {"activation": "activation", "lambda_": "lambda", "lr": "lr", "seed": "seed"}
 
 
 def describe_run(config: object) -> dict[str, object] | None:
-    """The content of ``run.json``, or None for a config that is not of one of the launchers.
+    """The content of ``run.json``, or None for a config without a launcher.
 
     Args:
         config: The options of the run.
 
     Example:
+        >>> from model.config.rectangular import RectangularConfig
         >>> description = describe_run(RectangularConfig(depth=3))
         >>> description["network"], description["remedies"]["resume"]
         ('3 layers of 4 units', 'python run_rectangular_sweep.py --resume={run}')
     """
-    if isinstance(config, RectangularConfig):
-        launcher, has_skips = "run_rectangular_sweep.py", config.skip_connections is not None
-        network = f"{config.depth} layers of {config.width} units"
-    elif isinstance(config, ResnetConfig):
-        launcher, has_skips = "run_resnet_experiment_sweep.py", config.use_skip_connections
-        network = _resnet_words(config)
-    else:
+    if not isinstance(config, ExperimentConfig) or not config.launcher:
         return None
-    resume = f"python {launcher} --resume={{run}}"
+    resume = f"python {config.launcher} --resume={{run}}"
     return {
         "dataset": config.dataset,
-        "network": network,
-        "settings": {name: getattr(config, option) for option, name in _SETTINGS.items()},
-        "has_skips": has_skips,
+        "network": config.network,
+        "settings": {name: getattr(config, option) for option, name in _SETTINGS.items() if hasattr(config, option)},
+        "has_skips": config.has_skips,
         "epochs": config.epochs,
         "weight": config.lambda_,
         "records_status": config.plot_status,
@@ -50,12 +44,3 @@ def describe_run(config: object) -> dict[str, object] | None:
             "record_status": "--plot_status=True",
         },
     }
-
-
-def _resnet_words(config: ResnetConfig) -> str:
-    kind = "dense ResNet" if config.layer == "dense" else "ResNet"
-    skips = "with" if config.use_skip_connections else "without"
-    norm = "with" if config.use_batchnorm else "without"
-    return (
-        f"{kind}-{config.depth}, width x{config.width_multiplier}, {skips} skip connections, {norm} batch normalization"
-    )

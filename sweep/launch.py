@@ -1,7 +1,7 @@
-"""The launcher behind both commands: parses the flags, makes the data, runs, prints the result.
+"""The launcher behind every command: parses the flags, makes the data, runs, prints the result.
 
 Nothing here imports torch before the command line is checked, so that ``--help`` and the message about a wrong flag
-come at once.
+appear without delay.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from data.cache import DataError
-from model.config.rectangular import RectangularConfig
-from model.config.resnet import ResnetConfig
+from model.config.experiment import ExperimentConfig
 from model.errors import ConfigError
 from sweep.cli import Parsed, main
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from data.images.module import ImageModule
     from model.experiment import Experiment
 
-C = TypeVar("C", RectangularConfig, ResnetConfig)
+C = TypeVar("C", bound=ExperimentConfig)
 
 
 class ImageOptions(TypedDict, total=False):
@@ -62,7 +61,7 @@ def launch(
 
 
 def datamodule_for(
-    config: RectangularConfig | ResnetConfig, *, as_images: bool, **images: Unpack[ImageOptions]
+    config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]
 ) -> TabularDataModule | ImageModule:
     """The data module of a run.
 

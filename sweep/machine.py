@@ -25,7 +25,7 @@ def hardware_options(config: ExperimentConfig) -> dict[str, Any]:
     """The trainer's arguments for accelerator, devices, precision and strategy, checked against this machine.
 
     Args:
-        config: The run; its ``trainer_options`` win over the values that are made here.
+        config: The run; its ``trainer_options`` override the values that are made here.
 
     Returns:
         Keyword arguments of ``pl.Trainer``, with ``max_epochs``.
@@ -92,8 +92,8 @@ def imports_uncollected() -> Iterator[None]:
     """Free the memory of earlier runs, then keep the garbage collector off all remaining objects until the block ends.
 
     The imports of a run leave about 500,000 objects that are never freed, and every full collection scans them: 0.24 s
-    of one CPU core, against some microseconds inside this block. A caller that has frozen objects already has reasons
-    of its own, so that nothing is frozen or unfrozen then.
+    of one CPU core, against some microseconds inside this block. If the caller has already frozen objects, nothing is
+    frozen or unfrozen here, so that the caller's objects stay frozen.
     """
     gc.collect()
     if gc.get_freeze_count():
@@ -107,7 +107,7 @@ def imports_uncollected() -> Iterator[None]:
 
 
 def quiet_lightning() -> None:
-    """Silence Lightning's advice on data loaders, devices and its internals, which no flag of a run can follow."""
+    """Silence Lightning's advice on data loaders, devices and its internals, because no flag of a run concerns it."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

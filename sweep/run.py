@@ -56,9 +56,9 @@ def run(
         The run directory and its summary.
 
     Raises:
-        ConfigError: If the config does not fit this machine or these data. Nothing has been written then.
-        RunDirectoryError: If the run directory can't be made, or the run can't be resumed. Nothing has been written
-            then.
+        ConfigError: If the config does not fit this machine or these data. Nothing is written in this case.
+        RunDirectoryError: If the run directory can't be made, or the run can't be resumed. Nothing is written in this
+            case.
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
     quiet_lightning()
@@ -135,7 +135,7 @@ def _train(
 
 
 def _seeded_experiment(config: ExperimentConfig, datamodule: pl.LightningDataModule, build: Build) -> Experiment:
-    """Set the seed, then load and split the data, then build the network: all three follow from the seed."""
+    """Set the seed, then load and split the data, then build the network, so that all depend on the seed alone."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule.prepare_data()
     try:
@@ -243,7 +243,7 @@ def headline(summary: Mapping[str, object]) -> dict[str, object]:
 
 
 def _for_wandb(summary: Mapping[str, object]) -> dict[str, object]:
-    """The flat part of a summary; metrics get the prefix ``best/``, to be apart from those of the last epoch."""
+    """The flat part of a summary; metrics get the prefix ``best/``, unlike those of the last epoch."""
     return {
         f"best/{name}" if "/" in name else name: value for name, value in summary.items() if not isinstance(value, dict)
     }

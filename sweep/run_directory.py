@@ -7,6 +7,7 @@ Every file is written under a temporary name and renamed, so that a crash leaves
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import itertools
 import json
@@ -170,7 +171,7 @@ class RunDirectory:
         return content
 
     def write_config(self, config: _Describable) -> None:
-        """Store every option, and what the report says about them."""
+        """Store every option, and the description of the run for the report."""
         write_yaml(self.config, config.to_dict())
         description = describe_run(config)
         if description is not None:
@@ -181,11 +182,11 @@ class RunDirectory:
         self.write_config(config)
         self.failure.unlink(missing_ok=True)
         try:
-            known = json.loads(self.environment.read_text(encoding="utf-8"))
+            environment = json.loads(self.environment.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            known = {}
-        known.setdefault("resumed", []).append(describe_environment())
-        write_json(self.environment, known)
+            environment = {}
+        environment.setdefault("resumed", []).append(describe_environment())
+        write_json(self.environment, environment)
 
 
 def describe_environment() -> dict[str, object]:
@@ -210,6 +211,7 @@ def describe_environment() -> dict[str, object]:
     }
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -236,7 +238,7 @@ def _git_state(root: Path) -> dict[str, str | bool] | None:
 
 
 def _candidates(folder: Path, name: str | None, config: _Describable) -> Iterator[Path]:
-    """Paths to try in turn: the one that is asked for, or made ones without end."""
+    """Paths to try in turn: the named one alone, or any number of paths made from the label and the time."""
     if name is not None:
         yield folder / name
         return

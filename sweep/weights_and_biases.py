@@ -112,7 +112,7 @@ def _logger(config: ExperimentConfig, directory: RunDirectory, mode: Mode) -> Wa
     from pytorch_lightning.loggers import WandbLogger
 
     if mode in ("offline", "disabled"):
-        # Otherwise wandb sends reports on its own errors to its servers.
+        # Keeps wandb from sending reports on its own errors to its servers.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     started = json.loads(directory.environment.read_text(encoding="utf-8")).get("started")
     identity = hashlib.sha256(f"{directory.path.name} {started}".encode()).hexdigest()[:12]

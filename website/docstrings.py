@@ -29,7 +29,7 @@ def to_markdown(text: str, resolve: Resolve) -> str:
 
     Args:
         text: Docstring of the code.
-        resolve: Function from the target of a role to the full name of an object of ours, or None.
+        resolve: Function from the target of a role to the full name of an object of this project, or None.
 
     Returns:
         The docstring with HTML in place of roles and formulas, and with fences around its examples.
@@ -56,7 +56,7 @@ def _link(match: re.Match[str], resolve: Resolve) -> str:
     if role in ("func", "meth"):
         shown += "()"
     path = resolve(target)
-    # Optional: not every object of ours has a place in the site.
+    # Optional, because the site does not list every object of this project.
     return f'<autoref identifier="{path}" optional><code>{shown}</code></autoref>' if path else f"`{shown}`"
 
 
@@ -64,7 +64,7 @@ class Docstrings(griffe.Extension):
     """Rewrites the docstrings of a package after griffe has read the package."""
 
     def on_package(self, *, pkg: griffe.Module, loader: griffe.GriffeLoader, **kwargs: object) -> None:
-        """Rewrite every docstring of a package of ours."""
+        """Rewrite every docstring of a package of this project."""
         if pkg.name not in OURS:
             return
         objects = list(_objects(pkg))
@@ -78,7 +78,7 @@ class Docstrings(griffe.Extension):
 
 
 class Resolver:
-    """Full names of what the docstring of one object refers to.
+    """The full names of the objects that one docstring refers to.
 
     Args:
         obj: The object.
@@ -89,7 +89,7 @@ class Resolver:
         self._obj, self._homes = obj, homes
 
     def __call__(self, name: str) -> str | None:
-        """The full name of an object of ours; None, with a warning where the object does not exist, for all others."""
+        """The full name of an object of this project, else None; logs a warning if there is no such object at all."""
         path = self._in_scope(name)
         first = path.split(".")[0]
         package = self._obj.package

@@ -1,4 +1,4 @@
-"""What the site adds to the folder docs: the README, the notebook with its results, the reference, and final checks."""
+"""MkDocs hooks that add the README, the executed notebook and the reference to the site, and check the built pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nbconvert.preprocessors import ExecutePreprocessor
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-"""Documents outside of docs, and their pages."""
+"""Documents outside of the folder docs, and their pages in the site."""
 NOTEBOOK = "docs/first-steps.ipynb"
 SECONDS = 120
 """The longest that a cell of the notebook may run."""

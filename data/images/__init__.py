@@ -1,8 +1,8 @@
-"""Data sets of images: what they are, how their files are obtained and decoded, and how they are served.
+"""Data sets of images: their descriptions, their files, the decoding of these files, and the batches made from them.
 
 ``catalog`` describes each data set. Sets that fit in memory: ``arrays`` reads their files, ``in_memory`` serves them.
 Sets in folders: ``folders`` lists their files, ``formats`` and ``decode`` read an image, ``in_folders`` serves them.
-``published`` downloads files of both kinds, ``augment`` changes whole batches, ``module`` is what both kinds share.
+``published`` downloads files of both kinds, ``augment`` changes whole batches, ``module`` is the base of both kinds.
 """
 
 from data.images.catalog import IMAGE_SOURCES, ImageSource

@@ -119,7 +119,7 @@ class FolderDataset(Dataset[Decoded]):
         raise DataError(f"no image of the class can be decoded, {image}")
 
     def _others_of_class(self, row: int) -> Iterator[int]:
-        """The other rows of the class, from the one after ``row`` around to the one before it."""
+        """The other rows of the class, in a cycle that begins after ``row``."""
         label = self.listing.labels[row]
         members = self._by_class[self._begin[label] : self._begin[label + 1]]
         return map(int, np.roll(members, -int(np.searchsorted(members, row)))[1:])

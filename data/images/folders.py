@@ -211,7 +211,7 @@ def _download_and_extract(name: str, data_dir: DataDir) -> None:
             inner.rename(folder / inner.name)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DataError(
-            f"{archive} cannot be unpacked ({one_line(error)}): make room, check the permissions of {folder}, or "
+            f"{archive} cannot be unpacked ({one_line(error)}): free disk space, check the permissions of {folder}, or "
             "unpack it there by hand."
         ) from None
     finally:
@@ -238,13 +238,13 @@ def list_images(folders: Folders) -> tuple[Listing, Listing, tuple[str, ...]]:
         )
     if folders.answers is not None:
         return train, _list_flat(folders.test, folders.answers, classes), classes
-    held = _subfolders(folders.test)
-    unknown = sorted(set(held) - set(classes))
+    test_classes = _subfolders(folders.test)
+    unknown = sorted(set(test_classes) - set(classes))
     if unknown:
         raise DataError(
             f"{folders.test} has a class that {folders.train} lacks, {unknown[0]}: both must have the same folders."
         )
-    test = _list_classes(folders.test, held, classes)
+    test = _list_classes(folders.test, test_classes, classes)
     if not len(test):
         raise DataError(f"{folders.test} has no images ({', '.join(SUFFIXES)}) in folders of classes: put them there.")
     return train, test, classes

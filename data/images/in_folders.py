@@ -119,7 +119,7 @@ class FolderBatches(OrderedBatches):
 
 
 class FolderDescription(ImageDescription):
-    """What a data module of images in folders serves, in values that JSON can hold.
+    """The description of a data module of images in folders, in values that JSON can hold.
 
     ``unreadable`` counts the images of each part that could not be decoded so far.
     """
@@ -207,7 +207,7 @@ class FolderImages(ImageModule):
         return self._parts[part]
 
     def describe(self) -> FolderDescription:
-        """What the data module serves: images and classes of each part, and the images that cannot be decoded."""
+        """A description of the data: images and classes of each part, and the images that cannot be decoded."""
         return {
             **super().describe(),
             "mean": list(self._normalize.mean),

@@ -146,7 +146,7 @@ class MemoryImages(ImageModule):
         return self._part(part)[0]
 
     def describe(self) -> ImageDescription:
-        """What the data module serves: images and classes of each part, normalization and augmentation."""
+        """A description of the data: images and classes of each part, normalization and augmentation."""
         normalize = self._fitted_normalize()
         return {
             **super().describe(),

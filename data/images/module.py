@@ -9,7 +9,7 @@ from data.split_module import Description, SplitDataModule
 
 
 class ImageDescription(Description):
-    """What a data module of images serves, in values that JSON can hold.
+    """The description of a data module of images, in values that JSON can hold.
 
     ``mean`` and ``std`` are those that pixels in [0, 1] are normalized with, one for each channel.
     """

@@ -1,4 +1,4 @@
-"""Data sets of the UCI Machine Learning Repository: what their files hold, and how they are obtained and parsed.
+"""Data sets of the UCI Machine Learning Repository: their descriptions, their files, and the parsing of these files.
 
 ``catalog`` describes each data set, ``reading`` parses its files, ``files`` caches and downloads them.
 """

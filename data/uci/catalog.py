@@ -1,7 +1,7 @@
-"""The UCI data sets: files, checksums, columns, classes.
+"""The UCI data sets: titles, creators, files, checksums, columns, classes.
 
 Checksums are those of the files inside UCI's archives. Class counts are counted in the files; where UCI's
-documentation disagrees with its file, the note of the data set in ``data/datasets.py`` says so.
+documentation disagrees with its file, the note of the data set says so.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ RINGS = (
 
 UCI: dict[str, UciSource] = {
     "abalone": UciSource(
+        title="Abalone",
+        creators="W. Nash, T. Sellers, S. Talbot, A. Cawthorn, W. Ford; donor S. Waugh",
+        note=(
+            "The class is the number of rings: 1 to 29 without 28, numbered 0 to 27. Classes with fewer than "
+            "three rows are kept, in the training part only."
+        ),
         columns=category("sex")
         + number("length, diameter, height, whole weight, shucked weight, viscera weight, shell weight")
         + target("rings"),
@@ -45,6 +51,8 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "credit_approval": UciSource(
+        title="Credit approval",
+        creators="confidential; submitted by J. R. Quinlan",
         columns=category("A1")
         + number("A2, A3")
         + category("A4, A5, A6, A7")
@@ -67,6 +75,14 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "cylinder_bands": UciSource(
+        title="Cylinder bands",
+        creators="B. Evans, RR Donnelley & Sons",
+        note=(
+            "Left out: timestamp, cylinder number, customer and job number, which identify a row, so that a "
+            "network could memorize its class; without them, two rows are equal. Upper and lower case of "
+            "nominal values are the same. One record is broken over two lines in UCI's file; the lines are "
+            "joined. UCI's description says 512 rows (312/200), its file has 540 (312/228)."
+        ),
         columns=dropped("timestamp, cylinder number, customer, job number")
         + category("grain screened, ink color, proof on ctd ink, blade mfg, cylinder division, paper type")
         + category("ink type, direct steam, solvent type, type on cylinder, press type, press")
@@ -93,6 +109,8 @@ UCI: dict[str, UciSource] = {
         fold_case=True,
     ),
     "dermatology": UciSource(
+        title="Dermatology",
+        creators="N. Ilter, H. A. Guvenir",
         columns=number(
             "erythema, scaling, definite borders, itching, koebner phenomenon, polygonal papules, "
             "follicular papules, oral mucosal involvement, knee and elbow involvement, "
@@ -127,6 +145,9 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "heart_disease": UciSource(
+        title="Heart disease (Cleveland)",
+        creators="A. Janosi, W. Steinbrunn, M. Pfisterer, R. Detrano",
+        note="Five classes as in the file: no disease and four stages. Other work often merges the four stages.",
         columns=number("age")
         + category("sex, cp")
         + number("trestbps, chol")
@@ -151,6 +172,9 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "diabetic": UciSource(
+        title="Diabetic retinopathy Debrecen",
+        creators="B. Antal, A. Hajdu",
+        note="5 duplicate rows.",
         columns=number("quality, pre-screening")
         + number(", ".join(f"microaneurysms at alpha {alpha}" for alpha in ALPHAS))
         + number(", ".join(f"exudates {i}" for i in range(1, 9)))
@@ -171,6 +195,13 @@ UCI: dict[str, UciSource] = {
         read=read_arff,
     ),
     "dishonest_users": UciSource(
+        title="Dishonest Internet users",
+        creators="G. D'Angelo and others",
+        note=(
+            "322 rows, of which 15 are distinct, so that the validation and test parts have few distinct rows. "
+            "The known checksum is that of a copy; UCI's own file was not available for comparison, and is "
+            "accepted if its rows, columns and class counts are right. Levels are read as numbers."
+        ),
         columns=number("counting trust, counting untrust, last time") + category("context") + target("score"),
         classes={"untrustworthy": "untrustworthy", "trustworthy": "trustworthy"},
         counts=(97, 225),
@@ -194,6 +225,9 @@ UCI: dict[str, UciSource] = {
         known_layout="ctrust,cuntrust,last,context,score",
     ),
     "early_stage_diabetes_risk": UciSource(
+        title="Early stage diabetes risk prediction",
+        creators="M. M. F. Islam, R. Ferdousi, S. Rahman, H. Y. Bushra",
+        note="269 duplicate rows, so that 251 rows are distinct.",
         columns=number("age")
         + category("gender, polyuria, polydipsia, sudden weight loss, weakness, polyphagia")
         + category("genital thrush, visual blurring, itching, irritability, delayed healing")
@@ -217,6 +251,9 @@ UCI: dict[str, UciSource] = {
         read=read_commas_with_header,
     ),
     "fertility": UciSource(
+        title="Fertility diagnosis",
+        creators="D. Gil, J. L. Girela",
+        note="12 of 100 rows are in the smaller class.",
         columns=category("season")
         + number("age, childish diseases, accident or trauma, surgical intervention, high fevers")
         + number("alcohol, smoking, hours sitting")
@@ -234,6 +271,9 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "haberman": UciSource(
+        title="Haberman's survival",
+        creators="S. J. Haberman; donor T.-S. Lim",
+        note="23 rows repeat an earlier row, 17 of them with the same class.",
         columns=number("age, year of operation, positive nodes") + target("survival"),
         classes={"1": "survived 5 years", "2": "died within 5 years"},
         counts=(225, 81),
@@ -248,6 +288,12 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "hayes_roth": UciSource(
+        title="Hayes-Roth",
+        creators="B. and F. Hayes-Roth; donor D. W. Aha",
+        note=(
+            "UCI's training and test files are joined and split again: 160 rows, few of them distinct. Left "
+            "out: name, which is a row number."
+        ),
         columns=dropped("name") + category("hobby, age, educational level, marital status") + target("class"),
         classes={"1": "1", "2": "2", "3": "neither"},
         counts=(65, 64, 31),
@@ -268,6 +314,9 @@ UCI: dict[str, UciSource] = {
         ),
     ),
     "hcv": UciSource(
+        title="Hepatitis C laboratory values",
+        creators="R. Lichtinghagen, F. Klawonn, G. Hoffmann",
+        note="Left out: the row number. The rows of the file are sorted by class.",
         columns=dropped("id")
         + target("category")
         + number("age")

@@ -35,8 +35,8 @@ class DataFile:
         size: Bytes of the first of those forms.
         absent: Columns of the data set that this file lacks.
         content: Checksum of the parsed fields, for a file whose byte form at UCI is not known for certain.
-        unseen: Whether UCI's own form was never available for comparison. A file in another layout than the known one
-            is then accepted if rows, columns and class counts are right, and a warning is logged.
+        unseen: Whether UCI's own file was never available for comparison. In that case, a file in another layout than
+            the known one is accepted if rows, columns and class counts are right, and a warning is logged.
         also: Further places in the cache, relative to its ``uci`` folder.
     """
 

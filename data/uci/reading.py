@@ -119,6 +119,8 @@ class UciSource:
     """Files of one UCI data set, and how they are parsed into a table.
 
     Attributes:
+        title: UCI's title of the data set.
+        creators: Names of the creators.
         columns: Every column of the files, in order.
         classes: Class names by the label in the file, in the order of the class numbers.
         counts: Rows of each class, in all files together.
@@ -130,8 +132,11 @@ class UciSource:
         fold_case: Whether nominal values that differ in case alone are the same.
         known_layout: First line of a file in the layout that the known checksums belong to; empty if there is only
             one layout.
+        note: What a user must know about the rows and columns.
     """
 
+    title: str
+    creators: str
     columns: tuple[Column, ...]
     classes: Mapping[str, str]
     counts: tuple[int, ...]
@@ -142,6 +147,7 @@ class UciSource:
     missing: str = "?"
     fold_case: bool = False
     known_layout: str = ""
+    note: str = ""
 
     @property
     def rows(self) -> int:

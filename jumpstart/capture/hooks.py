@@ -28,14 +28,14 @@ class PassRecorder(Protocol):
         grad: Whether gradients were enabled when the pass began.
         small: Elements up to which a preactivation is kept and reduced later.
         calls: The hooks of the pass that have read a preactivation, in the order of the calls.
-        waiting: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
+        kept: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
     """
 
     active: bool
     grad: bool
     small: int
     calls: list[Read]
-    waiting: list[tuple[int, Tensor, int | None]]
+    kept: list[tuple[int, Tensor, int | None]]
 
     def begin(self, module: nn.Module | None = None) -> None:
         """Start a forward pass."""
@@ -116,11 +116,12 @@ class Read(RecorderHook):
         name: The path of the module.
         after: What the operation after the preactivation does with it.
         reads_input: Whether the preactivation is the input of the module, else it is the output.
-        quick: Whether a small preactivation can be kept as it is, with nothing to find out or to copy.
-        unit_dim: The dimension of the units that the module before has told, None if unknown. This and the next two
-            belong to :class:`~jumpstart.capture.unit_dims.UnitDims`.
+        quick: Whether a small preactivation can be kept without a copy, because its unit dimension is settled and the
+            next operation only reads it.
+        unit_dim: The dimension of the units, learned from the module that ran before; None if unknown. The attributes
+            from here on belong to :class:`~jumpstart.capture.unit_dims.UnitDims`.
         resolved: Whether ``unit_dim`` is final.
-        varies: Whether calls differ in it, so that ``unit_dim`` is that of the first call only.
+        varies: Whether the dimension differs between calls. ``unit_dim`` is then the dimension in the first call.
     """
 
     def __init__(self, recorder: PassRecorder, target: Target) -> None:
@@ -143,8 +144,8 @@ class ReadInput(Read):
             return None
         if args:
             z = args[0]
-            # The short form of `record` for most preactivations of a deep network: a 50 x 4 network has 50 of these
-            # calls in a forward pass, and each costs as much as a part of the layer itself.
+            # The short form of `record`. A 50 x 4 network makes 50 of these calls in a forward pass, and the full form
+            # would be slow beside such small layers.
             if (
                 self.quick
                 and type(z) is Tensor
@@ -154,7 +155,7 @@ class ReadInput(Read):
                 and not z.is_inference()
                 and not z.is_nested
             ):
-                recorder.waiting.append((len(recorder.calls), z, version_of(z)))
+                recorder.kept.append((len(recorder.calls), z, version_of(z)))
                 recorder.calls.append(self)
                 return None
             new = recorder.record(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))

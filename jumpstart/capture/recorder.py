@@ -68,12 +68,12 @@ class Recorder:
         active: Whether a forward pass is running.
         ran: Whether there has been a forward pass.
         grad: Whether gradients were enabled when the latest pass began.
-        calls: The hooks that have read a preactivation in the latest pass, in the order of the calls. Each pass has a
-            list of its own.
-        waiting: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
+        calls: The hooks that have read a preactivation in the latest pass, in the order of the calls. Each pass starts
+            a new list.
+        kept: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
         small: Elements up to which a preactivation is kept and reduced later.
         in_graph: Whether the records of the latest pass can be differentiated.
-        monitors: Monitors that count the passes. They are called before a pass is forgotten, and after a
+        monitors: Monitors that count the passes. They are called before a pass is dropped, and after a
             :meth:`scope`.
 
     Raises:
@@ -87,7 +87,7 @@ class Recorder:
         self.active = self.grad = self.ran = False
         self.small = SMALL
         self.calls: list[Read] = []
-        self.waiting: list[tuple[int, Tensor, int | None]] = []
+        self.kept: list[tuple[int, Tensor, int | None]] = []
         self.monitors: weakref.WeakSet[PassObserver] = weakref.WeakSet()
         self._unit_dims = UnitDims(unit_dim)
         self.learn = self._unit_dims.learn
@@ -202,9 +202,9 @@ class Recorder:
             return self._reduce_now(read, position, z)
         compiling = is_compiling()
         if read.after is not NextOp.READS or (not compiling and z.is_inference()):
-            self.waiting.append((position, z.clone(), None))
+            self.kept.append((position, z.clone(), None))
         else:
-            self.waiting.append((position, z, None if compiling else version_of(z)))
+            self.kept.append((position, z, None if compiling else version_of(z)))
         return None
 
     def _largest_kept(self, read: Read) -> int:
@@ -230,12 +230,12 @@ class Recorder:
 
     @property
     def state(self) -> State:
-        """The pass and how much of it is recorded. A running number instead would recompile every compiled step."""
+        """The pass and how much of it is recorded. A counter would make torch.compile recompile every step."""
         return self.calls, len(self.calls)
 
     def forget(self) -> None:
         """Drop every tensor."""
-        self.calls, self.waiting, self._records = [], [], []
+        self.calls, self.kept, self._records = [], [], []
         self._unit_dims.forget()
 
     @property
@@ -265,9 +265,9 @@ class Recorder:
         names = self.names
         if self.drop_last:
             self._records = [record for record in self._records if record.order[0] < len(names)]
-        if self.waiting:
+        if self.kept:
             groups = self._group(names)
-            self.waiting = []
+            self.kept = []
             with in_graph("cpu") if self.in_graph else torch.no_grad():
                 weights = weigh(*self._count_slices(groups))
                 for (*_, unit_dim), (positions, tensors) in groups.items():
@@ -287,12 +287,12 @@ class Recorder:
     def _group(self, names: list[str]) -> Groups:
         """The kept tensors in groups that can be reduced together."""
         groups: Groups = {}
-        # Of the tensor before: in a deep network most tensors are of the same kind, and need no look-up.
+        # Shape, dtype and device of the previous tensor: most tensors of a deep network equal it and need no look-up.
         shape: torch.Size | None = None
         dtype, device = torch.float32, None
         positions: list[int] = []
         tensors: list[Tensor] = []
-        for position, z, version in self.waiting:
+        for position, z, version in self.kept:
             if position >= len(names):
                 continue
             if version is not None and version != version_of(z):

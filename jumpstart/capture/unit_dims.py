@@ -30,12 +30,13 @@ _FILES_UNITS_UNMOVED = ("dropout", "padding", "pooling", "upsampling", "pixelshu
 class UnitDims:
     """The dimension of the units of each preactivation of a model.
 
-    In tensors of two dimensions it is the second one. In others it is the one that was given; else the one in which
-    the latest module before the activation puts its units, as far as its type tells (Linear: last, Conv: second); else
-    the second one in tensors of four dimensions and more.
+    A tensor of two dimensions has its units in the second dimension. Any other tensor has them in the given dimension.
+    If none is given, the type of the module that ran just before the activation decides: the last dimension after a
+    linear layer, the second after a convolution. If that type decides nothing, a tensor of four or more dimensions has
+    its units in the second dimension.
 
-    The latter is learned by hooks on the modules. They are removed as soon as every captured module was called and all
-    its calls agree, because each hook costs time in every pass.
+    Hooks on the modules report which module ran before. The hooks are removed as soon as every captured module has been
+    called and all its calls agree, because each hook costs time in every pass.
 
     Args:
         given: The dimension, not 0; None to learn it.
@@ -61,10 +62,10 @@ class UnitDims:
         """Register the hooks on a model that are needed to learn the dimensions.
 
         Args:
-            recorder: Its :meth:`~jumpstart.capture.hooks.PassRecorder.learn` is called by the hooks.
+            recorder: The recorder whose :meth:`~jumpstart.capture.hooks.PassRecorder.learn` the hooks call.
             model: The model.
-            reads: The hooks that read preactivations, each with its module. A module whose output is read tells the
-                dimension by itself.
+            reads: The hooks that read preactivations, each with its module. If the output of a module is read, the
+                type of that module decides the dimension.
         """
         for read, module in reads:
             if read.reads_input:
@@ -84,7 +85,7 @@ class UnitDims:
         return list(self._hooks)
 
     def begin(self) -> None:
-        """Start a pass: what ran before it feeds none of its activations."""
+        """Start a pass: modules that ran before the pass decide nothing in it."""
         self._latest = None
 
     def forget(self) -> None:
@@ -97,11 +98,11 @@ class UnitDims:
         self._latest = dim
 
     def note(self, read: Read, position: int, z: Tensor) -> None:
-        """Store which module feeds one call.
+        """Store the dimension of the units of one call, learned from the module that ran before.
 
         Args:
             read: The hook that reads the preactivation.
-            position: That of the call in its pass.
+            position: The position of the call in its pass.
             z: The preactivation.
         """
         if not read.resolved:
@@ -131,7 +132,7 @@ class UnitDims:
 
         Args:
             read: The hook that has read the preactivation.
-            position: That of the call in its pass.
+            position: The position of the call in its pass.
             z: The preactivation.
 
         Raises:
@@ -143,15 +144,15 @@ class UnitDims:
         if dims < 2:
             raise ValueError(
                 f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), but needs a dimension of samples and "
-                "one of units. Run the model on a batch: x.unsqueeze(0) makes one of a single sample."
+                "one of units. Run the model on a batch: x.unsqueeze(0) makes a batch of a single sample."
             )
         dim = self._given if self._given is not None else self._of_call.get(position, read.unit_dim)
         if dim is None and dims > 3:
             dim = 1
         if dim is None:
             raise ValueError(
-                f"the preactivation of {read.name!r} has shape ({sizes_of(z)}) and nothing known feeds it. Say where "
-                "its units are: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
+                f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), and no known module runs before "
+                "it. Give the dimension of its units: unit_dim=-1 for (N, T, C), unit_dim=1 for (N, C, T)."
             )
         if not -dims < dim < dims or dim % dims == 0:
             raise ValueError(
@@ -173,14 +174,14 @@ def sizes_of(z: Tensor) -> str:
 
 
 def _dim_after(module: nn.Module) -> int | None:
-    """The dimension in which a module puts the units of its output, if its type tells."""
+    """The dimension that holds the units in the output of a module; None if its type does not decide it."""
     if isinstance(module, _UNITS_LAST):
         return -1
     return 1 if isinstance(module, _UNITS_SECOND) else None
 
 
 def _may_move_units(module: nn.Module) -> bool:
-    """Whether the units of the output may be in any dimension: true of modules without children that are not known."""
+    """Whether a module may put its units in any dimension: True for unknown modules without children."""
     file = type(module).__module__.removeprefix("torch.nn.modules.")
     known = (
         _dim_after(module) is not None

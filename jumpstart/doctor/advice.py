@@ -50,7 +50,7 @@ def _about_nothing(result: Examination) -> list[str]:
 
 
 def _about_capture(result: Examination) -> list[str]:
-    """What prevents layers from entering the loss."""
+    """Advice on what keeps layers out of the loss."""
     advice = []
     if any(module.reentrant for module in result.checkpointed):
         advice.append(
@@ -71,7 +71,7 @@ def _about_capture(result: Examination) -> list[str]:
 
 
 def _about_status(result: Examination) -> list[str]:
-    """What dead and linear units call for."""
+    """Advice on dead and linear units, and on values that are not finite."""
     total, first = result.total, result.first_death
     assert total is not None
     advice = []

@@ -38,7 +38,7 @@ def random_batch(model: nn.Module, shape: Sequence[int], batch_size: int, seed: 
     """Standard normal numbers, or indices if the model begins with an embedding.
 
     Args:
-        model: The model, which decides about the device and the number format.
+        model: The model, whose parameters determine device and dtype.
         shape: Shape of one sample.
         batch_size: Samples in the batch.
         seed: Seed of a private generator.

@@ -19,7 +19,7 @@ _ROUNDS = 7
 
 
 def cost_of_step(loaded: LoadedModel, x: Tensor) -> Cost:
-    """Time forward and backward passes with and without the loss, in turn, so that both see the same load.
+    """Time forward and backward passes with and without the loss, in turn, so that both run under the same load.
 
     The two times are those of the round with the median ratio, so that they belong together.
 

@@ -36,7 +36,7 @@ def examine(
 ) -> Examination:
     """Run a model on one batch, and report the status of its units and points.
 
-    Weights, buffers, gradients, modes, hooks and random generators are afterwards as they were before.
+    Weights, buffers, gradients, modes, hooks and random generators are restored afterwards.
 
     Args:
         model: The model, alone or with its name and options.
@@ -100,9 +100,9 @@ def _check(model: nn.Module, batch_size: int) -> None:
 
 
 def _random_data(loaded: LoadedModel, shape: tuple[int, ...] | None, batch_size: int, seed: int) -> Tensor:
-    known = shape or loaded.input_shape
-    if known is not None:
-        return random_batch(loaded.model, known, batch_size, seed)
+    sample_shape = shape or loaded.input_shape
+    if sample_shape is not None:
+        return random_batch(loaded.model, sample_shape, batch_size, seed)
     return guessed_batch(loaded.model, batch_size, seed)
 
 

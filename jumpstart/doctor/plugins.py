@@ -101,7 +101,11 @@ def _plugin_names(path: Path) -> list[str]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DoctorError(f"{path} can't be read: {' '.join(str(error).split())}") from error
-    names = content.get("tool", {}).get("jumpstart", {}).get("plugins", [])
+    table = content.get("tool", {})
+    table = table.get("jumpstart", {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        raise DoctorError(f'[tool.jumpstart] in {path} must be a table with plugins = ["module"], got {table!r}.')
+    names = table.get("plugins", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DoctorError(f"plugins under [tool.jumpstart] in {path} must be a list of module names, got {names!r}.")
     return names

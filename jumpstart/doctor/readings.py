@@ -76,7 +76,7 @@ def read_status(loaded: LoadedModel, x: Tensor, observed: Observed) -> Readings:
 
 
 def _extrema(loaded: LoadedModel, x: Tensor, *, reentrant: bool) -> Sequence[Extrema]:
-    """The records of one pass. A reentrant checkpoint refuses a loss with a gradient, so it runs without one."""
+    """The records of one pass. Jumpstart refuses reentrant checkpoints under gradients, so these run without."""
     with JumpstartRegularization(loaded.model, **loaded.capture) as jumpstart:
         with torch.set_grad_enabled(not reentrant), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "None of the inputs have requires_grad")
@@ -102,7 +102,7 @@ def _layer(
 
 def _dead_somewhere(dead_points: list[Tensor]) -> float:
     """The share of points that are dead in at least one layer."""
-    if len({len(dead) for dead in dead_points}) != 1:  # the number of samples changes on the way through the model
+    if len({len(dead) for dead in dead_points}) != 1:  # layers have unequal numbers of samples
         return max(float(dead.double().mean()) for dead in dead_points)
     return float(torch.stack(dead_points).any(0).double().mean())
 

@@ -2,7 +2,8 @@
 
 The names below are for users. The modules are for the rest of ``jumpstart``: ``rule`` and ``record`` define input and
 output, ``reduction`` has the autograd functions, ``routing`` and ``kernel`` compute them in PyTorch and in C,
-``traceable`` replaces them in transforms, ``distributed`` combines processes, ``torch_internals`` has private torch.
+``traceable`` replaces them in transforms, ``distributed`` combines processes, ``torch_internals`` wraps private parts
+of torch.
 """
 
 from jumpstart.extrema.record import Extrema

@@ -51,7 +51,7 @@ def whole_batch(records: Sequence[Extrema], group: dist.ProcessGroup | None = No
         return list(records)
     if transformed():
         raise RuntimeError(
-            "sync=True cannot talk to other processes inside torch.func or a compiled function. Read .loss outside of "
+            "sync=True cannot reach other processes inside torch.func or a compiled function. Read .loss outside of "
             "it, or use sync=False for the loss of this process alone."
         )
     unit, point = _flat(records)

@@ -47,7 +47,7 @@ NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
 _MOST = 2**31
 """Entries of a tensor from which positions no longer fit into 32 bits."""
 _MOST_THREADS = 2
-"""Threads up to which the kernel, which uses one, reduces a large tensor faster than torch's two reads on all."""
+"""Number of threads of torch up to which the kernel, on its one thread, reduces a large tensor faster than torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Layout:
     """The memory layout of a dense tensor with N samples, C units and S positions.
 
     Attributes:
-        samples: N.
-        units: C.
-        places: S, the positions of one sample and unit.
+        samples: N, the number of samples.
+        units: C, the number of units.
+        places: S, the number of positions of one sample and unit.
         units_last: Whether the order is [N][S][C] instead of [N][C][S].
         double: Whether the dtype is float64 instead of float32.
     """
@@ -138,8 +138,8 @@ def reduce(
     Args:
         tensors: L tensors.
         layout: The layout of all of them.
-        margin: Of the hinges. A slice that reaches it has no penalty and no place.
-        weights: Of the hinges.
+        margin: Margin of the hinges. A slice that reaches the margin has no penalty and no place.
+        weights: Weights of the hinges.
         locate: Whether to return the places.
 
     Returns:
@@ -176,7 +176,7 @@ def spread(
         at: The places that :func:`reduce` returned.
         reach_grads: The gradients of the unit reach (2, L, C) and of the point reach (2, L, N).
         penalty_grad: The gradient of the penalty, a scalar.
-        weights: Of the hinges.
+        weights: Weights of the hinges.
     """
     assert _kernel is not None
     # Bound to a name until the call returns, because an address keeps no tensor alive.

@@ -19,7 +19,7 @@ class Extrema:
         order: L positions in the order of the calls of the whole forward pass.
         unit: (2, L, C), the reach of every unit. Float32, or float64 for float64 preactivations.
         point: (2, L, P), the reach of every point.
-        samples: N.
+        samples: N, the number of samples.
         penalty: The weighted sum of the hinges of these slices, a scalar, where weights were given; else None.
 
     Example:

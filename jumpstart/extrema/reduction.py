@@ -70,7 +70,7 @@ def extrema_of(
         order: L positions in the order of calls; 0 to L - 1 by default.
         unit_dim: The dimension of the units; not 0, which is that of the samples.
         rule: How extrema are taken.
-        weights: Those of the hinges of units and points, positive and negative. The record then has a penalty, which
+        weights: Weights of the hinges of units and points, positive and negative. The record then has a penalty, which
             costs less than one computed from the record.
 
     Returns:
@@ -264,10 +264,10 @@ def _route_points(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, sh
 def _reduce_in_torch(
     tensors: Sequence[Tensor], unit_dim: int, rule: Rule
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, torch.Size]:
-    """Unit reach and point reach of L tensors of one shape, and the tensors in which a backward pass finds them.
+    """Unit reach and point reach of L tensors of one shape, and what a backward pass needs to locate the extrema.
 
-    The latter are the preactivations (L, C, N * S), the extrema of their windows if rows are long, and the shape
-    (L, C, N, *space).
+    The backward pass needs the preactivations (L, C, N * S), the extrema of their windows if rows are long, and the
+    shape (L, C, N, *space).
     """
     stacked = torch.stack(list(tensors))
     by_unit = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
@@ -287,7 +287,7 @@ def _reduce_in_torch(
 
 
 def _one_layout(tensors: Sequence[Tensor], unit_dim: int, rule: Rule) -> kernel.Layout | None:
-    """The layout that all the tensors, which have one shape and dtype, share and the kernel can read; else None."""
+    """The layout of tensors of one shape and dtype, if all share it and the kernel can read it; else None."""
     layout = kernel.layout_of(tensors[0], unit_dim, rule)
     if layout is None:
         return None

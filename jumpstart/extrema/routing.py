@@ -40,8 +40,8 @@ def penalty_of(reaches: tuple[Tensor, Tensor], weights: kernel.Weights, margin: 
 
     Args:
         reaches: Unit reach (2, L, C) and point reach (2, L, P).
-        weights: Of the hinges of units and points, each positive and negative.
-        margin: Of the hinges, in the units of the preactivations.
+        weights: Weights of the hinges of units and points, each positive and negative.
+        margin: Margin of the hinges, in the units of the preactivations.
     """
     penalty = reaches[0].new_zeros(())
     for reach, (positive, negative) in zip(reaches, (weights[:2], weights[2:]), strict=True):
@@ -64,7 +64,7 @@ def add_penalty_grad(
         short: (2, L, K) one where the reach is short of the margin, else zero; overwritten if it holds floats.
         grad: (2, L, K), the reach's own gradient.
         penalty_grad: The gradient of the penalty, a scalar.
-        weights: Of the hinges, positive and negative.
+        weights: Weights of the hinges, positive and negative.
     """
     positive, negative = weights
     if penalty_grad is None or positive == negative == 0:
@@ -140,12 +140,12 @@ def route(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, dim: int, 
 
 
 def _no_ties(attained: Tensor, slices: int) -> bool:
-    """Whether every slice attains its extremum once. False on an accelerator, where the answer would have to wait."""
+    """Whether every slice attains its extremum once. False on an accelerator, where the test would stall."""
     return attained.device.type == "cpu" and bool(attained.sum() == slices)
 
 
 def _first(attained: Tensor, dim: int) -> Tensor:
-    """The position of the first one along ``dim`` of a tensor of zeros and ones, which is overwritten.
+    """The position of the first 1 along ``dim`` in a tensor of zeros and ones, which is overwritten.
 
     ``argmax`` would give the same; a product with a falling ramp and ``amax`` are vectorized and ten times as fast on
     a CPU.

@@ -21,7 +21,7 @@ class NextOp(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Everything that the reduction of a tensor to its extrema depends on, beside the tensor.
+    """Everything that the reduction of a tensor to its extrema depends on, apart from the tensor.
 
     Attributes:
         ties: Which entries receive the gradient of a tied extremum.

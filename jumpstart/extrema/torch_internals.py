@@ -74,8 +74,8 @@ def in_backward() -> bool:
 def transformed() -> bool:
     """Whether a transform of ``torch.func`` (grad, vmap, ...) is running, or ``torch.compile`` is tracing.
 
-    Both need operations that torch can differentiate and batch by itself. Fallback for the former: False, and
-    ``torch.func`` then raises its own error at an autograd function of ours.
+    Both need operations that torch itself can differentiate and batch. Fallback for ``torch.func``: False; it then
+    raises its own error at Jumpstart's autograd functions.
     """
     if torch.compiler.is_compiling():
         return True

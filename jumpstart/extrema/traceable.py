@@ -1,4 +1,4 @@
-"""The reduction to extrema in operations that ``torch.func`` and ``torch.compile`` can see through.
+"""The reduction to extrema in operations that ``torch.func`` and ``torch.compile`` can trace.
 
 Slower than :mod:`jumpstart.extrema.reduction` in eager mode; a compiler fuses it.
 """

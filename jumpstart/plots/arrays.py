@@ -87,7 +87,7 @@ def epoch_axis(epochs: npt.ArrayLike) -> Floats:
     """Check epochs: at least one, finite and increasing.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If there is no epoch, or if epochs are not finite or not increasing.
     """
     x = to_array(epochs).astype(np.float64)
     if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all() or (np.diff(x) <= 0).any():
@@ -104,7 +104,7 @@ def series(name: str, values: npt.ArrayLike, x: Floats) -> Floats:
         x: The epochs.
 
     Raises:
-        ValueError: If there is not.
+        ValueError: If the number of values is not the number of epochs.
     """
     y = to_array(values).astype(np.float64)
     if y.shape != x.shape:
@@ -156,17 +156,17 @@ def stacked_shares(counts: npt.NDArray[np.int64], lines: int) -> Codes:
 
 
 def point_order(status: npt.ArrayLike, labels: npt.ArrayLike | None = None) -> npt.NDArray[np.intp]:
-    """Order points so that structure shows.
+    """The order of points in a map: by class, by the first layer in which a point is dead, then by status.
 
-    Points of a class stand together. Within a class, the points that die in the earliest layer come first and those
-    that never die come last; within these, points are sorted by their status, layer after layer.
+    Within a class, the points that die in the earliest layer are first and those that never die are last. Points that
+    die in the same layer are sorted by their status, layer after layer.
 
     Args:
         status: (points, layers) codes of :class:`Status`.
         labels: (points,) classes, numbers or names.
 
     Returns:
-        (points,) indices. Points that are alike in all of this keep their order.
+        (points,) indices. Points that are equal in class and status keep their order.
 
     Raises:
         ValueError: If there is no point or layer, a code is not a status, or there is not one label per point.

@@ -20,7 +20,7 @@ from jumpstart.words import counted, percent, shorten
 
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
-# Pixels of the plot of every unit.
+# Size of the plot of every unit, in pixels.
 _LIFE_WIDTH = 750
 _LIFE_HEIGHT = 600
 _LARGEST_CELL = 20
@@ -63,7 +63,7 @@ def plot_unit_life(
     sizes = _layer_sizes(units)
     if codes.shape != (len(x), sizes.sum()):
         raise ValueError(
-            f"status must be (epochs, units), here ({len(x)}, {sizes.sum()}) by the other arguments, got {codes.shape}."
+            f"status must be (epochs, units), ({len(x)}, {sizes.sum()}) by the other arguments, got {codes.shape}."
         )
     ticks.check_names(layer_names, len(sizes))
     title = title or (
@@ -195,7 +195,7 @@ class _Bands(NamedTuple):
     Attributes:
         image: (lines, columns) codes; -1 in the gaps between layers.
         middles: The middle line of each layer.
-        in_cells: Whether every unit has lines of its own; else the bands show shares.
+        in_cells: Whether every unit has its own lines; else the bands show shares.
     """
 
     image: Codes
@@ -259,7 +259,7 @@ def _nearest_epochs(edges: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np
 
 
 def _label_layers(axes: Axes, label: str, height: float, *, shares: bool) -> None:
-    """Label the axis of layers with as much as its height in inches has room for."""
+    """Label the axis of layers; an axis of less height, in inches, gets a shorter label."""
     full = f"{label}  (shares of its units)" if shares and height >= 2.5 else label
     if len(label) * canvas.CHARACTER <= max(height, 0.5):
         axes.set_ylabel(full if len(full) * canvas.CHARACTER <= height else label)
@@ -271,7 +271,7 @@ def _label_epochs(axes: Axes) -> None:
 
 
 def _curve(index: int, name: str, x: Floats, y: Floats, *, logy: bool) -> Line2D:
-    """One curve without the values that cannot be drawn, in a color and line style of its own."""
+    """One curve without the values that cannot be drawn, in its own color and line style."""
     keep = np.isfinite(y) & ((y > 0) if logy else True)
     if not keep.any():
         kind = "positive" if logy else "finite"

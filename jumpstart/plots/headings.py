@@ -46,7 +46,7 @@ def add_legend(figure: Figure, handles: Sequence[Artist], line: int = 0, columns
 
     Args:
         figure: The figure.
-        handles: What the legend explains.
+        handles: The artists that the legend explains.
         line: The line below the title in which the legend begins, from 0.
         columns: Entries per line; all in one line by default.
     """

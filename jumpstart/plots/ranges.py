@@ -124,7 +124,7 @@ def _per_layer(name: str, values: Layers) -> list[Floats]:
 
 
 def _handles() -> list[Artist]:
-    """What the second line of the legend explains."""
+    """The entries in the second line of the legend."""
     return [
         Patch(color=_LARGEST, label="maxima of units (80 %, median)"),
         Patch(color=_SMALLEST, label="minima"),
@@ -192,7 +192,7 @@ def _add_strip(figure: Figure, codes: Sequence[Codes], column: float, bottom: fl
 
 
 def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], margin: float) -> None:
-    """Scale the axis of preactivations so that all values and both margins are in sight."""
+    """Scale the axis of preactivations so that all values and both margins are visible."""
     high = max(margin, *(float(layer.max()) for layer in largest))
     low = min(-margin, *(float(layer.min()) for layer in smallest))
     if max(high, -low) > 10 * margin:
@@ -204,8 +204,8 @@ def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], ma
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(_power_text))
     else:
-        room = 0.06 * (high - low)
-        axes.set_ylim(low - room, high + room)
+        padding = 0.06 * (high - low)
+        axes.set_ylim(low - padding, high + padding)
     axes.axhline(0, color="#222222", linewidth=0.9, zorder=5)
     for side in (-margin, margin):
         axes.axhline(side, color=_MARGIN_COLOR, linewidth=0.9, linestyle=(0, (4, 3)), zorder=5)

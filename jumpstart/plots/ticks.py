@@ -36,18 +36,18 @@ class LayerTicks:
         axes.set_xlabel(self.label)
 
 
-def round_ticks(first: int, count: int, room: float) -> list[int]:
+def round_ticks(first: int, count: int, most: float) -> list[int]:
     """Round numbers for an axis of counts.
 
     Args:
         first: First number of the axis (0 or 1), which always has a tick.
         count: Numbers on the axis.
-        room: How many ticks fit.
+        most: The number of ticks that fit.
     """
     steps = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
     if first:
         steps.remove(2)  # 1, 4, 6, ... reads badly
-    step = next(step for step in steps if count / step <= max(room, 2))
+    step = next(step for step in steps if count / step <= max(most, 2))
     return [first, *(n for n in range(0, first + count, step) if n - first >= 0.7 * step)]
 
 
@@ -55,7 +55,7 @@ def check_names(names: Sequence[str] | None, layers: int) -> None:
     """Check that there is one name per layer, or none at all.
 
     Raises:
-        ValueError: If there is not.
+        ValueError: If the number of names is not the number of layers.
     """
     if names is not None and len(names) != layers:
         raise ValueError(f"layer_names must name every layer ({layers}), got {len(names)}.")
@@ -98,7 +98,7 @@ def layer_texts(names: Sequence[str]) -> tuple[list[str], str]:
 
 
 def _shared(parts: Sequence[Sequence[str]], most: int) -> int:
-    """With how many equal parts, up to ``most``, all names begin."""
+    """The number of leading parts that all names share, at most ``most``."""
     same = (len(set(column)) == 1 for column in list(zip(*parts, strict=False))[:most])
     return next((i for i, equal in enumerate(same) if not equal), most)
 

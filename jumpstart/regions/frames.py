@@ -45,8 +45,8 @@ class DecisionRegions:
         resolution: Places along each side of the grid.
         max_frames: The most frames that are kept, at least 2.
         limits: ((left, right), (bottom, top)) of the grid, instead of the range of the points.
-        capture: As for :func:`find_regions`.
-        logits: As for :func:`find_regions`.
+        capture: What the hidden layers are, as for :func:`find_regions`.
+        logits: Selects the logits from the output, as for :func:`find_regions`.
 
     Attributes:
         frames: (epoch, :class:`Regions`) of all frames, in order.

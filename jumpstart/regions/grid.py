@@ -169,15 +169,15 @@ def grid_limits(points: npt.ArrayLike | None, limits: Limits | None) -> Limits:
     """Limits of a grid: those given, else the range of the points and a tenth of it on every side.
 
     Raises:
-        ValueError: If neither is given, or a pair of limits is not finite and increasing.
+        ValueError: If neither points nor limits are given, or a pair of limits is not finite and increasing.
     """
     if limits is None:
         if points is None:
             raise ValueError("points or limits must be given: they say which part of the plane the grid covers.")
         places = checked_points(points)
         low, high = places.min(axis=0), places.max(axis=0)
-        room = np.where(high > low, 0.1 * (high - low), 1.0)
-        (left, bottom), (right, top) = (low - room).tolist(), (high + room).tolist()
+        padding = np.where(high > low, 0.1 * (high - low), 1.0)
+        (left, bottom), (right, top) = (low - padding).tolist(), (high + padding).tolist()
     else:
         (left, right), (bottom, top) = limits
     if not (np.isfinite([left, right, bottom, top]).all() and left < right and bottom < top):

@@ -42,7 +42,7 @@ def plot_decision_regions(
     class_names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """The class that a network gives to every place of the plane, and its linear regions.
+    """Plot of the class that a network predicts at every place of the plane, and of its linear regions.
 
     The paler a color, the lower the probability of the class. Thin lines separate places where different hidden units
     are positive: between these lines a network of ReLUs is affine. Points have the color and the marker of their class.
@@ -66,6 +66,16 @@ def plot_decision_regions(
         <Figure size ...
     """
     return _draw(regions, _check([regions], points, labels, class_names), title or _title(regions))
+
+
+class _Writer(PillowWriter):
+    """Writes a GIF, and can repeat a frame without drawing it again."""
+
+    _frames: list[object]
+
+    def hold(self, count: int) -> None:
+        """Repeat the last frame."""
+        self._frames += count * self._frames[-1:]
 
 
 @canvas.style()
@@ -109,15 +119,14 @@ def animate_decision_regions(
     figure = _draw(first, checked, title=" ")
     image, text = figure.axes[0].get_images()[0], figure.texts[0]
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = PillowWriter(fps=fps)  # type: ignore[arg-type]
+    writer = _Writer(fps=fps)  # type: ignore[arg-type]
     with atomic_path(path) as draft:
         writer.setup(figure, draft, dpi=canvas.DPI)
         for epoch, regions in frames:
             image.set_data(_pixels(regions))
             text.set_text(f"Epoch {epoch:,}: {_title(regions)}")
             writer.grab_frame(facecolor="white")
-        for _ in range(round(fps)):
-            writer.grab_frame(facecolor="white")
+        writer.hold(round(fps))
         writer.finish()
     return path
 
@@ -177,7 +186,7 @@ def _check_class_names(class_names: Sequence[str] | None, used: int) -> list[str
         raise ValueError(f"class_names must name every class ({used}), got {len(class_names)}.")
     names = [str(n) for n in range(max(used, 2))] if class_names is None else list(class_names)
     if len(names) > len(CLASS_COLORS):
-        raise ValueError(f"at most {len(CLASS_COLORS)} classes can be told apart by color, got {len(names)}.")
+        raise ValueError(f"at most {len(CLASS_COLORS)} classes can be distinguished by color, got {len(names)}.")
     return names
 
 

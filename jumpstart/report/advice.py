@@ -78,6 +78,6 @@ def _about_accuracy(run: RunRecord) -> list[str]:
     late = epochs[int(validation.argmax())] >= 0.95 * epochs[-1] and len(validation) > 20
     if late and validation.max() < 0.999 and run.summary:
         extend = run.description.remedies.command("extend", run.path, epochs=2 * run.epochs)
-        longer = f"Train on: {extend}" if extend else f"Train for longer, such as {2 * run.epochs:,} epochs."
+        longer = f"Train for longer: {extend}" if extend else f"Train for longer, such as {2 * run.epochs:,} epochs."
         return [f"Validation accuracy was still rising at the end. {longer}"]
     return []

@@ -55,7 +55,7 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
         parts.append(_curve(frame, x, y, look, index % _COLORS))
         keys.append(_key(look, shorten(name, 40), _value(float(y[-1]), shares)))
     alt = f"{title} from epoch {first:,.0f} to {last:,.0f}. " + " ".join(
-        f"{name}: {_value(float(y[0]), shares)} at first, {_value(float(y[-1]), shares)} at last."
+        f"{name}: {_value(float(y[0]), shares)} in the first, {_value(float(y[-1]), shares)} in the last."
         for name, (_, y) in curves.items()
     )
     return _figure(title + (" (logarithmic)" if log else ""), alt, "".join(parts), keys, frame)
@@ -98,7 +98,7 @@ def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> s
         areas.append(f'<polygon {look} points="{_place_text(edge)}"/>')
         keys.append(_key(look, LABELS[code], percent(float(shares[code][-1])), area=True))
     words = ", ".join(
-        f"{LABELS[code]} {percent(float(shares[code][0]))} at first and {percent(float(shares[code][-1]))} at last"
+        f"{LABELS[code]} {percent(float(shares[code][0]))} in the first, {percent(float(shares[code][-1]))} in the last"
         for code in Status
     )
     alt = f"{title} from epoch {epochs[0]:,.0f} to {epochs[-1]:,.0f}: {words}."

@@ -18,7 +18,7 @@ DESCRIPTION = "run.json"
 
 @dataclass(frozen=True)
 class Remedies:
-    """What to type, with placeholders in braces; empty if the program has no such command or option.
+    """The commands and options that the advice quotes, with placeholders in braces; empty if the program has none.
 
     Attributes:
         resume: The command that continues the run in ``{run}``.
@@ -58,7 +58,7 @@ class RunDescription:
         weight: The weight of the Jumpstart loss, or None.
         records_status: Whether the run records the status of units and points, or None.
         naming_options: The options that name a run and change nothing in it.
-        remedies: What to type.
+        remedies: The commands and options that the advice quotes.
     """
 
     dataset: str = ""
@@ -80,18 +80,19 @@ class RunDescription:
             >>> description.network, description.epochs
             ('3 layers of 4 units', None)
         """
+        dataset, network = content.get("dataset"), content.get("network")
         settings, names, remedies = (content.get(name) for name in ("settings", "naming_options", "remedies"))
         epochs, weight, records = (content.get(name) for name in ("epochs", "weight", "records_status"))
         known = {item.name for item in fields(Remedies)}
         texts = remedies.items() if isinstance(remedies, dict) else ()
         return cls(
-            dataset=str(content.get("dataset", "")),
-            network=str(content.get("network", "")),
+            dataset=dataset if isinstance(dataset, str) else "",
+            network=network if isinstance(network, str) else "",
             settings={str(name): value for name, value in settings.items()} if isinstance(settings, dict) else {},
             has_skips=content.get("has_skips") is True,
-            epochs=epochs if isinstance(epochs, int) else None,
+            epochs=epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None,
             weight=float(weight) if isinstance(weight, int | float) and math.isfinite(weight) else None,
             records_status=records if isinstance(records, bool) else None,
             naming_options=tuple(str(name) for name in names) if isinstance(names, list) else (),
-            remedies=Remedies(**{name: str(text) for name, text in texts if name in known}),
+            remedies=Remedies(**{name: text for name, text in texts if name in known and isinstance(text, str)}),
         )

@@ -1,4 +1,4 @@
-"""Findings about a run in words: how it ended, whether training works, which units and points are dead since when."""
+"""Findings about a run in words: how it ended, whether training works, which units and points died, and when."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _about_training(run: RunRecord) -> tuple[bool | None, Finding]:
     if baseline is None:
         return None, Finding(Tone.INFO, f"{best}. The accuracy of chance is not recorded.")
     share, points = baseline
-    # A guesser scores within two standard deviations of chance 95 times in 100.
+    # Random guesses are within two standard deviations of chance 95 times in 100.
     works = bool(values[index] > share + 2 * math.sqrt(max(share * (1 - share), 0.0) / points))
     always = f"always predicting the most common class gives {percent(share)}"
     if works:

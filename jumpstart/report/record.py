@@ -1,4 +1,4 @@
-"""The content of a run directory, read for the report. Files may be missing or damaged, as failed runs leave them."""
+"""The content of a run directory, read for the report. Files of a failed run may be missing or damaged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RunRecord:
         path: The run directory.
         config: Every option by name; empty if unknown.
         environment: Versions, commit, command and devices; empty if unknown.
-        description: The network and the commands of the program that trained it, for people.
+        description: The network in words, and the commands of the program that trained it.
         summary: The result; empty before the run has finished.
         metrics: One column per name with one value per epoch, NaN where there is none; ``epoch`` is one of the names.
         history: The status of units and points, or None.

@@ -1,6 +1,6 @@
-"""Writes the report of a run: one HTML file that needs no network, with a verdict in words, curves and maps.
+"""The report of a run: one HTML file that needs no network, with a verdict in words, curves and maps.
 
-``python -m jumpstart report RUN...`` calls it, and so does a training program at the end of a run. Needs the extra
+``python -m jumpstart report RUN...`` writes it, and so does a training program at the end of a run. Needs the extra
 ``report``.
 """
 

@@ -55,7 +55,7 @@ def status_of(maximum: Tensor, minimum: Tensor, *, check: bool = True) -> Tensor
         if undefined:
             raise ValueError(
                 f"maximum must be >= minimum, found {undefined} of {maximum.numel()} slices where "
-                "it is not: NaN (the network has diverged) or no point seen yet."
+                "it is not: NaN (the network has diverged) or no point so far."
             )
     alive = (maximum > 0).to(torch.int8)
     return alive * (int(Status.NONLINEAR) - (minimum > 0).to(torch.int8))

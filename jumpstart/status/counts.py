@@ -29,7 +29,7 @@ def count_points(reach: Tensor, margin: float) -> Tensor:
 
     Args:
         reach: (2, L, N), :math:`(\max z, -\min z)` of every point in every layer, in call order, without a graph.
-        margin: Of the penalties.
+        margin: Margin of the penalties.
 
     Returns:
         The numbers that :data:`COUNTS` names, float64, in which counts are exact up to 2^53.
@@ -57,7 +57,7 @@ def status_at(reach: Tensor, points: Tensor) -> Tensor:
 
 
 def _on_cpu(reach: Tensor, margin: float) -> Tensor:
-    """The counts in NumPy, whose overhead is a fraction of torch's: for small networks there is little else."""
+    """The counts in NumPy, which has less overhead than torch; in small networks, overhead is most of the time."""
     _, layers, points = reach.shape
     pairs = layers * points
     array = reach.numpy()

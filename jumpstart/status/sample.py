@@ -20,7 +20,7 @@ class PointSample:
 
     Args:
         num_points: The number of points that are kept.
-        seed: Of the private generator.
+        seed: Seed of the private generator.
 
     Raises:
         ValueError: If ``num_points`` is below 1 or ``seed`` below 0.
@@ -87,7 +87,7 @@ class PointSample:
         self._store_labels()
 
     def label(self, labels: Tensor | None) -> None:
-        """Give the classes of the next points that have none, drawn already or to be drawn.
+        """Store the classes of the next points that have none, whether or not these points have been drawn.
 
         Args:
             labels: (N,) integers, in the order of the points; None if some points of the epoch have no class.
@@ -115,7 +115,7 @@ class PointSample:
         return chosen[stays[held:]], np.concatenate([np.flatnonzero(~stays[:held]), np.arange(held, most)])
 
     def _stored(self, kept: Tensor | None, values: Tensor, slots: npt.NDArray[np.intp]) -> Tensor:
-        """The kept values of all slots, on the device of the new ones, with these in their slots."""
+        """The stored values of all slots with the new values in theirs, on the device of the new values."""
         if kept is None or kept.device != values.device:
             with torch.inference_mode(False):
                 moved = values.new_zeros(self.num_points, *values.shape[1:])

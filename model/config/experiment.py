@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
 from model.choices import LambdaSchedule, Optimizer, Scheduler
@@ -40,10 +40,10 @@ _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
 def check_activation(name: str, value: str) -> str:
-    """The one spelling of an activation's name, as :func:`model.activations.canonical_activation` has it.
+    """The canonical name of an activation, as :func:`model.activations.canonical_activation` returns it.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: A name, or ``package.module:Class``, which is imported.
 
     Raises:
@@ -65,7 +65,7 @@ def check_terms(name: str, value: str) -> str:
     """The terms in lower case, each once, without blanks.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: ``all``, or names of terms separated by commas.
 
     Raises:
@@ -88,7 +88,7 @@ def check_gpus(name: str, value: int | str) -> int | str:
     """``auto``, a number of GPUs, or the indices of those to use, without blanks.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: The number, or a text.
 
     Raises:
@@ -114,7 +114,7 @@ def check_name(name: str, value: str) -> str:
     """A text that can be the name of one folder.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         value: The text.
 
     Raises:
@@ -151,13 +151,19 @@ _run = functools.partial(option, group="run")
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(Config):
-    """One run of any network; a subclass adds the options of the network, and the defaults missing here.
+    """Options of one run of any network. A subclass adds the options of the network, and the defaults missing here.
 
     The help text of each field gives its meaning; ``to_dict`` and ``from_dict`` convert to plain values and back.
+
+    Attributes:
+        launcher: File name of the launcher, for the commands in the report; empty if there is none, which leaves out
+            the description of the network and the commands.
 
     Raises:
         ConfigError: If a value is of the wrong type, out of range, or in contradiction with another.
     """
+
+    launcher: ClassVar[str] = ""
 
     lr: float = _optimization(dataclasses.MISSING, "Learning rate.", above=0)
     batch_size: int | None = _optimization(
@@ -189,7 +195,7 @@ class ExperimentConfig(Config):
         0, "Epochs at the start over which the learning rate grows linearly to lr.", minimum=0
     )
     gradient_clip: float | None = _optimization(
-        0.0, "Largest L2 norm of the gradient, which is scaled down to it; 0 or None: no clipping.", minimum=0
+        0.0, "L2 norm to which a larger gradient is scaled down; 0 or None: no clipping.", minimum=0
     )
 
     lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
@@ -205,7 +211,7 @@ class ExperimentConfig(Config):
     )
     terms: str = _jumpstart(
         "all",
-        "Hinges of the Jumpstart loss.",
+        "Hinges (penalties) that the Jumpstart loss contains.",
         words=f"all or a comma-separated list of {', '.join(_TERMS)}",
         check=check_terms,
     )
@@ -234,6 +240,8 @@ class ExperimentConfig(Config):
     data_dir: str | None = _data(
         None, "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.", resumable=True
     )
+    num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
+    noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
 
     seed: int = _run(
         42, "Seed of the split, the initial weights and the order of batches.", minimum=0, maximum=2**32 - 1
@@ -310,6 +318,16 @@ class ExperimentConfig(Config):
     def label(self) -> str:
         """Data set, lambda and seed, for the name of a run directory."""
         return f"{self.dataset}-lambda{self.lambda_:g}-seed{self.seed}"
+
+    @property
+    def network(self) -> str:
+        """The network in words, for the report; a subclass that knows more says more."""
+        return "one network"
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether the network has skip connections, which carry gradients past dead layers."""
+        return False
 
     def normalized_positions(self, input_shape: Sequence[int]) -> int | None:
         """Positions of one sample over which the last batch normalization averages; None without normalization.

@@ -20,9 +20,9 @@ from model.errors import ConfigError
 GROUPS = ("network", "optimization", "jumpstart", "data", "run")
 
 Value = bool | int | float | str | tuple[int, ...] | None
-"""What an option can be."""
+"""The types of the value of an option."""
 PlainValue = bool | int | float | str | list[int] | None
-"""The same, as YAML and JSON can store it."""
+"""The types of the value of an option, as YAML and JSON can store it."""
 Check = Callable[[str, Any], Value]
 """Called with the name of an option and its value; returns the value to keep or raises :class:`ConfigError`."""
 
@@ -39,7 +39,7 @@ _NOUNS = {
 
 
 def unknown_value(name: str, expected: str, value: object, known: Iterable[str]) -> ConfigError:
-    """The error for a word that is none of those allowed, with the nearest of them."""
+    """The error for a word that is not allowed; the message suggests the nearest allowed word."""
     return ConfigError(f"{name} must be {expected}, got {value!r}.{did_you_mean(value, known)}")
 
 
@@ -131,7 +131,7 @@ class Option:
         raise self._wrong(text)
 
     def clean(self, value: object) -> Value:
-        """The value in its one spelling, such as an integer as a float where a number is expected.
+        """The value in its canonical form, such as a float for an integer where a number is expected.
 
         Raises:
             ConfigError: If its type or range is wrong, or if it is none of the choices.
@@ -272,11 +272,11 @@ def option(
 
 
 def redefine(base: type[Config], name: str, default: object) -> Any:
-    """The field of a base class again, with another default.
+    """A copy of the field of a base class, with another default.
 
     Args:
         base: The class that has the field.
-        name: Of the field.
+        name: Name of the field.
         default: The new default.
     """
     field = next(field for field in dataclasses.fields(base) if field.name == name)
@@ -292,9 +292,9 @@ def options(config_class: type[Config]) -> Mapping[str, Option]:
         'an integer >= 1'
     """
     hints = typing.get_type_hints(config_class)
-    found = [_option_of(field, hints[field.name]) for field in dataclasses.fields(config_class)]
-    found.sort(key=lambda item: GROUPS.index(item.group))
-    return types.MappingProxyType({item.name: item for item in found})
+    items = [_option_of(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    items.sort(key=lambda item: GROUPS.index(item.group))
+    return types.MappingProxyType({item.name: item for item in items})
 
 
 def _option_of(field: dataclasses.Field[object], hint: object) -> Option:
@@ -312,7 +312,7 @@ def _option_of(field: dataclasses.Field[object], hint: object) -> Option:
 def validate(config: Config) -> None:
     """Check every field of a config, then the fields together, then what takes longest to check.
 
-    Each value is replaced by its one spelling, so that equal configs compare equal.
+    Each value is replaced by its canonical form, so that equal configs compare equal.
 
     Raises:
         ConfigError: At the first value that is wrong.
@@ -379,7 +379,7 @@ class Config:
 
 
 def refuse_unknown(config_class: type[Config], names: Iterable[object]) -> None:
-    """Raise :class:`ConfigError` at the first name that is no option, with the nearest that is.
+    """Raise :class:`ConfigError` at the first name that is no option; the message suggests the nearest option.
 
     Args:
         config_class: The config whose fields are the options.

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from model.choices import Head, Layer, RectangularInit
 from model.config.experiment import ACTIVATIONS, ExperimentConfig, check_activation, check_increasing
@@ -13,7 +14,6 @@ from model.config.options import option, redefine
 from model.errors import ConfigError
 
 _network = functools.partial(option, group="network")
-_data = functools.partial(option, group="data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class RectangularConfig(ExperimentConfig):
         >>> RectangularConfig(dataset="iris", depth=20).label
         'iris-20x4-lambda0.01-seed42'
     """
+
+    launcher: ClassVar[str] = "run_rectangular_sweep.py"
 
     depth: int = _network(50, "Number of hidden layers.", minimum=1)
     width: int = _network(4, "Units (channels, if layers are convolutions) of each hidden layer.", minimum=1)
@@ -36,7 +38,7 @@ class RectangularConfig(ExperimentConfig):
     init: str = _network("torch", "Initial weights.", choices=RectangularInit)
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
     layer: str = _network(
-        "auto", "Kind of layer: fully connected, or convolutions, for images; auto: dense.", choices=("auto", *Layer)
+        "auto", "Kind of layer: dense (fully connected) or, for images, conv; auto: dense.", choices=("auto", *Layer)
     )
     kernel_size: int = _network(3, "Height and width of the convolution kernels.", minimum=1)
     pool_at: tuple[int, ...] = _network(
@@ -54,12 +56,10 @@ class RectangularConfig(ExperimentConfig):
     scheduler: str = redefine(ExperimentConfig, "scheduler", "cosine")
     gradient_clip: float | None = redefine(ExperimentConfig, "gradient_clip", 1.0)
     lambda_: float = redefine(ExperimentConfig, "lambda_", 0.01)
-    # Operations on thin layers are too small to share: a second thread only waits.
+    # Operations on thin layers are too small to be divided between threads.
     threads: int | None = redefine(ExperimentConfig, "threads", 1)
     dataset: str = redefine(ExperimentConfig, "dataset", "moons")
     val_size: float | None = redefine(ExperimentConfig, "val_size", 0.15)
-    num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
-    noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
@@ -76,6 +76,16 @@ class RectangularConfig(ExperimentConfig):
     def label(self) -> str:
         """Data set, depth, width, lambda and seed, for the name of a run directory."""
         return f"{self.dataset}-{self.depth}x{self.width}-lambda{self.lambda_:g}-seed{self.seed}"
+
+    @property
+    def network(self) -> str:
+        """The network in words, for the report."""
+        return f"{self.depth} layers of {self.width} units"
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether the network has skip connections."""
+        return self.skip_connections is not None
 
     def normalized_positions(self, input_shape: Sequence[int]) -> int | None:
         """Positions of one sample over which the last batch normalization averages; None without normalization.

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from model.choices import DEPTHS, Layer, ResnetInit, Stem
 from model.config.experiment import ACTIVATIONS, ExperimentConfig, TrainerOptions, check_activation
@@ -21,7 +22,7 @@ SMALL = 64
 """Up to this height and width in pixels, ``stem="auto"`` is the small stem."""
 
 _HALVINGS = {Stem.STANDARD: 5, Stem.SMALL: 3}
-"""How often a ResNet of convolutions halves height and width."""
+"""Number of times that a ResNet of convolutions halves height and width."""
 
 _network = functools.partial(option, group="network")
 _optimization = functools.partial(option, group="optimization")
@@ -39,13 +40,15 @@ class ResnetConfig(ExperimentConfig):
         'digits-resnet18-norm-lambda1e-05-seed42'
     """
 
+    launcher: ClassVar[str] = "run_resnet_experiment_sweep.py"
+
     depth: int = _network(50, "ResNet variant: number of layers.", choices=DEPTHS)
-    layer: str = _network("conv", "Kind of layer: convolutions, or fully connected.", choices=(Layer.CONV, Layer.DENSE))
+    layer: str = _network("conv", "Kind of layer: conv or dense (fully connected).", choices=(Layer.CONV, Layer.DENSE))
     use_batchnorm: bool = _network(False, "Whether batch normalization precedes each activation.")
     use_skip_connections: bool = _network(False, "Whether a skip connection bypasses each block.")
     width_multiplier: float = _network(
         2.0,
-        "Factor from the width of one stage to that of the next, from 64 units on; 2: the standard network.",
+        "Width of each stage, divided by that of the stage before; the first has 64 units; 2: the standard network.",
         above=0,
     )
     activation: str = _network("relu", "Activation.", words=ACTIVATIONS, check=check_activation)
@@ -91,8 +94,6 @@ class ResnetConfig(ExperimentConfig):
         "Whether images in folders that can't be decoded are skipped, or stop the run.",
         choices=("skip", "refuse"),
     )
-    num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
-    noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
 
     precision: str = _run("32", "Number format of the layers.", choices=("32", "bf16-mixed", "16-mixed"))
     channels_last: bool = _run(
@@ -150,6 +151,21 @@ class ResnetConfig(ExperimentConfig):
         """Data set, depth, variant, lambda and seed, for the name of a run directory."""
         variant = "-norm" * self.use_batchnorm + "-skip" * self.use_skip_connections
         return f"{self.dataset}-resnet{self.depth}{variant}-lambda{self.lambda_:g}-seed{self.seed}"
+
+    @property
+    def network(self) -> str:
+        """The network in words, for the report."""
+        kind = "dense ResNet" if self.layer == Layer.DENSE else "ResNet"
+        skips = "with" if self.use_skip_connections else "without"
+        norm = "with" if self.use_batchnorm else "without"
+        return (
+            f"{kind}-{self.depth}, width x{self.width_multiplier}, {skips} skip connections, {norm} batch normalization"
+        )
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether the network has skip connections."""
+        return self.use_skip_connections
 
     def stem_for(self, input_shape: Sequence[int]) -> Stem:
         """The stem of the network for samples of a shape.

@@ -30,7 +30,7 @@ class CheckpointState(TypedDict):
 class BestAndLast(Checkpoint):
     """Stores the best weights in memory, and writes them and the last state to files at intervals.
 
-    The best epoch is the one with the highest validation accuracy; of several, the one with the lowest validation loss.
+    The best epoch has the highest validation accuracy and, among equal accuracies, the lowest validation loss.
     A subclass of ``Checkpoint``, because Lightning calls such callbacks after the experiment has computed the row of
     the epoch.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_CLASSES = 10
-"""The most classes that the palette of decision regions tells apart."""
+"""The most classes that the palette of decision regions has colors for."""
 
 
 class DecisionAnimation(pl.Callback):
@@ -29,8 +29,8 @@ class DecisionAnimation(pl.Callback):
 
     The plot ``decision_regions.png`` shows the latest recorded epoch, the animation ``decision_regions.gif`` all of
     them. Checkpoints store the frames, so that the animation of a resumed run starts at epoch 0. Training is the same,
-    bit for bit, with and without this callback. With other than two inputs, or more than ten classes, nothing is
-    recorded.
+    bit for bit, with and without this callback. If the network does not have two inputs, or has more than ten classes,
+    nothing is recorded.
 
     Args:
         frequency: Number of epochs between two frames; the last epoch is a frame too.
@@ -66,8 +66,8 @@ class DecisionAnimation(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record a frame every ``frequency`` epochs, and record and write after the last epoch.
 
-        The last epoch is handled here, before the last checkpoint is written, where Lightning announces it: a run that
-        is resumed from the last checkpoint trains no further epoch.
+        If Lightning announces that the epoch is the last, it is handled here, before the last checkpoint is written,
+        because a run that is resumed from the last checkpoint trains no further epoch.
         """
         if self._regions is None:
             return

@@ -35,7 +35,7 @@ def make_checkpoints(config: ExperimentConfig, directory: RunDirectory, metrics:
 def make_callbacks(
     config: ExperimentConfig, directory: RunDirectory, metrics: MetricsCsv, checkpoints: BestAndLast
 ) -> list[pl.Callback]:
-    """Every callback that the options of a run ask for.
+    """The callbacks of a run, according to its options.
 
     Args:
         config: The run.

@@ -15,8 +15,8 @@ from tqdm import tqdm
 class ProgressLine(pl.Callback):
     """A progress bar over all epochs, with loss, accuracy, and shares of dead and linear units of the latest epoch.
 
-    The bar is refreshed at most five times a second, so that thousands of short epochs pay for no more; where stderr is
-    no terminal, one line is written every half minute.
+    The bar is refreshed at most five times a second, so that it costs little when epochs are short. If stderr is no
+    terminal, one line is written every half minute.
     """
 
     def __init__(self) -> None:

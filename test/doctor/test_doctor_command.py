@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support.doctor_models import Functional, made_to_die
+from support.fresh import python
 from support.runs import ROOT, run_tiny
 from torch import Tensor, nn
 
@@ -171,10 +171,8 @@ def test_a_run_directory_or_a_checkpoint_is_read_by_the_plugin(
 
 def test_a_checkpoint_outside_of_the_project_is_refused(tmp_path: Path) -> None:
     directory, _ = run_tiny(tmp_path, epochs=1)
-    done = subprocess.run(
-        [sys.executable, "-m", "jumpstart", "doctor", str(directory.path)],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True,
-    )  # fmt: skip
+    code = "import os, runpy, sys; os.chdir(sys.argv.pop(1)); runpy.run_module('jumpstart', run_name='__main__')"
+    done = python(code, str(tmp_path), "doctor", str(directory.path), PATH="")
     assert done.returncode == 2
     assert "can be read only by the project that wrote it: run this in the project's folder" in done.stderr
 
@@ -184,7 +182,8 @@ def test_models_by_import_path_need_no_plugin(tmp_path: Path) -> None:
         "import sys; from jumpstart.__main__ import main; main(['doctor', 'torch.nn:ReLU', '--input-shape=3']); "
         "assert not {'data', 'model', 'sweep', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    done = python(code)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -196,6 +195,8 @@ def test_models_by_import_path_need_no_plugin(tmp_path: Path) -> None:
         ("[tool.jumpstart]\nplugins = 'json'", "must be a list of module names, got 'json'"),
         ("[tool.jumpstart]\nplugins = ['not_there']", "plugin not_there can't be imported: ModuleNotFoundError"),
         ("[tool", "pyproject.toml can't be read"),
+        ("tool = 3", "--data=moons needs a project with data sets"),
+        ("[tool]\njumpstart = 'doctor'", "[tool.jumpstart] in pyproject.toml must be a table with plugins"),
     ],
 )
 def test_plugins_that_are_missing_or_wrong(

@@ -200,7 +200,7 @@ def test_after_an_unknown_module_the_unit_dimension_is_unknown() -> None:
 
     for between in (Turn(), nn.Unflatten(2, (7,))):
         model = nn.Sequential(nn.Conv1d(4, 6, 1), between, nn.ReLU())
-        with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="nothing known feeds it"):
+        with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="no known module runs"):
             model(torch.randn(5, 4, 7))
             _ = jumpstart.loss
 
@@ -230,7 +230,7 @@ def test_layers_that_run_outside_of_a_pass_tell_no_unit_dimension() -> None:
     with JumpstartRegularization(model) as jumpstart:
         model.layer(torch.randn(5, 3))
         model(torch.randn(5, 2, 3))
-        with pytest.raises(ValueError, match="nothing known feeds it"):
+        with pytest.raises(ValueError, match="no known module runs"):
             _ = jumpstart.loss
 
 

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 import torch
 from support import zoo as architectures
-from support.references import Options, assert_same_grads, preactivations, reference, reference_loss_and_grads
+from support.references import (
+    Options,
+    assert_same_grads,
+    preactivations,
+    reference,
+    reference_loss_and_grads,
+    zoo_reference,
+)
 from support.zoo import dense, every_architecture, make
 from torch import nn
 
@@ -36,7 +43,7 @@ def loss_and_grads(name: str, **options: object) -> tuple[float, list[torch.Tens
 @every_architecture
 def test_loss_and_gradient_equal_the_reference(name: str, path: str) -> None:
     loss, grads = loss_and_grads(name)
-    expected, expected_grads = reference_loss_and_grads(*make(name), unit_dim=LAST.get(name, 1))
+    expected, expected_grads = zoo_reference(name, LAST.get(name, 1))
     assert loss == pytest.approx(expected, rel=1e-6)
     assert_same_grads(grads, expected_grads)
 
@@ -64,7 +71,7 @@ OPTIONS["diagonal-norm"] = {"terms": ("unit_positive", "point_negative"), "aggre
 @pytest.mark.parametrize("name", ["dense", "conv2d-inplace", "tokens", "residual-inplace", "zeros", "shared"])
 def test_every_option_equals_the_reference(name: str, option: str, path: str) -> None:
     loss, grads = loss_and_grads(name, **OPTIONS[option])
-    expected, expected_grads = reference_loss_and_grads(*make(name), Options(**OPTIONS[option]), LAST.get(name, 1))
+    expected, expected_grads = zoo_reference(name, LAST.get(name, 1), tuple(OPTIONS[option].items()))
     assert loss == pytest.approx(expected, rel=1e-6)
     assert_same_grads(grads, expected_grads)
 
@@ -72,7 +79,6 @@ def test_every_option_equals_the_reference(name: str, option: str, path: str) ->
 @pytest.mark.parametrize("name", ["zeros", "conv2d", "tokens"])
 @pytest.mark.parametrize("point", ["sample", "location"])
 def test_random_ties_give_the_whole_gradient_to_one_tied_entry(name: str, point: str, path: str) -> None:
-    model, x = make(name)
     z = torch.zeros(3, 4, 5, dtype=torch.float64, requires_grad=True)
     rule = Rule(Ties.RANDOM, PointMode(point))
     seen = set()
@@ -89,7 +95,7 @@ def test_random_ties_give_the_whole_gradient_to_one_tied_entry(name: str, point:
     # And without any tie it is the reference.
     if name != "zeros":
         loss, grads = loss_and_grads(name, ties="random", point=point)
-        expected, expected_grads = reference_loss_and_grads(model, x, Options(point=point), LAST.get(name, 1))
+        expected, expected_grads = zoo_reference(name, LAST.get(name, 1), (("point", point),))
         assert loss == pytest.approx(expected, rel=1e-6)
         assert_same_grads(grads, expected_grads)
 

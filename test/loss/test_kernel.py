@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.fresh import python
 from support.zoo import make
 from torch import Tensor
 
@@ -180,17 +181,15 @@ def test_everything_works_without_the_kernel() -> None:
         "assert not kernel.available() and model[0].weight.grad is not None\n"
         "sys.stdout.write(kernel.description())"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = python(code)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("pure PyTorch: the compiled kernel was not built")
 
 
 def test_an_environment_variable_switches_the_kernel_off() -> None:
     code = "import sys; from jumpstart.extrema import kernel; sys.stdout.write(str(kernel.available()))"
-    environment = {**os.environ, "JUMPSTART_KERNEL": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
-    )
-    assert done.stdout == "False"
+    assert python(code, JUMPSTART_KERNEL="0").stdout == "False"
+    assert python(code).stdout == str(kernel.available())
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on the path")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from support.fresh import EXTRAS, python
 from support.resnet_runs import experiment_of
 from support.resnet_runs import tiny as tiny_resnet
 from support.runs import prepare, run_tiny, tiny
@@ -33,6 +33,10 @@ class Squared(torch.nn.Module):
 class Sloped(torch.nn.Module):
     def __init__(self, slope, *, offset):
         super().__init__()
+
+class Halved(torch.nn.Module):
+    def forward(self, z):
+        return z[:, :2]
 
 def squared(z):
     return z.square()
@@ -146,6 +150,11 @@ def test_an_imported_class_is_stored_as_given_and_can_be_read_again(make: type, 
         ("own_activations:Squard", "own_activations has no Squard. Did you mean 'Squared'?"),
         ("own_activations:squared", "must be a subclass of torch.nn.Module, got <function squared"),
         ("own_activations:torch", "must be a subclass of torch.nn.Module, got <module 'torch'"),
+        ("torch.nn:GLU", "must act on single units, but GLU acts on several"),
+        ("torch.nn:Softmax", "must act on single units, but Softmax acts on several"),
+        ("torch.nn:Module", "must accept one tensor; Module failed with NotImplementedError"),
+        ("torch.nn:LSTMCell", "built without arguments, but LSTMCell needs input_size, hidden_size"),
+        ("own_activations:Halved", r"must keep the shape of its input, got \(2, 2\) for \(2, 4\)"),
         ("own_activations:Sloped", "built without arguments, but Sloped needs slope, offset. Give them defaults"),
     ],
 )
@@ -172,7 +181,8 @@ def test_a_run_with_an_imported_class_can_be_resumed_by_a_process_that_has_not_i
         "assert type(loaded.network.layers[0].activation).__name__ == 'Squared'"
     )
     arguments = [str(ROOT), str(tmp_path), str(directory.path), str(directory.last_checkpoint)]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    done = python(code, *arguments, packages=EXTRAS)
+    assert done.returncode == 0, done.stderr
 
 
 def test_building_a_network_reads_no_random_numbers_for_the_registry() -> None:

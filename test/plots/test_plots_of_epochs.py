@@ -118,8 +118,8 @@ def test_layer_names_are_beside_their_layers() -> None:
     [
         (lambda: plot_unit_life([[1]], [], [1]), "epochs must hold at least one"),
         (lambda: plot_unit_life([[1], [1]], [1, 1], [1]), "increasing"),
-        (lambda: plot_unit_life([[1, 1]], [0], [1]), r"here \(1, 1\) by the other arguments, got \(1, 2\)"),
-        (lambda: plot_unit_life([[1]], [0, 1], [1]), r"here \(2, 1\) by the other arguments, got \(1, 1\)"),
+        (lambda: plot_unit_life([[1, 1]], [0], [1]), r"\(1, 1\) by the other arguments, got \(1, 2\)"),
+        (lambda: plot_unit_life([[1]], [0, 1], [1]), r"\(2, 1\) by the other arguments, got \(1, 1\)"),
         (lambda: plot_unit_life([[1]], [0], []), "whole number >= 1 for every layer, got \\[\\]"),
         (lambda: plot_unit_life([[1]], [0], [1, 0]), "whole number >= 1 for every layer"),
         (lambda: plot_unit_life([[1]], [0], np.array([1.0])), "whole number >= 1 for every layer"),

@@ -5,11 +5,9 @@ from __future__ import annotations
 import gc
 import itertools
 import random
-import subprocess
-import sys
 import weakref
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from support.fresh import python
 from support.images import (
     REFERENCES,
     RESOURCES,
@@ -82,9 +81,51 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 every_figure = pytest.mark.parametrize("name", FIGURES)
 
 
+def global_state() -> tuple[object, ...]:
+    """Settings of matplotlib, figures of pyplot, and the states of all random generators."""
+    return (
+        dict(matplotlib.rcParams),
+        plt.get_fignums(),
+        random.getstate(),
+        str(np.random.get_state()),
+        torch.get_rng_state().tolist(),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Garbage collections in this file look at the objects of this file alone."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@dataclass
+class Drawing:
+    """A figure, drawn while the settings of matplotlib differ from the default, and the global state around that."""
+
+    figure: Figure
+    before: tuple[object, ...]
+    after: tuple[object, ...]
+
+
+DRAWINGS: dict[str, Drawing] = {}
+"""Each figure is drawn once for the two tests that examine it; the second one deletes it."""
+
+
+def drawing_of(name: str) -> Drawing:
+    if name not in DRAWINGS:
+        with matplotlib.rc_context({"font.size": 31.0}):
+            before = global_state()
+            figure = FIGURES[name]()
+            pixels(figure)
+            DRAWINGS[name] = Drawing(figure, before, global_state())
+    return DRAWINGS[name]
+
+
 @every_figure
 def test_no_text_is_cut_off_and_no_labels_collide(name: str) -> None:
-    figure = FIGURES[name]()
+    figure = drawing_of(name).figure
     axes, lowest = figure.axes[0], figure.axes[-1]
     across, up = ticks(lowest, "x"), ticks(axes, "y")
     heads = [*figure.texts, *figure.legends]
@@ -113,21 +154,11 @@ def test_no_text_is_cut_off_and_no_labels_collide(name: str) -> None:
 
 @every_figure
 def test_drawing_changes_no_global_state_and_leaves_no_reference(name: str) -> None:
-    torch.manual_seed(1)
-    random.seed(1)
-    np.random.seed(1)
-    before = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
-    with matplotlib.rc_context({"font.size": 31.0}):
-        settings = dict(matplotlib.rcParams)
-        figure = FIGURES[name]()
-        figure.canvas.draw()
-        assert dict(matplotlib.rcParams) == settings
-    assert random.getstate() == before[0]
-    assert str(np.random.get_state()) == before[1]
-    assert torch.equal(torch.get_rng_state(), before[2])
+    drawing = drawing_of(name)
+    assert drawing.after == drawing.before
     assert plt.get_fignums() == []
-    gone = weakref.ref(figure)
-    del figure
+    gone = weakref.ref(drawing.figure)
+    del drawing, DRAWINGS[name]
     gc.collect()
     assert gone() is None
 
@@ -137,7 +168,8 @@ def test_pyplot_is_not_imported() -> None:
         "import sys; from jumpstart.plotting import *; plot_unit_status([[1]]); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    done = python(code)
+    assert done.returncode == 0, done.stderr
 
 
 # Reference images ---------------------------------------------------------------------------------

@@ -267,7 +267,7 @@ def test_a_damaged_history_is_replaced_by_a_new_one(
 ) -> None:
     (tmp_path / "status.npz").write_bytes(b"half")
     memory = HistoryFile(tmp_path / "status.npz", resume=True)
-    assert "begins anew" in caplog.text
+    assert "starts over" in caplog.text
     memory.append(["a"], 3, [np.ones(2)], [np.zeros(2)], np.zeros((4, 1), dtype=np.int8), None)
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [3]
 

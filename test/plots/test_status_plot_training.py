@@ -151,8 +151,8 @@ class Forgetful(Plain):
 FAILURES: list[tuple[Any, dict[str, Any], str]] = [
     (TwoPasses, {"validation": False}, "layers have unequal numbers of samples .*With validation data"),
     (Changing, {}, "the captured layers changed within an epoch"),
-    (Deep, {}, "Say where its units are: unit_dim=-1"),
-    (lambda: Deep(40000), {}, "Say where its units are: unit_dim=-1"),
+    (Deep, {}, "Give the dimension of its units: unit_dim=-1"),
+    (lambda: Deep(40000), {}, "Give the dimension of its units: unit_dim=-1"),
     (Forgetful, {}, "the regularizer whose records it reads was removed"),
 ]
 
@@ -171,8 +171,8 @@ def test_a_step_that_cannot_be_counted_ends_the_monitoring_with_one_warning(
     found = fit(make(), plot(tmp_path), Look(), **options)
     assert same(found, expected)
     (warning,) = (record.getMessage() for record in caplog.records if "NetworkStatusPlot" in record.getMessage())
-    assert "stops watching" in warning
-    assert "Let capture" in warning
+    assert "stops monitoring" in warning
+    assert "Set capture" in warning
     assert re.search(reason, warning), warning
     assert left == [0]
     assert not (tmp_path / "status.npz").exists()
@@ -242,7 +242,7 @@ def test_a_step_without_the_network_counts_as_no_pass(
     assert StatusHistory.load(tmp_path / "status.npz").epochs == [0]
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 1
-    assert "has nothing to draw of epoch 1 of Sometimes: no captured layer ran" in warnings[0]
+    assert "has nothing to plot for epoch 1 of Sometimes: no captured layer ran" in warnings[0]
 
 
 def test_an_epoch_without_a_pass_is_not_plotted_at_the_end(tmp_path: Path) -> None:

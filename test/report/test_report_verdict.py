@@ -295,7 +295,7 @@ def test_advice_on_accuracy() -> None:
     climbing = metrics(train_acc=[i / 100 for i in range(60, 90)], val_acc=[i / 100 for i in range(60, 90)])
     run = record(history=alive, summary=balanced(), metrics=climbing)
     assert judge(run).advice == (
-        "Validation accuracy was still rising at the end. Train on: python go.py --resume=runs/a --epochs=60",
+        "Validation accuracy was still rising at the end. Train for longer: python go.py --resume=runs/a --epochs=60",
     )
     done = metrics(train_acc=[1.0, 1.0], val_acc=[1.0, 1.0])
     assert judge(record(history=alive, summary=balanced(), metrics=done)).advice == ("Nothing needs to be done.",)

@@ -6,6 +6,8 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+import torch
+from support.runs import PLOTTED, PlottedRun, run_tiny
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,3 +20,11 @@ def _imports_frozen() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def plotted_run(tmp_path_factory: pytest.TempPathFactory) -> PlottedRun:
+    """A run with everything that may not change its result: plots of every epoch, W&B, progress, checkpoints."""
+    extras = {"plot_every": 1, "wandb": True, "progress": True, "checkpoint_seconds": 0.0}
+    directory, _ = run_tiny(tmp_path_factory.mktemp("plotted"), **PLOTTED, **extras)
+    return PlottedRun(directory, torch.get_rng_state())

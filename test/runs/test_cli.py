@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import RECTANGULAR_COMMAND, in_shell
+from support.processes import finish, start
 
 from model.config.experiment import Config, ConfigError, option
 from model.config.options import options
@@ -35,25 +36,24 @@ RESNET_COMMAND = r"""
     --plot_status=True \
     --gpus=auto
 """
-SCRIPT = """
-import sys, time
-from sweep.cli import main
-from sweep.run_directory import RunDirectory
-from model.config.rectangular import RectangularConfig
 
-def run(parsed):
+
+def serve(*argv: str) -> int:
+    """The exit code of a program ``run.py`` whose run makes its directory, prints "ready", and waits."""
+    sys.argv = ["run.py", *argv]
+    return main(wait, RectangularConfig, description="A run that waits.")
+
+
+def wait(parsed: Parsed[RectangularConfig]) -> None:
     run = RunDirectory.create(parsed.config.output_dir, parsed.config.name, parsed.config)
     parsed.run_directory = run.path
     run.last_checkpoint.write_text("weights")
-    sys.stdout.write("ready" + chr(10))
+    sys.stdout.write("ready\n")
     sys.stdout.flush()
     try:
         time.sleep(60)
     except KeyboardInterrupt:
         sys.exit(1)
-
-sys.exit(main(run, RectangularConfig, description="A run that waits."))
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +257,7 @@ def test_other_options_cannot_change_on_resume(stored: RunDirectory) -> None:
     for argv in (["--lambda_=0.25"], [f"--config={stored.path}/b.yaml"]):
         (stored.path / "b.yaml").write_text("lambda_: 0.25")
         message = error_of(f"--resume={stored.path}", *argv)
-        assert message.startswith("lambda_ can't change when a run is resumed")
+        assert message.startswith("lambda_ can't be changed when a run is resumed")
         assert f"{stored.path} has 0.5, got 0.25." in message
     message = error_of(f"--resume={stored.path}", "--epochs=9")
     assert message == (f"epochs can only grow when a run is resumed: {stored.path} has 10, got 9.")
@@ -322,21 +322,6 @@ def test_main_prints_the_command_that_continues_an_interrupted_run(
     assert capsys.readouterr().err.endswith(f" --resume={stored.path}\n")
 
 
-def launch(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT)
-    return subprocess.Popen(
-        [sys.executable, str(script), *argv],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that starts the tests in the background has its children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
@@ -349,28 +334,41 @@ def launch(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
     ],
 )
 def test_a_bad_command_leaves_one_line_and_no_trace(tmp_path: Path, argv: list[str], line: str) -> None:
-    process = launch(tmp_path, *argv)
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, out) == (2, "")
-    assert err.replace(f"{tmp_path}/", "") == line
-    assert os.listdir(tmp_path) == ["run.py"]
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "run.py").touch()
+    assert finish(start(tmp_path, serve, *argv, at=place)) == 2
+    assert (tmp_path / "output.txt").read_text().replace(f"{place}/", "") == line
+    assert os.listdir(place) == ["run.py"]
 
 
 def test_an_interrupted_process_exits_130_and_its_run_can_be_resumed(tmp_path: Path) -> None:
-    process = launch(tmp_path, "--name=a b")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    process = start(tmp_path, serve, "--name=a b", at=tmp_path)
+    output = tmp_path / "output.txt"
+    while process.is_alive() and not (output.exists() and output.read_text() == "ready\n"):
+        time.sleep(0.01)
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
-    assert err == (f"interrupted; continue with: python {tmp_path}/run.py --resume='runs/a b'\n")
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert finish(process) == 130
+    assert output.read_text() == "ready\ninterrupted; continue with: python run.py --resume='runs/a b'\n"
     resumed = parse(RectangularConfig, [f"--resume={tmp_path}/runs/a b"], description="")
     assert resumed.config == RectangularConfig(name="a b")
 
 
-def test_the_help_page_is_printed_by_a_process(tmp_path: Path) -> None:
-    process = launch(tmp_path, "--help")
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, "")
-    assert "usage: python run.py [--name=value ...]" in out
+@pytest.mark.parametrize(
+    ("argv", "code", "out", "err"),
+    [
+        ("--help", 0, "usage: python run_rectangular_sweep.py [--name=value ...]", ""),
+        ("--widht=3", 2, "", "error: unknown flag --widht. Did you mean '--width'?\n"),
+    ],
+)
+def test_the_script_prints_help_and_errors_to_their_streams(
+    argv: str, code: int, out: str, err: str, tmp_path: Path
+) -> None:
+    words = [sys.executable, str(ROOT / "run_rectangular_sweep.py"), argv]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (code, err)
+    assert out in done.stdout
+    assert bool(done.stdout) == bool(out)
+    assert os.listdir(tmp_path) == []

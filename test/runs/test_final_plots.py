@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image, ImageSequence
-from support.runs import fit, run_tiny, same, tiny
+from support.runs import PLOTTED, PlottedRun, fit, run_tiny, same, tiny
 from torch import nn
 
 from jumpstart.history import StatusHistory
@@ -81,11 +81,14 @@ def test_an_epoch_with_a_diverged_network_is_left_out_and_logged(
     assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)
 
 
-def test_the_animation_of_a_resumed_run_starts_at_epoch_0(tmp_path: Path) -> None:
-    directory, _ = run_tiny(tmp_path, plot_status=True, plot_every=1, epochs=2)
+def test_a_resumed_run_has_the_animation_of_an_uninterrupted_one(plotted_run: PlottedRun, tmp_path: Path) -> None:
+    options = {**PLOTTED, "plot_every": 1}
+    directory, _ = run_tiny(tmp_path, **{**options, "epochs": 2})
     assert frames(directory.plots) == 2
-    run_tiny(tmp_path, plot_status=True, plot_every=1, epochs=4, resume=directory.path)
-    assert frames(directory.plots) == 4
+    run_tiny(tmp_path, resume=directory.path, **options)
+    assert frames(directory.plots) == frames(plotted_run.directory.plots) == PLOTTED["epochs"]
+    for name in FILES:
+        assert (directory.plots / name).read_bytes() == (plotted_run.directory.plots / name).read_bytes()
 
 
 def test_a_history_of_one_epoch_has_ranges_but_no_status_over_time(tmp_path: Path) -> None:

@@ -187,18 +187,20 @@ def test_the_command_itself_can_be_killed_and_resumed(tmp_path: Path) -> None:
     assert_same(run, tmp_path / "whole" / "run")
 
 
-def test_resuming_a_finished_run_trains_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder, changes in ((tmp_path / "a", {}), (tmp_path / "b", CASES["early stopping"])):
-        directory, summary = run_tiny(folder, **changes)
-        before = {path: path.stat().st_mtime_ns for path in directory.checkpoints.iterdir()}
-        rows = directory.metrics.read_bytes()
-        with monkeypatch.context() as patch:
-            patch.setattr("model.experiment.Experiment.training_step", lambda *_: pytest.fail("trains on"))
-            _, again = run_tiny(folder, resume=directory.path, **changes)
-        assert again["seconds"] == pytest.approx(summary["seconds"], abs=0.5)
-        assert {**again, "seconds": 0} == {**summary, "seconds": 0}
-        assert directory.metrics.read_bytes() == rows
-        assert {path for path in before if path.suffix == ".ckpt"} == set(directory.checkpoints.iterdir())
+@pytest.mark.parametrize("case", ["dropout", "early stopping"])
+def test_resuming_a_finished_run_trains_no_further(
+    case: str, undisturbed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = RunDirectory(shutil.copytree(undisturbed[case] / "run", tmp_path / "run"))
+    summary = json.loads(directory.summary.read_text())
+    before = {path: path.stat().st_mtime_ns for path in directory.checkpoints.iterdir()}
+    rows = directory.metrics.read_bytes()
+    monkeypatch.setattr("model.experiment.Experiment.training_step", lambda *_: pytest.fail("trains on"))
+    _, again = run_tiny(tmp_path, resume=directory.path, **CASES[case])
+    assert again["seconds"] == pytest.approx(summary["seconds"], abs=0.5)
+    assert {**again, "seconds": 0} == {**summary, "seconds": 0}
+    assert directory.metrics.read_bytes() == rows
+    assert {path for path in before if path.suffix == ".ckpt"} == set(directory.checkpoints.iterdir())
 
 
 def test_adding_epochs_gives_the_result_of_the_longer_run(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -84,12 +86,24 @@ def test_an_undamaged_checkpoint_is_accepted(finished: RunDirectory) -> None:
     assert snapshot(finished.path) == before
 
 
-@pytest.mark.parametrize("script", [runs, resnet_runs], ids=["rectangular", "resnet"])
+@pytest.fixture(scope="module", params=[runs, resnet_runs], ids=["rectangular", "resnet"])
+def script_and_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ModuleType, RunDirectory]:
+    """A script, and a finished run of it."""
+    directory, _ = request.param.run_tiny(tmp_path_factory.mktemp("finished"), epochs=1)
+    return request.param, directory
+
+
 @pytest.mark.parametrize("damage", ["cut short", "gone"])
 def test_the_command_refuses_in_one_line_with_code_2_and_leaves_the_run(
-    script: object, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script_and_run: tuple[ModuleType, RunDirectory],
+    damage: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    directory, _ = script.run_tiny(tmp_path, epochs=1)
+    script, whole = script_and_run
+    directory = RunDirectory(shutil.copytree(whole.path, tmp_path / "run"))
     if damage == "gone":
         directory.last_checkpoint.unlink()
     else:

@@ -88,6 +88,12 @@ def test_tensors_are_accepted_and_memory_is_not_shared() -> None:
     assert history.labels.tolist() == [4]
 
 
+@pytest.mark.parametrize("name", ["n" * 246 + ".npz", "\U0001f331" * 60 + ".npz"], ids=["letters", "4 bytes each"])
+def test_a_file_may_have_a_long_name(name: str, tmp_path: Path) -> None:
+    make([0]).save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "status.npz"
     history = make([0])
@@ -115,7 +121,7 @@ def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.Monke
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 3]] * 5), "codes 0, 1 and 2"),
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [1, 2]), "labels must be one whole number"),
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [0.5] * 5), "labels must be one whole number"),
-        ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [9] * 5), "labels must be those of the epochs before"),
+        ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5, [9] * 5), "labels must equal those of the epochs before"),
     ],
 )
 def test_wrong_entries_are_refused_and_change_nothing(arguments: tuple[object, ...], message: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import random
 import weakref
 from collections.abc import Callable
@@ -47,13 +46,14 @@ def test_every_place_has_its_class_and_its_pattern(classes: int, batch: int, mon
     np.testing.assert_allclose(found.y, np.linspace(-1, 3, 25))
     patterns = []
     model.eval()
-    for row, column in itertools.product(range(25), range(25)):
-        place = torch.tensor([[found.x[column], found.y[row]]], dtype=torch.float32)
-        _, output, tensors = preactivations(model, place)
-        scores = output[0] if classes > 1 else torch.stack([torch.tensor(0.0), output[0, 0]])
+    places = [(row, column) for row in range(25) for column in range(25)]
+    grid = torch.tensor([[found.x[column], found.y[row]] for row, column in places], dtype=torch.float32)
+    _, outputs, tensors = preactivations(model, grid)
+    for i, (row, column) in enumerate(places):
+        scores = outputs[i] if classes > 1 else torch.stack([torch.tensor(0.0), outputs[i, 0]])
         assert found.classes[row, column] == scores.argmax()
         assert found.confidence[row, column] == pytest.approx(scores.softmax(0).max().item(), abs=1e-3)
-        patterns.append(tuple(torch.cat([z[0] > 0 for z in tensors]).tolist()))
+        patterns.append(tuple(torch.cat([z[i] > 0 for z in tensors]).tolist()))
     assert_same_partition(found.patterns, patterns)
     assert found.count == len(set(patterns)) > 4
 

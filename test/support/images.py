@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,8 +59,17 @@ def color_at(figure: Figure, x: float, y: float) -> tuple[int, ...]:
 
 
 def colors(image: np.ndarray) -> set[tuple[int, ...]]:
-    packed = np.unique(image.astype(np.int64) @ [1 << 16, 1 << 8, 1])
-    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in packed}
+    return set(_counted(image))
+
+
+def _counted(image: np.ndarray) -> dict[tuple[int, ...], int]:
+    """The number of pixels of each color."""
+    red, green, blue = (image[..., channel].ravel().astype(np.int32) for channel in range(3))
+    packed = red << 16 | green << 8 | blue
+    begins = np.flatnonzero(np.diff(packed, prepend=-1))  # of runs of one color
+    values, run = np.unique(packed[begins], return_inverse=True)
+    counts = np.bincount(run, np.diff(begins, append=packed.size))
+    return {(c >> 16, c >> 8 & 255, c & 255): int(n) for c, n in zip(values.tolist(), counts, strict=True)}
 
 
 def legend(figure: Figure) -> list[str]:
@@ -69,7 +79,7 @@ def legend(figure: Figure) -> list[str]:
 
 def ticks(axes: Axes, axis: str) -> list[Text]:
     """The labels of the ticks that are drawn."""
-    axes.figure.canvas.draw()
+    pixels(axes.figure)
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
     major = getattr(axes, f"{axis}axis").get_major_ticks()
     return [t.label1 for t in major if low <= t.get_loc() <= high and t.label1.get_text()]
@@ -137,9 +147,12 @@ REFERENCES: dict[str, Callable[[], Figure]] = {
 }
 
 
+@functools.cache
 def load(name: str) -> np.ndarray:
-    """The reference image, as levels from 0 to 255."""
-    return np.round(imread(RESOURCES / f"{name}.png")[..., :3] * 255).astype(np.uint8)
+    """The reference image, as levels from 0 to 255, which can't be written into."""
+    image = np.round(imread(RESOURCES / f"{name}.png")[..., :3] * 255).astype(np.uint8)
+    image.flags.writeable = False
+    return image
 
 
 def assert_same_image(image: np.ndarray, expected: np.ndarray) -> None:
@@ -166,11 +179,9 @@ def differences(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 def surfaces(image: np.ndarray) -> set[tuple[int, ...]]:
     """Colors of surfaces, without grays, which are those of text."""
-    packed = image.astype(np.int64) @ [1 << 16, 1 << 8, 1]
-    values, counts = np.unique(packed, return_counts=True)
-    large = values[counts >= SURFACE * packed.size]
-    triples = {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in large}
-    return {color for color in triples if max(color) - min(color) > 8 or color == (0, 0, 0)}
+    least = SURFACE * image.shape[0] * image.shape[1]
+    large = {color for color, count in _counted(image).items() if count >= least}
+    return {color for color in large if max(color) - min(color) > 8 or color == (0, 0, 0)}
 
 
 def _squares(image: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ A fork server imports every module once, and each process is a fork of that serv
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -23,6 +25,17 @@ from typing import Any
 import pytest
 import torch
 from support.runs import ROOT, command
+
+PRELOADED = (
+    "support.processes",
+    "support.resnet_runs",
+    "data.data",
+    "data.uci.files",
+    "sweep.run",
+    "sklearn.datasets",
+    "PIL.GifImagePlugin",
+)
+"""The modules that the fork server imports, once for all processes."""
 
 _context: list[ForkServerContext] = []
 
@@ -35,9 +48,32 @@ def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProc
         *argv: Flags.
         die_at: The process kills itself just before this operation on files, counted from 1.
     """
-    process = _server().Process(target=_work, args=(folder, argv, die_at))
+    return start(folder, command, *argv, die_at=die_at)
+
+
+def start(
+    folder: Path, work: Callable[..., int], *args: object, die_at: int | None = None, at: Path | None = None
+) -> ForkServerProcess:
+    """Start a process whose exit code is the result of ``work(*args)``.
+
+    Args:
+        folder: Receives ``output.txt``, with everything that the process prints; operations on files in this folder are
+            counted.
+        work: A function of a module.
+        *args: Arguments of ``work``.
+        die_at: The process kills itself just before this operation on files, counted from 1.
+        at: The working directory of the process.
+    """
+    process = _server().Process(target=_work, args=(folder, work, args, die_at, at))
     process.start()
     return process
+
+
+def stop_server() -> None:
+    """End the fork server and wait for it, so that its processor time is part of that of the tests."""
+    if _context:
+        _context.clear()
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def _server() -> ForkServerContext:
@@ -45,7 +81,7 @@ def _server() -> ForkServerContext:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test'}")
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["support.processes", "data.data", "data.uci.files", "sweep.run"])
+            context.set_forkserver_preload(list(PRELOADED))
             process = context.Process(target=os.getpid)
             process.start()
             process.join()
@@ -60,7 +96,7 @@ def together(work: Callable[..., None], *args: object) -> None:
         work: A function of a test module.
         *args: Further arguments of ``work``.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _server()
     processes = [context.Process(target=_share, args=(work, rank, args)) for rank in range(2)]
     for process in processes:
         process.start()
@@ -84,8 +120,13 @@ def finish(process: ForkServerProcess) -> int:
     return process.exitcode
 
 
-def _work(folder: Path, argv: tuple[str, ...], die_at: int | None) -> None:
+def _work(
+    folder: Path, work: Callable[..., int], args: tuple[object, ...], die_at: int | None, at: Path | None
+) -> None:
+    gc.freeze()  # a run collects garbage first, and would scan every object of the imports
     folder.mkdir(exist_ok=True)
+    if at is not None:
+        os.chdir(at)
     torch.set_num_threads(1)
     # A shell that starts the tests in the background has its children ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -107,7 +148,8 @@ def _work(folder: Path, argv: tuple[str, ...], die_at: int | None) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
-    code = command(*argv)
+    code = work(*args)
+    sys.stdout.flush()
     (folder / "operations.txt").write_text(str(count))
     sys.exit(code)
 

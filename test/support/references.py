@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from support.zoo import make
 from torch import Tensor, nn
 
 from jumpstart.capture.targets import is_activation
+
+LossAndGrads = tuple[float, list[Tensor | None]]
 
 
 class Recorded(nn.Module):
@@ -117,7 +122,7 @@ def _slice(
 
 def reference_loss_and_grads(
     model: nn.Module, x: Tensor, options: Options | None = None, unit_dim: int = 1
-) -> tuple[float, list[Tensor | None]]:
+) -> LossAndGrads:
     """The loss of a model and its gradient with respect to all its parameters and its input."""
     x = x.detach().requires_grad_()
     model, _, tensors = preactivations(model, x)
@@ -125,6 +130,12 @@ def reference_loss_and_grads(
     inner = sum((z * torch.from_numpy(grad.copy())).sum() for z, grad in zip(tensors, grads, strict=True))
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return loss, list(torch.autograd.grad(inner, [*wanted, x], allow_unused=True))
+
+
+@functools.cache
+def zoo_reference(name: str, unit_dim: int = 1, options: tuple[tuple[str, Any], ...] = ()) -> LossAndGrads:
+    """The loss of a model of the zoo and its gradient, computed once for all tests; ``options`` are pairs."""
+    return reference_loss_and_grads(*make(name), Options(**dict(options)), unit_dim)
 
 
 def assert_same_grads(found: Iterable[Tensor | None], expected: Iterable[Tensor | None], rtol: float = 1e-6) -> None:

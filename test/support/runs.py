@@ -37,6 +37,21 @@ TINY: dict[str, object] = {
     "plot_status": False,
     "progress": False,
 }
+PLOTTED: dict[str, object] = {"dropout": 0.2, "epochs": 4, "scheduler": "none", "plot_status": True}
+"""The options of the fixture ``plotted_run`` that determine its plots, but for ``plot_every=1``."""
+
+
+@dataclass(frozen=True)
+class PlottedRun:
+    """A finished, uninterrupted run with plots, W&B and a progress bar.
+
+    Attributes:
+        directory: Must not be changed by a test.
+        random_state: The state of torch's generator after the run.
+    """
+
+    directory: RunDirectory
+    random_state: Tensor
 
 
 def tiny(**changes: object) -> RectangularConfig:

@@ -37,10 +37,6 @@ def tiny(**changes: object) -> ResnetConfig:
     return ResnetConfig(**{**TINY, **changes})
 
 
-def flags(**changes: object) -> list[str]:
-    return as_flags({**TINY, **changes})
-
-
 def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[RunDirectory, dict[str, object]]:
     config = tiny(output_dir=str(folder), **{"name": "run", **changes})
     return run(config, make_data(config), build, resume=resume)
@@ -49,6 +45,10 @@ def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> 
 def command(*argv: str) -> int:
     """The exit code of the script, run in this process."""
     return exit_code_of(SCRIPT, *argv)
+
+
+def flags(**changes: object) -> list[str]:
+    return as_flags({**TINY, **changes})
 
 
 def experiment_of(**changes: object) -> ResnetExperiment:

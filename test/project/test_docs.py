@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.commands import rectangular_config
 from support.documents import DOCUMENTS, LAUNCHERS, README, ROOT, Block, blocks_of, commands_of, prose_of
 from torch import nn
 
@@ -221,20 +222,7 @@ def test_the_users_command_gives_the_documented_config() -> None:
     (words,) = (words for words in commands_of(README) if {"--plot_status=True", "--dataset=moons"} <= set(words))
     assert words[:2] == ["python", "run_rectangular_sweep.py"]
     config = parse(RectangularConfig, words[2:], description="").config
-    assert config == RectangularConfig(
-        depth=50,
-        width=4,
-        lr=0.01,
-        batch_size=256,
-        lambda_=0.01,
-        use_batchnorm=False,
-        skip_connections=None,
-        dataset="moons",
-        activation="relu",
-        epochs=4000,
-        plot_status=True,
-        gpus="auto",
-    )
+    assert config == rectangular_config()
 
 
 def test_quick_start_is_two_lines_and_the_second_is_what_ci_runs() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.commands import RECTANGULAR_COMMAND, in_shell
+from support.commands import RECTANGULAR_COMMAND, RESNET_COMMAND, in_shell, rectangular_config
 from support.processes import finish, start
 
 from model.config.experiment import Config, ConfigError, option
@@ -21,21 +21,6 @@ from sweep.cli import Parsed, main, parse
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
 ROOT = Path(__file__).resolve().parents[2]
-RESNET_COMMAND = r"""
-    --lambda_=0.05 \
-    --depth=50 \
-    --lambda_=0.00001 \
-    --use_batchnorm=False \
-    --use_skip_connections=False \
-    --width_multiplier=2 \
-    --activation=relu \
-    --lr=0.1 \
-    --batch_size=128 \
-    --epochs=90 \
-    --dataset=imagenet \
-    --plot_status=True \
-    --gpus=auto
-"""
 
 
 def serve(*argv: str) -> int:
@@ -83,22 +68,7 @@ def error_of(*argv: str) -> str:
 
 def test_the_users_command_for_moons_is_read_as_written() -> None:
     parsed = parse(RectangularConfig, in_shell(RECTANGULAR_COMMAND), description="")
-    assert parsed == Parsed(
-        RectangularConfig(
-            depth=50,
-            width=4,
-            lr=0.01,
-            batch_size=256,
-            lambda_=0.01,
-            use_batchnorm=False,
-            skip_connections=None,
-            dataset="moons",
-            activation="relu",
-            epochs=4000,
-            plot_status=True,
-            gpus="auto",
-        )
-    )
+    assert parsed == Parsed(rectangular_config())
 
 
 def test_the_users_command_for_resnets_is_read_and_its_last_lambda_counts() -> None:

@@ -200,7 +200,8 @@ def test_the_seed_determines_the_weights() -> None:
 
 
 def test_a_compiled_network_has_the_same_status_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_, compiled_sizes = nn.Module.compile, set()
+    compile_ = nn.Module.compile
+    compiled_sizes: set[int] = set()
 
     def count_sizes(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
         compiled_sizes.update(len(value) for value in inputs if value.dim() == 4 and value.shape[1:] == (3, 8, 8))

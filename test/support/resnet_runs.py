@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from pathlib import Path
 
-import pytest
 import torch
+from support.commands import RESNET_COMMAND, as_flags, exit_code_of, in_shell
 from support.runs import ROOT
 
 from model.config.resnet import ResnetConfig
@@ -17,22 +15,7 @@ from sweep.run import run
 from sweep.run_directory import RunDirectory
 
 SCRIPT = ROOT / "run_resnet_experiment_sweep.py"
-USERS_COMMAND = """
-python run_resnet_experiment_sweep.py \
-    --lambda_=0.05 \
-    --depth=50 \
-    --lambda_=0.00001 \
-    --use_batchnorm=False \
-    --use_skip_connections=False \
-    --width_multiplier=2 \
-    --activation=relu \
-    --lr=0.1 \
-    --batch_size=128 \
-    --epochs=90 \
-    --dataset=imagenet \
-    --plot_status=True \
-    --gpus=auto
-"""
+USERS_COMMAND = " ".join(["python", SCRIPT.name, *in_shell(RESNET_COMMAND)])
 TINY: dict[str, object] = {
     "dataset": "fake",
     "image_size": 8,
@@ -54,10 +37,6 @@ def tiny(**changes: object) -> ResnetConfig:
     return ResnetConfig(**{**TINY, **changes})
 
 
-def flags(**changes: object) -> list[str]:
-    return [f"--{name}={value}" for name, value in {**TINY, **changes}.items()]
-
-
 def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[RunDirectory, dict[str, object]]:
     config = tiny(output_dir=str(folder), **{"name": "run", **changes})
     return run(config, make_data(config), build, resume=resume)
@@ -65,11 +44,11 @@ def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> 
 
 def command(*argv: str) -> int:
     """The exit code of the script, run in this process."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
-        patch.setattr(sys, "argv", [SCRIPT.name, *argv])
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
+    return exit_code_of(SCRIPT, *argv)
+
+
+def flags(**changes: object) -> list[str]:
+    return as_flags({**TINY, **changes})
 
 
 def experiment_of(**changes: object) -> ResnetExperiment:

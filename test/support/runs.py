@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
-import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from support.commands import as_flags, exit_code_of
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,7 +58,7 @@ def tiny(**changes: object) -> RectangularConfig:
 
 def flags(**changes: object) -> list[str]:
     """The flags of the same config."""
-    return [f"--{name}={value}" for name, value in {**TINY, **changes}.items()]
+    return as_flags({**TINY, **changes})
 
 
 def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[RunDirectory, dict[str, object]]:
@@ -72,11 +69,7 @@ def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> 
 
 def command(*argv: str) -> int:
     """The exit code of ``python run_rectangular_sweep.py ARGV``, run in this process."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
-        patch.setattr(sys, "argv", ["run_rectangular_sweep.py", *argv])
-        runpy.run_path(str(ROOT / "run_rectangular_sweep.py"), run_name="__main__")
-    assert isinstance(caught.value.code, int), shlex.join(argv)
-    return caught.value.code
+    return exit_code_of(ROOT / "run_rectangular_sweep.py", *argv)
 
 
 def network_weights(checkpoint: Path) -> dict[str, Tensor]:

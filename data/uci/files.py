@@ -135,8 +135,7 @@ def _read_checked(remote: Remote, file: DataFile, path: Path, base_url: str | No
         recorded = record.read_text(encoding="ascii").split()[:1] if record.is_file() else []
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): check its permissions.") from None
-    expected = (*file.sha256, *recorded)
-    fault = _content_fault(remote, file, content, expected, str(path), strict=bool(recorded))
+    fault = _recorded_fault(file, content, recorded) or _content_fault(remote, file, content, str(path))
     if fault:
         raise DataError(
             f"{path} is damaged: {fault}. Delete it and run again, or put a good copy there; "
@@ -145,30 +144,32 @@ def _read_checked(remote: Remote, file: DataFile, path: Path, base_url: str | No
     return content
 
 
-def _content_fault(
-    remote: Remote,
-    file: DataFile,
-    content: bytes,
-    expected: tuple[str, ...],
-    where: str,
-    *,
-    strict: bool = False,
-) -> str:
+def _recorded_fault(file: DataFile, content: bytes, recorded: Sequence[str]) -> str:
+    """Why the record of a download refuses the content of a file; empty if it does not.
+
+    A record can only refuse a file that has changed since its download. What the catalog does not accept, a record does
+    not accept either, because anyone can write a record.
+    """
+    checksum = hashlib.sha256(content).hexdigest()
+    if not recorded or checksum in (*file.sha256, *recorded):
+        return ""
+    return f"its sha256 is {checksum}, expected {' or '.join((*file.sha256, *recorded))}"
+
+
+def _content_fault(remote: Remote, file: DataFile, content: bytes, where: str) -> str:
     """Why the content of a file is refused; empty if it is accepted.
 
     Args:
         remote: Archive of the file.
         file: File that was read or downloaded.
         content: Its bytes.
-        expected: SHA-256 checksums that are accepted.
         where: Path or address, for the log.
-        strict: Whether to refuse every other checksum without parsing the content.
     """
     checksum = hashlib.sha256(content).hexdigest()
-    if checksum in expected:
+    if checksum in file.sha256:
         return ""
-    fault = f"its sha256 is {checksum}, expected {' or '.join(expected)}"
-    if strict or remote.inspect is None or not (file.content or file.unseen):
+    fault = f"its sha256 is {checksum}, expected {' or '.join(file.sha256)}"
+    if remote.inspect is None or not (file.content or file.unseen):
         return fault
     try:
         inside = remote.inspect(file, content)
@@ -191,7 +192,7 @@ def _download(remote: Remote, files: Sequence[DataFile], data_dir: DataDir, base
     folder = cache_folder(data_dir) / "uci" / remote.folder
     members = _fetch_members(remote, files, folder, url)
     for file in files:
-        fault = _content_fault(remote, file, members[file.name], file.sha256, f"{file.name} from {url}")
+        fault = _content_fault(remote, file, members[file.name], f"{file.name} from {url}")
         if fault:
             raise DataError(
                 f"{file.name} from {url} is not the expected file: {fault}. Nothing was kept; put a good copy at "

@@ -160,7 +160,7 @@ def dead() -> nn.Module:
     return model
 
 
-class SlimResNet(torchvision.models.ResNet):
+class SlimResNet(torchvision.models.ResNet):  # type: ignore[misc]
     """Torchvision's network with an eighth of the channels."""
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **options: Any) -> nn.Sequential:

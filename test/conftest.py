@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import socket
@@ -43,6 +44,13 @@ def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for name in ("CACHE", "CONFIG", "DATA"):
             patch.setenv(f"WANDB_{name}_DIR", str(_new(home / name.lower())))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_frozen() -> None:
+    """Keep the garbage collector from scanning what the imports left: each full collection would take 0.24 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ import gc
 import itertools
 import random
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib
@@ -90,14 +90,6 @@ def global_state() -> tuple[object, ...]:
         str(np.random.get_state()),
         torch.get_rng_state().tolist(),
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections() -> Iterator[None]:
-    """Garbage collections in this file look at the objects of this file alone."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @dataclass

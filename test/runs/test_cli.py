@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from support.commands import RECTANGULAR_COMMAND, RESNET_COMMAND, in_shell, rectangular_config
 from support.processes import finish, start
 
@@ -276,6 +277,15 @@ def test_main_does_not_catch_defects_and_exits() -> None:
     with pytest.raises(SystemExit) as caught:
         main(leave, Tiny, [], description="")
     assert caught.value.code == 3
+
+
+def test_main_returns_143_after_a_termination(stored: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(parsed: Parsed[Tiny]) -> None:
+        parsed.run_directory = stored.path
+        raise SIGTERMException
+
+    assert main(work, Tiny, [], description="") == 143
+    assert capsys.readouterr().err.endswith(f" --resume={stored.path}\n")
 
 
 def test_main_prints_the_command_that_continues_an_interrupted_run(

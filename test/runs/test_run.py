@@ -39,7 +39,8 @@ from model.rectangular_experiment import RectangularExperiment
 from run_rectangular_sweep import build, make_data
 from sweep.machine import find_devices
 from sweep.metrics_csv import MetricsCsv
-from sweep.run import headline, run
+from sweep.run import headline, leave_report, run
+from sweep.run_directory import RunDirectory
 
 FILES = {"config.yaml", "environment.json", "run.json", "metrics.csv", "summary.json", "report.html"}
 RUN = FILES | {"checkpoints", "plots"}
@@ -349,6 +350,14 @@ def test_gpus_are_the_requested_ones(
             find_devices(gpus)
     else:
         assert find_devices(gpus) == expected
+
+
+def test_the_reason_of_a_failure_is_stored_until_the_run_is_finished(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path, "run", tiny())
+    leave_report(directory, OSError("the disk is full"))
+    assert directory.failure.read_text() == "OSError: the disk is full\n"
+    leave_report(directory)
+    assert not directory.failure.exists()
 
 
 def test_the_headline_is_part_of_the_summary() -> None:

@@ -60,6 +60,25 @@ def test_the_best_weights_are_those_of_the_highest_accuracy_then_the_lowest_loss
     assert same(last.network.state_dict(), snapshots.weights[-1])
 
 
+def test_the_first_of_two_equal_epochs_is_the_best(tmp_path: Path) -> None:
+    best = keeper(tmp_path)
+    best.best_row = {"epoch": 0, "val/acc": 0.5, "val/loss": 1.0, "train/acc": 0.5, "train/loss": 1.0}
+    assert not best._is_better({**best.best_row, "epoch": 1})
+    assert best._is_better({**best.best_row, "epoch": 1, "val/loss": 0.9})
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(5, [0, 1, 2]), (3, [0, 1, 2]), (2, [0, 1])])
+def test_a_resumed_log_drops_the_rows_after_the_checkpoint(rows: int, kept: list[int], tmp_path: Path) -> None:
+    metrics = MetricsCsv(tmp_path / "metrics.csv")
+    for epoch in range(rows):
+        metrics.append(epoch, {"train/loss": 1.0})
+    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    trainer.fit_loop.epoch_progress.current.completed = 3
+    assert trainer.current_epoch == 3
+    EpochLog(metrics, 1).on_train_start(trainer, pl.LightningModule())
+    assert metrics.read()["epoch"].tolist() == kept
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, [0, 1, 2, 3, 4, 5]), (1e9, [0, 5])])
 def test_checkpoints_are_written_at_intervals_and_at_the_end(
     seconds: float, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

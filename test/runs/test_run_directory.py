@@ -141,7 +141,9 @@ def test_a_resumption_is_recorded_with_the_new_options(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, "a", Tiny())
     started = json.loads(run.environment.read_text())["started"]
     for lr in (2.0, 3.0):
+        run.failure.write_text("It was interrupted.\n")
         run.record_resume(Tiny(lr=lr))
+        assert not run.failure.exists()
     environment = json.loads(run.environment.read_text())
     assert run.read_config()["lr"] == 3.0
     assert environment["started"] == started

@@ -37,8 +37,16 @@ _PARTS = {
 """Keys of a checkpoint that training resumes from; ``best.ckpt`` lacks some of them."""
 _KEEPER_PARTS = {"best_row", "elapsed", "weights"}
 """Keys of the state of :class:`~sweep.callbacks.checkpoints.BestAndLast`."""
-_PLACE = {"name", "output_dir"}
-"""Options that say where a run directory is made; the directory may have moved since."""
+_WITHOUT_EFFECT = {
+    "checkpoint_seconds",
+    "curve_points",
+    "name",
+    "output_dir",
+    "plot_every",
+    "plot_status",
+    "wandb_project",
+}
+"""Options that change nothing in the weights: how often the run writes, and where it was made."""
 
 Content: TypeAlias = Mapping[str, Any]
 """What a checkpoint holds: plain containers, numbers, texts and tensors."""
@@ -150,7 +158,7 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
     stored, wanted = content["hyper_parameters"]["config"], config.to_dict()
     for name, item in options(type(config)).items():
         before = stored.get(name, "missing")
-        if before != wanted[name] and not item.resumable and name not in _PLACE:
+        if before != wanted[name] and not item.resumable and name not in _WITHOUT_EFFECT:
             return f"{name} is {wanted[name]!r} in the first, and {before!r} in the second"
     if stored["epochs"] > wanted["epochs"]:
         return f"epochs is {wanted['epochs']} in the first, and {stored['epochs']} in the second"

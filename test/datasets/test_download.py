@@ -311,6 +311,13 @@ class TestUnknownChecksum:
         assert sha256(content) in message
         assert "0" * 64 in message
 
+    def test_a_record_accepts_nothing_that_the_catalog_refuses(self, tmp_path: Path) -> None:
+        put(tmp_path, "letters/a.data", MORE)
+        put(tmp_path, "letters/a.data.sha256", f"{sha256(MORE)}  a.data\n".encode())
+        for remote in (REMOTE, self.remote(fault="it has 3 rows")):
+            assert sha256(MORE) in refused(remote, tmp_path, "http://127.0.0.1:1")
+            assert cache_state(remote, tmp_path) == "damaged"
+
     def test_the_checksum_of_a_download_is_recorded(self, server: Server, tmp_path: Path) -> None:
         server.answers = [send(zipped(a__data=GOOD))]
         remote = self.remote()

@@ -319,7 +319,8 @@ def test_on_directory_is_called_before_training(tmp_path: Path) -> None:
 
     def refuse(path: Path) -> None:
         paths.append(path)
-        assert set(os.listdir(path)) == {"config.yaml", "environment.json", "run.json", "checkpoints", "plots"}
+        files = {"config.yaml", "environment.json", "run.json", "run.lock"}
+        assert set(os.listdir(path)) == files | {"checkpoints", "plots"}
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

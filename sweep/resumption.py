@@ -145,7 +145,8 @@ def _refuse_links(run: RunDirectory) -> None:
 
 def _refuse_missing_options(run: RunDirectory, config: ExperimentConfig) -> None:
     """Refuse a ``config.yaml`` that was cut: every option is written, so none may take its default."""
-    missing = [name for name in options(type(config)) if name not in run.read_config()]
+    stored = run.read_config()
+    missing = [name for name in options(type(config)) if name not in stored]
     if missing:
         raise RunDirectoryError(
             f"{run.config} lacks {missing[0]}, so it is damaged: a run stores every option. Restore it, or start a new "

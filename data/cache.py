@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jumpstart.files import UserPath, user_path
+
 FOLDER_VARIABLE = "JUMPSTART_DATA_DIR"
 
-DataDir = str | os.PathLike[str] | None
+DataDir = UserPath | None
 """A cache folder; ``None`` stands for JUMPSTART_DATA_DIR, else the user's cache folder."""
 
 
@@ -22,15 +24,19 @@ def cache_folder(data_dir: DataDir = None) -> Path:
     """The folder that holds ``uci/<data set>/<file>``, and one folder for each set of images.
 
     Args:
-        data_dir: The folder itself; ``None`` or ``""`` for JUMPSTART_DATA_DIR, else the user's cache folder.
+        data_dir: The folder itself; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
+
+    Raises:
+        ValueError: As :func:`~jumpstart.files.user_path`.
 
     Example:
         >>> cache_folder("/data").as_posix()
         '/data'
     """
-    chosen = data_dir if data_dir not in (None, "") else os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
+    if data_dir is not None:
+        return user_path(data_dir, "data_dir", "folder")
+    if os.environ.get(FOLDER_VARIABLE):
+        return user_path(os.environ[FOLDER_VARIABLE], FOLDER_VARIABLE, "folder")
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("jumpstart"))

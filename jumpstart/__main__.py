@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from jumpstart.files import PathError, path_argument, user_path
+
 if TYPE_CHECKING:
     from jumpstart.doctor import Examination
 
@@ -49,7 +51,12 @@ def _report_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
-    parser.add_argument("--output", metavar="FILE", help="the page that compares several runs (default: compare.html)")
+    parser.add_argument(
+        "--output",
+        type=path_argument("--output", "file"),
+        metavar="FILE",
+        help="the page that compares several runs (default: compare.html)",
+    )
     return parser
 
 
@@ -81,8 +88,8 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         for run in runs:
             _write(f"{write_report(run)}\n")
         if len(runs) > 1:
-            _write(f"{write_comparison(runs, Path(options.output or 'compare.html'))}\n")
-    except NotARunError as error:
+            _write(f"{write_comparison(runs, options.output or 'compare.html')}\n")
+    except (NotARunError, PathError) as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"the report can't be written: {error}")
@@ -115,12 +122,13 @@ def _examine(options: argparse.Namespace) -> Examination:
     from jumpstart.doctor.plugins import load_batch, load_file
 
     kwargs = parse_kwargs(options.kwargs)
-    if not Path(options.model).exists():
+    path = _path_of(options.model)
+    if not path.exists():
         loaded = load_import(options.model, kwargs)
     elif kwargs:
         raise DoctorError("--kwargs is for an import path; a checkpoint holds its own options.")
     else:
-        loaded = load_file(Path(options.model))
+        loaded = load_file(path)
     batch = None
     if options.data != "random":
         check_inputs(getattr(loaded.model, "_orig_mod", loaded.model))  # before a data set is read for nothing
@@ -133,6 +141,16 @@ def _examine(options: argparse.Namespace) -> Examination:
         batch_size=options.batch_size,
         seed=options.seed,
     )
+
+
+def _path_of(model: str) -> Path:
+    """The path that MODEL may be; an import path names no file."""
+    from jumpstart.doctor.load import DoctorError
+
+    try:
+        return user_path(model, "MODEL")
+    except PathError as error:
+        raise DoctorError(str(error)) from None
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.choices import did_you_mean
+from jumpstart.files import PathError, load_yaml, user_path
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError
@@ -64,6 +65,7 @@ def parse(
     Raises:
         ConfigError: If an argument is unknown, malformed, out of range, or contradicts another one.
         RunDirectoryError: If ``--resume`` names no run.
+        PathError: If ``--config`` or ``--resume`` is no local path; see :func:`~jumpstart.files.user_path`.
         SystemExit: With code 0 after ``--help``.
     """
     parser = _make_parser(config_class, description, prog, examples)
@@ -74,7 +76,7 @@ def parse(
     values |= {name: table[name].parse(text) for name, text in texts.items()}
     if resume is None:
         return Parsed(config_class.from_dict(values))
-    run = RunDirectory.open(resume)
+    run = RunDirectory.open(user_path(resume, "resume"))
     config = _resumed_config(config_class, run, values)
     return Parsed(config, run.path, run.path)
 
@@ -104,7 +106,7 @@ def main(
         Ctrl-C, 143 after SIGTERM.
     """
     parsed: Parsed[C] | None = None
-    correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, *user_errors)
+    correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, PathError, *user_errors)
     try:
         arguments = sys.argv[1:] if argv is None else argv
         parsed = parse(config_class, arguments, description=description, examples=examples)
@@ -202,33 +204,39 @@ def _read_yaml(config_class: type[Config], path: str) -> dict[str, object]:
         kind = "a list" if isinstance(content, list) else repr(content)
         raise ConfigError(f'config file {path} must hold "name: value" lines, got {kind}.')
     table = options(config_class)
-    named = {_canonical(table, str(key)): value for key, value in content.items()}
     try:
+        named = _canonical_names(table, content)
         refuse_unknown(config_class, named)
         return {name: _read_value(table[name], value) for name, value in named.items()}
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
 
 
+def _canonical_names(names: Mapping[str, object], content: Mapping[object, object]) -> dict[str, object]:
+    """The values by canonical name.
+
+    Raises:
+        ConfigError: If two keys are spellings of the same name.
+    """
+    spelled: dict[str, object] = {}
+    for key in content:
+        other = spelled.setdefault(_canonical(names, str(key)), key)
+        if other is not key:
+            raise ConfigError(f"{other} and {key} are the same option, given twice: keep one of them.")
+    return {name: content[key] for name, key in spelled.items()}
+
+
 def _load_yaml(path: str) -> object:
-    """The content of a YAML file; scalars stay text, except null, because YAML reads 1e-3 as text, 1:30 as a number."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """A loader that resolves no scalar but null."""
-
-        yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
-            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
+    """The content of a YAML file, with scalars as text."""
+    file = user_path(path, "config", "file")
     try:
-        content: object = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-        return content
+        return load_yaml(file.read_text(encoding="utf-8"), as_text=True)
     except OSError as error:
         raise ConfigError(f"config file {path} can't be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config file {path} is not YAML: it is no text in UTF-8: {error}.") from None
+    except ValueError as error:
+        raise ConfigError(f"config file {path}: {error}") from None
 
 
 def _read_value(item: Option, value: object) -> object:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from jumpstart.files import write_text
+from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.history import StatusHistory
 from jumpstart.report.write import write_report
 from model.config.experiment import ConfigError, ExperimentConfig
@@ -40,7 +40,7 @@ def run(
     datamodule: pl.LightningDataModule,
     build: Build,
     *,
-    resume: Path | None = None,
+    resume: UserPath | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
 ) -> tuple[RunDirectory, Summary]:
     """Train an experiment, test its best weights, and write every result into a run directory.
@@ -76,7 +76,7 @@ def _begin(
     config: ExperimentConfig,
     datamodule: pl.LightningDataModule,
     build: Build,
-    resume: Path | None,
+    resume: UserPath | None,
     locks: contextlib.ExitStack,
 ) -> tuple[Experiment, RunDirectory]:
     """The experiment, and its directory, locked. A run that is resumed is checked before any of its files changes."""
@@ -149,7 +149,7 @@ def _make_directory(config: ExperimentConfig) -> RunDirectory:
     """The directory of a new run, made by the first process; the other processes only compute its path."""
     if is_first_process():
         return RunDirectory.create(config.output_dir, config.name, config)
-    return RunDirectory(Path(config.output_dir, config.name or config.label))
+    return RunDirectory(user_path(config.output_dir, "output_dir") / (config.name or config.label))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from jumpstart.files import user_path
 from model.config.experiment import ConfigError, ExperimentConfig
 from sweep.run_directory import RunDirectory
 
@@ -84,7 +85,8 @@ def has_key() -> bool:
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
     try:
-        entry = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        place = os.environ.get("NETRC")
+        entry = netrc.netrc(user_path(place, "NETRC") if place else None).authenticators(host)
         return entry is not None and bool(entry[2])
     except (OSError, ValueError, netrc.NetrcParseError):
         return False

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
+from jumpstart.files import PathError, user_path
 from model.choices import LambdaSchedule, Optimizer, Scheduler
 from model.config.options import Config, option, unknown_value
 from model.errors import ConfigError
@@ -28,6 +29,7 @@ __all__ = [
     "check_gpus",
     "check_increasing",
     "check_name",
+    "check_path",
     "check_terms",
     "option",
 ]
@@ -120,9 +122,26 @@ def check_name(name: str, value: str) -> str:
     Raises:
         ConfigError: If it has separators or unprintable characters, or is too long.
     """
-    if value in (".", "..") or any(mark in "/\\" or not mark.isprintable() for mark in value) or len(value) > 150:
+    unusable = any(mark in "/\\" or not mark.isprintable() for mark in value)
+    if value in (".", "..") or unusable or "::" in value or len(value) > 150:
         raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {value!r}.")
     return value
+
+
+def check_path(name: str, value: str) -> str:
+    """A local path, with the home folder in place of ``~``; see :func:`~jumpstart.files.user_path`.
+
+    Args:
+        name: Name of the option.
+        value: The path.
+
+    Raises:
+        ConfigError: If it is a URL, or no path at all.
+    """
+    try:
+        return str(user_path(value, name))
+    except PathError as error:
+        raise ConfigError(str(error)) from None
 
 
 def check_increasing(name: str, values: tuple[int, ...]) -> None:
@@ -238,7 +257,10 @@ class ExperimentConfig(Config):
     )
     test_size: float = _data(0.15, "Share of the rows used for the test.", above=0, below=1)
     data_dir: str | None = _data(
-        None, "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.", resumable=True
+        None,
+        "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.",
+        check=check_path,
+        resumable=True,
     )
     num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
@@ -267,7 +289,7 @@ class ExperimentConfig(Config):
     wandb: bool = _run(True, "Whether to log to Weights & Biases; without a key, offline.", resumable=True)
     wandb_project: str = _run("jumpstart", "Weights & Biases project.")
     progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
-    output_dir: str = _run("runs", "Folder in which the run directories are created.")
+    output_dir: str = _run("runs", "Folder in which the run directories are created.", check=check_path)
     name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
 
     def check_together(self) -> None:

@@ -42,6 +42,16 @@ def cache_folder(data_dir: DataDir = None) -> Path:
     return Path(platformdirs.user_cache_dir("jumpstart"))
 
 
+def folder_setting(data_dir: DataDir = None) -> str:
+    """What determines the cache folder, for remedies: ``data_dir`` if it is given, else JUMPSTART_DATA_DIR.
+
+    Example:
+        >>> folder_setting("/data"), folder_setting()
+        ('data_dir', 'JUMPSTART_DATA_DIR')
+    """
+    return FOLDER_VARIABLE if data_dir is None else "data_dir"
+
+
 def one_line(error: BaseException) -> str:
     r"""The message of an error without line breaks, or the name of its class if the message is empty.
 
@@ -52,8 +62,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def not_writable(folder: Path, error: OSError) -> DataError:
+def not_writable(folder: Path, error: OSError, data_dir: DataDir) -> DataError:
     """The error for a folder of the cache that cannot be written."""
     return DataError(
-        f"{folder} cannot be written ({one_line(error)}): set {FOLDER_VARIABLE} to a folder that can be written."
+        f"{folder} cannot be written ({one_line(error)}): set {folder_setting(data_dir)} to a folder that can be "
+        "written."
     )

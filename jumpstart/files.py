@@ -196,9 +196,9 @@ def load_yaml(text: str, *, as_text: bool = False) -> object:
         ValueError: If the text is not YAML, or a key is given twice. The message is one line.
 
     Example:
-        >>> load_yaml("lr: 0.1\\nepochs: 3\\nlr: 0.2")
+        >>> load_yaml("lr: 0.1\nepochs: 3\nlr: 0.2")
         Traceback (most recent call last):
-        ValueError: lr is given twice, in lines 1 and 3: keep one of them.
+        jumpstart.files.RepeatedKeyError: lr is given twice, in lines 1 and 3: keep one of them.
     """
     import yaml
 

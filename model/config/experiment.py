@@ -30,6 +30,7 @@ __all__ = [
     "check_increasing",
     "check_name",
     "check_path",
+    "check_tags",
     "check_terms",
     "option",
 ]
@@ -38,6 +39,7 @@ ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.modu
 """The accepted activations, in words."""
 
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
+_LONGEST_TAG = 64
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
@@ -144,6 +146,27 @@ def check_path(name: str, value: str) -> str:
         raise ConfigError(str(error)) from None
 
 
+def check_tags(name: str, value: str) -> str:
+    """Tags separated by commas, each once, without blanks around them.
+
+    Args:
+        name: Name of the option.
+        value: The tags.
+
+    Raises:
+        ConfigError: If a tag is empty, or longer than Weights & Biases allows.
+
+    Example:
+        >>> check_tags("wandb_tags", "moons, deep,moons")
+        'moons,deep'
+    """
+    tags = dict.fromkeys(tag.strip() for tag in value.split(","))
+    wrong = next((tag for tag in tags if not 1 <= len(tag) <= _LONGEST_TAG), None)
+    if wrong is not None:
+        raise ConfigError(f"{name} must be tags of 1 to {_LONGEST_TAG} characters, separated by commas, got {wrong!r}.")
+    return ",".join(tags)
+
+
 def check_increasing(name: str, values: tuple[int, ...]) -> None:
     """Raise :class:`ConfigError` unless every value is greater than the one before."""
     if any(later <= earlier for earlier, later in itertools.pairwise(values)):
@@ -161,6 +184,11 @@ class TrainerOptions(TypedDict, total=False):
     limit_val_batches: int
     limit_test_batches: int
 
+
+TRIAL_EPOCHS = 2
+"""Largest number of epochs with ``fast_dev_run``."""
+
+_TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
 
 _optimization = functools.partial(option, group="optimization")
 _jumpstart = functools.partial(option, group="jumpstart")
@@ -288,7 +316,19 @@ class ExperimentConfig(Config):
     checkpoint_seconds: float = _run(30.0, "Least time between two checkpoints, in seconds.", minimum=0)
     wandb: bool = _run(True, "Whether to log to Weights & Biases; without a key, offline.", resumable=True)
     wandb_project: str = _run("jumpstart", "Weights & Biases project.")
+    wandb_entity: str | None = _run(
+        None, "Weights & Biases user or team that owns the run; None: the default of the account."
+    )
+    wandb_group: str | None = _run(None, "Group of the run in Weights & Biases.")
+    wandb_tags: str | None = _run(None, "Tags of the run in Weights & Biases, separated by commas.", check=check_tags)
+    wandb_notes: str | None = _run(None, "Notes on the run in Weights & Biases.")
+    wandb_checkpoints: bool = _run(
+        False, "Whether best.ckpt and last.ckpt are uploaded to Weights & Biases when the run ends."
+    )
     progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
+    fast_dev_run: bool = _run(
+        False, "Whether to make a trial run: two epochs of two batches, then checkpoint, test and plots."
+    )
     output_dir: str = _run("runs", "Folder in which the run directories are created.", check=check_path)
     name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
 
@@ -333,8 +373,8 @@ class ExperimentConfig(Config):
 
     @property
     def trainer_options(self) -> TrainerOptions:
-        """Further arguments of the Lightning trainer; a subclass that has options for the trainer returns them."""
-        return {}
+        """Further arguments of the Lightning trainer; a subclass that has options for the trainer adds them."""
+        return {"max_epochs": min(self.epochs, TRIAL_EPOCHS), **_TRIAL} if self.fast_dev_run else {}
 
     @property
     def label(self) -> str:

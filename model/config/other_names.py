@@ -36,7 +36,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "num_nodes": "nnodes n_nodes nodes",
     "num_points": "n_samples num_samples n_points samples n_data",
     "num_workers": "workers n_workers dataloader_num_workers num_data_workers",
-    "optimizer": "opt optim optimiser",
+    "optimizer": "opt optim",
     "output_dir": "output out outdir save_dir log_dir logdir save_path default_root_dir runs_dir exp_dir",
     "plot_every": "plot_freq plot_interval plot_epoch_freq status_every",
     "plot_status": "plot plots plot_network_status",

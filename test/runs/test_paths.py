@@ -25,8 +25,11 @@ from model.config.experiment import ConfigError, check_path
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
-from sweep.cli import parse
+from sweep import run_rectangular, run_resnet
+from sweep.cli import combine, parse
+from sweep.launch import run_function
 from sweep.metrics_csv import MetricsCsv
+from sweep.resnet import RESNET
 from sweep.run import run
 from sweep.run_directory import RunDirectory
 
@@ -48,6 +51,14 @@ CASES: dict[str, Callable[[str], object]] = {
     "jumpstart.report.write.write_comparison(output)": lambda path: write_comparison(["a", "b"], path),
     "jumpstart.status_plot.NetworkStatusPlot.__init__(directory)": lambda path: NetworkStatusPlot(directory=path),
     "jumpstart.status_plot.NetworkStatusPlot.__init__(history)": lambda path: NetworkStatusPlot(history=path),
+    "sweep.cli.combine(config_file)": lambda path: combine(RectangularConfig, {}, config_file=path),
+    "sweep.cli.combine(resume)": lambda path: combine(RectangularConfig, {}, resume=path),
+    "sweep.launch.run_function(config)": lambda path: run_function(RESNET, {}, config=path, resume=None),
+    "sweep.launch.run_function(resume)": lambda path: run_function(RESNET, {}, config=None, resume=path),
+    "sweep.rectangular.run_rectangular(config)": lambda path: run_rectangular(config=path),
+    "sweep.rectangular.run_rectangular(resume)": lambda path: run_rectangular(resume=path),
+    "sweep.resnet.run_resnet(config)": lambda path: run_resnet(config=path),
+    "sweep.resnet.run_resnet(resume)": lambda path: run_resnet(resume=path),
     "sweep.metrics_csv.MetricsCsv.__init__(path)": MetricsCsv,
     "sweep.run.run(resume)": lambda path: run(CONFIG, make_datamodule("moons"), no_experiment, resume=path),
     "sweep.run_directory.RunDirectory.__init__(path)": RunDirectory,
@@ -216,6 +227,7 @@ def test_commands_and_environment_variables_refuse_the_same_paths_in_one_line(
         (jumpstart_main, ["report", bad]),
         (jumpstart_main, ["report", "a", "b", "--output", bad]),
         (jumpstart_main, ["doctor", bad]),
+        (jumpstart_main, ["doctor", "torch.nn:ReLU", "--weights", bad]),
         (data_main, ["--data_dir", bad]),
         (data_main, ["moons", "--data_dir", bad]),
     ]

@@ -196,6 +196,24 @@ def test_early_stopping_ends_with_the_first_perfect_epoch(tmp_path: Path) -> Non
     assert summary["epochs"] == longer
 
 
+def test_a_trial_run_makes_every_step_and_says_what_it_leaves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = flags(fast_dev_run=True, epochs=4000, depth=1, plot_status=True, output_dir=tmp_path, name="trial")
+    assert command(*argv) == 0
+    *_, notice, place, report = capsys.readouterr().out.splitlines()
+    assert notice == (
+        "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory "
+        "can be deleted."
+    )
+    assert [place, report] == [f"run directory: {tmp_path}/trial", f"report: {tmp_path}/trial/report.html"]
+    directory = RunDirectory.open(tmp_path / "trial")
+    assert json.loads(directory.summary.read_text())["epochs"] == 2
+    assert MetricsCsv(directory.metrics).read()["epoch"].tolist() == [0, 1]
+    assert directory.best_checkpoint.exists()
+    assert {"accuracy.png", "unit_status-epoch000001.png", "decision_regions.gif"} <= {*os.listdir(directory.plots)}
+
+
 def test_a_diverged_run_ends_with_one_line_and_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = flags(output_dir=tmp_path, name="run", lr=1e30, optimizer="sgd", gradient_clip=0, plot_status=True)
     assert command(*argv) == 1

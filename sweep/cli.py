@@ -127,8 +127,8 @@ def main(
         argv: Arguments; by default those of the process.
         description: First lines of the help page.
         examples: Commands that end the help page.
-        user_errors: Further exceptions that the user can correct, besides those of configs and run directories. Any
-            other exception is a defect and keeps its traceback.
+        user_errors: Further exceptions that the user can correct, besides those of configs, run directories, files
+            and memory. Any other exception is a defect and keeps its traceback.
 
     Returns:
         Exit code: 0 after success, 1 if training diverged, 2 after an error that the user can correct, 130 after
@@ -155,7 +155,29 @@ def main(
         if _is_termination(error):
             return _interrupted(parsed, 143)
         raise
+    except Exception as error:
+        if not _is_of_the_machine(error):
+            raise
+        _print_error(f"error: {_words_for(error)}")
+        return 2
     return 0
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether the machine lacks memory, or refuses a file, which is no defect of the program."""
+    # torch raises a RuntimeError where the memory of the CPU is too small, and a subclass of it for a GPU.
+    return isinstance(error, MemoryError | OSError) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory"))
+    )
+
+
+def _words_for(error: Exception) -> str:
+    """A message about memory or a file, without the lines that torch adds."""
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if isinstance(error, OSError):
+        return f"a file can't be read or written: {reason}. Run the same command again when this is mended."
+    return f"the memory of this machine does not suffice: {reason.rstrip('.')}. Choose a smaller network, batch_size or data set."
 
 
 def _is_termination(error: SystemExit) -> bool:

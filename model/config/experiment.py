@@ -125,8 +125,8 @@ def check_name(name: str, value: str) -> str:
         ConfigError: If it has separators or unprintable characters, or is too long.
     """
     unusable = any(mark in "/\\" or not mark.isprintable() for mark in value)
-    if value in (".", "..") or unusable or "::" in value or len(value) > 150:
-        raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {value!r}.")
+    if value in (".", "..") or unusable or "::" in value or len(value.encode()) > 150:
+        raise ConfigError(f"{name} must be a plain folder name of at most 150 bytes in UTF-8, got {value!r}.")
     return value
 
 
@@ -304,7 +304,9 @@ class ExperimentConfig(Config):
         check=check_gpus,
         resumable=True,
     )
-    threads: int | None = _run(None, "CPU threads that one operation may use; None: torch's default.", minimum=1)
+    threads: int | None = _run(
+        None, "CPU threads that one operation may use; None: torch's default.", minimum=1, maximum=1024
+    )
     early_stopping: bool = _run(False, "Whether to stop as soon as validation accuracy is 1.")
     plot_status: bool = _run(True, "Whether to plot the status of units and points during training.")
     plot_every: int | None = _run(

@@ -112,6 +112,8 @@ def test_the_usual_activations_are_accepted() -> None:
         ({"terms": "unit,"}, "got ''"),
         ({"name": "a/b"}, "name must be a plain folder name"),
         ({"name": ".."}, "name must be a plain folder name"),
+        ({"name": "a::b"}, "name must be a plain folder name"),
+        ({"name": 80 * "é"}, "name must be a plain folder name of at most 150 bytes in UTF-8"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(values: dict[str, object], part: str) -> None:

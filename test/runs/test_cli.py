@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from support.commands import RECTANGULAR_COMMAND, RESNET_COMMAND, in_shell, rectangular_config
 from support.processes import finish, start
@@ -295,6 +296,30 @@ def test_main_returns_a_code_and_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "error: no such data set\n"
     assert code("--depth=50") == 130
     assert capsys.readouterr().err == "interrupted before the run began.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "runs/a"), "[Errno 28] No space left on device: 'runs/a'"),
+        (PermissionError(13, "Permission denied"), "a file can't be read or written: [Errno 13] Permission denied."),
+        (MemoryError(), "the memory of this machine does not suffice: MemoryError. Choose a smaller"),
+        (
+            RuntimeError("Allocator: can't allocate memory: 160 bytes.\nat a.cpp"),
+            "memory: 160 bytes. Choose a",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee x"), "allocate 2 GiB. Choose a"),
+    ],
+)
+def test_a_lack_of_memory_or_space_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(parsed: Parsed[Tiny]) -> None:
+        raise error
+
+    assert main(work, Tiny, [], description="") == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert line in message
+    assert message.count("\n") == 1
 
 
 def test_main_does_not_catch_defects_and_exits() -> None:

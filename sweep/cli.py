@@ -177,7 +177,8 @@ def _words_for(error: Exception) -> str:
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, OSError):
         return f"a file can't be read or written: {reason}. Run the same command again when this is mended."
-    return f"the memory of this machine does not suffice: {reason.rstrip('.')}. Choose a smaller network, batch_size or data set."
+    remedy = "Choose a smaller network, batch_size or data set."
+    return f"the memory of this machine does not suffice: {reason.rstrip('.')}. {remedy}"
 
 
 def _is_termination(error: SystemExit) -> bool:

@@ -6,8 +6,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -113,14 +111,13 @@ def imports_uncollected() -> Iterator[None]:
 
 @contextlib.contextmanager
 def process_restored() -> Iterator[None]:
-    """Restore what a run changes in its process: random generators, threads, environment, warnings, Ctrl-C.
+    """Restore what a run changes in its process: random generators, threads, environment, warnings.
 
-    A command may leave these as they are, because its process ends. A caller in Python goes on.
+    A command may leave these as they are, because its process ends. A caller in Python goes on. Lightning itself
+    restores the handlers of signals.
     """
     levels = {name: logging.getLogger(name).level for name in _LIGHTNING}
     environment, threads, precision = dict(os.environ), torch.get_num_threads(), torch.get_float32_matmul_precision()
-    # Lightning switches Ctrl-C off when it is pressed. Only the main thread may set handlers of signals.
-    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
     try:
         with restored_generators(), warnings.catch_warnings():
             yield
@@ -132,8 +129,6 @@ def process_restored() -> Iterator[None]:
         os.environ.update(environment)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
 
 
 def quiet_lightning() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jumpstart.choices import nearest
 from model.config import ExperimentConfig
 from model.config.options import options
 from model.config.other_names import OTHER_NAMES, guess
@@ -87,3 +88,25 @@ def test_other_names_are_of_options_that_exist() -> None:
     shared = set(options(RectangularConfig)) & set(options(ResnetConfig))
     words = [word for option in shared & OTHER_NAMES.keys() for word in OTHER_NAMES[option].split()]
     assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("Leaky-ReLU", ["leakyrelu", "relu"], "leakyrelu"),
+        ("moon", ["moons", "circles"], "moons"),
+        ("fashion", ["fashion_mnist", "mnist"], "fashion_mnist"),
+        ("banlanced", ["balanced", "mean"], "balanced"),
+        ("nadam", ["adam", "adamw", "sgd"], None),
+        ("adamax", ["adam", "adamw", "sgd"], None),
+        ("cifar100", ["cifar10", "mnist"], None),
+        ("resnet50", ["resnet18", "resnet34"], None),
+        ("none", ["noise", "nodes"], None),
+        ("test", ["rest", "text_size", "testing", "test_size"], None),
+        ("depht", ["depth", "dept"], None),
+        ("widest", ["width"], None),
+        ("milestone_gap", ["milestones"], None),
+    ],
+)
+def test_a_word_is_meant_if_it_is_near_and_the_only_one(word: str, known: list[str], meant: str | None) -> None:
+    assert nearest(word, known) == meant

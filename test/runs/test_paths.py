@@ -35,8 +35,8 @@ from sweep.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts")
-BAD = ("", " ", "s3://bucket/a.png", "file:///a.png", "hf:/a.png", "a::b.png", "a\0b.png", "~nobody-here/a.png")
-BAD += ("\ud800.png", 256 * "x")
+BAD: tuple[str, ...] = ("", " ", "s3://bucket/a.png", "file:///a.png", "hf:/a.png", "a::b.png", "a\0b.png")
+BAD += ("~nobody-here/a.png", "\ud800.png", 256 * "x")
 CONFIG = RectangularConfig()
 
 CASES: dict[str, Callable[[str], object]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from data.built_in import BUILT_IN_INFOS, UCI_LICENSE, generate, load_bundled
 from data.cache import DataDir, DataError, cache_folder
 from data.checks import check_integer, check_noise
@@ -61,7 +63,8 @@ def get_info(name: str) -> DatasetInfo:
     """
     if name in DATASETS:
         return DATASETS[name]
-    raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.{did_you_mean(name, DATASETS)}")
+    hint = f" For the path, write ./{name}." if os.path.exists(name) else did_you_mean(name, DATASETS)
+    raise ValueError(f"dataset must be a path, or one of {', '.join(DATASETS)}, got {name!r}.{hint}")
 
 
 def markdown_table() -> str:

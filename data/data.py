@@ -11,9 +11,10 @@ from data.cache import DataDir, DataError
 from data.checks import check_integer
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, check_available, check_options, get_info, load_table
-from data.images.arrays import ImageArrays, load_arrays, make_fake
+from data.images.arrays import load_arrays, make_fake
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
+from data.images.image_arrays import ImageArrays
 from data.own import Own, own_at
 from data.splitting import DEFAULT_SHARE, check_sizes
 from jumpstart.choices import check_flag

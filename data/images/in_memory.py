@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from data.batches import Batch, OrderedBatches, TensorBatches, mixed_seed
-from data.images.arrays import Bytes, ImageArrays
 from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
+from data.images.image_arrays import Bytes, ImageArrays
 from data.images.module import ImageDescription, ImageModule
 from data.images.transforms import Transform, TransformError, Transforms, check_outputs, stacked, transformed
 from data.split_module import ModuleOptions

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.images.arrays import Bytes
+from data.images.image_arrays import Bytes
 
 Transform: TypeAlias = Callable[[Image.Image], Tensor | Image.Image]
 """From a PIL image to a PIL image or a tensor ``(channels, height, width)``, of floats or bytes."""

@@ -18,7 +18,7 @@ from data.images.survey import Survey, groups_of, measure, survey_files
 from data.split_module import ModuleOptions
 from data.splitting import PARTS
 from data.tables import Integers
-from jumpstart.words import counted, listed, some
+from jumpstart.words import counted, some
 
 DEFAULT_SIZE = 224
 """Height and width that are served, unless all images are squares of one smaller size."""
@@ -111,7 +111,7 @@ def found_text(
     names = some([f"{name} {count}" for name, count in zip(classes, counts.sum(axis=0), strict=True)], most=10)
     given = [part for part in PARTS if part in folder.parts] if folder.has_parts else []
     split = [part for part in PARTS[1:] if part not in given]
-    origin = f", {listed(split)} split from training" * bool(split)
+    origin = f", {' and '.join(split)} split from training" if split else ""
     lines = [
         f"{root.name}: {counted(int(counts.sum()), 'image')} of {len(classes)} classes: {names}",
         f"  parts: {', '.join(f'{part} {len(parts[part])}' for part in PARTS)}{origin}",

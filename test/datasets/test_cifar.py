@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def batches(rows: int = 20) -> dict[str, dict[str, object]]:
     }
 
 
-def unpacked(root: Path, contents: dict[str, dict[str, object]]) -> list[Path]:
+def unpacked(root: Path, contents: Mapping[str, object]) -> list[Path]:
     """The files as torchvision unpacks them."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
@@ -56,7 +56,7 @@ def unpacked(root: Path, contents: dict[str, dict[str, object]]) -> list[Path]:
     return [folder / name for name in NAMES]
 
 
-def packed(root: Path, contents: dict[str, dict[str, object]]) -> list[Path]:
+def packed(root: Path, contents: Mapping[str, object]) -> list[Path]:
     """The archive that torchvision downloads."""
     root.mkdir(parents=True, exist_ok=True)
     with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as archive:
@@ -69,7 +69,7 @@ def packed(root: Path, contents: dict[str, dict[str, object]]) -> list[Path]:
 
 
 FORMS = pytest.mark.parametrize("form", [unpacked, packed])
-Form = Callable[[Path, dict[str, dict[str, object]]], list[Path]]
+Form = Callable[[Path, Mapping[str, object]], list[Path]]
 
 
 @pytest.fixture

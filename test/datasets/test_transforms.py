@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_tensor
 
 from data.cache import FOLDER_VARIABLE
 from data.data import make_datamodule
+from data.images.module import ImageDescription, ImageModule
 from data.images.transforms import TransformError
 
 
@@ -33,9 +35,10 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return {"name": str(tmp_path / "own"), "num_workers": 0, "image_size": 8}
 
 
-def make(dataset: dict[str, object], **options: object):
+def make(dataset: dict[str, object], **options: object) -> ImageModule:
     module = make_datamodule(**{**dataset, "batch_size": 8, **options})
     module.setup()
+    assert isinstance(module, ImageModule)
     return module
 
 
@@ -68,7 +71,8 @@ def test_bytes_are_normalized(output: Callable[[Image.Image], object], dataset: 
     module = make(dataset, transform=output)
     raw, _ = collected(make(dataset, transform=to_tensor).test_dataloader())
     x, _ = collected(module.test_dataloader())
-    mean, std = (torch.tensor(module.describe()[name]).view(3, 1, 1) for name in ("mean", "std"))
+    description = cast("ImageDescription", module.describe())
+    mean, std = (torch.tensor(description[name]).view(3, 1, 1) for name in ("mean", "std"))
     torch.testing.assert_close(x, (raw - mean) / std, atol=1e-5, rtol=1e-5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,7 +33,7 @@ __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info"
 
 
 def make_datamodule(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     batch_size: int | None = None,
     seed: int = 42,
@@ -99,10 +100,11 @@ def make_datamodule(
         >>> make_datamodule("fake", image_size=8, num_classes=3, channels=1).name
         'fake'
     """
+    name = str(absolute_path(os.fspath(name))) if isinstance(name, os.PathLike) else name
     images = _checked_images(
         image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
     )
-    if is_path(name):
+    if isinstance(name, str) and is_path(name):
         return _own(name, images, _module_options(name, batch_size, seed, val_size, test_size, data_dir))
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)

@@ -291,6 +291,12 @@ def test_every_ending_is_read_among_others(suffix: str, tmp_path: Path) -> None:
     assert images.unique().tolist() == [0x80]
 
 
+def test_every_ending_is_documented() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "own-data.md"
+    text = page.read_text(encoding="utf-8")
+    assert [suffix for suffix in SUFFIXES if f"`{suffix}`" not in text] == []
+
+
 def test_files_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = torchvision_layout(tmp_path, classes=2, per_class=2, held=1)
     for name in ("a.heic", "b.heic", ".hidden"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypedDict, TypeGuard, cast
 
@@ -328,13 +328,7 @@ class NetworkStatusPlot(pl.Callback):
 
 
 class _Monitor(StatusMonitor):
-    """A monitor whose errors do not stop the training: it keeps the first one, and counts no further pass.
-
-    Attributes:
-        failure: The first error, if any.
-    """
-
-    failure: Exception | None = None
+    """A monitor whose errors do not stop the training: the callback asks for them before it reads a metric."""
 
     @property
     def alone(self) -> bool:
@@ -355,17 +349,11 @@ class _Monitor(StatusMonitor):
         self.count_pending()
         recorder = self._recorder()
         if recorder is not None and recorder.ran and not recorder.active:
-            self._count(recorder)
+            self._try_to_count(recorder)
 
     def _count(self, recorder: Recorder) -> None:
-        if self.failure is not None:
-            return
-        try:
+        with suppress(NothingCapturedError):  # a step need not run a captured layer
             super()._count(recorder)
-        except NothingCapturedError:  # a step need not run a captured layer
-            pass
-        except (RuntimeError, TypeError, ValueError) as error:
-            self.failure = error
 
 
 def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:

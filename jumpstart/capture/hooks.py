@@ -5,7 +5,7 @@ A hook holds its recorder by a weak reference. Copies and pickles of the model h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -238,9 +238,20 @@ def read_last(module: nn.Module) -> None:
     """Move the hook that reads a preactivation behind the hooks of others, which may replace the tensor it reads."""
     for name in HOOK_TABLES[:2]:
         table = getattr(module, name, {})
-        keys = list(table)
-        start = next((i for i, key in enumerate(keys) if isinstance(table[key], Read)), len(keys))
-        if not all(isinstance(table[key], Hook) for key in keys[start:]):
-            for key in keys[start:]:
-                if isinstance(table[key], Hook):
+        if not is_read_last(table):
+            start = False
+            for key, hook in list(table.items()):
+                start = start or isinstance(hook, Read)
+                if start and isinstance(hook, Hook):
                     table.move_to_end(key)
+
+
+def is_read_last(table: Mapping[int, object]) -> bool:
+    """Whether only hooks of Jumpstart come after the one in a table that reads a preactivation."""
+    started = False
+    for hook in table.values():
+        if isinstance(hook, Read):
+            started = True
+        elif started and not isinstance(hook, Hook):
+            return False
+    return True

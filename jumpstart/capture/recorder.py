@@ -22,6 +22,7 @@ from jumpstart.capture.hooks import (
     after_module,
     before_module,
     clear_dead,
+    is_read_last,
     read_last,
     replaced,
 )
@@ -86,6 +87,7 @@ class Recorder:
         active: Whether a forward pass is running.
         ran: Whether there has been a forward pass.
         outside: The name of the first captured module that ran after the latest pass and outside of any; None if none.
+        early: Whether a hook of the user's ran after a preactivation of the latest pass was read.
         defers: Whether an error in the latest pass is raised by :meth:`read`, and does not stop the model.
         grad: Whether gradients were enabled when the latest pass began.
         calls: The hooks that have read a preactivation in the latest pass, in the order of the calls. Each pass starts
@@ -111,6 +113,7 @@ class Recorder:
         self.kept: list[tuple[int, Tensor, int | None]] = []
         self.monitors: weakref.WeakSet[PassObserver] = weakref.WeakSet()
         self.outside: str | None = None
+        self.early = False
         self._unit_dims = UnitDims(unit_dim)
         self._sample_dims = SampleDims(batch_first)
         self.learn, self.note_sizes = self._unit_dims.learn, self._sample_dims.note_sizes
@@ -145,15 +148,25 @@ class Recorder:
         handles.append(after_module(model, End(self), always=True))  # after the other hooks, if it is a target itself
         return handles + self._unit_dims.hooks + self._sample_dims.hooks
 
-    def _read_last(self) -> None:
-        """Move the reading hooks behind those that others have registered since, if there are any."""
+    def _read_last(self, called: nn.Module | None = None) -> bool:
+        """Move the reading hooks behind those that others have registered since, if there are any.
+
+        Args:
+            called: The module whose call is in progress, so that the order of its own hooks before it is fixed.
+
+        Returns:
+            Whether that order is wrong.
+        """
         hooks = count_of_hooks()
-        if hooks != self._hooks_seen:
-            self._hooks_seen = hooks
-            for ref in self._modules:
-                module = ref()
-                if module is not None:
-                    read_last(module)
+        if hooks == self._hooks_seen:
+            return False
+        self._hooks_seen = hooks
+        early = called is not None and not is_read_last(called._forward_pre_hooks)
+        for ref in self._modules:
+            module = ref()
+            if module is not None:
+                read_last(module)
+        return early
 
     # During the forward pass -----------------------------------------------------------------------------------------
 
@@ -170,11 +183,13 @@ class Recorder:
             raise _no_replicas()
         # A checkpoint that recomputes the model during the backward pass starts no pass.
         if self._depth == 0 and (is_compiling() or not in_backward()):
+            early = False
             if not is_compiling():
                 for monitor in list(self.monitors):
                     monitor.count_pending()
-                self._read_last()
+                early = self._read_last(module)
             self.forget()
+            self.early = early
             self.in_graph, self.defers = type(self).in_graph, type(self).defers
             self.active = self.ran = True
             self._unit_dims.begin()
@@ -252,6 +267,10 @@ class Recorder:
     def _record(self, read: Read, value: object, module: nn.Module) -> object:
         if is_replica(module):
             raise _no_replicas()
+        if is_compiling():  # begin() cannot move hooks while the model is traced
+            self.early = self.early or not is_read_last(
+                module._forward_pre_hooks if read.reads_input else module._forward_hooks
+            )
         z = value if isinstance(value, Tensor) else first_tensor(value, read.name)
         new = self._record_tensor(read, z)
         return None if new is None else replaced(value, z, new)
@@ -336,13 +355,18 @@ class Recorder:
                 a penalty.
 
         Raises:
-            RuntimeError: If a preactivation was overwritten after it was recorded.
+            RuntimeError: If a preactivation was overwritten after it was recorded, or read too early.
             TypeError: If one is not of floating point.
             ValueError: If one is empty, or the dimension of its units is not known.
             Exception: The first error of a pass whose errors do not stop the model.
         """
         if self._failure is not None:
             raise self._failure
+        if self.early:
+            raise RuntimeError(
+                "a hook that was registered after Jumpstart's ran after a preactivation was read, and may have changed "
+                "it. Run the model again. With torch.compile, register hooks first, then attach, then compile."
+            )
         names = self.names
         if self.drop_last:
             self._records = [record for record in self._records if record.order[0] < len(names)]

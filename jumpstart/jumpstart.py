@@ -257,9 +257,9 @@ class JumpstartRegularization:
         recorder = self._live()
         if recorder.ran and recorder.outside is not None:
             raise RuntimeError(
-                f"{recorder.outside!r} ran outside of a forward pass of the model, after the latest one, so there is no "
-                "loss of what ran last. Wrap calls of parts, and of model.forward(), in `with jumpstart.recording():`. "
-                "If these calls shall not count, read the loss before them."
+                f"{recorder.outside!r} ran outside of a forward pass of the model, after the latest one, so there is "
+                "no loss of what ran last. Wrap calls of parts, and of model.forward(), in `with "
+                "jumpstart.recording():`. If these calls shall not count, read the loss before them."
             )
         return recorder
 

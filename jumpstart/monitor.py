@@ -41,9 +41,9 @@ class StatusMonitor:
 
     Every forward pass since the construction (or :meth:`reset`) counts while the monitor is :attr:`enabled`. So: run
     one epoch, read the metrics, :meth:`reset`. The outputs and gradients of the model stay the same, bit for bit, and
-    no global random number is drawn. Memory does not grow with the number of points. A pass that cannot be counted, such
-    as one that skips a layer, does not stop the model: reading the metrics then raises an error with the reason, until
-    :meth:`reset`.
+    no global random number is drawn. Memory does not grow with the number of points. A pass that cannot be counted,
+    such as one that skips a layer, does not stop the model: reading the metrics then raises an error with the reason,
+    until :meth:`reset`.
 
     If a :class:`~jumpstart.JumpstartRegularization` is attached to the model, or to one part of it, the monitor reads
     its records. Attach the regularizer first: while a monitor has its own hooks on a model, a regularizer is refused
@@ -101,9 +101,7 @@ class StatusMonitor:
         root, recorder = find_recorder(model)
         self._own: PassiveRecorder | None = None
         if recorder is None:
-            recorder = PassiveRecorder(
-                model, capture, skip_last=skip_last, unit_dim=unit_dim, batch_first=batch_first
-            )
+            recorder = PassiveRecorder(model, capture, skip_last=skip_last, unit_dim=unit_dim, batch_first=batch_first)
         elif (capture, skip_last, unit_dim, batch_first) != (Capture.ACTIVATIONS, True, None, None):
             raise ValueError(
                 "capture, skip_last, unit_dim and batch_first must be left out: a regularizer or another monitor is "

@@ -1,8 +1,8 @@
 """Copies and pickles of a model with hooks: they have no hook of Jumpstart.
 
 While a module has a hook, the class of the module has a reducer in ``copyreg``, the registry that ``copy``, ``pickle``
-and ``torch.save`` read. The reducer leaves the hooks out. Classes that define ``__deepcopy__`` do not read the registry:
-their copies are cleaned when the deep copy ends.
+and ``torch.save`` read. The reducer leaves the hooks out. A class that defines ``__deepcopy__`` is copied without the
+registry; its copies are cleaned when the deep copy ends.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class _Reducer:
         if self.hooks:
             return
         del _reducers[self._kind]
-        if copyreg.dispatch_table.get(self._kind) is self:
+        registered: object = copyreg.dispatch_table.get(self._kind)
+        if registered is self:
             del copyreg.dispatch_table[self._kind]
             if self._before is not None:
                 copyreg.dispatch_table[self._kind] = self._before
@@ -137,12 +138,7 @@ def _without_hooks(value: Any) -> Any:
         return tuple([_without_hooks(part) for part in value])
     if type(value) is not dict:
         return value
-    ours = {
-        key
-        for name in HOOK_TABLES[:2]
-        for key, hook in (value.get(name) or {}).items()
-        if isinstance(hook, Hook)
-    }
+    ours = {key for name in HOOK_TABLES[:2] for key, hook in (value.get(name) or {}).items() if isinstance(hook, Hook)}
     if not ours:
         return value
     tables = {name: value[name] for name in HOOK_TABLES if name in value}

@@ -5,6 +5,7 @@ A hook holds its recorder by a weak reference. Copies and pickles of the model h
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -237,7 +238,7 @@ def after_module(module: nn.Module, hook: Hook[Any], *, always: bool = False) ->
 def read_last(module: nn.Module) -> None:
     """Move the hook that reads a preactivation behind the hooks of others, which may replace the tensor it reads."""
     for name in HOOK_TABLES[:2]:
-        table = getattr(module, name, {})
+        table: OrderedDict[int, object] = vars(module).get(name, OrderedDict())
         if not is_read_last(table):
             start = False
             for key, hook in list(table.items()):

@@ -61,7 +61,7 @@ class PassiveRecorder(Recorder):
 
     def note_outside(self, read: Read) -> None:
         """Note that a captured module ran outside of a pass, if a monitor is enabled."""
-        if self._enabled():
+        if self._failure is None and self._enabled():
             super().note_outside(read)
 
     def reduce(self) -> None:

@@ -460,8 +460,8 @@ def _check(name: str, z: Tensor) -> None:
 
 def _no_replicas() -> RuntimeError:
     return RuntimeError(
-        "Jumpstart does not work inside torch.nn.DataParallel, whose replicas run in threads over one set of hooks. Use "
-        "torch.nn.parallel.DistributedDataParallel."
+        "Jumpstart does not work inside torch.nn.DataParallel, whose replicas run in threads over one set of hooks. "
+        "Use torch.nn.parallel.DistributedDataParallel."
     )
 
 

@@ -21,9 +21,9 @@ class SampleDims:
     """The dimension of the samples of each preactivation of a model.
 
     A time-major tensor has the shape (T, N, C). The tensors inside of torch's transformer layers, and the outputs of
-    recurrent and attention modules, have the layout that ``batch_first`` of these modules names. Any other tensor counts
-    as batch-first, with a warning if it has 3 dimensions and the first two sizes of a time-major module of the model:
-    the user must then say which layout it has.
+    recurrent and attention modules, have the layout that ``batch_first`` of these modules names. Any other tensor
+    counts as batch-first, with a warning if it has 3 dimensions and the first two sizes of a time-major module of the
+    model: the user must then say which layout it has.
 
     Args:
         given: Whether dimension 0 of all tensors holds the samples; None if the modules decide.
@@ -75,7 +75,7 @@ class SampleDims:
 
     def note_sizes(self, shapes: Iterable[torch.Size]) -> None:
         """Store the first two sizes of time-major tensors of 3 dimensions."""
-        self._times.update([shape[:2] for shape in shapes if len(shape) == 3])
+        self._times.update([torch.Size(shape[:2]) for shape in shapes if len(shape) == 3])
 
     def second(self, read: Read, position: int, z: Tensor, units: UnitDims) -> bool:
         """Whether the samples of a preactivation are in dimension 1, so that the tensor must be transposed.
@@ -88,7 +88,7 @@ class SampleDims:
         """
         last = z.dim() >= 3 and not units.second(read, position, z)
         if read.batch_first is None:
-            self._seen[read].add(z.shape[:2] if last and z.dim() == 3 else torch.Size())
+            self._seen[read].add(torch.Size(z.shape[:2] if last and z.dim() == 3 else ()))
         return last and read.batch_first is False
 
     def end(self) -> list[Read]:
@@ -122,7 +122,7 @@ class SampleDims:
 
 
 def time_major(module: nn.Module) -> bool:
-    """Whether a module says that its tensors are time-major: its ``batch_first``, or that of its attention, is False."""
+    """Whether a module says that its tensors are time-major: ``batch_first`` of it, or of its attention, is False."""
     attention = getattr(module, "self_attn", None) if isinstance(module, _LAYERS) else module
     return getattr(attention, "batch_first", None) is False
 

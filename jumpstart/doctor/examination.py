@@ -152,6 +152,8 @@ class Examination:
         not_called: The activations that did not run.
         total: The sums over all captured calls, or None if nothing is captured.
         first_death: The first layer in which a point is dead, or None.
+        doubts: What the regularizer has warned of.
+        time_major: The modules with ``batch_first=False``, whose samples are in dimension 1.
         cost: The cost of a step, or None if it was not measured.
         advice: What to do, at least one sentence.
     """
@@ -171,6 +173,8 @@ class Examination:
     not_called: tuple[str, ...]
     total: Total | None
     first_death: FirstDeath | None
+    doubts: tuple[str, ...]
+    time_major: tuple[str, ...]
     cost: Cost | None
     advice: tuple[str, ...] = ()
 

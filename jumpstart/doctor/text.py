@@ -96,6 +96,7 @@ def _lists(result: Examination) -> dict[str, str]:
         "in place": result.in_place,
         "not called": result.not_called,
         "checkpointed": checkpointed,
+        "time-major": result.time_major,
         "compiled": [called(name) for name in result.compiled],
     }
     return {name: some(items, _MOST_NAMES) for name, items in lists.items()}

@@ -72,7 +72,7 @@ def in_backward() -> bool:
         return False
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def traced_in_backward() -> bool:
     """:func:`in_backward` when the caller was traced by ``torch.compile``. The graph keeps that answer."""
     return in_backward()

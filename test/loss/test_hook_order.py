@@ -21,6 +21,8 @@ from jumpstart.monitor import StatusMonitor
 class Spy(nn.ReLU):
     """A ReLU that stores its input."""
 
+    seen: Tensor
+
     def forward(self, z: Tensor) -> Tensor:
         self.seen = z.detach().clone()
         return super().forward(z)
@@ -61,8 +63,11 @@ REGISTER: dict[str, Callable[[nn.Sequential], RemovableHandle]] = {
 def test_the_preactivation_is_read_after_all_hooks(kind: str, capture: Any, path: str) -> None:
     net, x = model(), torch.randn(7, 6, dtype=torch.float64)
 
+    spy = net[1]
+    assert isinstance(spy, Spy)
+
     def is_right(loss: Tensor) -> bool:
-        return loss.item() == pytest.approx(reference([net[1].seen], Options())[0])
+        return loss.item() == pytest.approx(reference([spy.seen], Options())[0])
 
     with JumpstartRegularization(net, capture=capture) as jumpstart:
         for warm in (False, True):  # before the first pass, and between two
@@ -82,7 +87,7 @@ def test_the_preactivation_is_read_after_all_hooks(kind: str, capture: Any, path
         handle = REGISTER[kind](net)
         net(x)
         (largest,) = monitor.unit_max.values()
-        assert largest.equal(net[1].seen.amax(0))
+        assert largest.equal(spy.seen.amax(0))
         handle.remove()
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
 
@@ -149,9 +154,11 @@ def test_activations_that_compute_a_parameter_are_not_captured() -> None:
             return result
 
     net, x = model(), torch.randn(7, 6, dtype=torch.float64)
+    spy = net[1]
+    assert isinstance(spy, Spy)
     parametrize.register_parametrization(net[0], "weight", Positive())
     with JumpstartRegularization(net) as jumpstart:
         net(x)
         assert jumpstart.layers == ["1"]
         _ = net[0].weight  # computes the parameter outside of a pass
-        assert jumpstart.loss.item() == pytest.approx(reference([net[1].seen], Options())[0])
+        assert jumpstart.loss.item() == pytest.approx(reference([spy.seen], Options())[0])

@@ -21,17 +21,22 @@ def encoder(batch_first: bool, inplace: bool = False) -> nn.Module:
     return nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, activation=nn.ReLU(inplace), batch_first=batch_first)
 
 
-class Decoder(nn.TransformerDecoderLayer):
+class Decoder(nn.Module):
     """A decoder with its input as its memory."""
 
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(8, 2, 12, 0.0, nn.ReLU(), batch_first=batch_first)
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x, x)
+        result: Tensor = self.layer(x, x)
+        return result
 
 
 class Head(nn.Module):
     """A recurrent layer, whose outputs at all times or at the last time enter a dense layer."""
 
-    def __init__(self, kind: type[nn.RNNBase], batch_first: bool = False, last: bool = False) -> None:
+    def __init__(self, kind: type[nn.LSTM | nn.GRU | nn.RNN], batch_first: bool = False, last: bool = False) -> None:
         super().__init__()
         self.recurrent = kind(8, 6, batch_first=batch_first)
         self.dense, self.act, self.last = nn.Linear(6, 5), nn.Tanh(), last
@@ -73,7 +78,7 @@ KNOWN: dict[str, tuple[Callable[[bool], nn.Module], Any]] = {
     "in place": (lambda first: encoder(first, inplace=True), "activations"),
     "named": (encoder, ["linear1"]),
     "weights": (encoder, "weights"),
-    "decoder": (lambda first: Decoder(8, 2, 12, 0.0, nn.ReLU(), batch_first=first), "activations"),
+    "decoder": (Decoder, "activations"),
     "layers": (lambda first: nn.TransformerEncoder(encoder(first), 2, enable_nested_tensor=False), "activations"),
     "recurrent": (lambda first: Head(nn.GRU, first), ["recurrent"]),
 }

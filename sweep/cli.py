@@ -19,6 +19,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.choices import did_you_mean
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
+from model.config.schedule_checks import ENDLESS
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
@@ -257,7 +258,7 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
                 f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
                 f"got {after!r}. Leave it out, or start a new run."
             )
-        if name == "epochs" and after < before:
+        if name == "epochs" and before > after != ENDLESS:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")
     return changed
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
-from model.choices import LambdaSchedule, Optimizer, Scheduler
+from model.choices import CycleMode, LambdaSchedule, Monitor, Optimizer, Scheduler
 from model.config.options import Config, option, unknown_value
+from model.config.schedule_checks import ENDLESS, check_epochs, check_schedules
 from model.errors import ConfigError
 
 __all__ = [
@@ -36,6 +37,7 @@ ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.modu
 """The accepted activations, in words."""
 
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
+_EPOCHS = "an integer >= 1, or -1"
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
@@ -76,12 +78,10 @@ def check_terms(name: str, value: str) -> str:
         'unit,point_positive'
     """
     words = list(dict.fromkeys(word.strip().lower() for word in value.split(",")))
-    if words == ["all"]:
-        return "all"
     for word in words:
-        if word not in _TERMS:
+        if word not in ("all", *_TERMS):
             raise unknown_value(name, f"all or a comma-separated list of {', '.join(_TERMS)}", word, ("all", *_TERMS))
-    return ",".join(words)
+    return "all" if "all" in words else ",".join(words)
 
 
 def check_gpus(name: str, value: int | str) -> int | str:
@@ -170,7 +170,10 @@ class ExperimentConfig(Config):
         dataclasses.MISSING, "Rows in a training batch; None: all rows in one batch.", minimum=1
     )
     epochs: int = _optimization(
-        dataclasses.MISSING, "Number of passes over the training data.", minimum=1, resumable=True
+        dataclasses.MISSING,
+        "Number of passes over the training data; -1: until early_stopping or patience ends training.",
+        words=_EPOCHS,
+        resumable=True,
     )
     optimizer: str = _optimization("adam", "Optimizer.", choices=Optimizer)
     momentum: float = _optimization(0.9, "Momentum of sgd.", minimum=0, below=1)
@@ -185,11 +188,28 @@ class ExperimentConfig(Config):
     )
     gamma: float = _optimization(0.1, "Factor by which multistep and plateau lower the rate.", above=0, maximum=1)
     min_lr: float = _optimization(0.0, "Smallest learning rate that a schedule can reach.", minimum=0)
+    plateau_patience: int = _optimization(
+        10, "Epochs without a lower validation loss that plateau tolerates before it lowers the rate.", minimum=0
+    )
+    cosine_epochs: int | None = _optimization(
+        None,
+        "Epochs after which cosine has reached min_lr, before it rises again over as many; None: it falls once, until "
+        "the last epoch.",
+        minimum=1,
+    )
     cycle_epochs: int | None = _optimization(
         None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs.", minimum=1
     )
-    patience: int = _optimization(
-        10, "Epochs without a lower validation loss that plateau tolerates before it lowers the rate.", minimum=0
+    cycle_growth: int = _optimization(
+        1, "Length of each cycle of cosine_restarts, divided by that of the cycle before.", minimum=1
+    )
+    cycle_mode: str = _optimization(
+        "triangular",
+        "Height of the triangles of cyclic: constant; halved in each cycle; times cycle_gamma in each epoch.",
+        choices=CycleMode,
+    )
+    cycle_gamma: float = _optimization(
+        0.99, "Factor per epoch by which the triangles of cycle_mode=exp_range shrink.", above=0, maximum=1
     )
     warmup_epochs: int = _optimization(
         0, "Epochs at the start over which the learning rate grows linearly to lr.", minimum=0
@@ -197,17 +217,39 @@ class ExperimentConfig(Config):
     gradient_clip: float | None = _optimization(
         0.0, "L2 norm to which a larger gradient is scaled down; 0 or None: no clipping.", minimum=0
     )
+    gradient_clip_value: float | None = _optimization(
+        None,
+        "Absolute value to which each larger entry of the gradient is cut, before gradient_clip; 0 or None: none is.",
+        minimum=0,
+    )
+    early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
+    patience: int | None = _optimization(
+        None, "Epochs without a better monitor after which training stops; None: it goes on.", minimum=1
+    )
+    monitor: str = _optimization(
+        "val/loss", "Metric that patience watches; lower losses and higher accuracies are better.", choices=Monitor
+    )
+    min_delta: float = _optimization(0.0, "Change of monitor that counts as better only if it is exceeded.", minimum=0)
 
     lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
     lambda_schedule: str = _jumpstart(
         "constant", "Schedule of lambda_, from lambda_ down to lambda_min.", choices=LambdaSchedule
     )
     lambda_min: float = _jumpstart(0.0, "Value of lambda_ in the last epoch of its schedule.", minimum=0)
+    lambda_cosine_epochs: int | None = _jumpstart(
+        None,
+        "Epochs after which lambda_schedule=cosine has reached lambda_min, before it rises again over as many; None: "
+        "it falls once, until the last epoch.",
+        minimum=1,
+    )
     use_loss: bool = _jumpstart(True, "Whether the task loss is minimized; False: the Jumpstart loss alone.")
     capture: str = _jumpstart(
         "activations",
         "Preactivations that are read: the inputs of activations, or the outputs of weighted layers.",
         choices=Capture,
+    )
+    skip_last: bool = _jumpstart(
+        True, "Whether capture=weights leaves out the output layer; the published code reads this layer."
     )
     terms: str = _jumpstart(
         "all",
@@ -255,7 +297,6 @@ class ExperimentConfig(Config):
         resumable=True,
     )
     threads: int | None = _run(None, "CPU threads that one operation may use; None: torch's default.", minimum=1)
-    early_stopping: bool = _run(False, "Whether to stop as soon as validation accuracy is 1.")
     plot_status: bool = _run(True, "Whether to plot the status of units and points during training.")
     plot_every: int | None = _run(
         None, "Epochs from one plot to the next; None: chosen by the number of epochs.", minimum=1
@@ -272,42 +313,39 @@ class ExperimentConfig(Config):
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
+        check_epochs(self)
         if (self.val_size or 0.0) + self.test_size >= 1:
             raise ConfigError(
                 f"val_size + test_size must be < 1, got {self.val_size} + {self.test_size}: "
                 "nothing is left to train on."
             )
-        self._check_learning_rate()
-        self._check_jumpstart()
-
-    def _check_learning_rate(self) -> None:
         check_increasing("milestones", self.milestones)
-        if (self.scheduler == Scheduler.MULTISTEP) != bool(self.milestones):
-            raise ConfigError(
-                "scheduler='multistep' and milestones need each other, got "
-                f"scheduler={self.scheduler!r} and milestones={list(self.milestones)}."
-            )
-        if self.scheduler == Scheduler.PLATEAU and self.gamma == 1:
-            raise ConfigError("gamma must be < 1 with scheduler='plateau', got 1.0.")
-        if self.scheduler != Scheduler.NONE and self.min_lr > self.lr:
-            raise ConfigError(f"min_lr must be <= lr = {self.lr}, got {self.min_lr}.")
-        if self.warmup_epochs > self.epochs:
-            raise ConfigError(f"warmup_epochs must be <= epochs = {self.epochs}, got {self.warmup_epochs}.")
+        check_schedules(self)
+        self._check_jumpstart()
 
     def _check_jumpstart(self) -> None:
         if not self.use_loss and self.lambda_ == 0:
             raise ConfigError("use_loss=False trains on the Jumpstart loss alone: lambda_ must be > 0, got 0.0.")
-        if self.lambda_schedule != LambdaSchedule.CONSTANT and self.lambda_min > self.lambda_:
-            raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
         if self.positive_weight == 0 and self.negative_weight == 0:
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
         if self.unit_dim == 0:
             raise ConfigError("unit_dim must not be 0, the dimension of the points; 1 and -1 are usual.")
 
     @property
+    def is_endless(self) -> bool:
+        """Whether training has no last epoch, so that early stopping ends it."""
+        return self.epochs == ENDLESS
+
+    @property
+    def last_epoch(self) -> int:
+        """Index of the last epoch, from 0. Schedules of endless training don't depend on it."""
+        return self.epochs - 1
+
+    @property
     def cycle_length(self) -> int:
-        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs."""
-        return self.cycle_epochs or max(1, self.epochs // 10)
+        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs, at least 2 for a triangle."""
+        least = 2 if self.scheduler == Scheduler.CYCLIC else 1
+        return self.cycle_epochs or max(least, self.epochs // 10)
 
     @property
     def trainer_options(self) -> TrainerOptions:

@@ -39,10 +39,11 @@ def resolve_activation(name: str | ActivationClass) -> ActivationClass:
     """The module class of an activation.
 
     Args:
-        name: A class of modules, which is registered; or a text. An elementwise activation of ``torch.nn``, or a class registered with
-            :func:`jumpstart.register_activation`; either must need no arguments. Case, underscores and hyphens do not
+        name: A class of modules, which is registered. Or an elementwise activation of ``torch.nn``, or a class
+            registered with :func:`jumpstart.register_activation`, by its name; case, underscores and hyphens do not
             matter. If a registered class and a class of torch have the same name, the class of torch is used. Or
             ``package.module:Class``, exactly as Python spells it: the module is imported, and the class is registered.
+            A class must need no arguments.
 
     Returns:
         The class; build one instance per layer.
@@ -196,9 +197,6 @@ def _refuse_other_shapes(name: str, kind: ActivationClass) -> None:
     """Raise ValueError for modules of torch that are no elementwise activations, and for other shapes of the output."""
     if kind.__module__ == nn.modules.activation.__name__ and kind not in _of_torch().values():
         raise ValueError(f"activation {name!r} must act on single units, but {kind.__name__} acts on several.")
-    # Registered, a class such as nn.Identity would turn the modules of other networks into activations.
-    if kind.__module__.startswith("torch.nn.modules.") and kind not in _of_torch().values():
-        raise ValueError(f"activation {name!r} must be an activation, but {kind.__name__} is none.")
     values = torch.zeros(2, 4, device="cpu")
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -209,6 +207,9 @@ def _refuse_other_shapes(name: str, kind: ActivationClass) -> None:
     if not isinstance(result, Tensor) or result.shape != values.shape:
         shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise ValueError(f"activation {name!r} must keep the shape of its input, got {shape} for (2, 4).")
+    # Registered, a class such as nn.Identity would turn the modules of other networks into activations.
+    if kind.__module__.startswith("torch.nn.modules.") and kind not in _of_torch().values():
+        raise ValueError(f"activation {name!r} must be an activation, but {kind.__name__} is none.")
 
 
 def _is_module_class(value: object) -> TypeGuard[ActivationClass]:

@@ -343,7 +343,7 @@ class ExperimentConfig(Config):
 
     @property
     def cycle_length(self) -> int:
-        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs, at least 2 for a triangle."""
+        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs; a triangle needs 2."""
         least = 2 if self.scheduler == Scheduler.CYCLIC else 1
         return self.cycle_epochs or max(least, self.epochs // 10)
 

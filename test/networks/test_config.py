@@ -91,7 +91,7 @@ def test_the_usual_activations_are_accepted() -> None:
     ("values", "part"),
     [
         ({"val_size": 0.5, "test_size": 0.5}, "val_size + test_size must be < 1"),
-        ({"skip_connections": 4, "depth": 3}, "skip_connections must be <= depth = 3, got 4."),
+        ({"skip_connections": 3, "depth": 3}, "skip_connections must be below depth = 3, got 3."),
         ({"milestones": (3, 3), "scheduler": "multistep"}, "milestones must increase, got 3,3."),
         ({"milestones": (3,)}, "need each other"),
         ({"scheduler": "multistep"}, "need each other"),
@@ -108,7 +108,7 @@ def test_the_usual_activations_are_accepted() -> None:
         ({"positive_weight": 0, "negative_weight": 0}, "must be > 0, got 0.0 for both"),
         ({"unit_dim": 0}, "unit_dim must not be 0"),
         ({"terms": "unit,uint"}, "got 'uint'. Did you mean 'unit'?"),
-        ({"terms": "all,unit"}, "got 'all'"),
+        ({"terms": "all,uint"}, "got 'uint'. Did you mean 'unit'?"),
         ({"terms": "unit,"}, "got ''"),
         ({"name": "a/b"}, "name must be a plain folder name"),
         ({"name": ".."}, "name must be a plain folder name"),
@@ -121,7 +121,7 @@ def test_values_that_contradict_each_other_are_refused(values: dict[str, object]
 @pytest.mark.parametrize(
     "values",
     [
-        {"skip_connections": 3, "depth": 3},
+        {"skip_connections": 2, "depth": 3},
         {"scheduler": "multistep", "milestones": (1, 2)},
         {"layer": "conv", "pool_at": (1, 8), "depth": 8},
         {"warmup_epochs": 4, "epochs": 4},
@@ -296,8 +296,10 @@ def test_defaults_are_those_of_the_classes_that_the_options_are_for(
 
 
 @pytest.mark.parametrize("term", [name.lower() for name in Terms.__members__])
-def test_every_term_can_be_given(term: str) -> None:
-    assert Terms.parse(RectangularConfig(terms=term).terms) == Terms[term.upper()]
+@pytest.mark.parametrize("config_class", [RectangularConfig, ResnetConfig])
+def test_every_term_can_be_given_alone_or_with_others(term: str, config_class: type[ExperimentConfig]) -> None:
+    for text in (term, f"{term},point_negative", f" {term.upper()} , unit", f"{term},{term}"):
+        assert Terms.parse(config_class(terms=text).terms) == Terms.parse(text)
 
 
 def test_the_label_and_the_cycle_follow_the_values() -> None:

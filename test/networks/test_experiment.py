@@ -32,6 +32,8 @@ CASES: dict[str, dict[str, object]] = {
     "one batch": {"batch_size": None},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "gradient_clip": None},
     "sgd": {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1, "gradient_clip": 0.1},
+    "clipped values": {"gradient_clip_value": 0.01, "gradient_clip": 0.05},
+    "clipped values alone": {"gradient_clip_value": 0.01, "gradient_clip": None},
     "schedules": {"scheduler": "cyclic", "warmup_epochs": 1, "lambda_schedule": "cosine", "lambda_min": 0.001},
     "jumpstart alone": {"use_loss": False, "lambda_": 1.0},
     "dropout": {"dropout": 0.3, "width": 8},

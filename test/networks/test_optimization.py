@@ -118,7 +118,7 @@ def test_a_run_resumed_with_more_epochs_follows_the_new_schedule_at_once() -> No
 
 
 @pytest.mark.parametrize("warmup", [0, 2])
-@pytest.mark.parametrize("scheduler", SCHEDULES)
+@pytest.mark.parametrize("scheduler", ["none", "multistep", "cosine", "cosine_restarts", "cyclic", "plateau"])
 def test_every_rate_reaches_the_optimizer_and_the_row_of_its_epoch(scheduler: str, warmup: int) -> None:
     # The noise makes the validation loss rise and fall, so that plateau lowers the rate.
     options = {"scheduler": scheduler, **SCHEDULES[scheduler]}

@@ -91,7 +91,7 @@ def test_the_usual_activations_are_accepted() -> None:
     ("values", "part"),
     [
         ({"val_size": 0.5, "test_size": 0.5}, "val_size + test_size must be < 1"),
-        ({"skip_connections": 3, "depth": 3}, "skip_connections must be below depth = 3, got 3."),
+        ({"skip_connections": 3, "depth": 3}, "skip_connections must be < depth = 3, because "),
         ({"milestones": (3, 3), "scheduler": "multistep"}, "milestones must increase, got 3,3."),
         ({"milestones": (3,)}, "need each other"),
         ({"scheduler": "multistep"}, "need each other"),

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
+from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
-from model.config.schedule_checks import ENDLESS
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
 from jumpstart.files import PathError, user_path
-from model.choices import CycleMode, LambdaSchedule, Monitor, Optimizer, Scheduler
+from model.choices import LambdaSchedule
+from model.config.optimization import OptimizationConfig, check_increasing
 from model.config.options import Config, option, unknown_value
-from model.config.schedule_checks import ENDLESS, check_epochs, check_schedules
 from model.errors import ConfigError
 
 __all__ = [
@@ -40,7 +39,6 @@ ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.modu
 """The accepted activations, in words."""
 
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
-_EPOCHS = "an integer >= 1, or -1"
 _LONGEST_TAG = 64
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
@@ -167,12 +165,6 @@ def check_tags(name: str, value: str) -> str:
     return ",".join(tags)
 
 
-def check_increasing(name: str, values: tuple[int, ...]) -> None:
-    """Raise :class:`ConfigError` unless every value is greater than the one before."""
-    if any(later <= earlier for earlier, later in itertools.pairwise(values)):
-        raise ConfigError(f"{name} must increase, got {','.join(map(str, values))}.")
-
-
 class TrainerOptions(TypedDict, total=False):
     """Arguments of the Lightning trainer that depend on the options of a network."""
 
@@ -190,14 +182,13 @@ TRIAL_EPOCHS = 2
 
 _TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
 
-_optimization = functools.partial(option, group="optimization")
 _jumpstart = functools.partial(option, group="jumpstart")
 _data = functools.partial(option, group="data")
 _run = functools.partial(option, group="run")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig(Config):
+class ExperimentConfig(OptimizationConfig):
     """Options of one run of any network. A subclass adds the options of the network, and the defaults missing here.
 
     The help text of each field gives its meaning; ``to_dict`` and ``from_dict`` convert to plain values and back.
@@ -211,72 +202,6 @@ class ExperimentConfig(Config):
     """
 
     launcher: ClassVar[str] = ""
-
-    lr: float = _optimization(dataclasses.MISSING, "Learning rate.", above=0)
-    batch_size: int | None = _optimization(
-        dataclasses.MISSING, "Rows in a training batch; None: all rows in one batch.", minimum=1
-    )
-    epochs: int = _optimization(
-        dataclasses.MISSING,
-        "Number of passes over the training data; -1: until early_stopping or patience ends training.",
-        words=_EPOCHS,
-        resumable=True,
-    )
-    optimizer: str = _optimization("adam", "Optimizer.", choices=Optimizer)
-    momentum: float = _optimization(0.9, "Momentum of sgd.", minimum=0, below=1)
-    weight_decay: float = _optimization(
-        0.0, "Weight decay; biases and batch normalization are never decayed.", minimum=0
-    )
-    scheduler: str = _optimization(
-        "none", "Schedule of the learning rate, which is set once per epoch.", choices=Scheduler
-    )
-    milestones: tuple[int, ...] = _optimization(
-        (), "Epochs at which multistep multiplies the learning rate by gamma, such as 30,60.", minimum=1
-    )
-    gamma: float = _optimization(0.1, "Factor by which multistep and plateau lower the rate.", above=0, maximum=1)
-    min_lr: float = _optimization(0.0, "Smallest learning rate that a schedule can reach.", minimum=0)
-    plateau_patience: int = _optimization(
-        10, "Epochs without a lower validation loss that plateau tolerates before it lowers the rate.", minimum=0
-    )
-    cosine_epochs: int | None = _optimization(
-        None,
-        "Epochs after which cosine has reached min_lr, before it rises again over as many; None: it falls once, until "
-        "the last epoch.",
-        minimum=1,
-    )
-    cycle_epochs: int | None = _optimization(
-        None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs.", minimum=1
-    )
-    cycle_growth: int = _optimization(
-        1, "Length of each cycle of cosine_restarts, divided by that of the cycle before.", minimum=1
-    )
-    cycle_mode: str = _optimization(
-        "triangular",
-        "Height of the triangles of cyclic: constant; halved in each cycle; times cycle_gamma in each epoch.",
-        choices=CycleMode,
-    )
-    cycle_gamma: float = _optimization(
-        0.99, "Factor per epoch by which the triangles of cycle_mode=exp_range shrink.", above=0, maximum=1
-    )
-    warmup_epochs: int = _optimization(
-        0, "Epochs at the start over which the learning rate grows linearly to lr.", minimum=0
-    )
-    gradient_clip: float | None = _optimization(
-        0.0, "L2 norm to which a larger gradient is scaled down; 0 or None: no clipping.", minimum=0
-    )
-    gradient_clip_value: float | None = _optimization(
-        None,
-        "Absolute value to which each larger entry of the gradient is cut, before gradient_clip; 0 or None: none is.",
-        minimum=0,
-    )
-    early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
-    patience: int | None = _optimization(
-        None, "Epochs without a better monitor after which training stops; None: it goes on.", minimum=1
-    )
-    monitor: str = _optimization(
-        "val/loss", "Metric that patience watches; lower losses and higher accuracies are better.", choices=Monitor
-    )
-    min_delta: float = _optimization(0.0, "Change of monitor that counts as better only if it is exceeded.", minimum=0)
 
     lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
     lambda_schedule: str = _jumpstart(
@@ -375,15 +300,25 @@ class ExperimentConfig(Config):
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
-        check_epochs(self)
+        super().check_together()
         if (self.val_size or 0.0) + self.test_size >= 1:
             raise ConfigError(
                 f"val_size + test_size must be < 1, got {self.val_size} + {self.test_size}: "
                 "nothing is left to train on."
             )
-        check_increasing("milestones", self.milestones)
-        check_schedules(self)
+        self._check_lambda_schedule()
         self._check_jumpstart()
+
+    def _check_lambda_schedule(self) -> None:
+        if self.lambda_schedule != LambdaSchedule.CONSTANT and self.lambda_min > self.lambda_:
+            raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
+        self._check_length("lambda_cosine_epochs", self.lambda_cosine_epochs)
+        falls_once = self.lambda_schedule == LambdaSchedule.COSINE and self.lambda_cosine_epochs is None
+        if self.is_endless and (falls_once or self.lambda_schedule == LambdaSchedule.LINEAR):
+            raise ConfigError(
+                f"lambda_schedule={self.lambda_schedule!r} depends on the number of epochs, got epochs=-1. Use "
+                "lambda_schedule='constant', or 'cosine' with lambda_cosine_epochs."
+            )
 
     def _check_jumpstart(self) -> None:
         if not self.use_loss and self.lambda_ == 0:
@@ -392,22 +327,6 @@ class ExperimentConfig(Config):
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
         if self.unit_dim == 0:
             raise ConfigError("unit_dim must not be 0, the dimension of the points; 1 and -1 are usual.")
-
-    @property
-    def is_endless(self) -> bool:
-        """Whether training has no last epoch, so that early stopping ends it."""
-        return self.epochs == ENDLESS
-
-    @property
-    def last_epoch(self) -> int:
-        """Index of the last epoch, from 0. Schedules of endless training don't depend on it."""
-        return self.epochs - 1
-
-    @property
-    def cycle_length(self) -> int:
-        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs; a triangle needs 2."""
-        least = 2 if self.scheduler == Scheduler.CYCLIC else 1
-        return self.cycle_epochs or max(least, self.epochs // 10)
 
     @property
     def trainer_options(self) -> TrainerOptions:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
-from model.config.schedule_checks import ENDLESS
+from model.config.optimization import ENDLESS
 
 
 class ProgressLine(pl.Callback):

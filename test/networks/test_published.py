@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from model.choices import BLOCKS
 from model.experiment import Experiment
 from model.rectangular_experiment import RectangularExperiment
 from model.resnet_experiment import ResnetExperiment
+from sweep.doctor import load_model
 from sweep.run_directory import RunDirectory
 
 THERE: dict[str, object] = {"capture": "weights", "skip_last": False}
@@ -111,6 +113,11 @@ def test_the_published_command_for_moons_runs_with_its_options_renamed(tmp_path:
     experiment(torch.zeros(3, 2))
     assert experiment.jumpstart.layers == [*(f"layers.{number}.linear" for number in range(50)), "output"]
     assert experiment.network.skip_kind == "published"
+    words = "50 layers of 4 units, skip connections over 5 layers added after the activation"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["network"] == words
+    loaded = load_model(tmp_path / "run")
+    assert loaded.name == f"{tmp_path / 'run'}, {words}"
+    assert (loaded.capture["capture"], loaded.capture["skip_last"]) == ("weights", False)
 
 
 def test_the_published_command_for_resnets_runs_with_its_options_renamed(tmp_path: Path) -> None:

@@ -183,6 +183,21 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+def is_path(text: str) -> bool:
+    """Whether a text is meant as a path and not as a name: it has a separator or a dot, or begins with ``~``.
+
+    Example:
+        >>> is_path("data/flowers"), is_path("./flowers"), is_path("wine.csv"), is_path("~"), is_path("moons")
+        (True, True, True, True, False)
+    """
+    return text.startswith("~") or any(mark in text for mark in (".", "/", os.sep))
+
+
+def absolute_path(path: UserPath, name: str = "path") -> Path:
+    """The absolute path that a person means, without ``..``; links are kept. See :func:`user_path`."""
+    return Path(os.path.abspath(user_path(path, name)))
+
+
 def load_yaml(text: str, *, as_text: bool = False) -> object:
     r"""The content of a YAML document, in which each mapping must name each key once.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
+from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
 from model.errors import ConfigError, NonFiniteLossError
@@ -177,8 +178,8 @@ def _words_for(error: Exception) -> str:
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, OSError):
         return f"a file can't be read or written: {reason}. Run the same command again when this is mended."
-    remedy = "Choose a smaller network, batch_size or data set."
-    return f"the memory of this machine does not suffice: {reason.rstrip('.')}. {remedy}"
+    what = f"the memory of this machine does not suffice: {reason.rstrip('.')}"
+    return f"{what}. Choose a smaller network, batch_size or data set."
 
 
 def _is_termination(error: SystemExit) -> bool:
@@ -318,7 +319,7 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
                 f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
                 f"got {after!r}. Leave it out, or start a new run."
             )
-        if name == "epochs" and after < before:
+        if name == "epochs" and before > after != ENDLESS:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")
     return changed
 

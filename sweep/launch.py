@@ -213,4 +213,10 @@ def _train(family: Family[C], parsed: Parsed[C]) -> RunResult:
     def store_path(path: Path) -> None:
         parsed.run_directory = path
 
-    return run(parsed.config, data, family.build, resume=parsed.resume, on_directory=store_path)
+    def show_and_build(config: C, data: TabularDataModule | ImageModule) -> Experiment:
+        found = data.found()
+        if found and is_first_process():
+            sys.stdout.write(f"{found}\n")
+        return family.build(config, data)
+
+    return run(parsed.config, data, show_and_build, resume=parsed.resume, on_directory=store_path)

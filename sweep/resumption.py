@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -133,6 +134,26 @@ def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> N
                 )
 
 
+def check_same_data(run: RunDirectory, content: Content, datamodule: pl.LightningDataModule) -> None:
+    """Refuse data of the user that changed since the checkpoint, which would mix the three parts.
+
+    Args:
+        run: The run, for the message.
+        content: The checkpoint that :func:`check_resumable` returned.
+        datamodule: The data, set up.
+
+    Raises:
+        RunDirectoryError: If the fingerprints differ.
+    """
+    before = content.get(type(datamodule).__qualname__, {}).get("fingerprint")
+    found = datamodule.state_dict().get("fingerprint")
+    if before != found:
+        raise RunDirectoryError(
+            f"the data changed since {run.last_checkpoint} was written: {found or 'another data set'}, and before "
+            f"{before or 'another data set'}. Restore the data, or start a new run."
+        )
+
+
 def _shape(value: object) -> str:
     return "x".join(map(str, value.shape)) or "a scalar" if isinstance(value, Tensor) else "missing"
 
@@ -166,8 +187,13 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
         before = stored.get(name, "missing")
         if before != wanted[name] and not item.resumable and name not in _WITHOUT_EFFECT:
             return f"{name} is {wanted[name]!r} in the first, and {before!r} in the second"
-    if stored["epochs"] > wanted["epochs"]:
-        return f"epochs is {wanted['epochs']} in the first, and {stored['epochs']} in the second"
+    if config.is_endless:
+        return ""
+    if stored["epochs"] > config.epochs:
+        return f"epochs is {config.epochs} in the first, and {stored['epochs']} in the second"
+    finished = int(content["row"].get("epoch", -1)) + 1
+    if finished > config.epochs:
+        return f"epochs is {config.epochs} in the first, and {finished} are finished in the second"
     return ""
 
 

@@ -110,7 +110,7 @@ def run_function(
 
     with _one_run_at_a_time, process_restored():
         try:
-            return _train(family, parsed)
+            return _train(family, parsed, logger.info)
         except SystemExit as error:
             # Lightning's handler of Ctrl-C calls sys.exit(1).
             if not isinstance(error.__context__, KeyboardInterrupt):
@@ -186,7 +186,7 @@ def facts_of(dataset: str) -> DataFacts | None:
 
 def _start(family: Family[C], parsed: Parsed[C]) -> None:
     """Run a parsed command line, and print the result."""
-    result = _train(family, parsed)
+    result = _train(family, parsed, lambda found: sys.stdout.write(f"{found}\n"))
     from jumpstart.table import summary_table
     from sweep.machine import is_first_process
     from sweep.run import headline
@@ -199,24 +199,30 @@ def _start(family: Family[C], parsed: Parsed[C]) -> None:
         )
 
 
-def _train(family: Family[C], parsed: Parsed[C]) -> RunResult:
-    """Run checked options, and store the path of the run directory as soon as it exists."""
+def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) -> RunResult:
+    """Run checked options, and store the path of the run directory as soon as it exists.
+
+    Args:
+        family: The networks to train.
+        parsed: The options.
+        show: Called with what was found in data of the user's own, in words.
+    """
     data = family.make_data(parsed.config)
     # Imported after the data module is made, because a missing data set is reported without these seconds of imports.
     from sweep.machine import is_first_process
     from sweep.run import run
 
     message = no_effect_message(parsed.config, parsed.given, facts_of(parsed.config.dataset))
-    if message and is_first_process():
-        logger.warning("%s", message)
 
-    def store_path(path: Path) -> None:
+    def begin(path: Path) -> None:
         parsed.run_directory = path
+        if message and is_first_process():
+            logger.warning("%s", message)
 
     def show_and_build(config: C, data: TabularDataModule | ImageModule) -> Experiment:
         found = data.found()
         if found and is_first_process():
-            sys.stdout.write(f"{found}\n")
+            show(found)
         return family.build(config, data)
 
-    return run(parsed.config, data, show_and_build, resume=parsed.resume, on_directory=store_path)
+    return run(parsed.config, data, show_and_build, resume=parsed.resume, on_directory=begin)

@@ -16,7 +16,7 @@ from data.cache import FOLDER_VARIABLE, cache_folder
 from data.data import make_datamodule
 from jumpstart.__main__ import main as jumpstart_main
 from jumpstart.callbacks import NetworkStatusPlot
-from jumpstart.files import PathError, load_yaml, path_argument, user_path
+from jumpstart.files import PathError, absolute_path, load_yaml, path_argument, user_path
 from jumpstart.history import StatusHistory
 from jumpstart.plotting import animate_decision_regions, save_figure
 from jumpstart.report.record import read_run
@@ -41,6 +41,7 @@ CONFIG = RectangularConfig()
 
 CASES: dict[str, Callable[[str], object]] = {
     "jumpstart.files.user_path(path)": user_path,
+    "jumpstart.files.absolute_path(path)": absolute_path,
     "jumpstart.history.StatusHistory.save(path)": lambda path: StatusHistory(["a"], [1]).save(path),
     "jumpstart.history.StatusHistory.load(path)": StatusHistory.load,
     "jumpstart.plots.canvas.save_figure(path)": lambda path: save_figure(Figure(), path),
@@ -71,6 +72,7 @@ CASES: dict[str, Callable[[str], object]] = {
 NO_PATHS = {
     "data.images.formats.open_rgb(path)",  # from the list of files in a folder that was checked
     "data.images.formats.decoding_fault(path)",
+    "data.images.formats.read_header(path)",
     "data.uci.reading.UciSource.remote(folder)",  # the name of a data set
 }
 """Parameters that are named like a path and take a text that no person gives."""

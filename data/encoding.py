@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -38,18 +37,23 @@ class Encoder:
     def __init__(self, table: Table, rows: Integers) -> None:
         self._numeric = len(table.number_names)
         self._shape = table.image_shape
-        self._columns = _column_transformer(table)
-        encoded = self._columns.fit_transform(table.features()[rows]).astype(np.float64)
         self._mean, self._scale = 0.0, 1.0
-        if table.common_scale and self._numeric:
-            pixels = encoded[:, : self._numeric]
-            self._mean, self._scale = float(pixels.mean()), float(pixels.std()) or 1.0
         self._known: list[npt.NDArray[np.object_]] = []
         self.names: tuple[str, ...] = table.number_names
+        # A column without any value in training is kept, so that the other inputs keep their positions.
+        self._numbers = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True))
+        if not table.common_scale:
+            self._numbers.steps.append(("scale", StandardScaler()))
+        if self._numeric:
+            encoded = self._numbers.fit_transform(table.numbers[rows])
+            if table.common_scale:
+                self._mean, self._scale = float(encoded.mean()), float(encoded.std()) or 1.0
+        onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
+        self._categories = make_pipeline(SimpleImputer(strategy="most_frequent", keep_empty_features=True), onehot)
         if table.category_names:
-            fitted = self._columns.named_transformers_["categories"][-1]
-            self._known = fitted.categories_
-            self.names += tuple(fitted.get_feature_names_out(table.category_names))
+            self._categories.fit(table.categories[rows])
+            self._known = onehot.categories_
+            self.names += tuple(onehot.get_feature_names_out(table.category_names))
 
     def encode(self, table: Table, rows: Integers) -> npt.NDArray[np.float32]:
         """Inputs of some rows.
@@ -61,34 +65,20 @@ class Encoder:
         Returns:
             Array of shape ``(rows, inputs)``, or ``(rows, *image_shape)``.
         """
-        with warnings.catch_warnings():
-            # Unknown categories are encoded as zeros on purpose, and logged below.
-            warnings.filterwarnings("ignore", message="Found unknown categories")
-            encoded = self._columns.transform(table.features()[rows]).astype(np.float64)
-        self._log_unknown(table, rows)
-        encoded[:, : self._numeric] = (encoded[:, : self._numeric] - self._mean) / self._scale
-        inputs: npt.NDArray[np.float32] = encoded.astype(np.float32)
-        return inputs if self._shape is None else inputs.reshape(-1, *self._shape)
+        parts = []
+        if self._numeric:
+            parts.append((self._numbers.transform(table.numbers[rows]) - self._mean) / self._scale)
+        if self._known:
+            with warnings.catch_warnings():
+                # Unknown categories are encoded as zeros on purpose, and logged below.
+                warnings.filterwarnings("ignore", message="Found unknown categories")
+                parts.append(self._categories.transform(table.categories[rows]))
+            self._log_unknown(table, rows)
+        encoded = np.concatenate(parts, axis=1, dtype=np.float32)
+        return encoded if self._shape is None else encoded.reshape(-1, *self._shape)
 
     def _log_unknown(self, table: Table, rows: Integers) -> None:
         for name, column, known in zip(table.category_names, table.categories[rows].T, self._known, strict=True):
             unknown = {value for value in column if value == value} - set(known)
             if unknown:
                 logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
-
-
-def _column_transformer(table: Table) -> ColumnTransformer:
-    numeric = list(range(len(table.number_names)))
-    nominal = list(range(len(numeric), table.num_features))
-    # A column without any value in training is kept, so that the other inputs keep their positions.
-    number_steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
-    if not table.common_scale:
-        number_steps.append(StandardScaler())
-    steps = []
-    if numeric:
-        steps.append(("numbers", make_pipeline(*number_steps), numeric))
-    if nominal:
-        imputer = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
-        onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
-        steps.append(("categories", make_pipeline(imputer, onehot), nominal))
-    return ColumnTransformer(steps, sparse_threshold=0.0)

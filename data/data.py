@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,15 @@ from data.datasets import DATASETS, check_available, check_options, get_info, lo
 from data.images.arrays import ImageArrays, load_arrays, make_fake
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
+from data.own import Own, own_at
 from data.splitting import DEFAULT_SHARE, check_sizes
 from jumpstart.choices import check_flag
+from jumpstart.files import is_path
 
 # torch is imported in the functions that need it, so that the list of data sets is available without torch.
 if TYPE_CHECKING:
+    import pandas as pd
+
     from data.datamodules import TabularDataModule
     from data.images.module import ImageModule
     from data.split_module import ModuleOptions
@@ -26,8 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
 
 
+Names = str | Sequence[str]
+"""Names of columns: a sequence, or one text in which commas separate them."""
+
+
 def make_datamodule(
-    name: str,
+    name: str | os.PathLike[str] | pd.DataFrame | Sequence[object],
     *,
     batch_size: int | None = None,
     seed: int = 42,
@@ -43,15 +52,21 @@ def make_datamodule(
     channels: int = 3,
     num_workers: int | None = None,
     corrupt: str = Corrupt.SKIP,
+    target: str | int | None = None,
+    drop_columns: Names = (),
+    category_columns: Names = (),
+    val: object = None,
+    test: object = None,
 ) -> TabularDataModule | ImageModule:
-    """The data module of a named data set. Nothing is loaded before its ``setup``.
+    """The data module of a named data set, or of data of your own. Nothing is loaded before its ``setup``.
 
     Every module has ``input_shape``, ``num_classes``, ``class_names``, ``num_rows(part)``, ``describe()`` and three
     loaders of float inputs and class numbers. Under a trainer, batches are on its device, and each process serves its
     slice of each batch.
 
     Args:
-        name: One of :data:`DATASETS`.
+        name: One of :data:`DATASETS`, the path of a file of separated values, a pandas data frame, or a pair
+            ``(x, y)`` of inputs and labels: arrays, tensors, lists, or a data frame as x.
         batch_size: Rows of a batch over all processes; ``None`` for all rows.
         seed: Seed of generated points, of the split, of the order of batches and of augmentation.
         val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
@@ -71,10 +86,17 @@ def make_datamodule(
             there are cores for this process, at most 12. Ignored for sets in memory.
         corrupt: Treatment of images in folders that cannot be decoded. ``"skip"`` replaces each by another image of
             its class, and logs how many; ``"refuse"`` decodes every image once before training, and raises an error.
+        target: Column of the classes in a file or data frame: its name, or its position from 0, or from -1 at the end.
+            This argument and all following ones are refused for a named data set.
+        drop_columns: Columns of a file or data frame that are left out.
+        category_columns: Columns of a file or data frame whose numbers are categories.
+        val: Validation part, of the same kind as ``name``; ``None`` to split it from the rows.
+        test: Test part, like ``val``.
 
     Raises:
         ValueError: If there is no data set of that name, or an argument is out of range.
         TypeError: If ``as_images`` or ``augment`` is neither True nor False.
+        DataError: If a file of your own does not exist.
 
     Example:
         >>> module = make_datamodule("moons", num_points=100)
@@ -83,7 +105,16 @@ def make_datamodule(
         (70, (2,), 2)
         >>> make_datamodule("fake", image_size=8, num_classes=3, channels=1).name
         'fake'
+        >>> x, y = [[float(row)] for row in range(40)], ["low"] * 20 + ["high"] * 20
+        >>> module = make_datamodule((x, y), batch_size=8)
+        >>> module.setup()
+        >>> module.class_names, module.num_rows("train")
+        (('high', 'low'), 28)
     """
+    own = {"target": target, "drop_columns": drop_columns, "category_columns": category_columns}
+    if not isinstance(name, str) or is_path(name):
+        return _own_table(name, val, test, own, as_images, image_size, batch_size, seed, val_size, test_size)
+    _refuse_own({**own, "val": val, "test": test}, name)
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     check_flag("augment", augment)
@@ -105,6 +136,50 @@ def make_datamodule(
         return _fake_images(num_points, num_classes, channels, noise, image_size, augment, options)
     load = partial(load_arrays, name, data_dir)
     return _memory_images(load, IMAGE_SOURCES[name].class_names, image_size, augment, options)
+
+
+def _refuse_own(options: Mapping[str, object], name: str) -> None:
+    """Refuse options that only data of the user have."""
+    for option, value in options.items():
+        if value is not None and (option in ("val", "test") or value != ()):
+            raise ValueError(
+                f"{option} has an effect for data of your own only, got {option}={value!r} with the data set {name}: "
+                "leave it out."
+            )
+
+
+def _own_table(
+    source: object,
+    val: object,
+    test: object,
+    own: Mapping[str, object],
+    as_images: bool,
+    image_size: int | None,
+    batch_size: int | None,
+    seed: int,
+    val_size: float | None,
+    test_size: float | None,
+) -> TabularDataModule:
+    """The data module of a file, a data frame or arrays of the user."""
+    from data.datamodules import TabularDataModule
+    from data.own_tables.arrays import table_in_memory
+    from data.own_tables.load import check_file, table_of_files
+
+    check_flag("as_images", as_images)
+    if as_images or image_size is not None:
+        option = "as_images" if as_images else "image_size"
+        raise ValueError(f"{option} has no effect for a table of your own: leave it out.")
+    options: ModuleOptions = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "val_size": DEFAULT_SHARE if val_size is None else val_size,
+        "test_size": DEFAULT_SHARE if test_size is None else test_size,
+    }
+    if not isinstance(source, str | os.PathLike):
+        return TabularDataModule(partial(table_in_memory, source, val, test, **own), name="the data", **options)
+    files = {"dataset": source, "val_dataset": val, "test_dataset": test}
+    paths = [None if file is None else check_file(option, file) for option, file in files.items()]
+    return TabularDataModule(partial(table_of_files, *paths, **own), name=paths[0].name, **options)
 
 
 def _module_options(

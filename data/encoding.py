@@ -11,7 +11,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from data.tables import Integers, Table
+from data.tables import Floats, Integers, Table
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +40,13 @@ class Encoder:
         self._mean, self._scale = 0.0, 1.0
         self._known: list[npt.NDArray[np.object_]] = []
         self.names: tuple[str, ...] = table.number_names
-        # A column without any value in training is kept, so that the other inputs keep their positions.
-        self._numbers = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True))
-        if not table.common_scale:
-            self._numbers.steps.append(("scale", StandardScaler()))
         if self._numeric:
-            encoded = self._numbers.fit_transform(table.numbers[rows])
+            numbers = table.numbers[rows]
+            self._medians = _medians(numbers)
+            numbers = np.where(np.isnan(numbers), self._medians, numbers)
+            self._scaler = None if table.common_scale else StandardScaler().fit(numbers)
             if table.common_scale:
-                self._mean, self._scale = float(encoded.mean()), float(encoded.std()) or 1.0
+                self._mean, self._scale = float(numbers.mean()), float(numbers.std()) or 1.0
         onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
         self._categories = make_pipeline(SimpleImputer(strategy="most_frequent", keep_empty_features=True), onehot)
         if table.category_names:
@@ -67,7 +66,10 @@ class Encoder:
         """
         parts = []
         if self._numeric:
-            parts.append((self._numbers.transform(table.numbers[rows]) - self._mean) / self._scale)
+            numbers = table.numbers[rows]
+            numbers = np.where(np.isnan(numbers), self._medians, numbers)
+            scaled = (numbers - self._mean) / self._scale if self._scaler is None else self._scaler.transform(numbers)
+            parts.append(scaled)
         if self._known:
             with warnings.catch_warnings():
                 # Unknown categories are encoded as zeros on purpose, and logged below.
@@ -82,3 +84,11 @@ class Encoder:
             unknown = {value for value in column if value == value} - set(known)
             if unknown:
                 logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
+
+
+def _medians(numbers: Floats) -> Floats:
+    """The median of each column without its missing values; 0 for a column without any value, which stays constant."""
+    medians = np.zeros(numbers.shape[1])
+    known = ~np.isnan(numbers).all(axis=0)
+    medians[known] = np.nanmedian(numbers[:, known], axis=0)
+    return medians

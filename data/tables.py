@@ -136,12 +136,6 @@ class Table:
         """Number of missing values."""
         return int(np.isnan(self.numbers).sum() + _missing(self.categories).sum())
 
-    def features(self) -> Floats | Objects:
-        """Numbers, then categories, in one array ``(rows, num_features)``; of objects only if there are categories."""
-        if not self.category_names:
-            return self.numbers
-        return np.concatenate([self.numbers.astype(object), self.categories], axis=1)
-
     def groups(self) -> Integers:
         """A number for each row, ``(rows,)``: the same for rows with the same features and the same missing values.
 
@@ -153,7 +147,8 @@ class Table:
         rank = np.zeros(len(self), dtype=np.int64)
         open_rows = np.arange(len(self))
         for column in columns:
-            open_rows = _refine(rank, column, open_rows)
+            if len(open_rows):
+                open_rows = _refine(rank, column, open_rows)
         return np.unique(rank, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 

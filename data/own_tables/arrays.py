@@ -155,7 +155,9 @@ def _inputs(part: str, value: object) -> Floats:
             f"{name} must hold real numbers, got the type {array.dtype}: give a pandas data frame for columns of texts."
         )
     if array.ndim not in (2, 4):
-        hint = {1: f" One feature: {name.split()[0]}[:, None].", 3: " Images of one channel: x[:, None]."}.get(array.ndim, "")
+        hint = {1: f" One feature: {name.split()[0]}[:, None].", 3: " Images of one channel: x[:, None]."}.get(
+            array.ndim, ""
+        )
         raise ValueError(f"{name} must have the shape {_SHAPES}, got {array.shape}.{hint}")
     if 0 in array.shape:
         raise ValueError(f"{name} must not be empty, got the shape {array.shape}.")
@@ -180,7 +182,9 @@ def _labels(part: str, value: object, rows: int) -> pd.Series:
         if array.ndim != 1:
             hint = ""
             if array.ndim == 2:
-                hint = " Give y.ravel()." if array.shape[1] == 1 else " One column for each class: give y.argmax(axis=1)."
+                hint = (
+                    " Give y.ravel()." if array.shape[1] == 1 else " One column for each class: give y.argmax(axis=1)."
+                )
             raise ValueError(f"{name} must have the shape (rows,), got {array.shape}.{hint}")
         column = pd.Series(array)
     if len(column) != rows:

@@ -84,7 +84,9 @@ def find_column(raw: RawTable, names: Sequence[str], option: str, column: str | 
     """
     there = f"{raw.name} has the columns {_some(names)}"
     if column is None:
-        raise ValueError(f"{option} must name the column of the classes: {there}. Give {option}={names[-1]}, for example.")
+        raise ValueError(
+            f"{option} must name the column of the classes: {there}. Give {option}={names[-1]}, for example."
+        )
     text = str(column).strip()
     if text in names:
         return text
@@ -92,7 +94,9 @@ def find_column(raw: RawTable, names: Sequence[str], option: str, column: str | 
         position = int(text)
         if -len(names) <= position < len(names):
             return names[position]
-        raise ValueError(f"{option} must be a position from {-len(names)} to {len(names) - 1} or a name, got {text}: {there}.")
+        raise ValueError(
+            f"{option} must be a position from {-len(names)} to {len(names) - 1} or a name, got {text}: {there}."
+        )
     hint = did_you_mean(text, names)
     if "no header" in raw.facts:
         hint = f" No header was found; a position such as {option}=-1 names a column, too."
@@ -209,7 +213,9 @@ def _refuse_regression(raw: RawTable, column: Cells) -> None:
         most = MOST_CATEGORIES if (values == np.rint(values)).all() else _MOST_FRACTIONS
         remedy = "predicting numbers (regression) is not supported. Choose a column of classes, or turn ranges of numbers into classes"
     if count > most or (count > 2 and 2 * count > rows):
-        raise raw.error(f"target {column.name!r} of {raw.name} has {count:,} different values in {rows:,} rows: {remedy}.")
+        raise raw.error(
+            f"target {column.name!r} of {raw.name} has {count:,} different values in {rows:,} rows: {remedy}."
+        )
 
 
 # Features ----------------------------------------------------------------------------------------
@@ -274,8 +280,10 @@ def _choose_indices(raw: RawTable, columns: dict[str, _Column]) -> None:
         for name in indices:
             columns[name] = _Column(Kind.DROPPED, (), "it numbers the rows")
     elif not kept:
-        raise raw.error(f"{raw.name} has no column besides the target that can be used: columns are separated by commas, "
-                        "semicolons, tabs, vertical bars or blanks.")
+        raise raw.error(
+            f"{raw.name} has no column besides the target that can be used: columns are separated by commas, "
+            "semicolons, tabs, vertical bars or blanks."
+        )
     else:
         for name in indices:
             if columns[name].kind is Kind.CATEGORY:

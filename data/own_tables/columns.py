@@ -94,7 +94,9 @@ def read_cells(raw: RawTable, name: str, *, mixed: bool = False) -> Cells:
         numbers = column.to_numpy(np.float64, na_value=np.nan)
         return Cells(name, _finite(raw, name, numbers), np.empty(0, np.int64))
     if not (pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype)):
-        raise raw.error(f"column {name!r} of {raw.name} has the type {column.dtype}, which is not supported{_remedy(name)}")
+        raise raw.error(
+            f"column {name!r} of {raw.name} has the type {column.dtype}, which is not supported{_remedy(name)}"
+        )
     return _read_texts(raw, name, column, mixed)
 
 

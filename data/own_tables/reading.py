@@ -65,7 +65,9 @@ def read_file(path: Path, target: str | None = None) -> RawTable:
         facts.append("decimal commas")
     names, unnamed = _column_names(path, layout)
     _check_widths(text, layout, frame)
-    frame = frame.iloc[:, : layout.width]
+    if names[-1] in unnamed and frame.iloc[:, layout.width - 1].isna().all():
+        names = names[:-1]  # every line ends with a separator
+    frame = frame.iloc[:, : len(names)]
     frame.columns = pd.Index(names)
     facts.append("no header" if layout.names is None else f"header in line {layout.skipped}")
 

@@ -105,7 +105,7 @@ def read_text(path: Path) -> Text:
             raise DataError(f"{path} is {kind}, not a text of separated values: save the table as a .csv file.")
     text, encoding = _decode(path, content)
     if "\0" in text[:_SAMPLE]:
-        raise DataError(f"{path} is not a text of separated values: it has null bytes. Save the table as a .csv file.")
+        raise DataError(f"{path} is not a text of separated values: it has null bytes. Save the table as a UTF-8 .csv file.")
     return Text(path, text, encoding, sha256)
 
 
@@ -123,7 +123,7 @@ def _decode(path: Path, content: bytes) -> tuple[str, str]:
 
 
 def find_layout(text: str, target: str | None = None) -> Layout:
-    """The separator, the header and the width of a text.
+    r"""The separator, the header and the width of a text.
 
     The separator is the first of :data:`SEPARATORS` that divides all the first records into the same number of
     columns, or else the most frequent one in the first record. The first record is a header if it holds the target,
@@ -135,9 +135,9 @@ def find_layout(text: str, target: str | None = None) -> Layout:
         target: The name or position of the target, if it is known.
 
     Example:
-        >>> find_layout("size;kind\\n1,5;a\\n2,5;b\\n")
+        >>> find_layout("size;kind\n1,5;a\n2,5;b\n")
         Layout(separator=';', names=('size', 'kind'), width=2, skipped=1)
-        >>> find_layout("1 a\\n2 b\\n").names is None
+        >>> find_layout("1 a\n2 b\n").names is None
         True
     """
     blank = len(text) - len(text.lstrip("\r\n"))
@@ -209,7 +209,9 @@ def _is_header(records: list[list[str]], target: str | None) -> bool:
     first, rest = records[0], [record for record in records[1:] if record != records[0]]
     if target is not None and target in first and not re.fullmatch(r"-?\d+", target):
         return True
-    columns = [[record[i] for record in rest if i < len(record) and record[i] not in MISSING] for i in range(len(first))]
+    columns = [
+        [record[i] for record in rest if i < len(record) and record[i] not in MISSING] for i in range(len(first))
+    ]
     texts = [i for i, cell in enumerate(first) if cell not in MISSING and not is_number(cell)]
     if any(columns[i] and sum(map(is_number, columns[i])) > 0.9 * len(columns[i]) for i in texts):
         return True

@@ -28,6 +28,7 @@ __all__ = [
     "TrainerOptions",
     "check_activation",
     "check_dataset",
+    "check_file",
     "check_gpus",
     "check_increasing",
     "check_name",
@@ -142,6 +143,20 @@ def check_dataset(name: str, value: str) -> str:
     return str(absolute_path(value)) if is_path(value) else value
 
 
+def check_file(name: str, value: str) -> str:
+    """A path as an absolute path, so that a run can be resumed from any folder.
+
+    Args:
+        name: Name of the option.
+        value: The path.
+
+    Example:
+        >>> check_file("val_dataset", "/data/../val.csv")
+        '/val.csv'
+    """
+    return str(absolute_path(value))
+
+
 def check_increasing(name: str, values: tuple[int, ...]) -> None:
     """Raise :class:`ConfigError` unless every value is greater than the one before."""
     if any(later <= earlier for earlier, later in itertools.pairwise(values)):
@@ -250,7 +265,23 @@ class ExperimentConfig(Config):
     )
 
     dataset: str = _data(
-        dataclasses.MISSING, "Name of a data set, or the path of a folder of images of your own.", check=check_dataset
+        dataclasses.MISSING,
+        "Name of a data set, or the path of a file of a table or of a folder of images of your own.",
+        check=check_dataset,
+    )
+    target: str | None = _data(
+        None,
+        "Column of the classes in a file of your own: its name, or its position from 0, or from -1 at the end.",
+    )
+    drop_columns: str | None = _data(None, "Columns of a file of your own that are left out, separated by commas.")
+    category_columns: str | None = _data(
+        None, "Columns of a file of your own whose numbers are categories, separated by commas."
+    )
+    val_dataset: str | None = _data(
+        None, "Path of a validation part of your own; None: split from the dataset.", check=check_file
+    )
+    test_dataset: str | None = _data(
+        None, "Path of a test part of your own; None: split from the dataset.", check=check_file
     )
     val_size: float | None = _data(
         None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1

@@ -1,4 +1,4 @@
-"""``python -m data`` lists the data sets; ``python -m data NAME`` describes one."""
+"""``python -m data`` lists the data sets; ``python -m data NAME`` describes one, or a file of your own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import NoReturn, Required, TypedDict
 
-from data.cache import cache_folder
+from data.cache import DataError, cache_folder
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, availability, get_info, markdown_table, places
 from data.images.catalog import IMAGE_SOURCES
@@ -17,9 +17,18 @@ from data.images.folders import describe_folders
 from data.images.published import addresses
 from data.uci.catalog import UCI
 from data.uci.files import archive_url
+from jumpstart.files import is_path
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
 _NUMERIC = {"rows", "features", "classes"}
+_OWN = {
+    "target": "column of the classes in a file of your own: its name or position",
+    "drop_columns": "columns of the file that are left out, separated by commas",
+    "category_columns": "columns of the file whose numbers are categories, separated by commas",
+    "val_dataset": "path of a validation part of your own",
+    "test_dataset": "path of a test part of your own",
+}
+"""Options for a file of the user, and their help."""
 
 Values = dict[str, str | int]
 """Properties of a data set, by name."""
@@ -66,6 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.markdown:
         parser.error("--markdown lists all data sets: leave NAME out, or --markdown.")
+    if is_path(options.name):
+        try:
+            _write(_describe_own(options))
+        except (ValueError, DataError) as error:
+            parser.error(" ".join(str(error).split()))
+        return 0
+    for option in _OWN:
+        if getattr(options, option) is not None:
+            parser.error(f"--{option} has an effect for a file of your own only: leave it out.")
     try:
         info = get_info(options.name)
     except ValueError as error:
@@ -80,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m data", description="List the data sets, or describe one.", allow_abbrev=False)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe, or the path of your own data")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the list as a Markdown table")
@@ -89,7 +107,25 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="cache folder (default: JUMPSTART_DATA_DIR, else the user's cache folder)",
     )
+    for option, text in _OWN.items():
+        parser.add_argument(f"--{option}", metavar=option.upper().removesuffix("_COLUMNS"), help=text)
     return parser
+
+
+def _describe_own(options: argparse.Namespace) -> str:
+    """Columns and parts of data of the user, as they would be trained on."""
+    from data.data import make_datamodule
+
+    module = make_datamodule(
+        options.name,
+        target=options.target,
+        drop_columns=options.drop_columns or (),
+        category_columns=options.category_columns or (),
+        val=options.val_dataset,
+        test=options.test_dataset,
+    )
+    module.setup()
+    return json.dumps(module.describe(), indent=2) if options.json else module.found()
 
 
 def _row(info: DatasetInfo, data_dir: str | None) -> Values:

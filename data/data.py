@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from data.cache import DataDir, DataError
 from data.checks import check_integer
@@ -15,8 +15,8 @@ from data.datasets import DATASETS, check_available, check_options, get_info, lo
 from data.images.arrays import ImageArrays, load_arrays, make_fake
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
-from data.own import Own, own_at
 from data.splitting import DEFAULT_SHARE, check_sizes
+from data.tables import ColumnOptions, Names
 from jumpstart.choices import check_flag
 from jumpstart.files import is_path
 
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
 
 
-Names = str | Sequence[str]
-"""Names of columns: a sequence, or one text in which commas separate them."""
+class _OwnOptions(TypedDict):
+    batch_size: int | None
+    seed: int
+    val_size: float
+    test_size: float
 
 
 def make_datamodule(
@@ -111,10 +114,17 @@ def make_datamodule(
         >>> module.class_names, module.num_rows("train")
         (('high', 'low'), 28)
     """
-    own = {"target": target, "drop_columns": drop_columns, "category_columns": category_columns}
+    columns: ColumnOptions = {
+        "target": target,
+        "drop_columns": drop_columns,
+        "category_columns": category_columns,
+    }
     if not isinstance(name, str) or is_path(name):
-        return _own_table(name, val, test, own, as_images, image_size, batch_size, seed, val_size, test_size)
-    _refuse_own({**own, "val": val, "test": test}, name)
+        _refuse_image_options(as_images, image_size)
+        shares = [DEFAULT_SHARE if share is None else share for share in (val_size, test_size)]
+        own: _OwnOptions = {"batch_size": batch_size, "seed": seed, "val_size": shares[0], "test_size": shares[1]}
+        return _own_table(name, val, test, columns, own)
+    _refuse_own({**columns, "val": val, "test": test}, name)
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     check_flag("augment", augment)
@@ -142,44 +152,35 @@ def _refuse_own(options: Mapping[str, object], name: str) -> None:
     """Refuse options that only data of the user have."""
     for option, value in options.items():
         if value is not None and (option in ("val", "test") or value != ()):
-            raise ValueError(
-                f"{option} has an effect for data of your own only, got {option}={value!r} with the data set {name}: "
-                "leave it out."
-            )
+            raise ValueError(f"{option} has an effect for data of your own only, not for {name}: leave it out.")
+
+
+def _refuse_image_options(as_images: bool, image_size: int | None) -> None:
+    check_flag("as_images", as_images)
+    if as_images:
+        raise ValueError("as_images must be False for a table of your own, got True: leave it out.")
+    if image_size is not None:
+        raise ValueError(f"image_size has no effect for a table of your own, got {image_size}: leave it out.")
 
 
 def _own_table(
-    source: object,
-    val: object,
-    test: object,
-    own: Mapping[str, object],
-    as_images: bool,
-    image_size: int | None,
-    batch_size: int | None,
-    seed: int,
-    val_size: float | None,
-    test_size: float | None,
+    source: object, val: object, test: object, columns: ColumnOptions, options: _OwnOptions
 ) -> TabularDataModule:
     """The data module of a file, a data frame or arrays of the user."""
     from data.datamodules import TabularDataModule
-    from data.own_tables.arrays import table_in_memory
-    from data.own_tables.load import check_file, table_of_files
 
-    check_flag("as_images", as_images)
-    if as_images or image_size is not None:
-        option = "as_images" if as_images else "image_size"
-        raise ValueError(f"{option} has no effect for a table of your own: leave it out.")
-    options: ModuleOptions = {
-        "batch_size": batch_size,
-        "seed": seed,
-        "val_size": DEFAULT_SHARE if val_size is None else val_size,
-        "test_size": DEFAULT_SHARE if test_size is None else test_size,
-    }
     if not isinstance(source, str | os.PathLike):
-        return TabularDataModule(partial(table_in_memory, source, val, test, **own), name="the data", **options)
-    files = {"dataset": source, "val_dataset": val, "test_dataset": test}
-    paths = [None if file is None else check_file(option, file) for option, file in files.items()]
-    return TabularDataModule(partial(table_of_files, *paths, **own), name=paths[0].name, **options)
+        from data.own_tables.arrays import table_in_memory
+
+        return TabularDataModule(partial(table_in_memory, source, val, test, **columns), name="the data", **options)
+    from data.own_tables.load import find_file, table_of_files
+
+    path = find_file("dataset", source)
+    held_out = [
+        None if file is None else find_file(option, file)
+        for option, file in (("val_dataset", val), ("test_dataset", test))
+    ]
+    return TabularDataModule(partial(table_of_files, path, *held_out, **columns), name=path.name, **options)
 
 
 def _module_options(

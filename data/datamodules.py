@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NotRequired, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 class TableDescription(Description):
     """The description of a data module of a table, in values that JSON can hold.
 
-    ``columns`` and ``files`` are there for a table of the user. ``rows_shared_with_train`` counts the rows of each held
-    out part whose features occur in training, which only parts that were given can have.
+    ``columns`` and ``files`` describe a table of the user, and are empty for all others. ``rows_shared_with_train``
+    counts the rows of each held out part whose features occur in training, which only parts that were given can have.
     """
 
     missing_values: int
@@ -37,15 +37,16 @@ class TableDescription(Description):
     distinct_rows_of_several_classes: int
     classes_kept_in_train: list[str]
     rows_shared_with_train: dict[str, int]
-    columns: NotRequired[list[dict[str, object]]]
-    files: NotRequired[list[dict[str, object]]]
+    columns: list[dict[str, object]]
+    files: list[dict[str, object]]
 
 
 class TabularDataModule(SplitDataModule[TensorBatches]):
     """A table in three parts, encoded as inputs of a network.
 
     Rows with the same features are never in two parts, unless the parts were given. Medians, scales and categories are
-    learned from the training part alone. Batches are slices of whole tensors, which are copied to the trainer's device once.
+    learned from the training part alone. Batches are slices of whole tensors, which are copied to the trainer's
+    device once.
 
     Args:
         load: Function that returns the table; called once, by :meth:`setup`.
@@ -98,7 +99,8 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
                 groups = np.unique(self._groups[rows[0]], return_inverse=True)[1].reshape(-1)
                 kept, held = holdout(table.labels[rows[0]], size=size, seed=self.seed, groups=groups)
                 rows[0], rows[part] = rows[0][kept], rows[0][held]
-        return Split(*rows, kept_in_train=())
+        train, val, test = rows
+        return Split(train, val, test, kept_in_train=())
 
     def _log_oddities(self, table: Table, split: Split) -> None:
         if split.kept_in_train:
@@ -189,7 +191,7 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
         common["features"] = table.num_features
         trained = self._groups[split.train]
         shared = {part: int(np.isin(self._groups[rows], trained).sum()) for part, rows in split.held_out.items()}
-        description: TableDescription = {
+        return {
             **common,
             "missing_values": table.num_missing,
             "duplicate_rows": self.num_duplicates,
@@ -197,11 +199,9 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
             "distinct_rows_of_several_classes": int((classes.sum(axis=1) > 1).sum()),
             "classes_kept_in_train": [table.class_names[c] for c in split.kept_in_train],
             "rows_shared_with_train": shared,
+            "columns": [asdict(column) for column in table.columns],
+            "files": [{**asdict(file), "facts": list(file.facts)} for file in table.files],
         }
-        if table.columns:
-            description["columns"] = [asdict(column) for column in table.columns]
-            description["files"] = [{**asdict(file), "facts": list(file.facts)} for file in table.files]
-        return description
 
     def _batches(self, part: str, *, shuffle: bool) -> TensorBatches:
         return self.order(*self._part(part), shuffle=shuffle).to(self.device)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,21 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Objects = npt.NDArray[np.object_]
+
+
+Names = str | Sequence[str]
+"""Names of columns: a sequence, or one text in which commas separate them."""
+
+
+class ColumnOptions(TypedDict, total=False):
+    """How the columns of a table of the user are used.
+
+    A column is named by its name, or by its position from 0, or from -1 at the end.
+    """
+
+    target: str | int | None
+    drop_columns: Names
+    category_columns: Names
 
 
 class Kind(StrEnum):
@@ -149,7 +166,8 @@ class Table:
         for column in columns:
             if len(open_rows):
                 open_rows = _refine(rank, column, open_rows)
-        return np.unique(rank, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        groups: Integers = np.unique(rank, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        return groups
 
 
 def _refine(rank: Integers, column: npt.NDArray[np.generic], rows: Integers) -> Integers:
@@ -169,13 +187,15 @@ def _refine(rank: Integers, column: npt.NDArray[np.generic], rows: Integers) -> 
     first_equal = np.maximum.accumulate(np.where(differs, places, 0))
     rank[rows] = old + first_equal - first_of_block
     shared = ~(differs & np.append(differs[1:], True)[: len(rows)])
-    return rows[shared]
+    still: Integers = rows[shared]
+    return still
 
 
 def _codes(column: Objects) -> Integers:
     """The position of each text among the sorted distinct texts, from 1; 0 where it is missing."""
     known = {value: code for code, value in enumerate(sorted({value for value in column if value == value}), 1)}
-    return np.array([known.get(value, 0) for value in column], dtype=np.int64)
+    codes: Integers = np.array([known.get(value, 0) for value in column], dtype=np.int64)
+    return codes
 
 
 def no_categories(rows: int) -> Objects:

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias, Union
+from collections.abc import Mapping
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from data.own_tables.build import Names, build_table, find_classes
+from data.own_tables.build import build_table, find_classes
 from data.own_tables.reading import RawTable, read_frame
 from data.splitting import PARTS
-from data.tables import Floats, Table, no_categories
-
-Pair: TypeAlias = Sequence[object]
-"""Inputs and labels, ``(x, y)``."""
-Source: TypeAlias = Union[pd.DataFrame, Pair]
-"""A data frame that has the labels in a column, or a pair ``(x, y)``."""
+from data.tables import ColumnOptions, Floats, Table, no_categories
 
 _LARGEST = 1e100
+_CHANNELS = (1, 3, 4)
+"""Usual numbers of channels, by which images with their channels last are recognized."""
 _SHAPES = "(rows, features) or (rows, channels, height, width)"
 
 
-def table_in_memory(
-    source: Source,
-    val: Source | None = None,
-    test: Source | None = None,
-    *,
-    target: str | int | None = None,
-    drop_columns: Names = (),
-    category_columns: Names = (),
-) -> Table:
+def table_in_memory(source: object, val: object = None, test: object = None, **options: Unpack[ColumnOptions]) -> Table:
     """The table of arrays or data frames.
 
     Args:
@@ -39,9 +28,7 @@ def table_in_memory(
             nested list has numbers. As y, there may be texts, numbers or booleans.
         val: Validation part, like ``source``; ``None`` to split it from ``source``.
         test: Test part, like ``val``.
-        target: Column of the classes of a data frame.
-        drop_columns: Columns of a data frame that are left out.
-        category_columns: Columns of a data frame whose numbers are categories.
+        **options: Arguments of :func:`~data.own_tables.build.build_table`, for data frames.
 
     Shape:
         - x: ``(rows, features)``, or ``(rows, channels, height, width)`` for images, which are scaled together.
@@ -55,20 +42,22 @@ def table_in_memory(
         >>> table.class_names, table.labels.tolist()
         (('no', 'yes'), [0, 1, 0, 1])
     """
-    given = {part: data for part, data in zip(PARTS, (source, val, test), strict=True) if data is not None}
+    held_out = {part: data for part, data in (("val", val), ("test", test)) if data is not None}
+    given = {"train": source, **held_out}
     if isinstance(source, pd.DataFrame):
         raws = {part: read_frame(_frame(part, data), _called(part)) for part, data in given.items()}
-        return build_table(raws, target, drop_columns, category_columns)
-    if target is not None:
-        raise ValueError(f"target must be left out with a pair (x, y), got {target!r}: y holds the classes.")
+        return build_table(raws, **options)
+    if options.get("target") is not None:
+        raise ValueError(f"target must be left out with a pair (x, y), got {options['target']!r}: y holds the classes.")
     pairs = {part: _pair(part, data) for part, data in given.items()}
     if isinstance(pairs["train"][0], pd.DataFrame):
         name = _label_name(pairs)
         joined = {part: read_frame(_joined(part, x, y, name), _called(part)) for part, (x, y) in pairs.items()}
-        return build_table(joined, name, drop_columns, category_columns)
-    for option, columns in (("drop_columns", drop_columns), ("category_columns", category_columns)):
+        options["target"] = name
+        return build_table(joined, **options)
+    for option, columns in options.items():
         if columns:
-            raise ValueError(f"{option} needs a data frame as x, got {columns!r}: its columns have names.")
+            raise ValueError(f"{option} needs a data frame as x, whose columns have names, got {columns!r}.")
     return _array_table(pairs)
 
 
@@ -149,7 +138,8 @@ def _row(row: int) -> str:
 
 def _inputs(part: str, value: object) -> Floats:
     """The inputs as an array of finite numbers."""
-    name, array = _named(part, 0), as_array(value)
+    name = _named(part, 0)
+    array = as_array(name, value)
     if array.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} must hold real numbers, got the type {array.dtype}: give a pandas data frame for columns of texts."
@@ -159,15 +149,19 @@ def _inputs(part: str, value: object) -> Floats:
             array.ndim, ""
         )
         raise ValueError(f"{name} must have the shape {_SHAPES}, got {array.shape}.{hint}")
+    if array.ndim == 4 and array.shape[3] in _CHANNELS and array.shape[1] not in _CHANNELS:
+        raise ValueError(
+            f"{name} must have the channels before height and width, got {array.shape}: give x.transpose(0, 3, 1, 2)."
+        )
     if 0 in array.shape:
         raise ValueError(f"{name} must not be empty, got the shape {array.shape}.")
-    numbers: Floats = array.astype(np.float64, copy=False) if array.dtype.itemsize < 8 else array
+    numbers: Floats = array.astype(np.float64, copy=False)
     wrong = np.argwhere(~(np.abs(numbers) <= _LARGEST))
     if len(wrong):
-        place = ", ".join(map(str, wrong[0]))
+        found, place = numbers[tuple(wrong[0])], ", ".join(map(str, wrong[0]))
         raise ValueError(
-            f"{name} must hold finite numbers of at most {_LARGEST:g}, got {numbers[tuple(wrong[0])]} at [{place}]: fill in missing "
-            "values, or give a pandas data frame, in which NaN is a missing value."
+            f"{name} must hold finite numbers up to {_LARGEST:g}, got {found} at [{place}]: fill in missing values, or "
+            "give a pandas data frame, in which NaN is a missing value."
         )
     return numbers
 
@@ -178,7 +172,7 @@ def _labels(part: str, value: object, rows: int) -> pd.Series:
     if isinstance(value, pd.Series):
         column = value.reset_index(drop=True)
     else:
-        array = as_array(value)
+        array = as_array(name, value)
         if array.ndim != 1:
             hint = ""
             if array.ndim == 2:
@@ -192,11 +186,15 @@ def _labels(part: str, value: object, rows: int) -> pd.Series:
     return column
 
 
-def as_array(value: object) -> npt.NDArray[np.generic]:
+def as_array(name: str, value: object) -> npt.NDArray[np.generic]:
     """An array of a tensor on any device, an array, a series or a nested list.
 
+    Args:
+        name: The argument, for the message.
+        value: The values.
+
     Raises:
-        ValueError: If a nested list is ragged.
+        ValueError: If the rows of a nested list differ in length.
     """
     detach = getattr(value, "detach", None)
     if detach is not None:
@@ -204,4 +202,7 @@ def as_array(value: object) -> npt.NDArray[np.generic]:
         value = (tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor).numpy()
     if isinstance(value, list) and any(isinstance(item, str) for item in value):
         return np.array(value, dtype=object)
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must have rows of one length, got a nested list of several lengths.") from None

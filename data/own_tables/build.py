@@ -6,13 +6,14 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 
 from data.own_tables.columns import MOST_CATEGORIES, Cells, number_text, read_cells
 from data.own_tables.reading import RawTable
 from data.splitting import PARTS
-from data.tables import ColumnInfo, FileInfo, Floats, Integers, Kind, Objects, Table
+from data.tables import ColumnInfo, ColumnOptions, FileInfo, Integers, Kind, Names, Table
 from jumpstart.choices import did_you_mean
 
 MOST_CLASSES = 1000
@@ -27,8 +28,6 @@ _SHOWN = 8
 
 Parts = Mapping[str, RawTable]
 """The tables by part: ``"train"``, and ``"val"`` and ``"test"`` where they are given."""
-Names = str | Sequence[str]
-"""Names of columns: a sequence, or one text in which commas separate them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +39,13 @@ class _Column:
     reason: str = ""
 
 
-def build_table(parts: Parts, target: str | int | None, drop_columns: Names, category_columns: Names) -> Table:
+def build_table(parts: Parts, **options: Unpack[ColumnOptions]) -> Table:
     """The table of the user.
 
     Args:
         parts: The columns of each part. Types are found in the training part, and hold for all parts.
-        target: Name or position of the column of classes; a name that exists comes first.
-        drop_columns: Columns that are left out.
-        category_columns: Columns whose values are categories, also if they are numbers.
+        **options: ``target``, the column of the classes, which must be given; ``drop_columns``, columns that are left
+            out; ``category_columns``, columns whose values are categories, also if they are numbers.
 
     Raises:
         ValueError: If a column does not exist, or the data cannot be used. The message names the column.
@@ -55,9 +53,9 @@ def build_table(parts: Parts, target: str | int | None, drop_columns: Names, cat
     """
     raw = parts["train"]
     names = [str(name) for name in raw.frame.columns]
-    label = find_column(raw, names, "target", target)
-    dropped = find_columns(raw, names, "drop_columns", drop_columns)
-    forced = find_columns(raw, names, "category_columns", category_columns)
+    label = find_column(raw, names, "target", options.get("target"))
+    dropped = find_columns(raw, names, "drop_columns", options.get("drop_columns", ()))
+    forced = find_columns(raw, names, "category_columns", options.get("category_columns", ()))
     for name in dropped:
         if name == label or name in forced:
             raise ValueError(f"drop_columns must not hold the target or one of category_columns, got {name!r}.")
@@ -185,8 +183,8 @@ def _numbered(raw: RawTable, tables: Parts, column: Cells, names: tuple[str, ...
     if len(unknown):
         row = int(unknown[0])
         raise raw.error(
-            f"target {column.name!r} of {raw.name} has the class {texts.texts[texts.codes[row]]!r} in {raw.place(row)}, "
-            f"which {tables['train'].name} lacks: a class must occur in training."
+            f"target {column.name!r} of {raw.name} has the class {texts.texts[texts.codes[row]]!r} in "
+            f"{raw.place(row)}, which {tables['train'].name} lacks: a class must occur in training."
         )
     return numbers
 
@@ -211,7 +209,10 @@ def _refuse_regression(raw: RawTable, column: Cells) -> None:
         values = np.unique(column.numbers)
         count = len(values)
         most = MOST_CATEGORIES if (values == np.rint(values)).all() else _MOST_FRACTIONS
-        remedy = "predicting numbers (regression) is not supported. Choose a column of classes, or turn ranges of numbers into classes"
+        remedy = (
+            "predicting numbers (regression) is not supported. Choose a column of classes, or turn ranges of numbers "
+            "into classes"
+        )
     if count > most or (count > 2 and 2 * count > rows):
         raise raw.error(
             f"target {column.name!r} of {raw.name} has {count:,} different values in {rows:,} rows: {remedy}."
@@ -252,10 +253,11 @@ def _refuse_many(raw: RawTable, column: Cells) -> None:
     """Refuse categories of which most occur once, or of which there are too many for one input each."""
     count, rows = len(np.unique(column.codes[column.codes >= 0])), len(column.codes)
     if count > MOST_CATEGORIES or (count == rows > _FEWEST_NAMES):
+        example = column.texts[column.codes[column.codes >= 0][0]]
         raise raw.error(
             f"column {column.name!r} of {raw.name} has {count:,} different texts in {rows:,} rows, such as "
-            f"{column.texts[column.codes[column.codes >= 0][0]]!r}; at most {MOST_CATEGORIES} categories are supported, "
-            f"and some must repeat. Leave the column out with drop_columns={column.name}."
+            f"{example!r}; at most {MOST_CATEGORIES} categories are supported, and some must repeat. Leave the column "
+            f"out with drop_columns={column.name}."
         )
 
 

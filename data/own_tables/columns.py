@@ -83,11 +83,11 @@ def read_cells(raw: RawTable, name: str, *, mixed: bool = False) -> Cells:
     """
     column = raw.frame[name]
     if pd.api.types.is_bool_dtype(column.dtype):
-        codes = np.where(column.isna(), -1, column.fillna(False).astype(bool))
-        return Cells(name, None, codes.astype(np.int64), ("False", "True"))
+        truth = np.where(column.isna(), -1, column.fillna(False).astype(bool))
+        return Cells(name, None, np.asarray(truth, dtype=np.int64), ("False", "True"))
     if isinstance(column.dtype, pd.CategoricalDtype):
         texts = tuple(map(str, column.cat.categories))
-        return Cells(name, None, column.cat.codes.to_numpy(np.int64), texts)
+        return Cells(name, None, np.asarray(column.cat.codes, dtype=np.int64), texts)
     if pd.api.types.is_complex_dtype(column.dtype):
         raise raw.error(f"column {name!r} of {raw.name} holds complex numbers: give real numbers.")
     if pd.api.types.is_numeric_dtype(column.dtype):
@@ -125,8 +125,8 @@ def _refuse_mixed(raw: RawTable, cells: Cells, counts: Integers, numeric: npt.ND
         row = int(np.flatnonzero((cells.codes >= 0) & ~numeric[cells.codes])[0])
         raise raw.error(
             f"column {cells.name!r} of {raw.name} mixes numbers and text: {cells.texts[cells.codes[row]]!r} in "
-            f"{raw.place(row)}, but {counts[numeric].sum():,} of {counts.sum():,} values are numbers. Correct it, leave "
-            f"it empty, or give category_columns={cells.name}."
+            f"{raw.place(row)}, but {counts[numeric].sum():,} of {counts.sum():,} values are numbers. Correct it, "
+            f"leave it empty, or give category_columns={cells.name}."
         )
 
 

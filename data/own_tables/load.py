@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Unpack
 
 from data.cache import DataError
-from data.own_tables.build import Names, build_table
+from data.own_tables.build import build_table
 from data.own_tables.reading import read_file
 from data.splitting import PARTS
-from data.tables import Table
+from data.tables import ColumnOptions, Table
 from jumpstart.files import absolute_path
 
 
 def table_of_files(
-    path: str | Path,
-    val: str | Path | None = None,
-    test: str | Path | None = None,
-    *,
-    target: str | int | None = None,
-    drop_columns: Names = (),
-    category_columns: Names = (),
+    path: Path,
+    val: Path | None = None,
+    test: Path | None = None,
+    **options: Unpack[ColumnOptions],
 ) -> Table:
     """The table of files of separated values.
 
@@ -28,9 +26,7 @@ def table_of_files(
         path: The file that is split, or the training part.
         val: The validation part; ``None`` to split it from ``path``.
         test: The test part; ``None`` to split it from ``path``.
-        target: Name or position of the column of the classes.
-        drop_columns: Columns that are left out.
-        category_columns: Columns whose numbers are categories.
+        **options: Arguments of :func:`~data.own_tables.build.build_table`.
 
     Raises:
         ValueError: If a column that an argument names does not exist.
@@ -44,17 +40,25 @@ def table_of_files(
         >>> table.class_names, table.number_names, table.category_names
         (('cat', 'dog'), ('weight',), ('coat',))
     """
-    given = {part: absolute_path(os.fspath(file)) for part, file in zip(PARTS, (path, val, test), strict=True) if file}
+    target = options.get("target")
+    given = {part: file for part, file in zip(PARTS, (path, val, test), strict=True) if file is not None}
     raws = {part: read_file(file, None if target is None else str(target)) for part, file in given.items()}
-    return build_table(raws, target, drop_columns, category_columns)
+    return build_table(raws, **options)
 
 
-def check_file(option: str, path: str | Path) -> Path:
-    """The absolute path of a file that exists.
+def find_file(option: str, path: object) -> Path:
+    """The absolute path of a file of the user.
+
+    Args:
+        option: The option that names the file, for the message.
+        path: The path; ``~`` is the home folder of the user.
 
     Raises:
         DataError: If there is no such file.
+        ValueError: If the path is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{option} must be the path of a file like dataset, got {type(path).__name__}.")
     file = absolute_path(os.fspath(path))
     if not file.is_file():
         found = "is a folder" if file.is_dir() else "does not exist"

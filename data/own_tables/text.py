@@ -105,7 +105,9 @@ def read_text(path: Path) -> Text:
             raise DataError(f"{path} is {kind}, not a text of separated values: save the table as a .csv file.")
     text, encoding = _decode(path, content)
     if "\0" in text[:_SAMPLE]:
-        raise DataError(f"{path} is not a text of separated values: it has null bytes. Save the table as a UTF-8 .csv file.")
+        raise DataError(
+            f"{path} is not a text of separated values: it has null bytes. Save the table as a UTF-8 .csv file."
+        )
     return Text(path, text, encoding, sha256)
 
 

@@ -135,7 +135,8 @@ def _refuse_dates(raw: RawTable, cells: Cells, counts: Integers) -> None:
     dates = [text for text in texts if _DATE.fullmatch(text)]
     if 2 * len(dates) > len(texts):
         raise raw.error(
-            f"column {cells.name!r} of {raw.name} holds dates ({dates[0]!r}), which are not supported{_remedy(cells.name)}"
+            f"column {cells.name!r} of {raw.name} holds dates ({dates[0]!r}), which are not "
+            f"supported{_remedy(cells.name)}"
         )
 
 

@@ -20,7 +20,7 @@ def table_of_files(
     test: Path | None = None,
     **options: Unpack[ColumnOptions],
 ) -> Table:
-    """The table of files of separated values.
+    r"""The table of files of separated values.
 
     Args:
         path: The file that is split, or the training part.
@@ -35,7 +35,7 @@ def table_of_files(
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "pets.csv")
-        >>> _ = path.write_text("weight,coat,kind\\n4,short,cat\\n5,long,cat\\n20,long,dog\\n30,short,dog\\n")
+        >>> _ = path.write_text("weight,coat,kind\n4,short,cat\n5,long,cat\n20,long,dog\n30,short,dog\n")
         >>> table = table_of_files(path, target="kind")
         >>> table.class_names, table.number_names, table.category_names
         (('cat', 'dog'), ('weight',), ('coat',))

@@ -12,6 +12,7 @@ from typing import NoReturn, Required, TypedDict
 from data.cache import DataError, cache_folder
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, availability, get_info, markdown_table, places
+from data.images.arrays import files_of
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import describe_folders
 from data.images.published import addresses
@@ -156,7 +157,7 @@ def _files(info: DatasetInfo, data_dir: str | None) -> list[FileDetails]:
         return []
     return [
         {"name": file.name, "bytes": file.size, "checksum": file.digest, "path": path}
-        for file, path in zip(IMAGE_SOURCES[info.name].files, paths, strict=True)
+        for file, path in zip(files_of(info.name, data_dir), paths, strict=True)
     ]
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from data.cache import DataDir, DataError
 from data.checks import check_integer
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, check_available, check_options, get_info, load_table
-from data.images.arrays import ImageArrays, load_arrays, make_fake
+from data.images.arrays import load_arrays, make_fake
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
+from data.images.image_arrays import ImageArrays
+from data.own import Own, own_at
 from data.splitting import DEFAULT_SHARE, check_sizes
 from data.tables import ColumnOptions, Names
 from jumpstart.choices import check_flag
@@ -25,17 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data.datamodules import TabularDataModule
+    from data.images.in_folders import FolderOptions
     from data.images.module import ImageModule
+    from data.images.transforms import Transform, Transforms
     from data.split_module import ModuleOptions
 
 __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
-
-
-class _OwnOptions(TypedDict):
-    batch_size: int | None
-    seed: int
-    val_size: float
-    test_size: float
 
 
 def make_datamodule(
@@ -55,6 +52,9 @@ def make_datamodule(
     channels: int = 3,
     num_workers: int | None = None,
     corrupt: str = Corrupt.SKIP,
+    transform: Transform | None = None,
+    train_transform: Transform | None = None,
+    eval_transform: Transform | None = None,
     target: str | int | None = None,
     drop_columns: Names = (),
     category_columns: Names = (),
@@ -68,8 +68,10 @@ def make_datamodule(
     slice of each batch.
 
     Args:
-        name: One of :data:`DATASETS`, the path of a file of separated values, a pandas data frame, or a pair
-            ``(x, y)`` of inputs and labels: arrays, tensors, lists, or a data frame as x.
+        name: One of :data:`DATASETS`; the path of a folder of images or of a file of separated values, which has a
+            separator or a dot, or begins with ``~``; a pandas data frame; or a pair ``(x, y)`` of inputs and labels:
+            arrays, tensors, lists, or a data frame as x. See :mod:`data.images.own_folder` and
+            :mod:`data.own_tables`.
         batch_size: Rows of a batch over all processes; ``None`` for all rows.
         seed: Seed of generated points, of the split, of the order of batches and of augmentation.
         val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
@@ -89,6 +91,10 @@ def make_datamodule(
             there are cores for this process, at most 12. Ignored for sets in memory.
         corrupt: Treatment of images in folders that cannot be decoded. ``"skip"`` replaces each by another image of
             its class, and logs how many; ``"refuse"`` decodes every image once before training, and raises an error.
+        transform: Function of a PIL image that returns a tensor ``(channels, height, width)``, as in torchvision, in
+            place of crops, augmentation and normalization. A PIL image or a tensor of bytes is normalized afterwards.
+        train_transform: The same for training images alone.
+        eval_transform: The same for validation and test images alone.
         target: Column of the classes in a file or data frame: its name, or its position from 0, or from -1 at the end.
             This argument and all following ones are refused for a named data set.
         drop_columns: Columns of a file or data frame that are left out.
@@ -98,6 +104,7 @@ def make_datamodule(
 
     Raises:
         ValueError: If there is no data set of that name, or an argument is out of range.
+        DataError: If a path leads to nothing that is read.
         TypeError: If ``as_images`` or ``augment`` is neither True nor False.
         DataError: If a file of your own does not exist.
 
@@ -114,22 +121,23 @@ def make_datamodule(
         >>> module.class_names, module.num_rows("train")
         (('high', 'low'), 28)
     """
-    columns: ColumnOptions = {
-        "target": target,
-        "drop_columns": drop_columns,
-        "category_columns": category_columns,
-    }
+    images = _checked_images(
+        image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
+    )
+    table = _TableOptions(
+        val, test, {"target": target, "drop_columns": drop_columns, "category_columns": category_columns}
+    )
     if not isinstance(name, str) or is_path(name):
-        _refuse_image_options(as_images, image_size)
-        shares = [DEFAULT_SHARE if share is None else share for share in (val_size, test_size)]
-        own: _OwnOptions = {"batch_size": batch_size, "seed": seed, "val_size": shares[0], "test_size": shares[1]}
-        return _own_table(name, val, test, columns, own)
-    _refuse_own({**columns, "val": val, "test": test}, name)
+        check_flag("as_images", as_images)
+        return _own(name, as_images, images, table, _module_options(batch_size, seed, val_size, test_size))
+    table.refuse(name)
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
-    check_flag("augment", augment)
-    options = _module_options(name, batch_size, seed, val_size, test_size, data_dir)
+    default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
+    options = _module_options(batch_size, seed, val_size, test_size, default)
+    options |= {"name": name, "prepare": partial(check_available, name, data_dir)}
     if name not in IMAGE_SOURCES:
+        _refuse_transforms(name, images)
         if info.source == "generated":
             _check_num_points(num_points, info.classes, options)
         else:
@@ -137,73 +145,132 @@ def make_datamodule(
         return _tabular(name, num_points, noise, seed, as_images, image_size, data_dir, options)
     check_integer("num_classes", num_classes, 2)
     check_integer("channels", channels, 1)
-    check_integer("num_workers", 0 if num_workers is None else num_workers, 0)
-    treatment = chosen_corrupt(corrupt)
     if IMAGE_SOURCES[name].folders:
-        return _folder_images(name, image_size, augment, num_workers, treatment, data_dir, options)
+        return _folder_images(name, images, options)
     if name == "fake":
         _check_num_points(num_points, num_classes, options)
-        return _fake_images(num_points, num_classes, channels, noise, image_size, augment, options)
+        return _fake_images(num_points, num_classes, channels, noise, images, options)
     load = partial(load_arrays, name, data_dir)
-    return _memory_images(load, IMAGE_SOURCES[name].class_names, image_size, augment, options)
+    return _memory_images(load, IMAGE_SOURCES[name].class_names, images, options)
 
 
-def _refuse_own(options: Mapping[str, object], name: str) -> None:
-    """Refuse options that only data of the user have."""
-    for option, value in options.items():
-        if value is not None and (option in ("val", "test") or value != ()):
-            raise ValueError(f"{option} has an effect for data of your own only, not for {name}: leave it out.")
+class _Images(NamedTuple):
+    """Checked arguments that only images have."""
+
+    image_size: int | None
+    augment: bool
+    num_workers: int | None
+    corrupt: Corrupt
+    data_dir: DataDir
+    given: tuple[Transform | None, Transform | None, Transform | None]
+
+    @property
+    def transforms(self) -> Transforms:
+        """The transforms of the user. Imports torch."""
+        from data.images.transforms import chosen_transforms
+
+        return chosen_transforms(*self.given)
+
+    @property
+    def of_folders(self) -> FolderOptions:
+        """The arguments of a data module of images in folders."""
+        return {
+            "data_dir": self.data_dir,
+            "augment": self.augment,
+            "num_workers": self.num_workers,
+            "corrupt": self.corrupt,
+            "transforms": self.transforms,
+        }
 
 
-def _refuse_image_options(as_images: bool, image_size: int | None) -> None:
-    check_flag("as_images", as_images)
-    if as_images:
-        raise ValueError("as_images must be False for a table of your own, got True: leave it out.")
+def _checked_images(
+    image_size: int | None,
+    augment: bool,
+    num_workers: int | None,
+    corrupt: str,
+    data_dir: DataDir,
+    transforms: tuple[Transform | None, Transform | None, Transform | None],
+) -> _Images:
+    check_flag("augment", augment)
     if image_size is not None:
-        raise ValueError(f"image_size has no effect for a table of your own, got {image_size}: leave it out.")
+        check_integer("image_size", image_size, 4)
+    check_integer("num_workers", 0 if num_workers is None else num_workers, 0)
+    if transforms[1] is not None and not augment:
+        raise ValueError("train_transform needs augment=True, got False: leave one of them out.")
+    return _Images(image_size, augment, num_workers, chosen_corrupt(corrupt), data_dir, transforms)
 
 
-def _own_table(
-    source: object, val: object, test: object, columns: ColumnOptions, options: _OwnOptions
-) -> TabularDataModule:
-    """The data module of a file, a data frame or arrays of the user."""
+def _refuse_transforms(name: str, images: _Images) -> None:
+    if images.given != (None, None, None):
+        raise ValueError(f"a transform needs a data set of images, and no table, got {name!r}: leave it out.")
+
+
+class _TableOptions(NamedTuple):
+    """Arguments that only a table of the user has."""
+
+    val: object
+    test: object
+    columns: ColumnOptions
+
+    def refuse(self, name: str) -> None:
+        """Refuse these arguments for other data."""
+        for option, value in {"val": self.val, "test": self.test, **self.columns}.items():
+            if value is not None and (option in ("val", "test") or value != ()):
+                raise ValueError(f"{option} has an effect for a table of your own only, not for {name}: leave it out.")
+
+
+def _own(
+    source: str | os.PathLike[str] | pd.DataFrame | Sequence[object],
+    as_images: bool,
+    images: _Images,
+    table: _TableOptions,
+    options: ModuleOptions,
+) -> TabularDataModule | ImageModule:
+    """The data module of a path, a data frame or arrays of the user."""
     from data.datamodules import TabularDataModule
 
     if not isinstance(source, str | os.PathLike):
         from data.own_tables.arrays import table_in_memory
 
-        return TabularDataModule(partial(table_in_memory, source, val, test, **columns), name="the data", **options)
+        _refuse_image_options("arrays", as_images, images)
+        options["name"] = "the data"
+        return TabularDataModule(partial(table_in_memory, source, table.val, table.test, **table.columns), **options)
+    kind, path = own_at(os.fspath(source))
+    options["name"] = path.name
+    if kind is Own.FOLDER:
+        from data.images.in_own_folder import OwnFolderImages
+
+        table.refuse(f"the folder {path}")
+        return OwnFolderImages(path, image_size=images.image_size, folders=images.of_folders, **options)
     from data.own_tables.load import find_file, table_of_files
 
-    path = find_file("dataset", source)
-    held_out = [
-        None if file is None else find_file(option, file)
-        for option, file in (("val_dataset", val), ("test_dataset", test))
-    ]
-    return TabularDataModule(partial(table_of_files, path, *held_out, **columns), name=path.name, **options)
+    _refuse_image_options(path.name, as_images, images)
+    val, test = find_file("val_dataset", table.val), find_file("test_dataset", table.test)
+    return TabularDataModule(partial(table_of_files, path, val, test, **table.columns), **options)
+
+
+def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
+    _refuse_transforms(name, images)
+    for option, given in (("as_images", as_images), ("image_size", images.image_size is not None)):
+        if given:
+            raise ValueError(
+                f"{option} has an effect for named data sets of images only, not for {name}: leave it out."
+            )
 
 
 def _module_options(
-    name: str,
     batch_size: int | None,
     seed: int,
     val_size: float | None,
     test_size: float | None,
-    data_dir: DataDir,
+    default_val_size: float = DEFAULT_SHARE,
 ) -> ModuleOptions:
     if val_size is None:
-        val_size = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
+        val_size = default_val_size
     if test_size is None:
         test_size = DEFAULT_SHARE
     check_sizes(val_size, test_size)
-    return {
-        "name": name,
-        "prepare": partial(check_available, name, data_dir),
-        "batch_size": batch_size,
-        "seed": seed,
-        "val_size": val_size,
-        "test_size": test_size,
-    }
+    return {"batch_size": batch_size, "seed": seed, "val_size": val_size, "test_size": test_size}
 
 
 def _tabular(
@@ -232,17 +299,11 @@ def _tabular(
 
 
 def _fake_images(
-    num_points: int,
-    num_classes: int,
-    channels: int,
-    noise: float,
-    image_size: int | None,
-    augment: bool,
-    options: ModuleOptions,
+    num_points: int, num_classes: int, channels: int, noise: float, images: _Images, options: ModuleOptions
 ) -> ImageModule:
-    side = image_size or IMAGE_SOURCES["fake"].shape[1]
+    side = images.image_size or IMAGE_SOURCES["fake"].shape[1]
     load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), options["seed"])
-    return _memory_images(load, tuple(map(str, range(num_classes))), image_size, augment, options)
+    return _memory_images(load, tuple(map(str, range(num_classes))), images, options)
 
 
 def _load_fake(
@@ -254,8 +315,7 @@ def _load_fake(
 def _memory_images(
     load: Callable[[], tuple[ImageArrays, ImageArrays | None]],
     class_names: tuple[str, ...],
-    image_size: int | None,
-    augment: bool,
+    images: _Images,
     options: ModuleOptions,
 ) -> ImageModule:
     from data.images.augment import ShiftAndFlip
@@ -265,31 +325,18 @@ def _memory_images(
     return MemoryImages(
         load,
         class_names=class_names,
-        augment=ShiftAndFlip(source.padding, source.flip) if augment else None,
-        image_size=image_size,
+        augment=ShiftAndFlip(source.padding, source.flip) if images.augment else None,
+        image_size=images.image_size,
+        transforms=images.transforms,
         **options,
     )
 
 
-def _folder_images(
-    name: str,
-    image_size: int | None,
-    augment: bool,
-    num_workers: int | None,
-    corrupt: Corrupt,
-    data_dir: DataDir,
-    options: ModuleOptions,
-) -> ImageModule:
+def _folder_images(name: str, images: _Images, options: ModuleOptions) -> ImageModule:
     from data.images.in_folders import FolderImages
 
-    return FolderImages(
-        data_dir=data_dir,
-        image_size=image_size or IMAGE_SOURCES[name].shape[1],
-        augment=augment,
-        num_workers=num_workers,
-        corrupt=corrupt,
-        **options,
-    )
+    size = images.image_size or IMAGE_SOURCES[name].shape[1]
+    return FolderImages(image_size=size, **images.of_folders, **options)
 
 
 def _check_num_points(num_points: int, classes: int, options: ModuleOptions) -> None:

@@ -46,17 +46,19 @@ def table_of_files(
     return build_table(raws, **options)
 
 
-def find_file(option: str, path: object) -> Path:
+def find_file(option: str, path: object) -> Path | None:
     """The absolute path of a file of the user.
 
     Args:
         option: The option that names the file, for the message.
-        path: The path; ``~`` is the home folder of the user.
+        path: The path; ``~`` is the home folder of the user. ``None`` for none.
 
     Raises:
         DataError: If there is no such file.
         ValueError: If the path is no path.
     """
+    if path is None:
+        return None
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"{option} must be the path of a file like dataset, got {type(path).__name__}.")
     file = absolute_path(os.fspath(path))

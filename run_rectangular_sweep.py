@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
+from jumpstart.files import is_path
 from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.launch import datamodule_for, launch
@@ -14,8 +16,13 @@ if TYPE_CHECKING:
     from data.images.module import ImageModule
     from model.rectangular_experiment import RectangularExperiment
 
-DESCRIPTION = "Train a deep network of constant width on toy, scikit-learn or UCI data, with Jumpstart or without."
-EXAMPLES = ("--dataset=moons --depth=50 --width=4", "--dataset=abalone --lambda_=0", "--resume=runs/NAME")
+DESCRIPTION = "Train a deep network of constant width on a known data set or your own table, with Jumpstart or without."
+EXAMPLES = (
+    "--dataset=moons --depth=50 --width=4",
+    "--dataset=abalone --lambda_=0",
+    "--dataset=my/table.csv --target=label",
+    "--resume=runs/NAME",
+)
 
 
 def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
@@ -27,6 +34,8 @@ def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
             f'layer="conv" needs a data set of images ({", ".join(IMAGES)}), got '
             f'dataset="{config.dataset}". Use layer="dense".'
         )
+    if config.layer == "conv" and is_path(config.dataset) and os.path.isfile(config.dataset):
+        raise ConfigError(f'layer="conv" needs images, got the table {config.dataset}. Use layer="dense".')
     return datamodule_for(config, as_images=config.layer == "conv", augment=False)
 
 

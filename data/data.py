@@ -130,8 +130,8 @@ def make_datamodule(
     if not isinstance(name, str) or is_path(name):
         check_flag("as_images", as_images)
         return _own(name, as_images, images, table, _module_options(batch_size, seed, val_size, test_size))
-    table.refuse(name)
     info = get_info(name)
+    table.refuse(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
     options = _module_options(batch_size, seed, val_size, test_size, default)

@@ -43,7 +43,7 @@ _NOT_TEXT = (
     (b"\x93NUMPY", "a NumPy array"),
     (b"\x1f\x8b", "a compressed file"),
 )
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+|\d+,\d+)(?:[eE][-+]?\d+)?")
 _SAMPLE, _SAMPLE_RECORDS = 200_000, 200
 
 
@@ -196,7 +196,10 @@ def _sample_records(sample: str, separator: str, complete: bool) -> list[tuple[l
 
 
 def _find_separator(sample: str, complete: bool) -> str:
-    first = sample.partition("\n")[0]
+    line = sample.partition("\n")[0]
+    first, words = re.sub(r'"[^"]*"', "", line), _split(line)
+    if len(words) > 1 and not set("\t;|") & set(first) and all("," not in word or is_number(word) for word in words):
+        return " "  # a comma stands in quotes or in a number only
     marks = [separator for separator in SEPARATORS if separator != " " and separator in first]
     for separator in marks:
         widths = {len(record) for record, _ in _sample_records(sample, separator, complete)}
@@ -204,7 +207,7 @@ def _find_separator(sample: str, complete: bool) -> str:
             return separator
     if marks:
         return max(marks, key=first.count)
-    return " " if len(_split(first)) > 1 else ","
+    return " " if len(words) > 1 else ","
 
 
 def _is_header(records: list[list[str]], target: str | None) -> bool:
@@ -222,4 +225,4 @@ def _is_header(records: list[list[str]], target: str | None) -> bool:
     if not numbers:
         return bool(texts) and 2 * repeated < len(texts)
     offsets = {int(cell) - i if cell.isdecimal() else None for i, cell in numbers}
-    return offsets in ({-1}, {0}, {1}) and not repeated and (len(numbers) > 2 or bool(texts))
+    return offsets in ({-1}, {0}, {1}) and not repeated and (len(numbers) > 2 or bool(texts) or not first[0])

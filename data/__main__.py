@@ -1,4 +1,4 @@
-"""``python -m data`` lists the data sets; ``python -m data NAME`` describes one, or a file of your own."""
+"""``python -m data`` lists the data sets; ``python -m data NAME`` describes one, or data of the user at a path."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m data", description="List the data sets, or describe one.", allow_abbrev=False)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe, or the path of your own data")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe, or a path to data of your own")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the list as a Markdown table")
@@ -114,11 +114,12 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _describe_own(options: argparse.Namespace) -> str:
-    """Columns and parts of data of the user, as they would be trained on."""
+    """A description of the user's data at a path, split as in a run with default options."""
     from data.data import make_datamodule
 
     module = make_datamodule(
         options.name,
+        data_dir=options.data_dir,
         target=options.target,
         drop_columns=options.drop_columns or (),
         category_columns=options.category_columns or (),

@@ -88,7 +88,8 @@ def make_datamodule(
         num_classes: Number of classes of ``fake``.
         channels: Number of channels of ``fake``.
         num_workers: Number of processes that decode images in folders, for each loader; ``None`` for one less than
-            there are cores for this process, at most 12. Ignored for sets in memory.
+            there are cores for this process, at most 12, and 0 for a small folder of the user. Ignored for sets in
+            memory.
         corrupt: Treatment of images in folders that cannot be decoded. ``"skip"`` replaces each by another image of
             its class, and logs how many; ``"refuse"`` decodes every image once before training, and raises an error.
         transform: Function of a PIL image that returns a tensor ``(channels, height, width)``, as in torchvision, in

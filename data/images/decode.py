@@ -86,6 +86,7 @@ class FolderDataset(Dataset[Decoded]):
     ) -> None:
         self.listing, self.image_size, self.seed, self.corrupt = listing, image_size, seed, corrupt
         self.unreadable = torch.zeros(len(listing), dtype=torch.uint8).share_memory_()
+        self._shape = transforms.shape
         self._views = {
             True: transforms.train or training_crop(image_size),
             False: transforms.eval or center_crop(image_size),
@@ -105,7 +106,7 @@ class FolderDataset(Dataset[Decoded]):
         # The transforms draw from the global generator, which is restored for a loader without workers.
         state = torch.get_rng_state()
         try:
-            images = stacked([self.output(int(row), epoch, augment) for row in rows])
+            images = stacked([self.output(int(row), epoch, augment) for row in rows], self._shape)
         except (DataError, TransformError) as error:
             # Returned, not raised: the main process would show an exception of a worker with a whole traceback.
             return Decoded(torch.empty(0), labels, str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
@@ -202,15 +203,17 @@ class FolderImages(ImageModule):
 
     def _load_parts(self) -> None:
         listings, self._class_names = self._list_parts()
-        self._parts = {
-            part: FolderDataset(listings[part], self.image_size, self.seed, self.corrupt, self.transforms)
-            for part in PARTS
-        }
         self._shape = (3, self.image_size, self.image_size)
         if self.transforms:
+            first = self._dataset(listings["train"])
             with torch.random.fork_rng(devices=[]):
-                train, evaluation = (self._parts["train"].output(0, 0, augment) for augment in (True, False))
+                train, evaluation = (first.output(0, 0, augment) for augment in (True, False))
             self._shape = check_outputs(train, evaluation, channels=3)
+            self.transforms = replace(self.transforms, shape=self._shape)
+        self._parts = {part: self._dataset(listings[part]) for part in PARTS}
+
+    def _dataset(self, listing: Listing) -> FolderDataset:
+        return FolderDataset(listing, self.image_size, self.seed, self.corrupt, self.transforms)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -70,7 +71,7 @@ class ImageBatches(OrderedBatches):
                 for row, image in zip(rows.tolist(), self.images.index_select(0, rows).cpu(), strict=True):
                     torch.default_generator.manual_seed(mixed_seed(self.order.seed, epoch, row))
                     outputs.append(transformed(transform, as_pil(image)))
-            images = stacked(outputs).to(labels.device)
+            images = stacked(outputs, self.transforms.shape).to(labels.device)
             yield self.normalize(images.permute(0, 3, 1, 2)) if images.dtype == torch.uint8 else images, labels
 
     def _batches(self, active: bool) -> Iterator[Batch]:
@@ -158,7 +159,9 @@ class MemoryImages(ImageModule):
                 transformed(transform or _unchanged, as_pil(image))
                 for transform in (self.transforms.train, self.transforms.eval)
             )
-        return check_outputs(train, evaluation, channels)
+        shape = check_outputs(train, evaluation, channels)
+        self.transforms = replace(self.transforms, shape=shape)
+        return shape
 
     def _split(self, arrays: ImageArrays, published: ImageArrays | None, groups: Integers) -> dict[str, ImageArrays]:
         """The three parts: the test part first, unless it is published, then validation from the other rows."""

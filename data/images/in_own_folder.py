@@ -18,10 +18,13 @@ from data.images.survey import Survey, groups_of, measure, survey_files
 from data.split_module import ModuleOptions
 from data.splitting import PARTS
 from data.tables import Integers
-from jumpstart.words import counted, listed, some
+from jumpstart.words import counted, some
 
 DEFAULT_SIZE = 224
 """Height and width that are served, unless all images are squares of one smaller size."""
+
+FEW_PIXELS = 20_000_000
+"""Up to this number of pixels in all images, the default is to decode without other processes, which start slowly."""
 
 
 class OwnFolderImages(FolderImages):
@@ -47,12 +50,14 @@ class OwnFolderImages(FolderImages):
         super().__init__(image_size=image_size or DEFAULT_SIZE, **folders, **options)
         self.folder, self._chosen_size = folder, image_size
         self._found = self._fingerprint = ""
+        self._pixels = FEW_PIXELS + 1
 
     def _list_parts(self) -> tuple[dict[str, Listing], tuple[str, ...]]:
         folder = list_own_folder(self.folder)
-        records, workers = cache_folder(self.data_dir) / "own", max(1, self._workers())
+        records, workers = cache_folder(self.data_dir) / "own", max(1, super()._workers())
         paths = [listing.path(row) for listing in folder.parts.values() for row in range(len(listing))]
         survey = survey_files(paths, records, workers)
+        self._pixels = survey.pixels
         groups = groups_of(len(folder.parts["train"]), survey.equal)
         parts = split_own_folder(folder, groups, val_size=self.val_size, test_size=self.test_size, seed=self.seed)
         self._normalize = Normalize(*measure(parts["train"], self.seed, records, workers))
@@ -62,6 +67,9 @@ class OwnFolderImages(FolderImages):
         self._found = found_text(self.folder, folder, parts, classes, survey)
         self._fingerprint = self._fingerprint_of(parts, classes)
         return parts, classes
+
+    def _workers(self) -> int:
+        return 0 if self.num_workers is None and self._pixels <= FEW_PIXELS else super()._workers()
 
     def found(self) -> str:
         """Layout, classes, images of each part, and sizes, in a few lines.
@@ -111,7 +119,7 @@ def found_text(
     names = some([f"{name} {count}" for name, count in zip(classes, counts.sum(axis=0), strict=True)], most=10)
     given = [part for part in PARTS if part in folder.parts] if folder.has_parts else []
     split = [part for part in PARTS[1:] if part not in given]
-    origin = f", {listed(split)} split from training" * bool(split)
+    origin = f", {' and '.join(split)} split from training" if split else ""
     lines = [
         f"{root.name}: {counted(int(counts.sum()), 'image')} of {len(classes)} classes: {names}",
         f"  parts: {', '.join(f'{part} {len(parts[part])}' for part in PARTS)}{origin}",

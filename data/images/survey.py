@@ -9,6 +9,7 @@ import collections
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,9 +56,18 @@ class Survey:
     @property
     def side(self) -> int | None:
         """Height and width that all images have; ``None`` if they differ."""
-        widths_and_heights = {tuple(map(int, size.split("x"))) for size in self.sizes}
-        sides = {side for size in widths_and_heights for side in size}
+        sides = {side for size in self.sizes for side in _width_and_height(size)}
         return sides.pop() if len(sides) == 1 else None
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images together."""
+        return sum(count * math.prod(_width_and_height(size)) for size, count in self.sizes.items())
+
+
+def _width_and_height(size: str) -> tuple[int, int]:
+    width, height = size.split("x")
+    return int(width), int(height)
 
 
 def survey_files(paths: Sequence[str], records: Path, workers: int) -> Survey:

@@ -31,10 +31,12 @@ class Transforms:
     Attributes:
         train: Transform of images in training; ``None`` for the augmentation of the data set.
         eval: Transform of images in validation and test; ``None`` for the usual crop of the data set.
+        shape: Channels, height and width that they return, if it is known.
     """
 
     train: Transform | None = None
     eval: Transform | None = None
+    shape: tuple[int, int, int] | None = None
 
     def __bool__(self) -> bool:
         return self.train is not None or self.eval is not None
@@ -90,21 +92,27 @@ def transformed(transform: Transform, image: Image.Image) -> Output:
     )
 
 
-def stacked(outputs: Sequence[Output]) -> Tensor:
+def stacked(outputs: Sequence[Output], shape: tuple[int, int, int] | None = None) -> Tensor:
     """One batch: bytes ``(N, height, width, channels)``, or floats ``(N, channels, height, width)``.
+
+    Args:
+        outputs: The images.
+        shape: Channels, height and width that every image must have; ``None`` for those of the first.
 
     Raises:
         TransformError: If the images differ in shape or type.
     """
-    kinds = {(type(output), tuple(output.shape)) for output in outputs}
-    if len(kinds) > 1:
-        (one, first), (other, second), *_ = sorted(kinds, key=str)
-        difference = "in type" if one is not other else f"in shape, such as {first} and {second}"
+    shapes = {output_shape(output) for output in outputs} | ({shape} if shape else set())
+    if len(shapes) > 1:
+        first, second, *_ = sorted(shapes)
         raise TransformError(
-            f"a transform must return images of one shape and type, got images that differ {difference}."
+            f"a transform must return images of one shape, got {first} and {second}: end it with a crop of one size."
         )
-    if isinstance(outputs[0], Tensor):
-        return torch.stack([output for output in outputs if isinstance(output, Tensor)])
+    floats = [output for output in outputs if isinstance(output, Tensor)]
+    if floats and len(floats) < len(outputs):
+        raise TransformError("a transform must return either floats or bytes, got both.")
+    if floats:
+        return torch.stack(floats)
     return torch.from_numpy(np.stack([output for output in outputs if not isinstance(output, Tensor)]))
 
 

@@ -368,7 +368,8 @@ def test_a_name_is_no_path_and_a_path_no_name(flowers: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(flowers.parent))
     flowers.rename(flowers.parent / "moons")
     assert not isinstance(make_datamodule("moons"), OwnFolderImages)
-    for path in ("./moons", "~/moons", "../" + flowers.parent.name + "/moons", str(flowers.parent / "moons")):
+    up = f"../{flowers.parent.name}/moons"
+    for path in ("./moons", "~/moons", up, str(flowers.parent / "moons"), Path("moons")):
         module = make_datamodule(path)
         assert isinstance(module, OwnFolderImages)
         assert module.folder == flowers.parent / "moons"

@@ -18,6 +18,7 @@ MOST_CATEGORIES = 100
 
 _LARGEST = 1e100
 """Magnitude up to which numbers can be scaled: their squares must be finite."""
+_COMMAS = re.compile(r"[-+]?\d+(,\d+)+(\.\d+)?")
 _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}.*)?"
 )
@@ -115,7 +116,7 @@ def _read_texts(raw: RawTable, name: str, column: pd.Series, mixed: bool) -> Cel
     cells = Cells(name, None, codes, tuple(texts))
     if not mixed:
         _refuse_mixed(raw, cells, counts, numeric)
-        _refuse_dates(raw, cells, counts)
+        _refuse_likely(raw, cells, counts)
     return cells
 
 
@@ -130,14 +131,20 @@ def _refuse_mixed(raw: RawTable, cells: Cells, counts: Integers, numeric: npt.ND
         )
 
 
-def _refuse_dates(raw: RawTable, cells: Cells, counts: Integers) -> None:
+def _refuse_likely(raw: RawTable, cells: Cells, counts: Integers) -> None:
+    """Refuse texts of which most are dates, or numbers that are written with commas."""
     texts = [text for text, count in zip(cells.texts, counts, strict=True) if count]
-    dates = [text for text in texts if _DATE.fullmatch(text)]
-    if 2 * len(dates) > len(texts):
-        raise raw.error(
-            f"column {cells.name!r} of {raw.name} holds dates ({dates[0]!r}), which are not "
-            f"supported{_remedy(cells.name)}"
-        )
+    for kind, what, remedy in (
+        (_DATE, "dates", f"which are not supported{_remedy(cells.name)}"),
+        (
+            _COMMAS,
+            "numbers with commas",
+            "which can stand for decimals or thousands: write the numbers without commas.",
+        ),
+    ):
+        like = [text for text in texts if kind.fullmatch(text)]
+        if 2 * len(like) > len(texts):
+            raise raw.error(f"column {cells.name!r} of {raw.name} holds {what} ({like[0]!r}), {remedy}")
 
 
 def _remedy(name: str) -> str:

@@ -72,8 +72,10 @@ def read_file(path: Path, target: str | None = None) -> RawTable:
     facts.append("no header" if layout.names is None else f"header in line {layout.skipped}")
 
     def place(row: int) -> str:
-        body = _body(text, layout)
-        _, line = next(itertools.islice(body, row, None))
+        try:
+            _, line = next(itertools.islice(_body(text, layout), row, None))
+        except csv.Error:  # a field is longer than the limit of the csv module, which pandas does not have
+            return f"row {row + 1} below the header"
         return f"line {line}"
 
     return RawTable(path.name, frame, unnamed, place, tuple(facts), path, text.sha256)

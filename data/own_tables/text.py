@@ -104,7 +104,7 @@ def read_text(path: Path) -> Text:
         if content.startswith(mark):
             raise DataError(f"{path} is {kind}, not a text of separated values: save the table as a .csv file.")
     text, encoding = _decode(path, content)
-    if "\0" in text[:_SAMPLE]:
+    if "\0" in text:
         raise DataError(
             f"{path} is not a text of separated values: it has null bytes. Save the table as a UTF-8 .csv file."
         )
@@ -173,8 +173,9 @@ def records(text: str, separator: str) -> Iterator[tuple[list[str], int]]:
         return
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     for record in reader:
-        if record:
-            yield [field.strip() for field in record], reader.line_num
+        fields = [field.strip() for field in record]
+        if fields and fields != [""]:  # a line of blanks is a blank line
+            yield fields, reader.line_num
 
 
 def is_number(cell: str) -> bool:

@@ -68,7 +68,7 @@ LAYOUTS: dict[str, tuple[str | bytes, str, list[str]]] = {
     "semicolons and decimal commas": (text(";", comma=True), ".csv", ["separated by semicolons", "decimal commas"]),
     "tabs and decimal commas": (text("\t", comma=True), ".csv", ["decimal commas"]),
     "Windows line ends": (text(end="\r\n"), ".csv", []),
-    "blank lines": ("\n\n" + text(end="\n\n"), ".csv", ["header in line 3"]),
+    "blank lines": ("\n\n" + text(end="\n  \n\n"), ".csv", ["header in line 3"]),
     "a line sep=;": ("sep=;\n" + text(";"), ".csv", ["separated by semicolons", "header in line 2"]),
     "a separator at the end of lines": (text(end=",\n"), ".csv", []),
     "no line end": (text().rstrip("\n"), ".csv", []),
@@ -97,9 +97,9 @@ def test_every_layout_gives_the_same_table(layout: str, tmp_path: Path, plain: T
     np.testing.assert_allclose(table.numbers[:, 0], [float(row[0]) for row in ROWS])
 
 
-@pytest.mark.parametrize("separator", [",", "\t", ";", " "])
-def test_a_file_without_a_header_is_recognized(separator: str, tmp_path: Path, plain: Table) -> None:
-    path = write(tmp_path, text(separator, header=False))
+@pytest.mark.parametrize(("separator", "comma"), [(",", False), ("\t", True), (";", True), (" ", False), (" ", True)])
+def test_a_file_without_a_header_is_recognized(separator: str, comma: bool, tmp_path: Path, plain: Table) -> None:
+    path = write(tmp_path, text(separator, comma, header=False))
     for target in ("-1", "3", 3, "column_3"):
         table = table_of_files(path, target=target)
         assert same(table, plain)
@@ -319,6 +319,8 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, object], str]] = {
     "an infinite number": (f"{BASE}inf,2,p\n", {}, "column 'a' of table.csv is infinite in line 42"),
     "a huge number": (f"{BASE}1e200,2,p\n", {}, r"column 'a' .* is too large to be scaled \(1e\+200\) in line 42"),
     "dates": ("d,a,y\n" + "2024-01-31,1,p\n2024-02-01,2,n\n" * 9, {}, "column 'd' .* dates .*drop_columns=d"),
+    "quoted commas": ("a,y\n" + '"1,5",p\n"2,5",n\n' * 9, {}, r"column 'a' .* holds numbers with commas \('1,5'\)"),
+    "commas for thousands": ("a,y\n" + '"1,500",p\n"2,500.5",n\n' * 9, {}, "holds numbers with commas"),
     "many texts": (
         "d,a,y\n" + "".join(f"u{row % 101},{row},{row % 2}\n" for row in range(400)),
         {},
@@ -364,7 +366,7 @@ def test_the_line_of_a_fault_is_right_in_every_layout(row: int, separator: str, 
     cells[row][0] = "fault"
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=separator, lineterminator="\n").writerows([["a", "b", "y"], *cells])
-    content = "\n" + buffer.getvalue()
+    content = "\n" + buffer.getvalue().replace("y\n", "y\n   \n\n", 1)
     begin = content[: content.index("fault")].count("\n")
     line = begin + (1 if separator == " " else 2)  # a quoted line break makes two lines of a record
     with pytest.raises(DataError, match=f"'fault' in line {line},"):
@@ -410,9 +412,9 @@ def test_the_command_shows_what_a_run_would_train_on(tmp_path: Path, capsys: pyt
         assert words in shown
     assert main([path, "--target=-1", "--drop_columns=count", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(module.describe()))
-    for words in ([path], ["moons", "--target=y"], [path, "--target=x"]):
+    for arguments in ([path], ["moons", "--target=y"], [path, "--target=x"]):
         with pytest.raises(SystemExit) as error:
-            main(words)
+            main(arguments)
         assert error.value.code == 2
         assert "target" in capsys.readouterr().err
 

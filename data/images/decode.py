@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from torchvision.transforms import v2
 from data.batches import mixed_seed
 from data.cache import DataError, one_line
 from data.images.folders import Corrupt, Listing
-from data.images.formats import UNDECODABLE, decoding_fault, open_rgb
+from data.images.formats import UNDECODABLE, decoding_fault, in_threads, open_rgb
 from data.images.transforms import Output, TransformError, Transforms, stacked, transformed
 from jumpstart.files import write_text
 
@@ -175,9 +174,8 @@ def refuse_unreadable(listings: Sequence[Listing], records: Path, workers: int =
     if record.is_file():
         return
     logger.info("Decoding %d images once, to find any that cannot be decoded.", len(paths))
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        results = zip(paths, pool.map(decoding_fault, paths, chunksize=64), strict=True)
-        faults = [f"{path} ({fault})" for path, fault in results if fault]
+    results = zip(paths, in_threads(decoding_fault, paths, max(1, workers)), strict=True)
+    faults = [f"{path} ({fault})" for path, fault in results if fault]
     if faults:
         raise DataError(
             f"{len(faults)} of {len(paths)} images cannot be decoded, the first is {faults[0]}: replace them, or "

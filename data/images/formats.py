@@ -11,17 +11,21 @@ first is read. An image that its camera stored turned or mirrored (EXIF orientat
 from __future__ import annotations
 
 import struct
+import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from data.cache import DataError, one_line
+
+T = TypeVar("T")
 
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Endings of the names of image files, in lower case. The content of a file decides how the file is read."""
@@ -188,13 +192,38 @@ def decoding_fault(path: str) -> str:
     return ""
 
 
+def in_threads(function: Callable[[str], T], paths: Sequence[str], workers: int) -> list[T]:
+    """The result of a function of this module for each path, in several threads.
+
+    Args:
+        function: Called with a path.
+        paths: The files.
+        workers: Number of threads, at least 1.
+    """
+    with _quiet(), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, paths))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of Pillow about odd metadata, which do not change the pixels.
+
+    The filters of warnings belong to the whole process, and only one thread at a time may change them: it is the main
+    thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[Image.Image]:
     """The opened image; errors of :func:`to_rgb` get the path and the remedy."""
     # A stream and not a path: Pillow would map the file of a gray TIFF into memory, and misread a turned one.
-    with warnings.catch_warnings(), open(path, "rb") as stream:
-        # Pillow warns about odd metadata, which do not change the pixels.
-        warnings.simplefilter("ignore")
+    with _quiet(), open(path, "rb") as stream:
         try:
             with Image.open(stream) as image:
                 yield image

@@ -19,7 +19,7 @@ from data.images.catalog import IMAGENET_MEAN, IMAGENET_STD
 from data.images.decode import Decoded, FolderDataset, Key, refuse_unreadable
 from data.images.folders import Corrupt, Listing, find_folders, list_images
 from data.images.module import ImageDescription, ImageModule
-from data.images.transforms import Transforms, check_outputs
+from data.images.transforms import Transforms, check_outputs, name_of
 from data.split_module import ModuleOptions
 from data.splitting import PARTS, holdout
 from data.tables import Integers
@@ -265,7 +265,7 @@ class FolderImages(ImageModule):
     def _augmentation(self) -> str:
         if not self.augment:
             return "None"
-        return repr(self.transforms.train) if self.transforms.train else "RandomResizedCrop, RandomHorizontalFlip"
+        return name_of(self.transforms.train) if self.transforms.train else "RandomResizedCrop, RandomHorizontalFlip"
 
     def _augments_training(self) -> bool:
         return self.augment and self.augments_now()

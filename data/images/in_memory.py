@@ -16,7 +16,7 @@ from data.batches import Batch, OrderedBatches, TensorBatches, mixed_seed
 from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
 from data.images.image_arrays import Bytes, ImageArrays
 from data.images.module import ImageDescription, ImageModule
-from data.images.transforms import Transform, TransformError, Transforms, check_outputs, stacked, transformed
+from data.images.transforms import Transform, TransformError, Transforms, check_outputs, name_of, stacked, transformed
 from data.split_module import ModuleOptions
 from data.splitting import PARTS, holdout
 from data.tables import Integers
@@ -201,7 +201,7 @@ class MemoryImages(ImageModule):
             **super().describe(),
             "mean": list(normalize.mean),
             "std": list(normalize.std),
-            "augment": repr(self.transforms.train or self.augment),
+            "augment": name_of(self.transforms.train) if self.transforms.train else repr(self.augment),
         }
 
     def _batches(self, part: str, *, shuffle: bool) -> ImageBatches:

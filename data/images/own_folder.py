@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import DataError
-from data.images.folders import Listing, list_classes, subfolders
+from data.images.folders import KAGGLE, Listing, list_classes, subfolders
 from data.images.formats import SUFFIXES
 from data.splitting import PARTS, holdout
 from data.tables import Integers
@@ -116,6 +116,10 @@ def _too_few(root: Path, train: Path, classes: Sequence[str]) -> DataError:
         return DataError(f"{root} is the archive of CIFAR-10: use dataset=cifar10 with data_dir={where}.")
     if any(name.lower().endswith(SUFFIXES) for name in names):
         return DataError(f"{train} has images outside of folders of classes: put them into one folder for each class.")
+    if (root / KAGGLE).is_dir():
+        return DataError(f"{root} is ImageNet as Kaggle packs it: use dataset=imagenet with data_dir={root}.")
+    if classes and len(inner := subfolders(train / classes[0])) > 1:
+        return DataError(f"{train} has one folder, with {some(inner)} in it: name {train / classes[0]} instead.")
     if classes:
         return DataError(f"{train} has one class, {classes[0]}: at least two folders of classes are needed.")
     return DataError(f"{train} has no folders of classes: put the images of each class into a folder there.")

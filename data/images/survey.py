@@ -12,7 +12,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from data.cache import DataError, one_line
 from data.images.folders import Listing
-from data.images.formats import UNDECODABLE, Header, open_rgb, read_header
+from data.images.formats import UNDECODABLE, Header, in_threads, open_rgb, read_header
 from data.tables import Integers
 from jumpstart.files import write_text
 
@@ -84,8 +83,7 @@ def survey_files(paths: Sequence[str], records: Path, workers: int) -> Survey:
 
     def make() -> dict[str, object]:
         logger.info("Reading the headers of %d images.", len(paths))
-        with ThreadPoolExecutor(workers) as pool:
-            headers = list(pool.map(_header, paths))
+        headers = in_threads(_header, paths, workers)
         known = [header for header in headers if header is not None]
         sizes = collections.Counter(f"{header.width}x{header.height}" for header in known)
         return asdict(
@@ -125,8 +123,7 @@ def measure(listing: Listing, seed: int, records: Path, workers: int) -> tuple[t
 
     def make() -> dict[str, object]:
         logger.info("Measuring mean and standard deviation of %d training images.", len(paths))
-        with ThreadPoolExecutor(workers) as pool:
-            moments = [found for found in pool.map(_moments, paths) if found is not None]
+        moments = [found for found in in_threads(_moments, paths, workers) if found is not None]
         if not moments:
             raise DataError(f"no training image in {listing.root} can be decoded: replace them.")
         means, squares = np.mean(moments, axis=0)

@@ -62,6 +62,16 @@ def chosen_transforms(
     return Transforms(train_transform or transform, eval_transform or transform)
 
 
+def name_of(transform: Transform) -> str:
+    """A transform in one line, for descriptions.
+
+    Example:
+        >>> name_of(lambda image: image)
+        '<lambda>'
+    """
+    return str(getattr(transform, "__qualname__", "")) or " ".join(repr(transform).split())
+
+
 def transformed(transform: Transform, image: Image.Image) -> Output:
     """One image, transformed and checked.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from data.cache import DataError
 from data.images import formats
 from data.images.decode import FolderDataset
 from data.images.folders import find_folders, list_images
-from data.images.formats import SUFFIXES, TO_RGB, UNDECODABLE, decoding_fault, open_rgb, read_header, to_rgb
+from data.images.formats import SUFFIXES, TO_RGB, UNDECODABLE, decoding_fault, in_threads, open_rgb, read_header, to_rgb
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLORS = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=-1)
@@ -208,6 +210,22 @@ def test_an_unknown_mode_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> 
         to_rgb(Image.new("HSV", (2, 2)))
 
 
+def test_warnings_are_silenced_in_the_main_thread_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two threads that change the filters of the process at once would leave all later warnings silenced.
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    threads = []
+
+    class Watched(warnings.catch_warnings):
+        def __init__(self) -> None:
+            threads.append(threading.current_thread())
+            super().__init__(record=False)
+
+    monkeypatch.setattr(warnings, "catch_warnings", Watched)
+    for read in (open_rgb, read_header, decoding_fault):
+        assert len(in_threads(read, [str(tmp_path / "a.png")] * 4, 2)) == 4
+    assert set(threads) == {threading.main_thread()}
+
+
 # Orientation, frames, endings ---------------------------------------------------------------------
 
 TURNS: dict[int, Callable[[Values], Values]] = {
@@ -271,6 +289,12 @@ def test_every_ending_is_read_among_others(suffix: str, tmp_path: Path) -> None:
     images, _, error = FolderDataset(train, 8, seed=0)[0, False, [row]]
     assert error == ""
     assert images.unique().tolist() == [0x80]
+
+
+def test_every_ending_is_documented() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "own-data.md"
+    text = page.read_text(encoding="utf-8")
+    assert [suffix for suffix in SUFFIXES if f"`{suffix}`" not in text] == []
 
 
 def test_files_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -310,9 +310,21 @@ def no_train(root: Path) -> None:
         fill(root / part)
 
 
+def wrapped(root: Path) -> None:
+    only(root)
+    fill(root / "flowers")
+
+
+def kaggle(root: Path) -> None:
+    only(root)
+    (root / "ILSVRC" / "Data" / "CLS-LOC").mkdir(parents=True)
+
+
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "one class": (lambda root: only(root, "rose"), "one class, rose"),
     "nothing": (only, "no folders of classes"),
+    "one folder too high": (wrapped, r"one folder, with daisy, rose, tulip in it: name .*flowers/flowers instead"),
+    "ImageNet": (kaggle, "dataset=imagenet with data_dir="),
     "no folders": (no_folders, "images outside of folders"),
     "an empty class": (lambda root: (root / "lily").mkdir(), "lily has no images"),
     "only text": (no_images, "lily has no images"),

@@ -62,6 +62,7 @@ def test_floats_are_served_as_they_are_returned(dataset: dict[str, object]) -> N
     seen.clear()
     x, _ = collected(module.train_dataloader())
     assert {(image.mode, image.size) for image in seen} == {("RGB", (8, 8))}
+    assert cast("ImageDescription", module.describe())["augment"].endswith("transform")
     assert (x.dtype, x.shape[1:]) == (torch.float32, module.input_shape)
     assert torch.equal(sorted_rows(x), sorted_rows(torch.stack([to_tensor(image) for image in seen])))
 

@@ -61,6 +61,14 @@ def test_the_target_can_be_a_column_of_the_data_frame() -> None:
     assert module.x_train.equal(same.x_train)
 
 
+def test_a_name_comes_before_a_position() -> None:
+    frame = pd.DataFrame({1: X[:, 0], 0: NAMES[Y]})
+    for target in (0, "0", -1):
+        assert served(frame, target=target).class_names == ("low", "mid", "top")
+    with pytest.raises(ValueError, match="regression"):
+        served(frame, target=1)
+
+
 @pytest.mark.parametrize(
     ("labels", "names"),
     [

@@ -173,6 +173,7 @@ ROW = np.arange(40)
         (ROW * 2 % 7, ("number", 0, "0 to 6")),
         (np.where(ROW % 4, 2.5, np.nan), ("number", 10, "constant 2.5")),
         (["?", "NA", "", "1e3", "NaN", "null", "n/a", "-4"] * 5, ("number", 30, "-4 to 1000")),
+        (["? ", "1", " NA ", "2"] * 10, ("number", 20, "1 to 2")),
         (ROW % 2 == 0, ("category", 0, "2: False, True")),
         (["True", "", "False", "True"] * 10, ("category", 10, "2: False, True")),
         (["red", "?", "blue", "green"] * 10, ("category", 10, "3: blue, green, red")),

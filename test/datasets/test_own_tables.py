@@ -315,6 +315,11 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, object], str]] = {
     "one class": (BASE.replace(",n\n", ",p\n"), {}, "target 'y' of table.csv has one class, 'p', in all 40 rows"),
     "a missing class": (f"{BASE}1,2,?\n", {}, "target 'y' of table.csv is missing in 1 row, first in line 42"),
     "measurements": (BASE, {"target": "a"}, "target 'a' .* has 40 different values in 40 rows: .*regression"),
+    "classes that never repeat": (
+        "a,n\n" + "".join(f"{row % 7},{row * 3}\n" for row in range(30)),
+        {"target": "n"},
+        "target 'n' .* has 30 different values in 30 rows",
+    ),
     "no feature": ("y\np\nn\np\nn\n", {}, "table.csv has no column besides the target"),
     "a text among numbers": (f"{BASE}1,2,p\nfive,2,p\n", {}, "column 'a' .* mixes numbers and text: 'five' in line 43"),
     "an infinite number": (f"{BASE}inf,2,p\n", {}, "column 'a' of table.csv is infinite in line 42"),

@@ -144,6 +144,7 @@ def test_links_and_nested_folders_are_followed_and_hidden_files_are_not(flowers:
     module = make(flowers)
     assert module.class_names == ("daisy", "lily", "rose", "tulip")
     assert sum(map(len, files(module).values())) == 41
+    assert sum(map(module.num_rows, PARTS)) == 41
 
 
 def test_equal_files_stay_in_one_part(flowers: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from support import fresh
 
 # Before torch is imported, and for child processes too: on tensors this small, threads only wait
 # for one another, and the tests may share the cores.
@@ -46,6 +47,13 @@ def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Fork the servers for code in fresh processes, which must not have imported this project."""
+    if config.getoption("dist", "no") == "no":  # with pytest-xdist, in the processes that run tests
+        fresh.begin("torch")
+        fresh.begin(*fresh.EXTRAS)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _imports_frozen() -> None:
     """Keep the garbage collector from scanning what the imports left: each full collection would take 0.24 s."""
@@ -76,10 +84,14 @@ def _no_network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_process_left() -> Iterator[None]:
+def _server_of_processes(_no_settings_of_the_user: None, _imports_frozen: None) -> Iterator[None]:
+    processes = sys.modules.get("support.processes")
+    if processes is None:
+        yield
+        return
+    processes.start_server()
     yield
-    if "support.processes" in sys.modules:
-        sys.modules["support.processes"].stop_server()
+    processes.stop_server()
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.images import draw_data_alone
 from support.runs import PLOTTED, PlottedRun, run_tiny
 
 
 @pytest.fixture(scope="session")
 def plotted_run(tmp_path_factory: pytest.TempPathFactory) -> PlottedRun:
-    """A run with everything that may not change its result: plots of every epoch, W&B, progress, checkpoints."""
+    """A run with everything that may not change its result: plots of every epoch, W&B, progress, checkpoints.
+
+    The plots have no axes and texts.
+    """
     extras = {"plot_every": 1, "wandb": True, "progress": True, "checkpoint_seconds": 0.0}
-    directory, _ = run_tiny(tmp_path_factory.mktemp("plotted"), **PLOTTED, **extras)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_data_alone(patch)
+        directory, _ = run_tiny(tmp_path_factory.mktemp("plotted"), **PLOTTED, **extras)
     return PlottedRun(directory, torch.get_rng_state())

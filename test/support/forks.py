@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import logging
 import os
@@ -31,6 +32,7 @@ def fork(work: Callable[[], object], files: Collection[int]) -> int:
         pid = os.fork()
     if pid == 0:
         try:
+            gc.freeze()  # a collection would read, and so copy, every object of the imports
             _forget_pytest({0, 1, 2, *files})
             work()
         except BaseException as error:

@@ -6,7 +6,6 @@ fork of that server.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import multiprocessing
 import os
@@ -27,6 +26,7 @@ from typing import Any
 import pytest
 import torch
 from support.forks import fork
+from support.images import draw_data_alone
 from support.runs import ROOT, command
 
 PRELOADED = (
@@ -43,14 +43,20 @@ _context: list[ForkServerContext] = []
 
 
 def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProcess:
-    """Start ``python run_rectangular_sweep.py ARGV``.
+    """Start ``python run_rectangular_sweep.py ARGV``, whose figures have no axes and texts.
 
     Args:
         folder: Receives ``output.txt``; operations on files in this folder are counted.
         *argv: Flags.
         die_at: The process kills itself just before this operation on files, counted from 1.
     """
-    return start(folder, command, *argv, die_at=die_at)
+    return start(folder, _quick_command, *argv, die_at=die_at)
+
+
+def _quick_command(*argv: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        draw_data_alone(patch)
+        return command(*argv)
 
 
 def start(
@@ -126,7 +132,6 @@ def finish(process: ForkServerProcess) -> int:
 def _work(
     folder: Path, work: Callable[..., int], args: tuple[object, ...], die_at: int | None, at: Path | None
 ) -> None:
-    gc.freeze()  # a run collects garbage first, and would scan every object of the imports
     folder.mkdir(exist_ok=True)
     if at is not None:
         os.chdir(at)

@@ -31,6 +31,7 @@ def begin(*packages: str) -> None:
     """Import packages, and fork the server of :func:`python` that has them imported."""
     for name in packages:
         importlib.import_module(name)
+    assert "jumpstart" not in sys.modules, "a conftest.py imports the project; its fixtures must do that"
     ours, theirs = socket.socketpair()
     with ours, theirs:
         pid = fork(lambda: _serve(theirs.makefile("rw")), [theirs.fileno()])

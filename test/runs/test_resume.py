@@ -97,10 +97,8 @@ def command_of(folder: Path, case: str) -> list[str]:
     return flags(output_dir=folder, name="run", checkpoint_seconds=0, **CASES[case])
 
 
-# With `late`, the moments are near the end, when plots are drawn and the state of each epoch is longest.
-@pytest.mark.parametrize(
-    ("case", "late"), [*((case, False) for case in CASES), ("dropout", True), ("random ties", True)]
-)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("late", [False, True])
 def test_a_run_that_is_killed_several_times_has_the_same_result(
     case: str, late: bool, undisturbed: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -301,7 +301,7 @@ def test_pretrained_weights_of_unknown_depths_are_refused() -> None:
         ({"width_multiplier": 0}, "width_multiplier must be > 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"stem": "tiny"}, "stem must be one of standard, small"),
-        ({"init": "hee"}, "Did you mean 'he'"),
+        ({"init": "torchvisoin"}, "Did you mean 'torchvision'"),
         ({"activation": "rlu"}, "Did you mean 'relu'"),
     ],
 )

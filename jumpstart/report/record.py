@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from jumpstart.files import UserPath, load_yaml, user_path
 from jumpstart.history import StatusHistory
 from jumpstart.report.description import DESCRIPTION, RunDescription
 from jumpstart.words import counted
@@ -29,6 +30,9 @@ FILES = {
     "status.npz": "the status of units and points, if it was recorded",
 }
 """The files of a run directory, and what each of them holds."""
+
+FOUND = "data.json"
+"""The name of the file that describes data of the user; a run on a named data set has none."""
 
 FAILURE = "failure.txt"
 """The name of the file with the reason why a run ended early."""
@@ -48,6 +52,7 @@ class RunRecord:
         environment: Versions, commit, command and devices; empty if unknown.
         description: The network in words, and the commands of the program that trained it.
         summary: The result; empty before the run has finished.
+        found: What was found in data of the user; empty for a named data set.
         metrics: One column per name with one value per epoch, NaN where there is none; ``epoch`` is one of the names.
         history: The status of units and points, or None.
         failure: The reason why the run ended early, or None.
@@ -59,6 +64,7 @@ class RunRecord:
     environment: Mapping[str, object] = field(default_factory=dict)
     description: RunDescription = field(default_factory=RunDescription)
     summary: Mapping[str, object] = field(default_factory=dict)
+    found: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, Floats] = field(default_factory=dict)
     history: StatusHistory | None = None
     failure: str | None = None
@@ -110,9 +116,9 @@ class RunRecord:
 
     @property
     def data(self) -> Mapping[str, object]:
-        """The summary's description of the data: class names and the size of each part; empty if unknown."""
+        """The description of the data: class names and the size of each part; empty if unknown."""
         data = self.summary.get("data")
-        return data if isinstance(data, dict) else {}
+        return data if isinstance(data, dict) else self.found
 
     @property
     def epochs(self) -> int:
@@ -122,7 +128,7 @@ class RunRecord:
         return max(int(rows[-1]) + 1 if len(rows) else 0, recorded)
 
 
-def read_run(path: str | Path) -> RunRecord:
+def read_run(path: UserPath) -> RunRecord:
     """Read a run directory.
 
     Args:
@@ -133,8 +139,9 @@ def read_run(path: str | Path) -> RunRecord:
 
     Raises:
         NotARunError: If the path is no directory, or none of the files of a run is in it.
+        ValueError: As :func:`~jumpstart.files.user_path`.
     """
-    path = Path(path)
+    path = user_path(path, "run")
     if not path.is_dir():
         raise NotARunError(
             f"{path} is not a run directory: {'it is a file' if path.exists() else 'it does not exist'}."
@@ -159,6 +166,7 @@ def read_run(path: str | Path) -> RunRecord:
         environment=read("environment.json", _read_json, {}),
         description=read(DESCRIPTION, lambda file: RunDescription.parse(_read_json(file)), RunDescription()),
         summary=read("summary.json", _read_json, {}),
+        found=read(FOUND, _read_json, {}) if (path / FOUND).is_file() else {},
         metrics=read("metrics.csv", lambda file: _read_metrics(file, notes), {}),
         history=read("status.npz", _read_history, None),
         failure=_read_failure(path / FAILURE),
@@ -173,12 +181,7 @@ def _mapping(content: object) -> dict[str, object]:
 
 
 def _read_yaml(path: Path) -> dict[str, object]:
-    import yaml
-
-    try:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError(error) from None
+    return _mapping(load_yaml(path.read_text(encoding="utf-8")))
 
 
 def _read_json(path: Path) -> dict[str, object]:

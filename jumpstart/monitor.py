@@ -20,7 +20,7 @@ from jumpstart.capture.hooks import Hook, clear_dead
 from jumpstart.capture.passive import NothingCapturedError, PassiveRecorder, find_recorder, no_weights
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike
-from jumpstart.choices import Capture
+from jumpstart.choices import Capture, check_margin
 from jumpstart.metrics import NetworkStatus
 from jumpstart.status.sample import PointSample
 
@@ -87,8 +87,8 @@ class StatusMonitor:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}: {model!r:.60}.")
-        if margin is not None and not 0 < margin < float("inf"):
-            raise ValueError(f"margin must be a finite number > 0, got {margin}. The published value is 1.")
+        if margin is not None:
+            check_margin(margin)
         self._sample = PointSample(num_points, seed)
         root, recorder = find_recorder(model)
         self._own: PassiveRecorder | None = None

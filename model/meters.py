@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
-from jumpstart.metrics import MetricGroup, NetworkStatus
+from jumpstart.metric_group import MetricGroup
+from jumpstart.metrics import NetworkStatus
 
 
 class ClassificationMetrics(MetricGroup):

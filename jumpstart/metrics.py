@@ -98,7 +98,7 @@ class NetworkStatus(MetricGroup):
 
     def __init__(self, margin: float = MARGIN, sample: PointSample | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.margin, self.sample = float(check_margin(margin)), sample
+        self.margin, self._sample = float(check_margin(margin)), sample
         self._queue = _Queue()
         empty = _encoded(self.margin, [])
         self._named: tuple[Layout, Tensor] = [], empty  # the layout that was read or written last, and its state
@@ -133,11 +133,11 @@ class NetworkStatus(MetricGroup):
             The metrics of this batch alone.
         """
         self.reduce_pending()
-        sample, self.sample = self.sample, None  # torchmetrics resets the metric, but the sample must go on
+        sample, self._sample = self._sample, None  # torchmetrics resets the metric, but the sample must go on
         try:
             metrics: dict[str, Tensor] = super().forward(records)
         finally:
-            self.sample = sample
+            self._sample = sample
         self._draw(points_by_layer(records))
         return metrics
 
@@ -173,6 +173,12 @@ class NetworkStatus(MetricGroup):
         self.reach = self.counts.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
 
     @property
+    def sample(self) -> PointSample | None:
+        """The sample of the points of all batches, or None without one."""
+        self.reduce_pending()
+        return self._sample
+
+    @property
     def layout(self) -> Layout:
         """Name and units of every layer, in call order; none before the first batch."""
         layers = self.layers
@@ -204,8 +210,8 @@ class NetworkStatus(MetricGroup):
         self._draw(points)
 
     def _draw(self, points: Tensor) -> None:
-        if self.sample is not None:
-            self.sample.draw(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
+        if self._sample is not None:
+            self._sample.draw(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
 
     def read_numbers(self) -> dict[str, float]:
         """All metrics, by name.
@@ -286,8 +292,8 @@ class NetworkStatus(MetricGroup):
         """Start a new epoch."""
         self._queue = _Queue()
         super().reset()
-        if self.sample is not None:
-            self.sample.reset()
+        if self._sample is not None:
+            self._sample.reset()
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the batches of another metric, or those behind its states, to the batches of this one.
@@ -298,7 +304,7 @@ class NetworkStatus(MetricGroup):
         Raises:
             ValueError: If the other has another margin or other layers, or one of the two has a sample of the points.
         """
-        if self.sample is not None or getattr(incoming_state, "sample", None) is not None:
+        if self._sample is not None or getattr(incoming_state, "sample", None) is not None:
             raise ValueError(
                 "sample must be None where metrics are merged, because the samples of points can't be. Use "
                 "NetworkStatus(margin) without a sample."
@@ -335,6 +341,11 @@ class NetworkStatus(MetricGroup):
             )
         sums = {"counts": one["counts"] + other["counts"], "reach": torch.maximum(one["reach"], other["reach"])}
         return one | sums
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        if f"{prefix}layers" in state_dict:
+            self._decoded(state_dict[f"{prefix}layers"])  # refuses the states of another margin
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> nn.Module:
         self.reduce_pending()

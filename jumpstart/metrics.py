@@ -56,6 +56,7 @@ class _State:
 
     def __set__(self, metric: NetworkStatus, value: Tensor) -> None:
         metric.reduce_pending()
+        metric._queue.grouping = ()  # the layers may be other ones now
         metric.__dict__[self.name] = value
 
 
@@ -169,8 +170,8 @@ class NetworkStatus(MetricGroup):
             return
         if plan.layout != self._named[0] or self._named[1].device != device:
             self._named = plan.layout, _encoded(self.margin, plan.layout).to(device)
-        self.layers = self._named[1]
-        self.reach = self.counts.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
+        reach = self.counts.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
+        self.__dict__.update(layers=self._named[1], reach=reach)
 
     @property
     def sample(self) -> PointSample | None:
@@ -203,10 +204,10 @@ class NetworkStatus(MetricGroup):
             return
         units = torch.cat([record.unit.flatten(1) for record in records], 1)
         order = self._queue.plans[self._queue.grouping].units
-        # Never in place: other metrics, copies and wrappers may hold the states.
-        self.reach = torch.maximum(self.reach, units if order is None else units[:, order])
         points = points_by_layer(records)
-        self.counts = self.counts + count_points(points, self.margin)
+        # Never in place: other metrics, copies and wrappers may hold the states.
+        reach = torch.maximum(self.reach, units if order is None else units[:, order])
+        self.__dict__.update(reach=reach, counts=self.counts + count_points(points, self.margin))
         self._draw(points)
 
     def _draw(self, points: Tensor) -> None:

@@ -56,7 +56,7 @@ def test_no_option_is_hidden_in_a_dictionary() -> None:
     """Metrics are left out, whose further options are those of torchmetrics, and protocols, which nobody makes."""
     hidden = []
     for name, member in public_callables():
-        if getattr(member, "_is_protocol", False) or isinstance(member, type) and issubclass(member, Metric):
+        if getattr(member, "_is_protocol", False) or (isinstance(member, type) and issubclass(member, Metric)):
             continue
         try:
             kinds = {parameter.kind for parameter in inspect.signature(member).parameters.values()}

@@ -112,9 +112,11 @@ def test_every_metric_of_the_project_is_a_case() -> None:
 
 
 def loaded(case: Case, metric: Metric) -> Metric:
-    """A new metric with the states of another, by way of a checkpoint."""
+    """Another metric with the states of this one, by way of a checkpoint."""
     metric.persistent(True)
     other = case.make()
+    other.update(*case.batches[0])
+    other.compute()  # which must be forgotten
     other.load_state_dict(copy.deepcopy(metric.state_dict()))
     return other
 
@@ -136,8 +138,10 @@ def test_any_sequence_of_calls_equals_the_reference(name: str, seed: int) -> Non
         elif act == 5:
             other = case.make()
             other.update(*case.batches[batch])
+            assert not seen or metric.compute()  # which must be forgotten
             metric.merge_state(other if random.random() < 0.5 else other.metric_state)
             seen.append(batch)
+            assert_is(metric.compute(), case.expected(seen))
         elif act == 6:
             metric.merge_state(case.make())
         elif act == 7:
@@ -145,6 +149,7 @@ def test_any_sequence_of_calls_equals_the_reference(name: str, seed: int) -> Non
             before.update(*case.batches[batch])  # which the copy must not see
         elif act == 8:
             metric = loaded(case, metric)
+            assert not seen or assert_is(metric.compute(), case.expected(seen)) is None
         elif act == 9 and random.random() < 0.3:
             metric.reset()
             seen.clear()

@@ -67,6 +67,7 @@ class Jumpstart(pl.Callback):
         negative_weight: Weight of the hinge that is 0 when the minimum reaches minus the margin.
         ties: Which entries get the gradient of a tied extremum.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        batch_first: Whether dimension 0 holds the samples, or dimension 1; by default, the modules around decide.
         point: What counts as one point.
         sync: Compute the loss of the whole batch of all processes.
         process_group: With ``sync=True``, these processes; by default all.
@@ -97,6 +98,7 @@ class Jumpstart(pl.Callback):
         negative_weight: float = 1.0,
         ties: Ties | str = Ties.SINGLE,
         unit_dim: int | None = None,
+        batch_first: bool | None = None,
         point: PointMode | str = PointMode.SAMPLE,
         sync: bool = False,
         process_group: dist.ProcessGroup | None = None,
@@ -117,6 +119,7 @@ class Jumpstart(pl.Callback):
             negative_weight=negative_weight,
             ties=ties,
             unit_dim=unit_dim,
+            batch_first=batch_first,
             point=point,
             sync=sync,
             process_group=process_group,

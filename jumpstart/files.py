@@ -71,3 +71,18 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is meant as a path and not as a name: it has a separator or a dot, or begins with ``~``.
+
+    Example:
+        >>> is_path("data/flowers"), is_path("./flowers"), is_path("wine.csv"), is_path("~"), is_path("moons")
+        (True, True, True, True, False)
+    """
+    return text.startswith("~") or any(mark in text for mark in (".", "/", os.sep))
+
+
+def absolute_path(text: str) -> Path:
+    """The absolute path of a text, with the home folder in place of ``~``, and without ``..``; links are kept."""
+    return Path(os.path.abspath(os.path.expanduser(text)))

@@ -37,11 +37,6 @@ class MetricGroup(Metric, abc.ABC):
         with self._all_processes():
             return self.read_numbers()
 
-    def reset(self) -> None:
-        """Start a new epoch."""
-        with torch.inference_mode(False):  # the next batch may run outside of that mode
-            super().reset()
-
     @contextmanager
     def sync_context(self, *args: Any, **options: Any) -> Iterator[None]:
         """The states of all processes inside the block. After it, and after an error, those of this process again."""

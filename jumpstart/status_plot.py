@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypedDict, TypeGuard, cast
 
@@ -37,6 +37,7 @@ class _Options(TypedDict):
     seed: int
     skip_last: bool
     unit_dim: int | None
+    batch_first: bool | None
 
 
 class NetworkStatusPlot(pl.Callback):
@@ -66,15 +67,16 @@ class NetworkStatusPlot(pl.Callback):
         scalars: Whether the metrics are sent to the loggers.
         module: Name of the monitored part, such as ``"model.encoder"``; by default the whole module. With a name,
             metrics and plots are sent to the loggers as ``status/<module>/...``.
-        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This and the next two
-            can be given only if no regularizer is attached, which has its own options.
+        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This and the next
+            three can be given only if no regularizer is attached, which has its own options.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, as for the regularizer.
 
     Raises:
-        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture`` or ``unit_dim``
-            wrong. Before training, if there is no part of that name, nothing to capture, or a regularizer that
-            determines what is read.
+        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture``, ``unit_dim`` or
+            ``batch_first`` wrong. Before training, if there is no part of that name, nothing to capture, or a
+            regularizer that determines what is read.
         RuntimeError: Before training, if several regularizers are attached to parts of the monitored module.
 
     Example:
@@ -95,12 +97,19 @@ class NetworkStatusPlot(pl.Callback):
         capture: CaptureLike = Capture.ACTIVATIONS,
         skip_last: bool = True,
         unit_dim: int | None = None,
+        batch_first: bool | None = None,
     ) -> None:
         if epoch_freq < 1:
             raise ValueError(f"epoch_freq must be >= 1, got {epoch_freq}.")
         # Wrong options are refused before there is a model. Names of modules can only be checked with the model.
         mode = capture if isinstance(capture, str) else Capture.ACTIVATIONS
-        options: _Options = {"num_points": num_points, "seed": seed, "skip_last": skip_last, "unit_dim": unit_dim}
+        options: _Options = {
+            "num_points": num_points,
+            "seed": seed,
+            "skip_last": skip_last,
+            "unit_dim": unit_dim,
+            "batch_first": batch_first,
+        }
         StatusMonitor(small_model(), capture=mode, **options).remove()
         self.module = module
         self._capture, self._options = capture, options
@@ -328,13 +337,7 @@ class NetworkStatusPlot(pl.Callback):
 
 
 class _Monitor(StatusMonitor):
-    """A monitor whose errors do not stop the training: it keeps the first one, and counts no further pass.
-
-    Attributes:
-        failure: The first error, if any.
-    """
-
-    failure: Exception | None = None
+    """A monitor whose errors do not stop the training: the callback asks for them before it reads a metric."""
 
     @property
     def alone(self) -> bool:
@@ -355,17 +358,11 @@ class _Monitor(StatusMonitor):
         self.count_pending()
         recorder = self._recorder()
         if recorder is not None and recorder.ran and not recorder.active:
-            self._count(recorder)
+            self._try_to_count(recorder)
 
     def _count(self, recorder: Recorder) -> None:
-        if self.failure is not None:
-            return
-        try:
+        with suppress(NothingCapturedError):  # a step need not run a captured layer
             super()._count(recorder)
-        except NothingCapturedError:  # a step need not run a captured layer
-            pass
-        except (RuntimeError, TypeError, ValueError) as error:
-            self.failure = error
 
 
 def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:

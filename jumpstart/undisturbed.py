@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from jumpstart.capture.hooks import Hook
+from jumpstart.capture.copies import Hook
 from jumpstart.extrema.torch_internals import forward_hooks, is_compiled_in_place
 
 

@@ -108,7 +108,13 @@ def _start(
     def store_path(path: Path) -> None:
         parsed.run_directory = path
 
-    directory, summary = run(parsed.config, data, build, resume=parsed.resume, on_directory=store_path)
+    def show_and_build(config: C, data: TabularDataModule | ImageModule) -> Experiment:
+        found = data.found()
+        if found and is_first_process():
+            sys.stdout.write(f"{found}\n")
+        return build(config, data)
+
+    directory, summary = run(parsed.config, data, show_and_build, resume=parsed.resume, on_directory=store_path)
     if is_first_process():
         sys.stdout.write(
             f"{summary_table(headline(summary))}\n\nrun directory: {directory.path}\nreport: {directory.report}\n"

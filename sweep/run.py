@@ -22,7 +22,7 @@ from sweep.final_plots import draw_curves, draw_units
 from sweep.lock import locked
 from sweep.machine import hardware_options, imports_uncollected, is_first_process, quiet_lightning, set_threads
 from sweep.metrics_csv import MetricsCsv
-from sweep.resumption import check_fits, check_resumable
+from sweep.resumption import check_fits, check_resumable, check_same_data
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
 
@@ -91,6 +91,7 @@ def _begin(
     experiment = _seeded_experiment(config, datamodule, build)
     if checkpoint is not None:
         check_fits(directory, checkpoint, experiment)
+        check_same_data(directory, checkpoint, datamodule)
     if is_first_process():
         directory.record_resume(config)
     return experiment, directory

@@ -65,9 +65,8 @@ def obtain_published(file: PublishedFile, data_dir: DataDir = None, base_url: st
     if path.is_file():
         fault = _checksum_fault(file, path)
         if fault:
-            raise DataError(
-                f"{path} is damaged: {fault}. Delete it and run again, or put a good copy there, from {urls[0]}."
-            )
+            source = f", from {urls[0]}" if urls else ""
+            raise DataError(f"{path} is damaged: {fault}. Delete it and run again, or put a good copy there{source}.")
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,11 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
+from jumpstart.files import absolute_path, is_path
 from model.choices import LambdaSchedule, Optimizer, Scheduler
 from model.config.options import Config, option, unknown_value
 from model.errors import ConfigError
@@ -25,6 +27,7 @@ __all__ = [
     "ExperimentConfig",
     "TrainerOptions",
     "check_activation",
+    "check_dataset",
     "check_gpus",
     "check_increasing",
     "check_name",
@@ -123,6 +126,20 @@ def check_name(name: str, value: str) -> str:
     if value in (".", "..") or any(mark in "/\\" or not mark.isprintable() for mark in value) or len(value) > 150:
         raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {value!r}.")
     return value
+
+
+def check_dataset(name: str, value: str) -> str:
+    """The name of a data set as it is, and a path as an absolute path, so that a run can be resumed from any folder.
+
+    Args:
+        name: Name of the option.
+        value: The name or the path.
+
+    Example:
+        >>> check_dataset("dataset", "moons"), check_dataset("dataset", "/data/../flowers/")
+        ('moons', '/flowers')
+    """
+    return str(absolute_path(value)) if is_path(value) else value
 
 
 def check_increasing(name: str, values: tuple[int, ...]) -> None:
@@ -232,7 +249,9 @@ class ExperimentConfig(Config):
         False, "Whether all processes share one Jumpstart loss, that of the whole batch, instead of one per process."
     )
 
-    dataset: str = _data(dataclasses.MISSING, "Name of the data set.")
+    dataset: str = _data(
+        dataclasses.MISSING, "Name of a data set, or the path of a folder of images of your own.", check=check_dataset
+    )
     val_size: float | None = _data(
         None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1
     )
@@ -315,9 +334,14 @@ class ExperimentConfig(Config):
         return {}
 
     @property
+    def dataset_name(self) -> str:
+        """The name of the data set; of a path, the name of its file or folder."""
+        return PurePath(self.dataset).name
+
+    @property
     def label(self) -> str:
         """Data set, lambda and seed, for the name of a run directory."""
-        return f"{self.dataset}-lambda{self.lambda_:g}-seed{self.seed}"
+        return f"{self.dataset_name}-lambda{self.lambda_:g}-seed{self.seed}"
 
     @property
     def network(self) -> str:

@@ -75,7 +75,7 @@ class RectangularConfig(ExperimentConfig):
     @property
     def label(self) -> str:
         """Data set, depth, width, lambda and seed, for the name of a run directory."""
-        return f"{self.dataset}-{self.depth}x{self.width}-lambda{self.lambda_:g}-seed{self.seed}"
+        return f"{self.dataset_name}-{self.depth}x{self.width}-lambda{self.lambda_:g}-seed{self.seed}"
 
     @property
     def network(self) -> str:

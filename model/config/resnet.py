@@ -150,7 +150,7 @@ class ResnetConfig(ExperimentConfig):
     def label(self) -> str:
         """Data set, depth, variant, lambda and seed, for the name of a run directory."""
         variant = "-norm" * self.use_batchnorm + "-skip" * self.use_skip_connections
-        return f"{self.dataset}-resnet{self.depth}{variant}-lambda{self.lambda_:g}-seed{self.seed}"
+        return f"{self.dataset_name}-resnet{self.depth}{variant}-lambda{self.lambda_:g}-seed{self.seed}"
 
     @property
     def network(self) -> str:

@@ -187,7 +187,8 @@ class JumpstartRegularization:
         loss = self.loss
         if self._parts is None or self._parts[0] is not loss:
             records = self._gathered(self._records()) if torch.compiler.is_compiling() else self._loss_records
-            self._parts = loss, *self.penalty.parts(records, loss)
+            with in_graph(loss.device.type):
+                self._parts = loss, *self.penalty.parts(records, loss)
         return self._parts
 
     @property

@@ -102,7 +102,7 @@ class RunRecord:
         kept, ended, value = (self.summary.get(key) for key in ("best_epoch", "epochs", name))
         row, top = dict(zip(epochs.tolist(), values.tolist(), strict=True)), float(values.max())
         is_latest = not isinstance(ended, int) or ended > epochs[-1]
-        if isinstance(kept, int) and 0 <= kept <= epochs[-1] and is_latest and row.get(kept, top) == top:
+        if isinstance(kept, int) and 0 <= kept <= epochs[-1] and (row[kept] == top if kept in row else is_latest):
             return kept, row.get(kept, float(value) if isinstance(value, int | float) else top)
         losses = dict(zip(*self.series(f"{name.partition('/')[0]}/loss"), strict=True))
         index = best_epoch(values.tolist(), [losses.get(epoch, math.nan) for epoch in epochs])

@@ -28,6 +28,7 @@ __all__ = [
     "TrainerOptions",
     "check_activation",
     "check_dataset",
+    "check_file",
     "check_gpus",
     "check_increasing",
     "check_name",
@@ -144,12 +145,7 @@ def check_dataset(name: str, value: str) -> str:
         >>> check_dataset("dataset", "moons"), check_dataset("dataset", "/data/../flowers/")
         ('moons', '/flowers')
     """
-    if not is_path(value):
-        return value
-    try:
-        return str(absolute_path(value, name))
-    except PathError as error:
-        raise ConfigError(str(error)) from None
+    return check_file(name, value) if is_path(value) else value
 
 
 def check_path(name: str, value: str) -> str:
@@ -164,6 +160,26 @@ def check_path(name: str, value: str) -> str:
     """
     try:
         return str(user_path(value, name))
+    except PathError as error:
+        raise ConfigError(str(error)) from None
+
+
+def check_file(name: str, value: str) -> str:
+    """A local path as an absolute path, so that a run can be resumed from any folder.
+
+    Args:
+        name: Name of the option.
+        value: The path.
+
+    Raises:
+        ConfigError: If it is a URL, or no path at all.
+
+    Example:
+        >>> check_file("val_dataset", "/data/../val.csv")
+        '/val.csv'
+    """
+    try:
+        return str(absolute_path(value, name))
     except PathError as error:
         raise ConfigError(str(error)) from None
 
@@ -271,7 +287,23 @@ class ExperimentConfig(OptimizationConfig):
     )
 
     dataset: str = _data(
-        dataclasses.MISSING, "Name of a data set, or the path of a folder of images of your own.", check=check_dataset
+        dataclasses.MISSING,
+        "Name of a data set, or the path of a file of a table or of a folder of images of your own.",
+        check=check_dataset,
+    )
+    target: str | None = _data(
+        None,
+        "Column of the classes in a file of your own: its name, or its position from 0, or from -1 at the end.",
+    )
+    drop_columns: str | None = _data(None, "Columns of a file of your own that are left out, separated by commas.")
+    category_columns: str | None = _data(
+        None, "Columns of a file of your own whose numbers are categories, separated by commas."
+    )
+    val_dataset: str | None = _data(
+        None, "Path of a validation part of your own; None: split from the dataset.", check=check_file
+    )
+    test_dataset: str | None = _data(
+        None, "Path of a test part of your own; None: split from the dataset.", check=check_file
     )
     val_size: float | None = _data(
         None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1

@@ -174,3 +174,15 @@ def test_a_resnet_runs_as_a_function(tmp_path: Path) -> None:
     result = run_resnet(**tiny, **hands, depth=18, output_dir=tmp_path, name="run")
     assert result.summary["epochs"] == 2
     assert result.network(torch.zeros(1, 3, 8, 8)).shape == (1, 10)
+
+
+def test_the_columns_of_a_file_are_shown_by_the_command_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(60)))
+    own = {"dataset": str(table), "target": "label", "output_dir": tmp_path, "epochs": 1}
+    run_rectangular(**{**QUICK, **own, "num_points": 1000}, name="function")
+    assert capfd.readouterr().out == ""
+    assert command(*flags(depth=2, **own, name="command")) == 0
+    assert "label" in capfd.readouterr().out

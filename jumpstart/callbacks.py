@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from jumpstart.capture.hooks import attached
-from jumpstart.capture.targets import small_model
-from jumpstart.choices import Capture
+from jumpstart.capture.targets import CaptureLike, small_model
+from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
 from jumpstart.jumpstart import JumpstartRegularization
 from jumpstart.status_plot import NetworkStatusPlot, part_of
 
 __all__ = ["Jumpstart", "NetworkStatusPlot"]
 
 logger = logging.getLogger(__name__)
+
+PARTS = ("jumpstart_loss", "jumpstart_unit_loss", "jumpstart_point_loss")
+"""The names in the logs: the loss, and its parts of units and of points."""
 
 Step: TypeAlias = Callable[..., object]
 """A ``training_step``, or a wrapper of one."""
@@ -40,10 +45,11 @@ class Jumpstart(pl.Callback):
     ``self.jumpstart_loss()``, which is lambda times the loss of the network's latest forward pass, to the loss before
     ``self.manual_backward``.
 
-    If there is a logger, the loss without lambda is logged as ``jumpstart_loss``, a mean over the batches of the epoch;
-    with manual optimization, a mean over all calls of ``self.jumpstart_loss()`` in ``training_step``. With automatic
-    optimization and lambda 0, the loss is computed for the log alone, without a gradient, and training is the same, bit
-    for bit. Without a logger it is then not computed.
+    If there is a logger, the loss without lambda is logged as ``jumpstart_loss``, and its parts of units and of points
+    as ``jumpstart_unit_loss`` and ``jumpstart_point_loss``, each a mean over the batches of the epoch; with manual
+    optimization, a mean over all calls of ``self.jumpstart_loss()`` in ``training_step``. With automatic optimization
+    and lambda 0, the loss is computed for the log alone, without a gradient, and training is the same, bit for bit.
+    Without a logger it is then not computed.
 
     Several of these callbacks can be used together, each with its own ``module`` and no part in common. Their losses
     are logged as ``jumpstart_loss/<module>``, and read as ``self.jumpstart_loss("<module>")``.
@@ -52,7 +58,19 @@ class Jumpstart(pl.Callback):
         lambda_: Weight of the loss, at least 0, or a function from the epoch (from 0) to the weight.
         module: Name of the part whose preactivations count, such as ``"model"`` or ``"model.encoder"``; by default
             the whole module.
-        **options: Options of :class:`~jumpstart.JumpstartRegularization`.
+        capture: This and all further arguments are those of :class:`~jumpstart.JumpstartRegularization`.
+        skip_last: With ``capture="weights"``, leave out the layer that is called last.
+        terms: The hinges that enter the loss.
+        aggregate: How the losses of units and points become one number.
+        margin: The distance from zero that both sides should reach.
+        positive_weight: Weight of the hinge that is 0 when the maximum reaches the margin.
+        negative_weight: Weight of the hinge that is 0 when the minimum reaches minus the margin.
+        ties: Which entries get the gradient of a tied extremum.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        batch_first: Whether dimension 0 holds the samples, or dimension 1; by default, the modules around decide.
+        point: What counts as one point.
+        sync: Compute the loss of the whole batch of all processes.
+        process_group: With ``sync=True``, these processes; by default all.
 
     Raises:
         TypeError: If an option is unknown, or ``lambda_`` neither a number nor a function.
@@ -67,30 +85,63 @@ class Jumpstart(pl.Callback):
     """
 
     def __init__(
-        self, lambda_: float | Callable[[int], float] = 0.01, *, module: str | None = None, **options: Any
+        self,
+        lambda_: float | Callable[[int], float] = 0.01,
+        *,
+        module: str | None = None,
+        capture: CaptureLike = Capture.ACTIVATIONS,
+        skip_last: bool = True,
+        terms: Terms | str | Iterable[str] = Terms.ALL,
+        aggregate: Aggregate | str = Aggregate.BALANCED,
+        margin: float = MARGIN,
+        positive_weight: float = 1.0,
+        negative_weight: float = 1.0,
+        ties: Ties | str = Ties.SINGLE,
+        unit_dim: int | None = None,
+        batch_first: bool | None = None,
+        point: PointMode | str = PointMode.SAMPLE,
+        sync: bool = False,
+        process_group: dist.ProcessGroup | None = None,
     ) -> None:
         if isinstance(lambda_, bool) or not (isinstance(lambda_, int | float) or callable(lambda_)):
             raise TypeError(
                 f"lambda_ must be a number >= 0 or a function of the epoch, got {type(lambda_).__name__}: {lambda_!r}."
             )
-        self.lambda_, self.module, self.options = lambda_, module, options
+        self.lambda_, self.module = lambda_, module
+        self._attach = partial(
+            JumpstartRegularization,
+            capture=capture,
+            skip_last=skip_last,
+            terms=terms,
+            aggregate=aggregate,
+            margin=margin,
+            positive_weight=positive_weight,
+            negative_weight=negative_weight,
+            ties=ties,
+            unit_dim=unit_dim,
+            batch_first=batch_first,
+            point=point,
+            sync=sync,
+            process_group=process_group,
+        )
         self._weight = self._weight_at(0)
-        self._check_options()
+        # Wrong options are refused before there is a model. Names of modules can only be checked with the model.
+        mode = capture if isinstance(capture, str) else Capture.ACTIVATIONS
+        self._attach(small_model(), capture=mode).remove()
         self._handle: JumpstartRegularization | None = None
         self._owner: weakref.ref[pl.LightningModule] | None = None
         self._logs = self._measures = self._was_read = False
-        self._name = "jumpstart_loss"
-        self._reads: list[Tensor] | None = None
-
-    def _check_options(self) -> None:
-        """Refuse wrong options before there is a model, by means of a small one."""
-        names = {} if isinstance(self.options.get("capture", ""), str) else {"capture": Capture.ACTIVATIONS}
-        JumpstartRegularization(small_model(), **self.options | names).remove()
+        self._suffix = ""
+        self._reads: list[Tensor] | None = None  # the values of the losses that a step has read
+        self._sums: Tensor | None = None  # of the values of every batch of the epoch
+        self._batches = 0
 
     def __repr__(self) -> str:
         weight = "<function>" if callable(self.lambda_) else self.lambda_
         parts = [f"lambda_={weight}"] + ([f"module={self.module!r}"] if self.module else [])
-        return f"Jumpstart({', '.join(parts + [f'{name}={value!r}' for name, value in self.options.items()])})"
+        defaults = inspect.signature(JumpstartRegularization).parameters
+        changed = [(name, value) for name, value in self._attach.keywords.items() if value != defaults[name].default]
+        return f"Jumpstart({', '.join(parts + [f'{name}={value!r}' for name, value in changed])})"
 
     @property
     def loss(self) -> Tensor:
@@ -104,7 +155,7 @@ class Jumpstart(pl.Callback):
         self._was_read = True
         loss = self._handle.loss
         if self._reads is not None:
-            self._reads.append(loss.detach())
+            self._reads.append(_values(self._handle))
         return self._weight * loss
 
     # Lightning ---------------------------------------------------------------------------------------------------
@@ -122,12 +173,12 @@ class Jumpstart(pl.Callback):
         others = vars(pl_module).get("jumpstart_loss" if manual else "training_step")
         if manual:
             self._check_manual(pl_module, others)
-        self._handle = JumpstartRegularization(target, **self.options)
+        self._handle = self._attach(target)
         self._owner = weakref.ref(pl_module)
         self._logs, self._was_read, self._reads = bool(trainer.loggers), False, None
         self._measures = True
         several = sum(isinstance(callback, Jumpstart) for callback in trainer.callbacks) > 1  # type: ignore[attr-defined]
-        self._name = f"jumpstart_loss/{self.module}" if several and self.module else "jumpstart_loss"
+        self._suffix = f"/{self.module}" if several and self.module else ""
         if isinstance(others, _Step | _Loss) and others.callbacks:
             others.callbacks.append(self)
         elif manual:
@@ -149,8 +200,9 @@ class Jumpstart(pl.Callback):
             )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set lambda for this epoch."""
+        """Set lambda for this epoch, and start the sums of its log."""
         self._weight = self._weight_at(trainer.current_epoch)
+        self._sums, self._batches = None, 0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
@@ -161,13 +213,17 @@ class Jumpstart(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Log the mean of the losses that the step has read, with manual optimization."""
+        """Add the mean of the losses that the step has read to the log, with manual optimization."""
         if self._reads:
-            self._log(pl_module, torch.stack(self._reads).mean())
+            self._add(torch.stack(self._reads).mean(0))
         self._reads = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log a warning if a module with manual optimization has not read the loss."""
+        """Log the epoch, and a warning if a module with manual optimization has not read the loss."""
+        if self._sums is not None:
+            means = zip(PARTS, (self._sums / self._batches).unbind(), strict=True)
+            logs = {f"{name}{self._suffix}": mean for name, mean in means}
+            pl_module.log_dict(logs, on_step=False, on_epoch=True, sync_dist=True, batch_size=self._batches)
         if not pl_module.automatic_optimization and not self._was_read and self._weight:
             self._was_read = True
             logger.warning(
@@ -202,7 +258,7 @@ class Jumpstart(pl.Callback):
                 delattr(owner, name)
                 if isinstance(shared, _Step) and shared.shadowed is not None:
                     setattr(owner, name, shared.shadowed)
-        self._handle = self._owner = self._reads = None
+        self._handle = self._owner = self._reads = self._sums = None
 
     # The loss ----------------------------------------------------------------------------------------------------
 
@@ -230,21 +286,18 @@ class Jumpstart(pl.Callback):
             TypeError: If the result is neither a tensor, nor a dictionary, nor None.
         """
         handle = self._handle
-        owner = self._owner() if self._owner is not None else None
-        logs = self._logs and owner is not None
-        if handle is None or (self._weight == 0 and not (logs and self._measures)):
+        if handle is None or (self._weight == 0 and not (self._logs and self._measures)):
             return step(*args, **kwargs)
         with handle.recording(grad=self._weight > 0):
             output = step(*args, **kwargs)
         if output is None:
             return None
         if self._weight == 0:
-            if owner is not None:
-                self._measure(handle, owner)
+            self._measure(handle)
             return output
-        return self._with_loss(output, handle, owner)
+        return self._with_loss(output, handle)
 
-    def _with_loss(self, output: object, handle: JumpstartRegularization, owner: pl.LightningModule | None) -> object:
+    def _with_loss(self, output: object, handle: JumpstartRegularization) -> object:
         """The result of a step with lambda times the Jumpstart loss added."""
         loss = output.get("loss") if isinstance(output, dict) else output
         if loss is None:
@@ -254,24 +307,30 @@ class Jumpstart(pl.Callback):
                 "training_step must return a tensor, a dictionary with a tensor under 'loss', or None, got "
                 f"{type(output).__name__}."
             )
-        added = handle.loss
-        if self._logs and owner is not None:
-            self._log(owner, added.detach())
-        total = loss + self._weight * added
+        total = loss + self._weight * handle.loss
+        if self._logs:
+            self._add(_values(handle))
         return {**output, "loss": total} if isinstance(output, dict) else total
 
-    def _measure(self, handle: JumpstartRegularization, owner: pl.LightningModule) -> None:
-        """Log the loss that is not added. An error ends the logging, not the training."""
+    def _measure(self, handle: JumpstartRegularization) -> None:
+        """Add the loss that does not enter the training to the log. An error ends the logging, not the training."""
         try:
-            loss = handle.loss
+            values = _values(handle)
         except (RuntimeError, TypeError, ValueError) as error:
             self._measures = False
-            logger.warning("%s is not logged any more while lambda_ is 0: %s", self._name, error)
+            logger.warning("%s is not logged any more while lambda_ is 0: %s", f"{PARTS[0]}{self._suffix}", error)
         else:
-            self._log(owner, loss)
+            self._add(values)
 
-    def _log(self, owner: pl.LightningModule, loss: Tensor) -> None:
-        owner.log(self._name, loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+    def _add(self, values: Tensor) -> None:
+        """Add a batch to the sums of the epoch, which stay on the device until the end of the epoch."""
+        self._sums = values if self._sums is None else self._sums + values
+        self._batches += 1
+
+
+def _values(handle: JumpstartRegularization) -> Tensor:
+    """(3,) the loss and its parts, in the order of :data:`PARTS`, without a graph."""
+    return torch.stack([handle.loss.detach(), handle.unit_loss, handle.point_loss])
 
 
 class _Step:

@@ -149,6 +149,21 @@ def is_finite(value: object) -> bool:
         return False
 
 
+def check_margin(margin: float) -> float:
+    """The margin, if it is a finite number above 0.
+
+    Raises:
+        ValueError: If it is not.
+
+    Example:
+        >>> check_margin(0.5)
+        0.5
+    """
+    if not (is_finite(margin) and margin > 0):
+        raise ValueError(f"margin must be a finite number > 0, got {margin!r}. The published value is 1.")
+    return margin
+
+
 def nearest(value: object, known: Iterable[str]) -> str | None:
     """The known word that a misspelled one is meant to be, or None if no word, or more than one, is near enough.
 

@@ -133,6 +133,8 @@ class JumpstartRegularization:
         self._recorder: Recorder | None = recorder
         self._handles = recorder.attach(model, targets)
         self._loss: Tensor | None = None
+        self._loss_records: list[Extrema] = []
+        self._parts: tuple[Tensor, Tensor, Tensor] | None = None  # a loss, and its parts of units and of points
         self._extrema: list[Extrema] | None = None
         self._loss_of: State = ([], -1)
         self._extrema_of: State = ([], -1)
@@ -156,9 +158,38 @@ class JumpstartRegularization:
         if self._loss is None or not recorder.is_still(self._loss_of):
             records = self._records()
             with in_graph(records[0].unit.device.type):
-                self._loss = self.penalty(self._gathered(records))
+                self._loss_records = self._gathered(records)
+                self._loss = self.penalty(self._loss_records)
             self._loss_of = recorder.state
         return self._loss
+
+    @property
+    def unit_loss(self) -> Tensor:
+        """The part of the units in :attr:`loss`: a scalar without a graph, with all weights, for logs.
+
+        The parts of units and points add up to the loss; with ``aggregate="norm"``, their squares do.
+
+        Raises:
+            RuntimeError: As for :attr:`loss`.
+        """
+        return self._loss_parts()[1]
+
+    @property
+    def point_loss(self) -> Tensor:
+        """The part of the points in :attr:`loss`: a scalar without a graph, with all weights, for logs.
+
+        Raises:
+            RuntimeError: As for :attr:`loss`.
+        """
+        return self._loss_parts()[2]
+
+    def _loss_parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        loss = self.loss
+        if self._parts is None or self._parts[0] is not loss:
+            records = self._gathered(self._records()) if torch.compiler.is_compiling() else self._loss_records
+            with in_graph(loss.device.type):
+                self._parts = loss, *self.penalty.parts(records, loss)
+        return self._parts
 
     @property
     def extrema(self) -> list[Extrema]:
@@ -208,7 +239,8 @@ class JumpstartRegularization:
         """Detach from the model: remove the hooks and drop every tensor. May be called twice."""
         self._finalizer()
         self._recorder = None
-        self._loss = self._extrema = None
+        self._loss = self._extrema = self._parts = None
+        self._loss_records = []
 
     def __enter__(self) -> JumpstartRegularization:
         return self

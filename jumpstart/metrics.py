@@ -6,16 +6,19 @@ number of small batches is kept and reduced together, which is several times as 
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, overload
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
-from jumpstart.choices import MARGIN
+from jumpstart.choices import MARGIN, check_margin
 from jumpstart.extrema.record import Extrema
+from jumpstart.metric_group import MetricGroup
 from jumpstart.status.codes import Status, status_of
 from jumpstart.status.counts import COUNTS, count_points, status_at
 from jumpstart.status.sample import PointSample
@@ -27,26 +30,34 @@ LEAST = 2048
 
 Grouping: TypeAlias = tuple[tuple[tuple[str, ...], tuple[int, ...], int, int], ...]
 """Names, order, units and positions of each record: batches that agree in all of them can be reduced together."""
+Layout: TypeAlias = list[tuple[str, int]]
+"""Name and units of every layer, in call order."""
 
 
-class MetricGroup(Metric, abc.ABC):
-    """Several metrics that are computed together, from one state that is read from the device in one transfer.
+class _State:
+    """A state of :class:`NetworkStatus`: reading or replacing it first reduces the batches in the queue.
 
-    A subclass defines :meth:`read_numbers`.
+    So whoever reads the states, torchmetrics and its wrappers included, finds every batch in them.
     """
 
-    @abc.abstractmethod
-    def read_numbers(self) -> dict[str, float]:
-        """Every metric by name, of this process alone unless the state is synchronized."""
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
-    def compute(self) -> dict[str, Tensor]:
-        """Every metric by name, as a scalar tensor in float64."""
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.read_numbers().items()}
+    @overload
+    def __get__(self, metric: None, owner: type) -> _State: ...
+    @overload
+    def __get__(self, metric: NetworkStatus, owner: type) -> Tensor: ...
+    def __get__(self, metric: NetworkStatus | None, owner: type) -> Tensor | _State:
+        if metric is None:
+            return self
+        metric.reduce_pending()
+        state: Tensor = metric.__dict__[self.name]
+        return state
 
-    def numbers(self) -> dict[str, float]:
-        """The metrics of :meth:`compute` as Python numbers, with one transfer from the device instead of one each."""
-        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
-            return self.read_numbers()
+    def __set__(self, metric: NetworkStatus, value: Tensor) -> None:
+        metric.reduce_pending()
+        metric._queue.grouping = ()  # the layers may be other ones now
+        metric.__dict__[self.name] = value
 
 
 class NetworkStatus(MetricGroup):
@@ -58,7 +69,8 @@ class NetworkStatus(MetricGroup):
 
     Args:
         margin: Margin of the penalties, in the units of the preactivations.
-        sample: A sample of the points, which draws from all batches and keeps the status of a few points.
+        sample: A sample of the points, which draws from all batches and keeps the status of a few points. It is no
+            state: ``state_dict`` has no sample, and ``merge_state`` refuses a metric that has one.
         **kwargs: Options of :class:`torchmetrics.Metric`.
 
     Shape:
@@ -66,7 +78,9 @@ class NetworkStatus(MetricGroup):
         - ``compute``: a dictionary of scalars; :meth:`read_numbers` lists their names.
 
     Raises:
-        ValueError: If a batch has other layers than the batches before it, or layers of unequal numbers of samples.
+        ValueError: If ``margin`` is wrong, or a batch has other layers than the batches before it, or layers of unequal
+            numbers of samples. When states are merged or loaded, if they have another margin or other layers.
+        RuntimeError: If the records are on another device than the metric.
 
     Example:
         >>> from jumpstart import JumpstartRegularization
@@ -81,17 +95,20 @@ class NetworkStatus(MetricGroup):
         1.0
     """
 
-    full_state_update = False
-    reach: Tensor
-    counts: Tensor
+    reach, counts, layers = _State(), _State(), _State()
 
     def __init__(self, margin: float = MARGIN, sample: PointSample | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.margin, self.sample = margin, sample
-        self.layout: list[tuple[str, int]] = []  # name and units of every layer, in call order
+        self.margin, self._sample = float(check_margin(margin)), sample
         self._queue = _Queue()
-        self.add_state("reach", torch.empty(2, 0), dist_reduce_fx="max")
+        empty = _encoded(self.margin, [])
+        self._named: tuple[Layout, Tensor] = [], empty  # the layout that was read or written last, and its state
+        self.add_state("reach", torch.empty(2, 0, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
+        # The options and the layers are a state too: what is merged, loaded or shared is then never of other ones.
+        self.add_state("layers", empty, dist_reduce_fx=_agreed)
+        if sample is not None:  # NaN equals nothing, so a collection never has another metric draw for this one
+            self.add_state("unshared", torch.tensor(torch.nan), dist_reduce_fx="max")
 
     def update(self, records: Sequence[Extrema]) -> None:
         """Count one batch.
@@ -99,47 +116,103 @@ class NetworkStatus(MetricGroup):
         Args:
             records: The records of one forward pass.
         """
-        self.add(records)
+        self._put(records)
 
     def add(self, records: Sequence[Extrema]) -> None:
         """:meth:`update` without torchmetrics' bookkeeping, which takes as long as a batch of a small network."""
+        self.__dict__["_computed"] = None
+        self.__dict__["_update_count"] += 1
+        self._put(records)
+
+    def forward(self, records: Sequence[Extrema]) -> dict[str, Tensor]:
+        """Count one batch.
+
+        Args:
+            records: The records of one forward pass.
+
+        Returns:
+            The metrics of this batch alone.
+        """
+        self.reduce_pending()
+        sample, self._sample = self._sample, None  # torchmetrics resets the metric, but the sample must go on
+        try:
+            metrics: dict[str, Tensor] = super().forward(records)
+        finally:
+            self._sample = sample
+        self._draw(points_by_layer(records))
+        return metrics
+
+    def _put(self, records: Sequence[Extrema]) -> None:
         queue = self._queue
+        queue.check(records)
         grouping = tuple([(r.names, r.order, r.unit.shape[2], r.point.shape[2] // r.samples) for r in records])
         if grouping != queue.grouping:
             self.reduce_pending()
-            self._set_layout(queue.plan(grouping, records))
+            self._set_layout(queue.plan(grouping, records), records[0].unit.device)
         queue.put(records)
         if queue.free_pairs <= 0:
             self.reduce_pending()
 
-    def _set_layout(self, plan: _Plan) -> None:
-        if plan.layout == self.layout:
-            return
-        if self.layout:
-            changed = sorted({name for name, _ in set(self.layout) ^ set(plan.layout)}) or ["their order"]
+    def _set_layout(self, plan: _Plan, device: torch.device) -> None:
+        if device != self.counts.device:
             self._queue.grouping = ()
-            raise ValueError(
-                f"the captured layers changed within an epoch: {', '.join(changed[:4])}. Use one NetworkStatus for "
-                "each set of layers, or reset() in between."
+            raise RuntimeError(
+                f"the records are on {device}, but this NetworkStatus is on {self.counts.device}. Move the metric "
+                f"first: status.to({str(device)!r})."
             )
-        self.layout = plan.layout
-        with torch.inference_mode(False):  # the next batch may run outside of that mode
-            self.reach = plan.like.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
+        if self.reach.numel():
+            if plan.layout != self.layout:
+                self._queue.grouping = ()
+                raise ValueError(
+                    f"the captured layers changed within an epoch: {_changes(plan.layout, self.layout)}. Use one "
+                    "NetworkStatus for each set of layers, or reset() in between."
+                )
+            return
+        if plan.layout != self._named[0] or self._named[1].device != device:
+            self._named = plan.layout, _encoded(self.margin, plan.layout).to(device)
+        reach = self.counts.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
+        self.__dict__.update(layers=self._named[1], reach=reach)
+
+    @property
+    def sample(self) -> PointSample | None:
+        """The sample of the points of all batches, or None without one."""
+        self.reduce_pending()
+        return self._sample
+
+    @property
+    def layout(self) -> Layout:
+        """Name and units of every layer, in call order; none before the first batch."""
+        layers = self.layers
+        if layers is not self._named[1]:
+            self._named = self._decoded(layers), layers
+        return self._named[0]
+
+    def _decoded(self, layers: Tensor) -> Layout:
+        """The layout in a state, which must be of the margin of this metric."""
+        margin, layout = json.loads(bytes(layers.tolist()))
+        if margin != self.margin:
+            raise ValueError(
+                f"margin must be that of the states that are merged or loaded, {margin:g}, got {self.margin:g}: "
+                f"NetworkStatus(margin={margin:g}) reads them."
+            )
+        return [(name, units) for name, units in layout]
 
     def reduce_pending(self) -> None:
-        """Reduce the batches in the queue. Everything that reads the counts must call this first."""
+        """Reduce the batches in the queue, as every reading of a state does."""
         records = self._queue.drain()
         if not records:
             return
-        self._computed = None
-        self._update_count = max(self._update_count, 1)
         units = torch.cat([record.unit.flatten(1) for record in records], 1)
         order = self._queue.plans[self._queue.grouping].units
-        torch.maximum(self.reach, units if order is None else units[:, order], out=self.reach)
         points = points_by_layer(records)
-        self.counts += count_points(points, self.margin)
-        if self.sample is not None:
-            self.sample.draw(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
+        # Never in place: other metrics, copies and wrappers may hold the states.
+        reach = torch.maximum(self.reach, units if order is None else units[:, order])
+        self.__dict__.update(reach=reach, counts=self.counts + count_points(points, self.margin))
+        self._draw(points)
+
+    def _draw(self, points: Tensor) -> None:
+        if self._sample is not None:
+            self._sample.draw(points.shape[2], lambda chosen: status_at(points, chosen), points.device)
 
     def read_numbers(self) -> dict[str, float]:
         """All metrics, by name.
@@ -155,9 +228,9 @@ class NetworkStatus(MetricGroup):
         Raises:
             RuntimeError: Before any update.
         """
-        self._require_update()
-        status = status_of(self.reach[0], -self.reach[1], check=False)
-        hinges = torch.relu(self.margin - self.reach).sum(1, dtype=torch.float64)
+        reach = self._updated_reach()
+        status = status_of(reach[0], -reach[1], check=False)
+        hinges = torch.relu(self.margin - reach).sum(1)
         by_status = torch.stack([(status == code).sum() for code in (Status.DEAD, Status.LINEAR)])
         dead_units, linear_units, positive_units, negative_units, *counts = torch.cat(
             [by_status.double(), hinges, self.counts]
@@ -183,10 +256,11 @@ class NetworkStatus(MetricGroup):
             "negative_point_loss": count["negative_loss"] / pairs,
         }
 
-    def _require_update(self) -> None:
-        self.reduce_pending()
-        if self.reach.numel() == 0:
+    def _updated_reach(self) -> Tensor:
+        reach = self.reach
+        if not reach.numel():
             raise RuntimeError("there is no status yet: update() it with the records of a forward pass first.")
+        return reach
 
     @property
     def unit_status(self) -> dict[str, Tensor]:
@@ -197,60 +271,115 @@ class NetworkStatus(MetricGroup):
         Raises:
             RuntimeError: Before any update.
         """
-        reach = self._reach()
-        return self._by_layer(status_of(reach[0], -reach[1], check=False))
+        return self._by_layer(lambda reach: status_of(reach[0], -reach[1], check=False))
 
     @property
     def unit_max(self) -> dict[str, Tensor]:
-        """The largest preactivation of every unit so far, by layer in call order: (units,)."""
-        return self._by_layer(self._reach()[0])
+        """The largest preactivation of every unit so far, by layer in call order: (units,), float64."""
+        return self._by_layer(lambda reach: reach[0])
 
     @property
     def unit_min(self) -> dict[str, Tensor]:
-        """The smallest preactivation of every unit so far, by layer in call order: (units,)."""
-        return self._by_layer(-self._reach()[1])
+        """The smallest preactivation of every unit so far, by layer in call order: (units,), float64."""
+        return self._by_layer(lambda reach: -reach[1])
 
-    def _reach(self) -> Tensor:
-        self._require_update()
-        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
-            return self.reach.clone()
-
-    def _by_layer(self, values: Tensor) -> dict[str, Tensor]:
-        parts = values.split([units for _, units in self.layout])
-        return {name: part for (name, _), part in zip(self.layout, parts, strict=True)}
+    def _by_layer(self, values: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        with self._all_processes():
+            reach, layout = self._updated_reach(), self.layout
+        parts = values(reach).split([units for _, units in layout])
+        return {name: part for (name, _), part in zip(layout, parts, strict=True)}
 
     def reset(self) -> None:
         """Start a new epoch."""
+        self._queue = _Queue()
         super().reset()
-        self.layout, self._queue = [], _Queue()
-        if self.sample is not None:
-            self.sample.reset()
+        if self._sample is not None:
+            self._sample.reset()
 
-    # torchmetrics reads the states in these methods, so the queue is reduced first.
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the batches of another metric, or those behind its states, to the batches of this one.
 
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Add up the counts of all processes."""
+        Args:
+            incoming_state: The other metric, or its ``metric_state``.
+
+        Raises:
+            ValueError: If the other has another margin or other layers, or one of the two has a sample of the points.
+        """
+        if self._sample is not None or getattr(incoming_state, "sample", None) is not None:
+            raise ValueError(
+                "sample must be None where metrics are merged, because the samples of points can't be. Use "
+                "NetworkStatus(margin) without a sample."
+            )
+        super().merge_state(incoming_state)
+
+    def _reduce_states(self, incoming_state: Mapping[str, Tensor]) -> None:
+        if incoming_state.keys() < self._defaults.keys():
+            super()._reduce_states(dict(incoming_state))  # which names the one that is missing
+        self._note_states()
+        mine = {name: getattr(self, name) for name in self._defaults}
+        for name, state in self._merged(dict(incoming_state), mine).items():
+            setattr(self, name, state.to(self.device))
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: object = None
+    ) -> None:
+        """Replace the states by those of all processes, of which some may not have counted a batch."""
+        group = process_group or self.process_group
+        gathered = {name: dist_sync_fn(getattr(self, name), group=group) for name in self._defaults}
+        ranks = [dict(zip(gathered, states, strict=True)) for states in zip(*gathered.values(), strict=True)]
+        for name, state in functools.reduce(self._merged, ranks).items():
+            setattr(self, name, state)
+
+    def _merged(self, one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The states of two sets of batches, each of which may be empty."""
+        layout, other_layout = self._decoded(one["layers"]), self._decoded(other["layers"])
+        if not layout or not other_layout:
+            return one if layout else other
+        if layout != other_layout:
+            raise ValueError(
+                f"metrics of other layers can't be merged: {_changes(layout, other_layout)}. Use one NetworkStatus for "
+                "each set of layers."
+            )
+        sums = {"counts": one["counts"] + other["counts"], "reach": torch.maximum(one["reach"], other["reach"])}
+        return one | sums
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        if f"{prefix}layers" in state_dict:
+            self._decoded(state_dict[f"{prefix}layers"])  # refuses the states of another margin
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> nn.Module:
         self.reduce_pending()
-        super().sync(*args, **kwargs)
-
-    def _copy_state_dict(self) -> dict[str, Any]:
-        self.reduce_pending()
-        return super()._copy_state_dict()
-
-    def _apply(self, *args: Any, **kwargs: Any) -> nn.Module:
-        self.reduce_pending()
-        return super()._apply(*args, **kwargs)
+        self._queue = _Queue()  # which holds positions on the device of before
+        return super()._apply(fn, *args)
 
     def __getstate__(self) -> dict[str, Any]:
         self.reduce_pending()
-        return super().__getstate__()
+        return super().__getstate__() | {"_queue": _Queue()}
+
+
+def _encoded(margin: float, layout: Layout) -> Tensor:
+    """Margin and layout as bytes, uint8."""
+    return torch.frombuffer(bytearray(json.dumps([margin, layout]).encode()), dtype=torch.uint8)
+
+
+def _changes(one: Layout, other: Layout) -> str:
+    """The names of layers that differ between two layouts."""
+    changed = sorted({name for name, _ in set(one) ^ set(other)}) or ["their order"]
+    return ", ".join(changed[:4])
+
+
+def _agreed(layers: Tensor) -> Tensor:
+    """The state that several metrics share: (metrics, bytes) -> (bytes,)."""
+    if not torch.equal(layers, layers[:1].expand_as(layers)):
+        raise ValueError("metrics of other layers or margins can't be merged. Use one NetworkStatus for each of them.")
+    return layers[0]
 
 
 class _Plan:
     """The order of calls and units in the records of one grouping. Batches of other sizes may have another grouping.
 
     Attributes:
-        like: A tensor of the dtype and device of the reaches.
         layout: Name and units of every layer, in call order.
         units: Positions that sort the concatenated units by call; None if they are sorted.
     """
@@ -261,13 +390,12 @@ class _Plan:
             for record in records
             for position, name in zip(record.order, record.names, strict=True)
         ]
-        self.like = records[0].unit.detach()
         order = sorted(range(len(calls)), key=calls.__getitem__)
         self.layout = [calls[place][1:] for place in order]
         self.units: Tensor | None = None
         if order != list(range(len(calls))):
             sizes = [size for *_, size in calls]
-            parts = torch.arange(sum(sizes), device=self.like.device).split(sizes)
+            parts = torch.arange(sum(sizes), device=records[0].unit.device).split(sizes)
             self.units = torch.cat([parts[place] for place in order])
 
 
@@ -287,8 +415,9 @@ class _Queue:
             self.plans[grouping] = _Plan(records)
         return self.plans[grouping]
 
-    def put(self, records: Sequence[Extrema]) -> None:
-        """Append a batch."""
+    @staticmethod
+    def check(records: Sequence[Extrema]) -> None:
+        """Refuse layers of unequal numbers of samples."""
         samples = records[0].samples
         if len(records) > 1 and any(record.samples != samples for record in records):
             sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
@@ -296,8 +425,11 @@ class _Queue:
                 f"layers have unequal numbers of samples ({sizes}), so a point has no status in each of them. Capture "
                 "layers whose dimension 0 is the batch: capture=[module names]."
             )
+
+    def put(self, records: Sequence[Extrema]) -> None:
+        """Append a batch."""
         self.batches.append([record.detach() for record in records])
-        self.free_pairs -= sum([len(record.names) for record in records]) * samples + LEAST
+        self.free_pairs -= sum([len(record.names) for record in records]) * records[0].samples + LEAST
 
     def drain(self) -> list[Extrema]:
         """Remove all batches and return their records, as if they had been one batch."""

@@ -21,9 +21,9 @@ from jumpstart.capture.hooks import after_module, clear_dead
 from jumpstart.capture.passive import NothingCapturedError, PassiveRecorder, find_recorder, no_weights
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike
-from jumpstart.choices import Capture
+from jumpstart.choices import Capture, check_margin
 from jumpstart.metrics import NetworkStatus
-from jumpstart.status.sample import PointSample
+from jumpstart.status.sample import PointSample, processes
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,8 @@ class StatusMonitor:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}: {model!r:.60}.")
-        if margin is not None and not 0 < margin < float("inf"):
-            raise ValueError(f"margin must be a finite number > 0, got {margin}. The published value is 1.")
+        if margin is not None:
+            check_margin(margin)
         self._sample = PointSample(num_points, seed)
         root, recorder = find_recorder(model)
         self._own: PassiveRecorder | None = None
@@ -302,7 +302,7 @@ class StatusMonitor:
     def point_status(self) -> dict[str, Tensor]:
         """The status of the sampled points, by layer in call order: (P,) codes, in the order of :attr:`point_index`."""
         self._require_passes()
-        return dict(zip(self.layers, self._sample.rows.unbind(1), strict=True))
+        return dict(zip(self._status.unit_max, self._sample.rows.unbind(1), strict=True))
 
     @property
     def point_index(self) -> Tensor:
@@ -348,11 +348,20 @@ class StatusMonitor:
                 f"{self._missed} forward passes were not counted, because the regularizer of the model was removed. "
                 "reset() clears this error; a new StatusMonitor(model) counts further passes."
             )
-        if self.points == 0:
+        if self.points == 0 and processes()[0] > 1:
+            self._join_others()  # which may have counted passes, and wait for this process
+        elif self.points == 0:
             raise RuntimeError(
                 "no forward pass has been counted yet: run the model first. (One that is compiled, or called by its "
                 "parts, needs monitor.update() or `with monitor.recording():`.)"
             )
+
+    def _join_others(self) -> None:
+        """Move the metric, which moves with the first pass otherwise, to the device of the model."""
+        root = self._root()
+        parameter = None if root is None else next(root.parameters(), None)
+        if parameter is not None:
+            self._status.to(parameter.device)
 
     # Reset and removal -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from jumpstart.choices import MARGIN, Aggregate, Terms, choose, is_finite
+from jumpstart.choices import MARGIN, Aggregate, Terms, check_margin, choose, is_finite
 from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import Weights
 
@@ -56,8 +56,6 @@ class Penalty:
     ) -> None:
         self.terms = Terms.parse(terms)
         self.aggregate = choose(Aggregate, aggregate, "aggregate")
-        if not (is_finite(margin) and margin > 0):
-            raise ValueError(f"margin must be a finite number > 0, got {margin!r}. The published value is 1.")
         for name, weight in (
             ("positive_weight", positive_weight),
             ("negative_weight", negative_weight),
@@ -65,7 +63,7 @@ class Penalty:
             if not (is_finite(weight) and weight >= 0):
                 raise ValueError(f"{name} must be a finite number >= 0, got {weight!r}. The published value is 1.")
         self.margin, self.positive_weight, self.negative_weight = (
-            margin,
+            check_margin(margin),
             positive_weight,
             negative_weight,
         )
@@ -113,6 +111,37 @@ class Penalty:
         weights = self.weigh(*count_slices(records))
         return self._nonlinear(records) if weights is None else self._linear(records, weights)
 
+    def parts(self, records: Sequence[Extrema], loss: Tensor) -> tuple[Tensor, Tensor]:
+        """The parts of the units and of the points in the penalty of one forward pass, without a graph.
+
+        The parts add up to the penalty; with ``aggregate="norm"``, their squares add up to its square.
+
+        Args:
+            records: The records of the pass.
+            loss: Their penalty, from which the part of the points follows where the parts add up.
+
+        Example:
+            >>> from jumpstart.extrema import extrema_of
+            >>> records = [extrema_of([torch.tensor([[2.0, 0.5], [-3.0, 0.5]])], ["layer"])]
+            >>> penalty = Penalty()
+            >>> penalty.parts(records, penalty(records))
+            (tensor(1.), tensor(1.))
+        """
+        loss = loss.detach()
+        if not any(self._unit_weights):
+            return torch.zeros_like(loss), loss
+        if not any(self._point_weights):
+            return loss, torch.zeros_like(loss)
+        units, weights = [record.unit.detach() for record in records], self.weigh(*count_slices(records))
+        if weights is not None:
+            unit = self._hinges(units, weights[:2])
+            return unit, (loss - unit).clamp(min=0)
+        points = [record.point.detach() for record in records]
+        return (
+            self._length(self._slices(units, self._unit_weights)),
+            self._length(self._slices(points, self._point_weights)),
+        )
+
     def _linear(self, records: Sequence[Extrema], weights: Weights) -> Tensor:
         """The weighted sum of all hinges. Some records already hold the sum of their own hinges."""
         rest = [record for record in records if record.penalty is None]
@@ -122,22 +151,28 @@ class Penalty:
             (weights[2:], [record.point for record in rest]),
         ):
             if reaches and any(pair):
-                reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
-                sums = torch.relu(self.margin - reach).sum(1)
-                parts.append(torch.dot(sums, reach.new_tensor(pair)))
+                parts.append(self._hinges(reaches, pair))
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+
+    def _hinges(self, reaches: Sequence[Tensor], pair: tuple[float, float]) -> Tensor:
+        """The sum of all hinges, each with its weight."""
+        reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
+        return torch.dot(torch.relu(self.margin - reach).sum(1), reach.new_tensor(pair))
 
     def _nonlinear(self, records: Sequence[Extrema]) -> Tensor:
         """The norm or the sum of squares of the penalties of all slices."""
-        losses = [
+        units = self._slices([record.unit for record in records], self._unit_weights)
+        return self._length(units + self._slices([record.point for record in records], self._point_weights))
+
+    def _slices(self, reaches: Sequence[Tensor], pair: tuple[float, float]) -> list[Tensor]:
+        """The penalties of all slices; none if their hinges have no weight."""
+        return [
             (torch.relu(self.margin - reach) * reach.new_tensor(pair).view(2, 1, 1)).sum(0).flatten()
-            for reaches, pair in (
-                ([record.unit for record in records], self._unit_weights),
-                ([record.point for record in records], self._point_weights),
-            )
-            if any(pair)
             for reach in reaches
+            if any(pair)
         ]
+
+    def _length(self, losses: list[Tensor]) -> Tensor:
         vector = torch.cat(losses)
         return torch.linalg.vector_norm(vector) if self.aggregate is Aggregate.NORM else vector.square().sum()
 

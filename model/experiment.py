@@ -136,7 +136,8 @@ class Experiment(QuickHooksModule):
         loss = self.task_loss(logits, labels)
         jumpstart_loss = self.jumpstart.loss
         meters = self.meters(stage)
-        meters.classification.update(logits, labels, loss, jumpstart_loss)
+        parts = self.jumpstart.unit_loss, self.jumpstart.point_loss
+        meters.classification.update(logits, labels, loss, jumpstart_loss, parts)
         meters.status.update(self.jumpstart.extrema)
         meters.watch.update(self.jumpstart, loss)
         return loss, jumpstart_loss

@@ -6,7 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
-from jumpstart.metrics import MetricGroup, NetworkStatus
+from jumpstart.metric_group import MetricGroup
+from jumpstart.metrics import NetworkStatus
+
+SUMS = (
+    "correct",
+    "loss",
+    "jumpstart_loss",
+    "jumpstart_unit_loss",
+    "jumpstart_point_loss",
+    "points",
+    "batches",
+    "parted",
+)
+"""What :class:`ClassificationMetrics` adds up; ``parted`` are the batches that have parts."""
 
 
 class ClassificationMetrics(MetricGroup):
@@ -15,7 +28,7 @@ class ClassificationMetrics(MetricGroup):
     The predicted class is that of the highest *probability*; logits are never compared with a threshold.
 
     Args:
-        kwargs: Options of :class:`torchmetrics.Metric`.
+        **kwargs: Options of :class:`torchmetrics.Metric`.
 
     Example:
         >>> metrics = ClassificationMetrics()
@@ -25,14 +38,20 @@ class ClassificationMetrics(MetricGroup):
         0.5
     """
 
-    full_state_update = False
     sums: Tensor
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.add_state("sums", torch.zeros(5, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(len(SUMS), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, logits: Tensor, labels: Tensor, loss: Tensor, jumpstart_loss: Tensor) -> None:
+    def update(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        loss: Tensor,
+        jumpstart_loss: Tensor,
+        parts: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         """Add one batch.
 
         Args:
@@ -40,18 +59,37 @@ class ClassificationMetrics(MetricGroup):
             labels: (N,) indices of classes.
             loss: Mean task loss of the batch.
             jumpstart_loss: Jumpstart loss of the batch.
+            parts: Its parts of the units and of the points, if they are known.
         """
         points = len(labels)
+        if not points:
+            return
         probabilities = logits.detach().float().softmax(1)
         correct = (probabilities.argmax(1) == labels).sum()
-        parts = [correct, loss.detach() * points, jumpstart_loss.detach()]
-        sizes = torch.tensor([points, 1.0], dtype=torch.float64, device=logits.device)
-        self.sums += torch.cat([torch.stack([part.double() for part in parts]), sizes])
+        unit, point = parts or (torch.zeros_like(jumpstart_loss),) * 2
+        values = [correct, loss.detach() * points, jumpstart_loss.detach(), unit.detach(), point.detach()]
+        sizes = torch.tensor([points, 1.0, parts is not None], dtype=torch.float64, device=logits.device)
+        # Not in place: other metrics, copies and wrappers may hold the state.
+        self.sums = self.sums + torch.cat([torch.stack([value.double() for value in values]), sizes])
 
     def read_numbers(self) -> dict[str, float]:
-        """``acc`` and ``loss``, means over points, and ``jumpstart_loss``, the mean over batches."""
-        correct, loss, jumpstart_loss, points, batches = self.sums.tolist()
-        return {"acc": correct / points, "loss": loss / points, "jumpstart_loss": jumpstart_loss / batches}
+        """Every metric by name.
+
+        Returns:
+            ``acc`` and ``loss``, means over points; ``jumpstart_loss``, the mean over batches; and, if its parts were
+            given, their means ``jumpstart_unit_loss`` and ``jumpstart_point_loss``.
+
+        Raises:
+            RuntimeError: Before any update.
+        """
+        sums = dict(zip(SUMS, self.sums.tolist(), strict=True))
+        if not sums["points"]:
+            raise RuntimeError("there is no metric yet: update() it with a batch first.")
+        numbers = {"acc": sums["correct"] / sums["points"], "loss": sums["loss"] / sums["points"]}
+        numbers["jumpstart_loss"] = sums["jumpstart_loss"] / sums["batches"]
+        if sums["parted"]:
+            numbers |= {name: sums[name] / sums["parted"] for name in ("jumpstart_unit_loss", "jumpstart_point_loss")}
+        return numbers
 
 
 class DivergenceWatch:

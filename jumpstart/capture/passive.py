@@ -45,6 +45,7 @@ class PassiveRecorder(Recorder):
     ) -> None:
         targets, drop_last = select_targets(model, capture, skip_last=skip_last)
         super().__init__(Rule(), unit_dim, batch_first, drop_last=drop_last)
+        self._skips = False  # whether a pass is running that no monitor counts
         self.handles = self.attach(model, targets)
 
     def _enabled(self) -> bool:
@@ -52,16 +53,22 @@ class PassiveRecorder(Recorder):
 
     def begin(self, module: nn.Module | None = None) -> None:
         """Start a new pass, if a monitor is enabled."""
-        if self._enabled():
+        self._skips = not self._enabled()
+        if not self._skips:
             try:
                 super().begin(module)
             except Exception as error:  # nothing that fails here may stop the model
                 self.forget()
                 self._failure = error
 
+    def end(self) -> None:
+        """End the pass."""
+        self._skips = False
+        super().end()
+
     def note_outside(self, read: Read) -> None:
         """Note that a captured module ran outside of a pass, if a monitor is enabled."""
-        if self._failure is None and self._enabled():
+        if not self._skips and self._failure is None and self._enabled():
             super().note_outside(read)
 
     def reduce(self) -> None:

@@ -46,28 +46,23 @@ def comparison_page(runs: Sequence[RunRecord]) -> str:
 
 def _comparison_table(names: Sequence[str], runs: Sequence[RunRecord]) -> str:
     rows = [
-        *_best_rows("acc", runs, [run.best("val/acc") for run in runs]),
-        *_best_rows("loss", runs, [_lowest(run, "val/loss") for run in runs]),
+        *_epoch_rows("best", "acc", [run.best("val/acc") for run in runs]),
+        *_epoch_rows("lowest", "loss", [_lowest(run, "val/loss") for run in runs]),
         *_metric_rows(runs),
         *_fact_rows(runs),
     ]
     return section("Metrics", data_table(["", *names], [row for row in rows if any(row[1])]), "scroll")
 
 
-def _best_rows(metric: str, runs: Sequence[RunRecord], best: Sequence[int | None]) -> Iterable[Row]:
-    """The best value of a validation metric, and the epoch that it belongs to."""
-    values, epochs = [], []
-    for run, index in zip(runs, best, strict=True):
-        x, y = run.series(f"val/{metric}")
-        values.append(metric_text(metric, float(y[index])) if index is not None else "")
-        epochs.append(f"{int(x[index]):,}" if index is not None else "")
-    yield f"best validation {METRIC_WORDS[metric]}", values
-    yield "in epoch", epochs
+def _epoch_rows(word: str, metric: str, chosen: Sequence[tuple[int, float] | None]) -> Iterable[Row]:
+    """A value of a validation metric in every run, and the epoch that it belongs to."""
+    yield f"{word} validation {METRIC_WORDS[metric]}", [metric_text(metric, pair[1]) if pair else "" for pair in chosen]
+    yield "in epoch", [f"{pair[0]:,}" if pair else "" for pair in chosen]
 
 
-def _lowest(run: RunRecord, name: str) -> int | None:
-    values = run.series(name)[1]
-    return int(values.argmin()) if len(values) else None
+def _lowest(run: RunRecord, name: str) -> tuple[int, float] | None:
+    epochs, values = run.series(name)
+    return (int(epochs[values.argmin()]), float(values.min())) if len(values) else None
 
 
 def _metric_rows(runs: Sequence[RunRecord]) -> Iterable[Row]:

@@ -130,22 +130,22 @@ def _about_ending(run: RunRecord) -> list[Finding]:
 
 def _about_training(run: RunRecord) -> tuple[bool | None, Finding]:
     name = run.stage("acc")
-    epochs, values = run.series(name)
     part = "validation" if name.startswith("val") else "training"
-    index = run.best(name)
-    if index is None:
+    kept = run.best(name)
+    if kept is None:
         return None, Finding(Tone.INFO, "No accuracy is recorded, so whether training works is unknown.")
-    best = f"The best {part} accuracy is {percent(values[index])} (epoch {int(epochs[index]):,})"
+    epoch, accuracy = kept
+    best = f"The best {part} accuracy is {percent(accuracy)} (epoch {epoch:,})"
     baseline = chance(run)
     if baseline is None:
         return None, Finding(Tone.INFO, f"{best}. The accuracy of chance is not recorded.")
     share, points = baseline
     # Random guesses are within two standard deviations of chance 95 times in 100.
-    works = bool(values[index] > share + 2 * math.sqrt(max(share * (1 - share), 0.0) / points))
+    works = bool(accuracy > share + 2 * math.sqrt(max(share * (1 - share), 0.0) / points))
     always = f"always predicting the most common class gives {percent(share)}"
     if works:
         return True, Finding(Tone.GOOD, f"{best}; {always}.")
-    word = "no" if values[index] <= share else "not clearly"
+    word = "no" if accuracy <= share else "not clearly"
     return False, Finding(Tone.BAD, f"{best}, {word} better than chance: {always}.")
 
 

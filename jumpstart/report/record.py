@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from jumpstart.best_epoch import best_epoch
 from jumpstart.files import UserPath, load_yaml, user_path
 from jumpstart.history import StatusHistory
 from jumpstart.report.description import DESCRIPTION, RunDescription
@@ -92,10 +93,11 @@ class RunRecord:
         """The full name of a metric: of the validation part, or of the training part if only that has values."""
         return next((full for part in ("val", "train") if len(self.series(full := f"{part}/{name}")[1])), f"val/{name}")
 
-    def best(self, name: str) -> int | None:
-        """The index in its :meth:`series` at which an accuracy is highest, or None if it has no values.
+    def best(self, name: str) -> tuple[int, float] | None:
+        """The best epoch by an accuracy, and the accuracy in that epoch; None if the accuracy has no values.
 
-        Among equal values, the epoch that the summary names wins, else the one with the lowest loss of the same part.
+        It is the epoch that the summary names, whose weights are kept; ``metrics.csv`` need not have a row of this
+        epoch. Without a summary, or if the run went on after the summary, it is the best of the rows.
 
         Args:
             name: The full name of the metric, such as ``val/acc``.
@@ -103,16 +105,14 @@ class RunRecord:
         epochs, values = self.series(name)
         if not len(values):
             return None
-        equal = np.flatnonzero(values == values.max())
-        named = equal[epochs[equal] == self._best_epoch()]
-        if len(named):
-            return int(named[0])
+        kept, ended, value = (self.summary.get(key) for key in ("best_epoch", "epochs", name))
+        row, top = dict(zip(epochs.tolist(), values.tolist(), strict=True)), float(values.max())
+        is_latest = not isinstance(ended, int) or ended > epochs[-1]
+        if isinstance(kept, int) and 0 <= kept <= epochs[-1] and (row[kept] == top if kept in row else is_latest):
+            return kept, row.get(kept, float(value) if isinstance(value, int | float) else top)
         losses = dict(zip(*self.series(f"{name.partition('/')[0]}/loss"), strict=True))
-        return int(min(equal, key=lambda index: losses.get(epochs[index], math.inf)))
-
-    def _best_epoch(self) -> float:
-        value = self.summary.get("best_epoch")
-        return float(value) if isinstance(value, int | float) else math.nan
+        index = best_epoch(values.tolist(), [losses.get(epoch, math.nan) for epoch in epochs])
+        return int(epochs[index]), float(values[index])
 
     @property
     def data(self) -> Mapping[str, object]:

@@ -71,7 +71,7 @@ class PointSample:
             rows_at: From positions in the batch, (P,) on ``device``, to rows (P, F).
             device: The device of the rows.
         """
-        world, rank = _processes()
+        world, rank = processes()
         priority = self._generator.random(count * world)[rank::world]
         first = self._seen
         self._seen += count
@@ -125,7 +125,7 @@ class PointSample:
 
     def _store_labels(self) -> None:
         """Write the classes of the sampled points, of all batches that were both labeled and drawn."""
-        world, _ = _processes()
+        world, _ = processes()
         while self._early_labels:
             first, labels = self._early_labels[0]
             if first + len(labels) > self._seen:
@@ -168,11 +168,14 @@ class PointSample:
 
     def _gathered(self, values: Tensor | None) -> tuple[Tensor, Tensor]:
         """The positions of the sampled points of all processes in increasing order, and the values of their slots."""
-        if self._rows is None or values is None:
+        several = processes()[0] > 1
+        if several:
+            values = self._like_others(values)
+        if values is None:
             raise RuntimeError("there is no point yet: update() the sample first.")
         slots = (torch.from_numpy(self._priority), torch.from_numpy(self._index), values)
-        parts = [each.to(self._rows.device)[: self._held] for each in slots]
-        if _processes()[0] > 1:
+        parts = [each.to(values.device if self._rows is None else self._rows.device)[: self._held] for each in slots]
+        if several:
             parts = [torch.cat(gather_all_tensors(part.contiguous())) for part in parts]
             kept = parts[0].argsort()[: self.num_points]
             parts = [part[kept] for part in parts]
@@ -180,8 +183,19 @@ class PointSample:
         order = index.argsort()
         return index[order], gathered[order]
 
+    def _like_others(self, values: Tensor | None) -> Tensor | None:
+        """The values, or without any, as in a process that has no batch, slots like those of another process."""
+        kinds: list[tuple[torch.Size, torch.dtype, str] | None] = [None] * processes()[0]
+        own = None if values is None else (values.shape[1:], values.dtype, values.device.type)
+        torch.distributed.all_gather_object(kinds, own)
+        other = next((kind for kind in kinds if kind is not None), None)
+        if values is not None or other is None:
+            return values
+        shape, dtype, device = other
+        return torch.zeros(self.num_points, *shape, dtype=dtype, device=device)
 
-def _processes() -> tuple[int, int]:
+
+def processes() -> tuple[int, int]:
     """The number of processes that share the epoch, and the rank of this one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size(), torch.distributed.get_rank()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
+from jumpstart.best_epoch import rank_row
 from jumpstart.files import atomic_path
 from model.experiment import Experiment
 from sweep.metrics_csv import MetricsCsv
@@ -30,7 +31,7 @@ class CheckpointState(TypedDict):
 class BestAndLast(Checkpoint):
     """Stores the best weights in memory, and writes them and the last state to files at intervals.
 
-    The best epoch has the highest validation accuracy and, among equal accuracies, the lowest validation loss.
+    The best epoch is that of :mod:`jumpstart.best_epoch`.
     A subclass of ``Checkpoint``, because Lightning calls such callbacks after the experiment has computed the row of
     the epoch.
 
@@ -97,13 +98,7 @@ class BestAndLast(Checkpoint):
         self._weights = state_dict["weights"]
 
     def _is_better(self, row: dict[str, float]) -> bool:
-        if not self.best_row:
-            return True
-
-        def rank(row: dict[str, float]) -> tuple[float, float]:
-            return row.get("val/acc", row["train/acc"]), -row.get("val/loss", row["train/loss"])
-
-        return rank(row) > rank(self.best_row)
+        return not self.best_row or rank_row(row) > rank_row(self.best_row)
 
     def _copy(self, network: torch.nn.Module) -> None:
         weights = {name: _full_tensor(value.detach()) for name, value in network.state_dict().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from support.lightning_modules import STEPS, Manual, Plain, by_hand, data, fit, 
 from support.runs import same
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from jumpstart import JumpstartRegularization
+from jumpstart import JumpstartRegularization, callbacks
 from jumpstart.callbacks import Jumpstart
+from model.meters import ClassificationMetrics
 
 
 def logged(folder: Path) -> dict[str, list[float]]:
@@ -173,3 +176,64 @@ def test_with_lambda_zero_a_step_without_the_network_does_not_stop_the_training(
 
     fit(Elsewhere(), Jumpstart(0.0), logger=CSVLogger(tmp_path))
     assert caplog.text.count("is not logged any more while lambda_ is 0: the latest forward pass captured nothing") == 1
+
+
+def mean_parts(lambdas: list[float], columns: dict[str, list[float]], suffix: str = "") -> None:
+    """Compare the logged parts of every epoch with those of a loop by hand."""
+    module = Plain()
+    jumpstart, adam = JumpstartRegularization(module.model), module.configure_optimizers()
+    for epoch, weight in enumerate(lambdas):
+        seen = []
+        for x, y in DataLoader(data(), batch_size=8):
+            loss = F.cross_entropy(module.model(x), y) + weight * jumpstart.loss
+            seen.append([jumpstart.loss.item(), jumpstart.unit_loss.item(), jumpstart.point_loss.item()])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        logs = [columns[f"jumpstart_{name}loss{suffix}"][epoch] for name in ("", "unit_", "point_")]
+        assert logs == pytest.approx(torch.tensor(seen).mean(0).tolist(), rel=1e-4)
+        assert logs[1] + logs[2] == pytest.approx(logs[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("lambdas", [[0.3, 0.3], [0.0, 0.4], [0.0, 0.0]])
+def test_the_parts_of_the_loss_are_logged_each_epoch(lambdas: list[float], tmp_path: Path) -> None:
+    for name, module, part in (("plain", Plain(), None), ("manual", Manual(), "two")):
+        callback = Jumpstart(lambdas.__getitem__, module=part)
+        fit(module, callback, max_epochs=2, logger=CSVLogger(tmp_path / name))
+        mean_parts(lambdas, logged(tmp_path / name))
+
+
+def test_the_parts_of_several_callbacks_are_logged_by_module(tmp_path: Path) -> None:
+    module = BothParts()
+    fit(module, Jumpstart(0.3, module="one"), Jumpstart(0.2, module="two"), logger=CSVLogger(tmp_path))
+    for suffix, weight in (("/one", 0.3), ("/two", 0.2)):
+        mean_parts([weight], logged(tmp_path), suffix)
+
+
+class NoReads(TorchDispatchMode):
+    """Fails where the value of a tensor is read to Python, which waits for the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_value_is_read_before_the_epoch_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def watched(own: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            calls.append(own.__name__)
+            with NoReads():
+                return own(*args)
+
+        return call
+
+    calls: list[str] = []
+    monkeypatch.setattr("jumpstart.callbacks._values", watched(callbacks._values))
+    monkeypatch.setattr(Jumpstart, "_add", watched(Jumpstart._add))
+    monkeypatch.setattr(ClassificationMetrics, "update", watched(ClassificationMetrics.update))
+    fit(Plain(), Jumpstart(0.3), logger=CSVLogger(tmp_path))
+    zero = torch.tensor(0.0)
+    ClassificationMetrics().update(torch.zeros(2, 2), torch.zeros(2).long(), zero, zero, (zero, zero))
+    assert {name: calls.count(name) for name in calls} == {"_values": STEPS, "_add": STEPS, "update": 1}
+    with pytest.raises(AssertionError), NoReads():
+        zero.item()

@@ -26,7 +26,10 @@ ALWAYS = {
 # fmt: on
 """Options that have an effect in every run."""
 
-REFUSED = {"groups", "milestones", "pool_at", "width_per_group"}
+REFUSED = {
+    *("groups", "milestones", "pool_at", "width_per_group"),
+    *("category_columns", "drop_columns", "target", "test_dataset", "val_dataset"),
+}
 """Options that are refused where they would have no effect."""
 
 CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str, object], str]]] = {

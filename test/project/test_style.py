@@ -157,12 +157,18 @@ def test_each_fault_of_style_is_detected() -> None:
 
 
 def code_of(source: str) -> list[tuple[int, str]]:
-    """The lines of a file that hold code, by number: without imports, docstrings, comments, and brackets alone."""
+    """The lines of a file that hold code, by number: without imports, docstrings, comments, and brackets alone.
+
+    Parameters are left out too, because a public signature names every option that it hands on.
+    """
     left_out: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if (text or isinstance(node, ast.Import | ast.ImportFrom)) and node.end_lineno:
             left_out |= set(range(node.lineno, node.end_lineno + 1))
+        for parameter in ast.walk(node.args) if isinstance(node, ast.FunctionDef) else ():
+            if isinstance(parameter, ast.arg):
+                left_out.add(parameter.lineno)
     lines = ((number, line.partition("#")[0].strip()) for number, line in enumerate(source.splitlines(), 1))
     return [(number, line) for number, line in lines if number not in left_out and re.search(r"\w", line)]
 
@@ -193,3 +199,5 @@ def test_code_that_is_written_twice_is_detected() -> None:
     again = "def f():\n    '''D.'''\n" + "\n\n".join(f"    {line}" for line in code.splitlines())
     assert repeated({"a": code, "b": again}) == [("a:1", "b:3")]
     assert repeated({"a": code, "b": again.replace("x3", "y3")}) == []
+    signature = "def f(\n" + "".join(f"    x{i}: int,\n" for i in range(9)) + ") -> None:\n    return"
+    assert repeated({"a": signature, "b": signature}) == []

@@ -236,5 +236,28 @@ def test_two_processes_give_the_status_of_one_process_with_all_points() -> None:
                 assert all(found[key][name].equal(values) for name, values in table.items())
 
 
+def watch_in_one_of_two(x: Tensor) -> list[Any]:
+    model = mixed(1)
+    with StatusMonitor(model, num_points=9, seed=3) as monitor:
+        with pytest.raises(RuntimeError):
+            monitor.numbers()
+        if torch.distributed.get_rank() == 1:
+            model(x)
+            monitor.label(torch.arange(len(x)))
+        return [monitor.numbers(), monitor.point_status, monitor.unit_max, monitor.point_labels]
+
+
+def test_a_process_without_points_reads_the_status_of_the_others() -> None:
+    x = 2 * torch.randn(30, 3).double()
+    one, other = in_ranks(watch_in_one_of_two, x)
+    model = mixed(1)
+    assert one[0] == other[0] == pytest.approx(reference(kept(model, (x,))))
+    for part in (1, 2):
+        assert list(one[part]) == list(other[part]) == ["1", "3", "5", "7"]
+        assert all(values.equal(other[part][name]) for name, values in one[part].items())
+    assert one[3].equal(other[3])
+    assert len(one[3]) == 9
+
+
 def test_the_models_named_in_this_file_are_in_the_zoo() -> None:
     assert ZOO.keys() >= NOT_BY_UNIT

@@ -255,8 +255,19 @@ def slow_metrics(seen: Seen, margin: float) -> dict[str, float]:
         "point_efficiency": np.mean(alive_after),
     }
     for name, slices in (("unit", units), ("point", points)):
-        positive = np.mean([max(0, margin - top) for top, _ in slices])
-        negative = np.mean([max(0, margin + bottom) for _, bottom in slices])
+        positive, negative = hinges(slices, margin)
         metrics |= {f"positive_{name}_loss": positive, f"negative_{name}_loss": negative}
         metrics[f"{name}_loss"] = positive + negative
+    for name, dim in (("unit", 1), ("point", 0)):
+        parts = []
+        for batch in seen.preactivations:
+            slices = [row for layer in batch for row in layer.double().movedim(dim, 0).flatten(1).numpy()]
+            parts.append(sum(hinges([(row.max(), row.min()) for row in slices], margin)))
+        metrics[f"jumpstart_{name}_loss"] = np.mean(parts)
     return {name: float(value) for name, value in metrics.items()}
+
+
+def hinges(slices: list[tuple[float, float]], margin: float) -> tuple[float, float]:
+    """The mean positive and negative hinge of slices, each a maximum and a minimum."""
+    positive = np.mean([max(0, margin - top) for top, _ in slices])
+    return float(positive), float(np.mean([max(0, margin + bottom) for _, bottom in slices]))

@@ -369,7 +369,8 @@ def test_a_run_ends_with_its_report(tmp_path: Path) -> None:
 def test_a_run_directory_describes_its_run_for_the_report(tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path, "run", tiny(skip_connections=2, epochs=7))
     description = read_run(directory.path).description
-    assert (description.network, description.has_skips, description.epochs) == ("4 layers of 4 units", True, 7)
+    words = "4 layers of 4 units, skip connections over 2 layers added before the activation"
+    assert (description.network, description.has_skips, description.epochs) == (words, True, 7)
     resume = description.remedies.command("resume", directory.path)
     assert parse(RectangularConfig, shlex.split(resume)[2:], description="").resume == directory.path
     extend = description.remedies.command("extend", directory.path, epochs=9)

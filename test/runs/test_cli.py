@@ -88,11 +88,11 @@ def test_every_flag_of_the_users_commands_has_an_effect(config: type[Rectangular
 
 def test_the_given_options_are_all_flags_and_what_a_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text("patience: 10\nmomentum: 0.5\nlr: 0.01\ncycle_epochs: null\n")
+    path.write_text("plateau_patience: 10\nmomentum: 0.5\nlr: 0.01\ncycle_epochs: null\n")
     parsed = parse(RectangularConfig, [f"--config={path}", "--gamma=0.1", "--lambda=1"], description="")
     assert parsed.given == ("momentum", "gamma", "lambda_")
-    stored = RunDirectory.create(tmp_path, "a", RectangularConfig(patience=5))
-    assert parse(RectangularConfig, [f"--config={stored.config}"], description="").given == ("patience",)
+    stored = RunDirectory.create(tmp_path, "a", RectangularConfig(plateau_patience=5))
+    assert parse(RectangularConfig, [f"--config={stored.config}"], description="").given == ("plateau_patience",)
     assert parse(RectangularConfig, [f"--resume={stored.path}"], description="").given == ()
 
 

@@ -13,7 +13,7 @@ from jumpstart import JumpstartRegularization
 from model.config.experiment import ExperimentConfig
 from model.errors import ConfigError, NonFiniteLossError
 from model.meters import StageMeters
-from model.optimization import LearningRate, clip_gradient, lambda_at, make_optimizer
+from model.optimization import LearningRate, clip_gradient, clip_values, lambda_at, make_optimizer
 from model.quick_hooks import QuickHooksModule
 
 STAGES = ("train", "val", "test")
@@ -51,6 +51,7 @@ class Experiment(QuickHooksModule):
         self.jumpstart = JumpstartRegularization(
             network,
             capture=config.capture,
+            skip_last=config.skip_last,
             terms=config.terms,
             aggregate=config.aggregate,
             margin=config.margin,
@@ -192,10 +193,13 @@ class Experiment(QuickHooksModule):
         layers = [self.meters(stage).watch.first() for stage in ("train", "val")]
         layer = next((name for name in layers if name is not None), None)
         if layer is not None:
+            remedies = ["a lower lr"]
+            remedies += ["gradient_clip=1.0"] * (not 0 < (self.config.gradient_clip or 0) <= 1)
+            remedies += ["warmup_epochs"] * (not self.config.warmup_epochs)
+            kept = "; the last good checkpoint is kept" if self.current_epoch else ""
             raise NonFiniteLossError(
                 f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not "
-                f"finite is {layer}. Try a lower lr, gradient_clip=1.0 or warmup_epochs; the last "
-                "good checkpoint is kept."
+                f"finite is {layer}. Try {' or '.join(remedies)}{kept}."
             )
 
     def _stop_if_perfect(self) -> None:
@@ -219,7 +223,9 @@ class Experiment(QuickHooksModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Scale the gradient down to ``gradient_clip`` if its norm is larger."""
+        """Cut the entries of the gradient at ``gradient_clip_value``, then scale its norm down to ``gradient_clip``."""
+        if self.config.gradient_clip_value:
+            clip_values(optimizer, self.config.gradient_clip_value)
         if self.config.gradient_clip:
             self.clip_norm(optimizer, self.config.gradient_clip)
 

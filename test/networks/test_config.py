@@ -23,6 +23,8 @@ from model.config.resnet import ResnetConfig
 from model.config.tables import markdown_table, markdown_tables
 from model.rectangular import RectangularNetwork
 from model.resnet import ResNet
+from sweep.cli import parse
+from sweep.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = options(RectangularConfig)
@@ -91,7 +93,7 @@ def test_the_usual_activations_are_accepted() -> None:
     ("values", "part"),
     [
         ({"val_size": 0.5, "test_size": 0.5}, "val_size + test_size must be < 1"),
-        ({"skip_connections": 4, "depth": 3}, "skip_connections must be <= depth = 3, got 4."),
+        ({"skip_connections": 3, "depth": 3}, "skip_connections must be < depth = 3, because "),
         ({"milestones": (3, 3), "scheduler": "multistep"}, "milestones must increase, got 3,3."),
         ({"milestones": (3,)}, "need each other"),
         ({"scheduler": "multistep"}, "need each other"),
@@ -108,10 +110,12 @@ def test_the_usual_activations_are_accepted() -> None:
         ({"positive_weight": 0, "negative_weight": 0}, "must be > 0, got 0.0 for both"),
         ({"unit_dim": 0}, "unit_dim must not be 0"),
         ({"terms": "unit,uint"}, "got 'uint'. Did you mean 'unit'?"),
-        ({"terms": "all,unit"}, "got 'all'"),
+        ({"terms": "all,uint"}, "got 'uint'. Did you mean 'unit'?"),
         ({"terms": "unit,"}, "got ''"),
         ({"name": "a/b"}, "name must be a plain folder name"),
         ({"name": ".."}, "name must be a plain folder name"),
+        ({"name": "a::b"}, "name must be a plain folder name"),
+        ({"name": 80 * "é"}, "name must be a plain folder name of at most 150 bytes in UTF-8"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(values: dict[str, object], part: str) -> None:
@@ -121,7 +125,7 @@ def test_values_that_contradict_each_other_are_refused(values: dict[str, object]
 @pytest.mark.parametrize(
     "values",
     [
-        {"skip_connections": 3, "depth": 3},
+        {"skip_connections": 2, "depth": 3},
         {"scheduler": "multistep", "milestones": (1, 2)},
         {"layer": "conv", "pool_at": (1, 8), "depth": 8},
         {"warmup_epochs": 4, "epochs": 4},
@@ -296,8 +300,26 @@ def test_defaults_are_those_of_the_classes_that_the_options_are_for(
 
 
 @pytest.mark.parametrize("term", [name.lower() for name in Terms.__members__])
-def test_every_term_can_be_given(term: str) -> None:
-    assert Terms.parse(RectangularConfig(terms=term).terms) == Terms[term.upper()]
+@pytest.mark.parametrize("config_class", [RectangularConfig, ResnetConfig])
+def test_every_term_can_be_given_alone_or_with_others(term: str, config_class: type[ExperimentConfig]) -> None:
+    for text in (term, f"{term},point_negative", f"unit, {term.upper()} ", f"{term},{term}"):
+        assert Terms.parse(config_class(terms=text).terms) == Terms.parse(text)
+
+
+@pytest.mark.parametrize("config_class", [RectangularConfig, ResnetConfig])
+@pytest.mark.parametrize(("text", "terms"), [("negative", "negative"), ("[Positive, unit]", "positive,unit")])
+def test_terms_are_read_alike_from_flags_files_and_runs(
+    config_class: type[ExperimentConfig], text: str, terms: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(f"terms: {text}\nskip_last: false\ncapture: weights\n")
+    given = [f"--terms={text.strip('[]')}", "--skip_last=False", "--capture=weights"]
+    configs = [parse(config_class, words, description="").config for words in (given, [f"--config={file}"])]
+    run = RunDirectory.create(tmp_path, "run", configs[0])
+    configs.append(parse(config_class, [f"--resume={run.path}"], description="").config)
+    assert [(config.terms, config.skip_last, config.capture) for config in configs] == [(terms, False, "weights")] * 3
+    with pytest.raises(ConfigError, match="terms can't be changed when a run is resumed"):
+        parse(config_class, [f"--resume={run.path}", "--terms=unit"], description="")
 
 
 def test_the_label_and_the_cycle_follow_the_values() -> None:

@@ -24,7 +24,7 @@ from model.activations import activation_names
 from model.config.rectangular import RectangularConfig
 from model.errors import NonFiniteLossError
 from model.meters import ClassificationMetrics, DivergenceWatch
-from model.optimization import lambda_at, lr_factor
+from model.optimization import lambda_at, lr_at
 from model.rectangular_experiment import RectangularExperiment
 
 CASES: dict[str, dict[str, object]] = {
@@ -32,6 +32,8 @@ CASES: dict[str, dict[str, object]] = {
     "one batch": {"batch_size": None},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "gradient_clip": None},
     "sgd": {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1, "gradient_clip": 0.1},
+    "clipped values": {"gradient_clip_value": 0.01, "gradient_clip": 0.05},
+    "clipped values alone": {"gradient_clip_value": 0.01, "gradient_clip": None},
     "schedules": {"scheduler": "cyclic", "warmup_epochs": 1, "lambda_schedule": "cosine", "lambda_min": 0.001},
     "jumpstart alone": {"use_loss": False, "lambda_": 1.0},
     "dropout": {"dropout": 0.3, "width": 8},
@@ -45,7 +47,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 def by_hand(config: RectangularConfig) -> ByHand:
     epochs = range(config.epochs)
     lambdas = [lambda_at(config, epoch) for epoch in epochs] if config.lambda_ else None
-    return ByHand(config, [config.lr * lr_factor(config, epoch) for epoch in epochs], lambdas)
+    return ByHand(config, [lr_at(config, epoch) for epoch in epochs], lambdas)
 
 
 @functools.cache
@@ -202,6 +204,28 @@ def test_divergence_names_the_epoch_and_the_first_layer(
         fit(tiny(activation="gelu", lambda_=0.01, **changes), poison)
 
 
+@pytest.mark.parametrize(
+    ("changes", "epoch", "remedies"),
+    [
+        (
+            {"gradient_clip": 0.0},
+            1,
+            "a lower lr or gradient_clip=1.0 or warmup_epochs; the last good checkpoint is kept",
+        ),
+        ({"gradient_clip": None, "warmup_epochs": 1}, 0, "a lower lr or gradient_clip=1.0"),
+        ({"gradient_clip": 5.0}, 0, "a lower lr or gradient_clip=1.0 or warmup_epochs"),
+        ({"gradient_clip": 1.0}, 0, "a lower lr or warmup_epochs"),
+        ({"gradient_clip": 0.5, "warmup_epochs": 2}, 0, "a lower lr"),
+    ],
+)
+def test_the_error_of_divergence_names_only_remedies_that_are_left(
+    changes: dict[str, object], epoch: int, remedies: str
+) -> None:
+    with pytest.raises(NonFiniteLossError) as caught:
+        fit(tiny(depth=1, width=1, epochs=2, batch_size=None, **changes), Poison("output.weight", epoch))
+    assert str(caught.value).endswith(f" is the output. Try {remedies}.")
+
+
 def test_an_overflow_of_the_jumpstart_loss_is_named_as_such() -> None:
     poison = Poison("layers.1.linear.bias", 0, value=-1e25)
     with pytest.raises(NonFiniteLossError, match="not finite is the Jumpstart loss"):
@@ -268,7 +292,7 @@ def test_an_experiment_from_a_checkpoint_starts_a_new_training(tmp_path: Path) -
     loaded = RectangularExperiment.load_from_checkpoint(directory.last_checkpoint)
     assert loaded.row == {}
     _, seen = fit(loaded.config, experiment=loaded)
-    assert [row["lr"] for row in seen.rows] == [0.01 * lr_factor(loaded.config, epoch) for epoch in range(5)]
+    assert [row["lr"] for row in seen.rows] == [lr_at(loaded.config, epoch) for epoch in range(5)]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda experiment: pickle.loads(pickle.dumps(experiment))])

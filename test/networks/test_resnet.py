@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.torchvision_resnets import published
 from torch import Tensor, nn
 from torchvision import models
 
@@ -38,21 +39,6 @@ CONV = {18: resnet18_conv, 34: resnet34_conv, 50: resnet50_conv, 101: resnet101_
 DENSE = {18: resnet18_dense, 34: resnet34_dense, 50: resnet50_dense, 101: resnet101_dense, 152: resnet152_dense}
 PLAIN: dict[str, object] = {"use_batchnorm": False, "use_skip_connections": False}
 SLIM: dict[str, object] = {"width_multiplier": 0.5}
-
-
-def published(depth: int, num_classes: int = 7) -> nn.Module:
-    """torchvision's network with seeded weights and with statistics other than the initial ones."""
-    torch.manual_seed(depth)
-    network: nn.Module = getattr(models, f"resnet{depth}")(weights=None, num_classes=num_classes)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.0)
-            nn.init.normal_(module.bias, 0, 0.1)
-    return network.eval()
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

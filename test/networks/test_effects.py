@@ -20,13 +20,16 @@ ALWAYS = {
     "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
     "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status", "positive_weight",
     "precision", "progress", "scheduler", "seed", "skip_connections", "strategy", "terms",
-    "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "val_size", "wandb",
+    "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "wandb",
     "warmup_epochs", "weight_decay", "width", "width_multiplier",
 }
 # fmt: on
 """Options that have an effect in every run."""
 
-REFUSED = {"groups", "milestones", "pool_at", "width_per_group"}
+REFUSED = {
+    *("groups", "milestones", "pool_at", "width_per_group"),
+    *("category_columns", "drop_columns", "target", "test_dataset", "val_dataset"),
+}
 """Options that are refused where they would have no effect."""
 
 CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str, object], str]]] = {
@@ -75,6 +78,11 @@ CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str,
         ),
         "ties": ({"ties": "average", "lambda_": 0.0}, {"lambda_": 0.1}, "lambda_ > 0"),
         "unit_dim": ({"unit_dim": 1}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
+        "val_size": (
+            {"val_size": 0.2, "dataset": "a.csv", "val_dataset": "b.csv"},
+            {"val_dataset": None},
+            "no val_dataset",
+        ),
         **{
             f"wandb_{name}": ({f"wandb_{name}": value, "wandb": False}, {"wandb": True}, "wandb=True")
             for name, value in {"project": "a", "entity": "b", "group": "c", "tags": "d,e", "notes": "f"}.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from jumpstart.files import UserPath, is_path
@@ -26,7 +26,7 @@ def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
             f'layer="conv" needs a data set of images ({", ".join(IMAGES)}), got '
             f'dataset="{config.dataset}". Use layer="dense".'
         )
-    if config.layer == "conv" and is_path(config.dataset) and Path(config.dataset).is_file():
+    if config.layer == "conv" and is_path(config.dataset) and os.path.isfile(config.dataset):
         raise ConfigError(f'layer="conv" needs images, got the table {config.dataset}. Use layer="dense".')
     return datamodule_for(config, as_images=config.layer == "conv", augment=False)
 

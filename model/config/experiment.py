@@ -148,8 +148,24 @@ def check_dataset(name: str, value: str) -> str:
     return check_file(name, value) if is_path(value) else value
 
 
+def check_path(name: str, value: str) -> str:
+    """A local path, with the home folder in place of ``~``; see :func:`~jumpstart.files.user_path`.
+
+    Args:
+        name: Name of the option.
+        value: The path.
+
+    Raises:
+        ConfigError: If it is a URL, or no path at all.
+    """
+    try:
+        return str(user_path(value, name))
+    except PathError as error:
+        raise ConfigError(str(error)) from None
+
+
 def check_file(name: str, value: str) -> str:
-    """A path as an absolute path, so that a run can be resumed from any folder.
+    """A local path as an absolute path, so that a run can be resumed from any folder.
 
     Args:
         name: Name of the option.
@@ -164,22 +180,6 @@ def check_file(name: str, value: str) -> str:
     """
     try:
         return str(absolute_path(value, name))
-    except PathError as error:
-        raise ConfigError(str(error)) from None
-
-
-def check_path(name: str, value: str) -> str:
-    """A local path, with the home folder in place of ``~``; see :func:`~jumpstart.files.user_path`.
-
-    Args:
-        name: Name of the option.
-        value: The path.
-
-    Raises:
-        ConfigError: If it is a URL, or no path at all.
-    """
-    try:
-        return str(user_path(value, name))
     except PathError as error:
         raise ConfigError(str(error)) from None
 

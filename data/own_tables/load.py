@@ -61,7 +61,7 @@ def find_file(option: str, path: object) -> Path | None:
         return None
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"{option} must be the path of a file like dataset, got {type(path).__name__}.")
-    file = absolute_path(os.fspath(path))
+    file = absolute_path(os.fspath(path), option)
     if not file.is_file():
         found = "is a folder" if file.is_dir() else "does not exist"
         raise DataError(f"{option}={path} {found}: name a file of separated values, such as data.csv.")

@@ -20,7 +20,7 @@ ALWAYS = {
     "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
     "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status", "positive_weight",
     "precision", "progress", "scheduler", "seed", "skip_connections", "strategy", "terms",
-    "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "val_size", "wandb",
+    "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "wandb",
     "warmup_epochs", "weight_decay", "width", "width_multiplier",
 }
 # fmt: on
@@ -78,6 +78,11 @@ CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str,
         ),
         "ties": ({"ties": "average", "lambda_": 0.0}, {"lambda_": 0.1}, "lambda_ > 0"),
         "unit_dim": ({"unit_dim": 1}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
+        "val_size": (
+            {"val_size": 0.2, "dataset": "a.csv", "val_dataset": "b.csv"},
+            {"val_dataset": None},
+            "no val_dataset",
+        ),
         **{
             f"wandb_{name}": ({f"wandb_{name}": value, "wandb": False}, {"wandb": True}, "wandb=True")
             for name, value in {"project": "a", "entity": "b", "group": "c", "tags": "d,e", "notes": "f"}.items()

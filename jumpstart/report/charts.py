@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
 
+from jumpstart.literal import html_text, isolated, visible
 from jumpstart.palette import LABELS
 from jumpstart.status.codes import Status
 from jumpstart.words import percent, shorten
@@ -53,9 +53,9 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
         dash = _DASHES[index // _COLORS % len(_DASHES)]
         look = f'class="line c{index % _COLORS}"' + (f' stroke-dasharray="{dash}"' if dash else "")
         parts.append(_curve(frame, x, y, look, index % _COLORS))
-        keys.append(_key(look, shorten(name, 40), _value(float(y[-1]), shares)))
+        keys.append(_key(look, shorten(visible(name), 40), _value(float(y[-1]), shares)))
     alt = f"{title} from epoch {first:,.0f} to {last:,.0f}. " + " ".join(
-        f"{name}: {_value(float(y[0]), shares)} in the first, {_value(float(y[-1]), shares)} in the last."
+        f"{isolated(name)}: {_value(float(y[0]), shares)} in the first, {_value(float(y[-1]), shares)} in the last."
         for name, (_, y) in curves.items()
     )
     return _figure(title + (" (logarithmic)" if log else ""), alt, "".join(parts), keys, frame)
@@ -166,8 +166,8 @@ def _figure(title: str, alt: str, content: str, keys: Sequence[str], frame: _Fra
     place = f'data-first="{frame.first}" data-last="{frame.last}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}"'
     cursor = f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9" x2="-9" {place}/>'
     return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{content}{cursor}</svg>'
+        f"<figure><figcaption>{html_text(title)}</figcaption>"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html_text(alt)}">{content}{cursor}</svg>'
         f'<ul class="keys">{"".join(keys)}</ul></figure>'
     )
 
@@ -176,7 +176,7 @@ def _key(look: str, name: str, value: str, area: bool = False) -> str:
     shape = f'<rect {look} width="14" height="12"/>' if area else f'<line {look} x1="0" x2="22" y1="6" y2="6"/>'
     width = 14 if area else 22
     icon = f'<svg class="key" width="{width}" height="12" aria-hidden="true">{shape}</svg>'
-    return f"<li>{icon}{escape(name)} <b>{escape(value)}</b></li>"
+    return f"<li>{icon}{html_text(isolated(name))} <b>{html_text(value)}</b></li>"
 
 
 def _value(value: float, shares: bool) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from jumpstart.history import StatusHistory
+from jumpstart.literal import html_text
 from jumpstart.palette import COLORS, LABELS
 from jumpstart.report.payload import points_shown, thin_epochs
 from jumpstart.report.record import RunRecord
@@ -34,7 +34,7 @@ def maps_section(runs: Sequence[RunRecord], names: Sequence[str] = ()) -> str:
     legend = f'<p class="legend">{swatches}</p>'
     parts = [_maps(index, run) for index, run in enumerate(runs)]
     if names:
-        parts = [f"<div><h3>{escape(name)}</h3>{part}</div>" for name, part in zip(names, parts, strict=True)]
+        parts = [f"<div><h3>{html_text(name)}</h3>{part}</div>" for name, part in zip(names, parts, strict=True)]
     return (
         f"<section><h2>Every unit and every point</h2>{_SLIDER}{legend}{_NOTE}{_about_thinning(runs)}"
         f'<div class="maps{" beside" if names else ""}">{"".join(parts)}</div></section>'
@@ -51,7 +51,7 @@ def _maps(index: int, run: RunRecord) -> str:
 
 def _map(index: int, kind: str, caption: str) -> str:
     return (
-        f'<figure class="map" data-run="{index}" data-kind="{kind}"><figcaption>{escape(caption)}</figcaption>'
+        f'<figure class="map" data-run="{index}" data-kind="{kind}"><figcaption>{html_text(caption)}</figcaption>'
         f'<canvas role="img" aria-label="Map of the status of all {kind}"></canvas>'
         '<p class="caption"></p><p class="readout" aria-hidden="true"></p></figure>'
     )

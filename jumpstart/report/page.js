@@ -22,6 +22,12 @@
     return `${(100 * share).toFixed(1)} %`;
   }
 
+  // By code points: half of a surrogate pair would be drawn as an unknown character.
+  function shorten(name, most) {
+    const signs = [...name];
+    return signs.length > most ? `${signs.slice(0, most - 1).join("")}…` : name;
+  }
+
   async function unpack(text) {
     const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -96,7 +102,7 @@
       const font = `${fontSize}px system-ui, "DejaVu Sans", sans-serif`;
       const pen = canvas.getContext("2d");
       pen.font = font;
-      const labels = kind === "points" ? run.classes.map(([name]) => (name.length > 12 ? `${name.slice(0, 11)}…` : name)) : [];
+      const labels = kind === "points" ? run.classes.map(([name]) => shorten(name, 12)) : [];
       const widest = Math.max(0, ...labels.map((label) => pen.measureText(label).width));
       const left = Math.ceil(Math.max(44 * scale, widest + 14 * scale));
       const full = Math.max(260 * scale, Math.floor((canvas.clientWidth || 900) * scale));

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 
 import numpy as np
 
 from jumpstart.history import StatusHistory
+from jumpstart.literal import html_text, isolated
 from jumpstart.report.charts import Curves, curves_svg, shares_svg
 from jumpstart.report.findings import Tone, chance, layer_of_unit, since
 from jumpstart.report.html import (
@@ -41,7 +41,7 @@ def run_page(run: RunRecord) -> str:
     """
     verdict = judge(run)
     body = [
-        f"<header><h1>{escape(run.name)}</h1>{_subtitle(run)}</header>",
+        f"<header><h1>{html_text(run.name)}</h1>{_subtitle(run)}</header>",
         verdict_section(verdict, advice=True),
         _metrics_table(run),
         maps_section([run]),
@@ -51,7 +51,7 @@ def run_page(run: RunRecord) -> str:
         _details("Environment", flatten(run.environment)),
         _notes(run),
     ]
-    return document(f"{run.name}: {verdict.headline}", body, [run])
+    return document(f"{isolated(run.name)}: {verdict.headline}", body, [run])
 
 
 def verdict_section(verdict: Verdict, *, advice: bool, title: str = "") -> str:
@@ -64,26 +64,26 @@ def verdict_section(verdict: Verdict, *, advice: bool, title: str = "") -> str:
     """
     findings = "".join(
         f'<li class="{finding.tone}"><span class="mark" aria-hidden="true">{_MARKS[finding.tone]}</span>'
-        f'<span class="hidden">{finding.tone}: </span>{escape(finding.text)}</li>'
+        f'<span class="hidden">{finding.tone}: </span>{html_text(finding.text)}</li>'
         for finding in verdict.findings
     )
-    steps = "".join(f"<li>{escape(text)}</li>" for text in verdict.advice)
+    steps = "".join(f"<li>{html_text(text)}</li>" for text in verdict.advice)
     tail = f"<h3>What to do next</h3><ol>{steps}</ol>" if advice else ""
     return (
-        f'<section class="verdict {verdict.tone}"><h2>{escape(title + verdict.headline)}</h2>'
+        f'<section class="verdict {verdict.tone}"><h2>{html_text(title + verdict.headline)}</h2>'
         f"<ul>{findings}</ul>{tail}</section>"
     )
 
 
 def _subtitle(run: RunRecord) -> str:
     description = run.description
-    parts = [text for text in (description.dataset, description.network) if text]
+    parts = [text for text in (isolated(description.dataset), description.network) if text]
     parts += [f"{name} {value_text(value)}" for name, value in description.settings.items()]
     if "started" in run.environment:
         parts.append(f"started {run.environment['started']}")
     command = run.environment.get("command")
-    text = f'<p class="soft">{escape(" · ".join(parts))}</p>' if parts else ""
-    return text + (f"<p><code>{escape(str(command))}</code></p>" if command else "")
+    text = f'<p class="soft">{html_text(" · ".join(parts))}</p>' if parts else ""
+    return text + (f"<p><code>{html_text(str(command))}</code></p>" if command else "")
 
 
 def _metrics_table(run: RunRecord) -> str:
@@ -105,7 +105,7 @@ def _metrics_table(run: RunRecord) -> str:
         for name, decimals in (("epochs", 0), ("seconds", 1), ("parameters", 0))
         if (text := number_text(run.summary.get(name), decimals))
     ]
-    foot = f'<p class="soft">{escape(" · ".join([note, *facts]))}</p>'
+    foot = f'<p class="soft">{html_text(" · ".join([note, *facts]))}</p>'
     return section("Metrics", data_table(["", *stages], rows) + foot, "scroll")
 
 
@@ -187,5 +187,5 @@ def _details(title: str, content: Mapping[str, object]) -> str:
 
 
 def _notes(run: RunRecord) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in run.notes)
+    items = "".join(f"<li>{html_text(note)}</li>" for note in run.notes)
     return f"<section><h2>What is missing</h2><ul>{items}</ul></section>" if items else ""

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from jumpstart.history import StatusHistory
-from jumpstart.literal import isolated
 from jumpstart.palette import COLORS, LABELS
 from jumpstart.plots.arrays import point_order
 from jumpstart.report.record import RunRecord
@@ -85,13 +84,13 @@ def _run(run: RunRecord) -> dict[str, object] | None:
     points, classes = points_shown(history)
     class_names = run.data.get("class_names")
     if isinstance(class_names, list):
-        names = {str(index): isolated(name) for index, name in enumerate(class_names)}
+        names = {str(index): str(name) for index, name in enumerate(class_names)}
         classes = [(names.get(label, label), rows) for label, rows in classes]
     numbers = [history.epochs[index] for index in epochs]
     return {
-        "name": isolated(run.name),
+        "name": run.name,
         "epochs": numbers,
-        "layers": [isolated(name) for name in history.layers],
+        "layers": list(history.layers),
         "units": list(history.units),
         # Epochs last: the codes of one unit are then long stretches of equal values, which compress well.
         "unitCodes": _pack(history.unit_status[epochs].T),

@@ -300,7 +300,7 @@ def to_csv(table: pd.DataFrame) -> str:
             heads.append(str(head))
             columns.append(list(cells))
     rows = zip(*columns, strict=True)
-    return "".join(map(_csv_line, [heads, *([_setting(cell) for cell in row] for row in rows)]))
+    return _csv_line(heads) + "".join(_csv_line(map(_setting, row)) for row in rows)
 
 
 def summary_table(summary: Record) -> str:
@@ -346,7 +346,7 @@ def summary_table(summary: Record) -> str:
     return "\n".join([*lines, *(f"{name.ljust(first)}   {text}" for name, text in rest.items())])
 
 
-def _csv_line(cells: Sequence[object]) -> str:
+def _csv_line(cells: Iterable[object]) -> str:
     """A row of a CSV file. Readers take a carriage return for the end of a row, unless the cell is in quotes."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow([_storable(cell) for cell in cells])

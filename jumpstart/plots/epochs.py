@@ -15,11 +15,22 @@ from matplotlib.ticker import MaxNLocator
 from jumpstart.choices import check_flag
 from jumpstart.palette import COLORS, CURVE_COLORS, LABELS
 from jumpstart.plots import canvas, headings, ticks
-from jumpstart.plots.arrays import Codes, Floats, count_status, epoch_axis, series, stacked_shares, status_table
+from jumpstart.plots.arrays import (
+    Codes,
+    Floats,
+    count_status,
+    drawable,
+    epoch_axis,
+    series,
+    stacked_shares,
+    status_table,
+)
 from jumpstart.plots.texts import in_sentence, label_ticks, literal, plain, set_names
 from jumpstart.status.codes import Status
 from jumpstart.words import counted, percent
 
+_FAR = 1e100
+"""On a logarithmic axis, matplotlib places no ticks for numbers far beyond this one and its reciprocal."""
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 # Size of the plot of every unit, in pixels.
@@ -162,7 +173,8 @@ def plot_curves(
     Args:
         epochs: E increasing numbers.
         curves: Name to E values. Values that are not finite are left out, and the curve joins their neighbors.
-        logy: Logarithmic scale; values that are not positive are left out too.
+        logy: Logarithmic scale; values that are not positive are left out too. Values beyond 1e300 and, on this scale,
+            below 1e-300 are drawn at that bound; the legend has the value itself.
         title: Title of the plot; none by default.
         ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
@@ -300,9 +312,12 @@ def _check_curves(curves: object) -> None:
 
 def _scale_values(axes: Axes, lines: Sequence[Line2D], *, logy: bool) -> None:
     """Scale the axis of values so that all curves are visible."""
-    if logy:
-        axes.set_yscale("log")
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in lines])
     axes.margins(x=0.01)
+    if logy and (values.max() > _FAR or values.min() < 1 / _FAR):
+        ticks.scale_far(axes, float(values.min()), float(values.max()))
+    elif logy:
+        axes.set_yscale("log")
     axes.autoscale_view()
 
 
@@ -314,7 +329,7 @@ def _curve(index: int, name: str, x: Floats, y: Floats, *, logy: bool) -> Line2D
         raise ValueError(f"curves[{name!r}] must have a {kind} value, got none.")
     return Line2D(
         x[keep],
-        y[keep],
+        drawable(y[keep], positive=logy),
         color=CURVE_COLORS[index % len(CURVE_COLORS)],
         linestyle=_DASHES[index // len(CURVE_COLORS) % len(_DASHES)],
         marker="o" if keep.sum() == 1 else "",

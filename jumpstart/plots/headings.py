@@ -86,8 +86,8 @@ def _add_legend(axes: Axes, handles: Sequence[Artist], line: int, columns: int |
 
 def _add_to_axes(axes: Axes, title: str, handles: Sequence[Artist]) -> None:
     """Write title and legend above the user's axes, with as many entries in a line as fit."""
-    longest = max(len(str(handle.get_label())) for handle in handles) + 5
-    columns = min(len(handles), max(1, int(size_of(axes)[0] / CHARACTER / longest)))
+    width = sum(len(str(handle.get_label())) + 5 for handle in handles) * CHARACTER
+    columns = min(len(handles), max(1, int(size_of(axes)[0] / width * len(handles))))
     legend = axes.legend(
         handles=handles,
         labels=[" "] * len(handles),

@@ -18,7 +18,7 @@ from jumpstart.arrays import to_array
 from jumpstart.choices import MARGIN
 from jumpstart.palette import COLORS, CURVE_COLORS
 from jumpstart.plots import canvas, headings, ticks
-from jumpstart.plots.arrays import Codes, Floats, Layers, count_status, share_column
+from jumpstart.plots.arrays import Codes, Floats, Layers, count_status, drawable, share_column
 from jumpstart.status.codes import Status, status_of_arrays
 from jumpstart.words import counted
 
@@ -80,6 +80,7 @@ def plot_ranges(
     below = ticks.layer_ticks(layer_names, layers, width / layers)
     labels, handles = headings.count_labels(counts), _handles()
     axes = ax if ax is not None else _new_axes(width, below.depth, title, labels.values(), handles)
+    largest, smallest = ([drawable(layer) for layer in values] for values in (largest, smallest))
     _draw_layers(axes, largest, smallest, codes, width / layers)
     _scale(axes, largest, smallest, margin)
     axes.set_ylabel("preactivation")
@@ -210,16 +211,17 @@ def _add_strip(axes: Axes, codes: Sequence[Codes], *, child: bool) -> Axes:
 
 def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], margin: float) -> None:
     """Scale the axis of preactivations so that all values and both margins are visible."""
+    margin = float(drawable(np.array(margin), positive=True))
     high = max(margin, *(float(layer.max()) for layer in largest))
     low = min(-margin, *(float(layer.min()) for layer in smallest))
     if max(high, -low) > 10 * margin:
         powers = sum(math.log10(max(1.0, side * 1.6 / margin)) for side in (high, -low))
         # The linear part keeps its share of the axis, however many powers of ten there are.
+        axes.set_ylim(low * 1.6, high * 1.6)  # first, because scaling by itself would overflow for huge values
         axes.set_yscale("symlog", linthresh=margin, linscale=max(1.0, powers / 20))
-        axes.set_ylim(low * 1.6, high * 1.6)
         axes.yaxis.set_major_locator(FixedLocator(_powers(low * 1.6, high * 1.6, margin)))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(_power_text))
+        axes.yaxis.set_major_formatter(FuncFormatter(ticks.power_text))
     else:
         padding = 0.06 * (high - low)
         axes.set_ylim(low - padding, high + padding)
@@ -228,13 +230,6 @@ def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], ma
         axes.axhline(side, color=_MARGIN_COLOR, linewidth=0.9, linestyle=(0, (4, 3)), zorder=5)
     axes.grid(axis="y", alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
-
-
-def _power_text(value: float, _: int | None) -> str:
-    """A power of ten in few characters, such as 0.01, 1000 or 1e12."""
-    power = round(math.log10(abs(value))) if value else 0
-    text = f"{abs(value):g}" if -3 < power < 4 else f"1e{power}"
-    return f"\N{MINUS SIGN}{text}" if value < 0 else text
 
 
 def _powers(low: float, high: float, margin: float) -> list[float]:

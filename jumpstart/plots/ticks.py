@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jumpstart.plots.canvas import CHARACTER, LEFT
 from jumpstart.plots.texts import label_ticks, literal, plain
@@ -123,3 +124,34 @@ def spaced(places: Sequence[float], apart: float) -> list[int]:
         if place - places[chosen[-1]] >= apart:
             chosen.append(index)
     return chosen
+
+
+def scale_far(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis of values for numbers that are so large or small that matplotlib's own scaling overflows.
+
+    Args:
+        axes: The axes.
+        low: The smallest value, at least 1e-300.
+        high: The largest value, at most 1e300.
+    """
+    first, last = math.log10(low), math.log10(high)
+    padding = max(1.0, 0.05 * (last - first))
+    axes.set_ylim(10 ** (first - min(padding, 5)), 10 ** (last + min(padding, 5)))
+    axes.set_yscale("log")
+    step = max(1, math.ceil((last - first) / 6))
+    places = [10.0**power for power in range(math.floor(first), math.ceil(last) + 1, step)]
+    axes.yaxis.set_major_locator(FixedLocator(places))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(power_text))
+
+
+def power_text(value: float, _: int | None = None) -> str:
+    """A power of ten in few characters.
+
+    Example:
+        >>> power_text(0.01), power_text(1000.0), power_text(1e12)
+        ('0.01', '1000', '1e12')
+    """
+    power = round(math.log10(abs(value))) if value else 0
+    text = f"{abs(value):g}" if -3 < power < 4 else f"1e{power}"
+    return f"\N{MINUS SIGN}{text}" if value < 0 else text

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from jumpstart.literal import html_text, isolated, visible
 from jumpstart.palette import LABELS
+from jumpstart.plots.arrays import drawable
 from jumpstart.status.codes import Status
 from jumpstart.words import percent, shorten
 
@@ -35,11 +36,11 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
         shares: Whether the values are shares: the axis then reads from 0 % to 100 %.
         level: The name and the height of a horizontal line, such as the accuracy of chance.
     """
-    curves = {name: (x, y) for name, (x, y) in curves.items() if len(x)}
+    curves = {name: (_epochs(x), drawable(y)) for name, (x, y) in curves.items() if len(x)}
     if not curves:
         return ""
     values = np.concatenate([y for _, y in curves.values()])
-    log = not shares and values.min() > 0 and values.max() / values.min() > 200
+    log = not shares and values.min() > 0 and math.log10(values.max()) - math.log10(values.min()) > math.log10(200)
     low, high = (0.0, 1.0) if shares else _limits(values, log)
     first = min(float(x[0]) for x, _ in curves.values())
     last = max(float(x[-1]) for x, _ in curves.values())
@@ -81,7 +82,7 @@ def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> s
     """
     if not len(epochs):
         return ""
-    x = np.asarray(epochs, dtype=np.float64)
+    x = _epochs(epochs)
     stack = np.cumsum([np.zeros_like(x), *(shares[code] for code in Status)], axis=0)
     if len(x) == 1:
         x, stack = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(stack, 2, axis=1)
@@ -123,7 +124,7 @@ class _Frame:
     def y(self, values: Floats) -> Floats:
         low, high = self.low, self.high
         if self.log:
-            values, low, high = np.log10(values), math.log10(low), math.log10(high)
+            values, low, high = np.log10(np.maximum(values, low)), math.log10(low), math.log10(high)
         return np.asarray(HEIGHT - BOTTOM - (values - low) / (high - low) * (HEIGHT - TOP - BOTTOM))
 
     def axes(self, shares: bool) -> str:
@@ -186,24 +187,31 @@ def _value(value: float, shares: bool) -> str:
 def _limits(values: Floats, log: bool) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if log:
-        return low / 1.3, high * 1.3
+        return max(low, 1e-300) / 1.3, high * 1.3
     if low >= 0 and low < 0.5 * high:
         low = 0.0
-    gap = (high - low) or max(abs(high), 1e-3)
+    gap = high - low
+    if gap <= max(1e-9 * abs(high), 1e-290):  # equal, up to rounding
+        gap = max(abs(high), 1e-3)
     return (low if low == 0 else low - 0.05 * gap), high + 0.05 * gap
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers from ``low`` to ``high``, at most about ``most``."""
-    power = 10 ** math.floor(math.log10((high - low) / most))
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
-    return [round(n * step, 12) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [float(f"{n * step:.12g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _powers(low: float, high: float) -> list[float]:
     powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     step = max(1, math.ceil(len(powers) / 6))
     return [10.0**power for power in powers[::step]]
+
+
+def _epochs(numbers: Floats) -> Floats:
+    """Epochs within the range that a chart can show; a damaged file may hold any number."""
+    return np.clip(np.asarray(numbers, dtype=np.float64), -(2.0**50), 2.0**50)
 
 
 def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:

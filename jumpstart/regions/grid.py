@@ -196,7 +196,9 @@ def checked_points(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """
     values = to_array(points).astype(np.float64)
     if values.ndim != 2 or values.shape[1] != 2 or not len(values) or not (np.abs(values) <= _LARGEST).all():
-        raise ValueError(f"points must be (P, 2) finite numbers of at most 1e300, at least one point, got {values.shape}.")
+        raise ValueError(
+            f"points must be (P, 2) finite numbers of at most 1e300, at least one point, got {values.shape}."
+        )
     return values
 
 

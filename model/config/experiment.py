@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
-from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
+from jumpstart.choices import MARGIN, Aggregate, Capture, Part, PointMode, Terms, Ties
 from model.choices import LambdaSchedule, Optimizer, Scheduler
 from model.config.options import Config, option, unknown_value
 from model.errors import ConfigError
@@ -28,6 +28,7 @@ __all__ = [
     "check_gpus",
     "check_increasing",
     "check_name",
+    "check_parts",
     "check_terms",
     "option",
 ]
@@ -36,6 +37,7 @@ ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.modu
 """The accepted activations, in words."""
 
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
+_PART_LIST = f"a comma-separated list of {', '.join(Part)}"
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
@@ -81,6 +83,29 @@ def check_terms(name: str, value: str) -> str:
     for word in words:
         if word not in _TERMS:
             raise unknown_value(name, f"all or a comma-separated list of {', '.join(_TERMS)}", word, ("all", *_TERMS))
+    return ",".join(words)
+
+
+def check_parts(name: str, value: str) -> str:
+    """The parts of the data in lower case, without blanks.
+
+    Args:
+        name: Name of the option.
+        value: Names of parts separated by commas.
+
+    Raises:
+        ConfigError: If a part is unknown or named twice.
+
+    Example:
+        >>> check_parts("plot_parts", "val, Test")
+        'val,test'
+    """
+    words = [word.strip().lower() for word in value.split(",")]
+    for place, word in enumerate(words):
+        if word not in tuple(Part):
+            raise unknown_value(name, _PART_LIST, word, tuple(Part))
+        if word in words[:place]:
+            raise ConfigError(f"{name} must name each part once, got {word!r} twice.")
     return ",".join(words)
 
 
@@ -260,6 +285,14 @@ class ExperimentConfig(Config):
     plot_every: int | None = _run(
         None, "Epochs from one plot to the next; None: chosen by the number of epochs.", minimum=1
     )
+    plot_parts: str | None = _run(
+        None,
+        "Parts of the data whose status is plotted, the test part after training; None: the validation part, in files "
+        "without the name of a part.",
+        words=_PART_LIST,
+        check=check_parts,
+    )
+    plot_num_points: int = _run(500, "Number of points of each part in the plots of points.", minimum=1)
     curve_points: int = _run(
         400, "Least number of epochs written to metrics.csv; shorter runs write every epoch.", minimum=1
     )
@@ -277,6 +310,8 @@ class ExperimentConfig(Config):
                 f"val_size + test_size must be < 1, got {self.val_size} + {self.test_size}: "
                 "nothing is left to train on."
             )
+        if self.plot_parts is not None and not self.plot_status:
+            raise ConfigError("plot_parts needs plot_status=True, got plot_status=False.")
         self._check_learning_rate()
         self._check_jumpstart()
 
@@ -308,6 +343,11 @@ class ExperimentConfig(Config):
     def cycle_length(self) -> int:
         """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs."""
         return self.cycle_epochs or max(1, self.epochs // 10)
+
+    @property
+    def parts_plotted(self) -> tuple[Part | None, ...]:
+        """The parts of the data whose status is plotted; None for the default, the validation part without a name."""
+        return (None,) if self.plot_parts is None else tuple(map(Part, self.plot_parts.split(",")))
 
     @property
     def trainer_options(self) -> TrainerOptions:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypedDict, TypeGuard, cast
+from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,18 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from jumpstart.capture.passive import NothingCapturedError
+from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike, small_model
 from jumpstart.choices import Capture, Part, choose
 from jumpstart.history import HistoryFile, history_name
 from jumpstart.monitor import StatusMonitor
 from jumpstart.plots.canvas import save_figure
+from jumpstart.plots.loggers import log_figures
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
-from jumpstart.tolerant_monitor import TolerantMonitor
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +125,7 @@ class NetworkStatusPlot(pl.Callback):
         self._capture, self._options = capture, options
         self.epoch_freq, self.num_points, self.seed = epoch_freq, num_points, seed
         self.directory, self.history, self.scalars = directory, history, scalars
-        self._monitor: TolerantMonitor | None = None
+        self._monitor: _Monitor | None = None
         self._step = ExitStack()
         self._warned = False  # whether an epoch without a pass has been reported
         self._logged_at = 0  # the step of the latest metrics
@@ -196,7 +198,7 @@ class NetworkStatusPlot(pl.Callback):
         self._detach()
         self._warned = False
         part = part_of(pl_module, self.module)
-        self._monitor = TolerantMonitor(part, capture=self._capture, enabled=False, **self._options)
+        self._monitor = _Monitor(part, capture=self._capture, enabled=False, **self._options)
 
     def _detach(self) -> None:
         if self._monitor is not None:
@@ -235,14 +237,9 @@ class NetworkStatusPlot(pl.Callback):
             self._begin_batch(pl_module)
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int,
         dataloader_idx: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Count a batch of the test part."""
         if self.part == Part.TEST and dataloader_idx == self.test_loader(trainer):
             self._end_batch(batch)
@@ -408,6 +405,47 @@ class NetworkStatusPlot(pl.Callback):
             self._history_file.append(names, epoch, largest, smallest, points, labels)
 
 
+class _Monitor(StatusMonitor):
+    """A monitor whose errors do not stop the training: it keeps the first one, and counts no further pass.
+
+    Attributes:
+        failure: The first error, if any.
+    """
+
+    failure: Exception | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the monitor has its own hooks, because no regularizer is attached."""
+        return self._own is not None
+
+    def able(self) -> bool:
+        """Whether the monitor can count further passes. If not, its hooks are removed."""
+        if self.failure is None and self._recorder() is None:
+            self.failure = RuntimeError("the regularizer whose records it reads was removed.")
+        if self.failure is None:
+            return True
+        self.remove()
+        return False
+
+    def catch_up(self) -> None:
+        """Count the latest pass, if the hook of the monitor did not: a compiled network may not call the hook."""
+        self.count_pending()
+        recorder = self._recorder()
+        if recorder is not None and recorder.ran and not recorder.active:
+            self._count(recorder)
+
+    def _count(self, recorder: Recorder) -> None:
+        if self.failure is not None:
+            return
+        try:
+            super()._count(recorder)
+        except NothingCapturedError:  # a step need not run a captured layer
+            pass
+        except (RuntimeError, TypeError, ValueError) as error:
+            self.failure = error
+
+
 def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
     """The part of a module that has the given name, or the module itself.
 
@@ -425,36 +463,6 @@ def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
     except AttributeError:
         parts = ", ".join(part for part, _ in pl_module.named_children()) or "none"
         raise ValueError(f"module must name a part of {type(pl_module).__name__} ({parts}), got {name!r}.") from None
-
-
-def log_figures(trainer: pl.Trainer, figures: Mapping[str, Figure], step: int, tag: str = "status") -> None:
-    """Send plots to every logger that accepts images: Weights & Biases, TensorBoard.
-
-    Args:
-        trainer: Its loggers are used.
-        figures: The plots by name, saved already.
-        step: The step at which they are logged.
-        tag: Prefix of the names.
-    """
-    for target in trainer.loggers:
-        writer = getattr(target, "experiment", None)
-        for name, figure in figures.items():
-            if hasattr(target, "log_image"):
-                target.log_image(f"{tag}/{name}", [_pixels(figure)], step=step)
-            elif writer is not None and hasattr(writer, "add_image"):
-                writer.add_image(f"{tag}/{name}", _pixels(figure), step, dataformats="HWC")
-
-
-class _Canvas(Protocol):
-    """A canvas of matplotlib's Agg backend, on which a saved figure is rendered."""
-
-    def buffer_rgba(self) -> memoryview: ...
-
-
-def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
-    """(height, width, 4) pixels of a figure that has been saved, as rendered for the file."""
-    canvas = cast("_Canvas", figure.canvas)
-    return np.array(canvas.buffer_rgba())
 
 
 def _arrays(parts: Mapping[str, Tensor]) -> list[npt.NDArray[np.generic]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from jumpstart.choices import Part
 from jumpstart.history import StatusHistory
 from jumpstart.literal import html_text
 from jumpstart.palette import COLORS, LABELS
@@ -17,6 +19,26 @@ _SLIDER = (
     '<span id="metrics" class="soft"></span></div>'
 )
 _NOTE = '<p id="maps-note" class="soft"></p><noscript><p>The maps need JavaScript.</p></noscript>'
+
+
+_PARTS = {
+    Part.TRAIN: "Training part, in the steps that train",
+    Part.TEST: "Test part, with the best weights",
+}
+
+
+def by_part(run: RunRecord) -> dict[str, RunRecord]:
+    """The run once for each part of the data whose status is recorded, under a title for the part.
+
+    Without another part than the usual one, the title is empty.
+
+    Args:
+        run: The content of the run directory.
+    """
+    if not run.other_histories:
+        return {"": run}
+    usual = {"Validation part": run} if run.history is not None else {}
+    return usual | {_PARTS[part]: replace(run, history=history) for part, history in run.other_histories.items()}
 
 
 def maps_section(runs: Sequence[RunRecord], names: Sequence[str] = ()) -> str:

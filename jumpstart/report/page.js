@@ -263,7 +263,7 @@
       line.setAttribute("x1", x);
       line.setAttribute("x2", x);
     }
-    const run = data.runs.length === 1 ? data.runs[0] : null;
+    const run = data.single ? data.runs[0] : null;
     if (run) {
       const index = indexAt(run, epoch);
       const texts = Object.entries(run.metrics).filter(([, values]) => values[index] !== null);

@@ -22,7 +22,7 @@ from jumpstart.report.html import (
     section,
     value_text,
 )
-from jumpstart.report.maps import maps_section
+from jumpstart.report.maps import by_part, maps_section
 from jumpstart.report.record import RunRecord
 from jumpstart.report.verdict import Verdict, judge
 from jumpstart.status.codes import Status
@@ -40,18 +40,19 @@ def run_page(run: RunRecord) -> str:
         run: The content of the run directory.
     """
     verdict = judge(run)
+    parts = by_part(run)
     body = [
         f"<header><h1>{html_text(run.name)}</h1>{_subtitle(run)}</header>",
         verdict_section(verdict, advice=True),
         _metrics_table(run),
-        maps_section([run]),
+        maps_section(list(parts.values()), [title for title in parts if title]),
         section("Curves", "".join(_charts(run)), "charts"),
         _layers(run.history) if run.history is not None else "",
         _details("Configuration", run.config),
         _details("Environment", flatten(run.environment)),
         _notes(run),
     ]
-    return document(f"{isolated(run.name)}: {verdict.headline}", body, [run])
+    return document(f"{isolated(run.name)}: {verdict.headline}", body, list(parts.values()))
 
 
 def verdict_section(verdict: Verdict, *, advice: bool, title: str = "") -> str:

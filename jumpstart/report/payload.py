@@ -35,6 +35,7 @@ def page_data(runs: list[RunRecord]) -> str:
     content = {
         "status": [{"name": LABELS[code], "color": COLORS[code]} for code in Status],
         "runs": [_run(run) for run in runs],
+        "single": len({run.path for run in runs}) == 1,
     }
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     # Escaped, so that HTML reads no tag or comment in the text and JavaScript no line end.

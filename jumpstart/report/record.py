@@ -13,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from jumpstart.history import StatusHistory
+from jumpstart.choices import Part
+from jumpstart.history import StatusHistory, history_name
 from jumpstart.report.description import DESCRIPTION, RunDescription
 from jumpstart.words import counted
 
@@ -49,7 +50,8 @@ class RunRecord:
         description: The network in words, and the commands of the program that trained it.
         summary: The result; empty before the run has finished.
         metrics: One column per name with one value per epoch, NaN where there is none; ``epoch`` is one of the names.
-        history: The status of units and points, or None.
+        history: The status of units and points in the validation part, or None.
+        other_histories: The same in other parts of the data, as far as they were plotted.
         failure: The reason why the run ended early, or None.
         notes: Sentences about the files that are missing or damaged.
     """
@@ -61,6 +63,7 @@ class RunRecord:
     summary: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, Floats] = field(default_factory=dict)
     history: StatusHistory | None = None
+    other_histories: Mapping[Part, StatusHistory] = field(default_factory=dict)
     failure: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -153,6 +156,8 @@ def read_run(path: str | Path) -> RunRecord:
             notes.append(f"{name} can't be read: {' '.join(str(error).split())}")
             return empty
 
+    others = {part: history_name(part) for part in (Part.TRAIN, Part.TEST)}
+    recorded = {part: read(name, _read_history, None) for part, name in others.items() if (path / name).is_file()}
     return RunRecord(
         path=path,
         config=read("config.yaml", _read_yaml, {}),
@@ -161,6 +166,7 @@ def read_run(path: str | Path) -> RunRecord:
         summary=read("summary.json", _read_json, {}),
         metrics=read("metrics.csv", lambda file: _read_metrics(file, notes), {}),
         history=read("status.npz", _read_history, None),
+        other_histories={part: history for part, history in recorded.items() if history is not None},
         failure=_read_failure(path / FAILURE),
         notes=tuple(notes),
     )

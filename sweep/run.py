@@ -23,6 +23,7 @@ from sweep.machine import hardware_options, imports_uncollected, is_first_proces
 from sweep.metrics_csv import MetricsCsv
 from sweep.resumption import check_fits, check_resumable
 from sweep.run_directory import RunDirectory
+from sweep.wandb_charts import log_charts
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,8 @@ def _train(
                 draw_final_plots(config, directory, metrics)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_for_wandb(summary))
+            if config.wandb_charts:
+                log_charts(wandb_logger.experiment, directory.path)
     return summary
 
 

@@ -299,6 +299,9 @@ class ExperimentConfig(Config):
     checkpoint_seconds: float = _run(30.0, "Least time between two checkpoints, in seconds.", minimum=0)
     wandb: bool = _run(True, "Whether to log to Weights & Biases; without a key, offline.", resumable=True)
     wandb_project: str = _run("jumpstart", "Weights & Biases project.")
+    wandb_charts: bool = _run(
+        True, "Whether Weights & Biases gets interactive charts and the report of a finished run.", resumable=True
+    )
     progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
     output_dir: str = _run("runs", "Folder in which the run directories are created.")
     name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)

@@ -13,6 +13,8 @@ import unicodedata
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of Unicode that have no sign of their own: controls, format controls, lone surrogates, line ends."""
 _JOINERS = "\u200c\u200d"
+_LOOSE_JOINER = re.compile(r"(?<![^\0-\x7f\u200c\u200d])[\u200c\u200d]|[\u200c\u200d](?![^\0-\x7f\u200c\u200d])")
+"""A joiner that does not stand between two characters beyond ASCII."""
 _ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"
 
 _TEX = {
@@ -52,13 +54,12 @@ def visible(text: object) -> str:
     if signs.isascii() and signs.isprintable():
         return signs
     kept = _JOINERS + (_ISOLATE + _END_OF_ISOLATE if _isolates_end(signs) else "")
-    around = f" {signs} "
-    shown = []
-    for place, sign in enumerate(signs, 1):
-        joins = sign not in _JOINERS or min(around[place - 1], around[place + 1]) > "\x7f"
-        hidden = unicodedata.category(sign) in _HIDDEN or ord(sign) & 0xFFFE == 0xFFFE
-        shown.append(escaped(sign) if hidden and not (sign in kept and joins) else sign)
-    return "".join(shown)
+    shown = "".join(escaped(sign) if _is_hidden(sign) and sign not in kept else sign for sign in signs)
+    return _LOOSE_JOINER.sub(lambda found: escaped(found[0]), shown)
+
+
+def _is_hidden(sign: str) -> bool:
+    return unicodedata.category(sign) in _HIDDEN or ord(sign) & 0xFFFE == 0xFFFE
 
 
 def escaped(sign: str) -> str:

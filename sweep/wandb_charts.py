@@ -19,7 +19,7 @@ from jumpstart.status.codes import Status
 
 if TYPE_CHECKING:
     import wandb
-    from wandb.plot import CustomChart
+    from wandb.plot.custom_chart import CustomChart
 
 logger = logging.getLogger(__name__)
 

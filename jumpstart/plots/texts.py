@@ -38,7 +38,7 @@ def plain(name: object, most: int = _MOST) -> str:
         >>> print(plain("two$\nlines$"), plain("encoder.layers.0.linear", 9))
         two$\nlines$ enco…near
     """
-    return shorten("".join(sign if _font_of(sign) else escaped(sign) for sign in visible(name)), most)
+    return visible(shorten("".join(sign if _font_of(sign) else escaped(sign) for sign in visible(name)), most))
 
 
 def in_sentence(name: object, most: int = _MOST) -> str:
@@ -63,7 +63,7 @@ def literal(*artists: Text) -> None:
 def label_ticks(axis: Axis, places: Sequence[float], names: Iterable[str]) -> None:
     """Set ticks with names, made of :func:`plain`."""
     axis.set_ticks(places, list(names))
-    literal(*(tick.label1 for tick in axis.get_major_ticks()))
+    literal(*(label for tick in axis.get_major_ticks() for label in (tick.label1, tick.label2)))
 
 
 def set_names(legend: Legend, handles: Sequence[Artist]) -> None:

@@ -36,10 +36,10 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
         shares: Whether the values are shares: the axis then reads from 0 % to 100 %.
         level: The name and the height of a horizontal line, such as the accuracy of chance.
     """
-    curves = {name: (_epochs(x), drawable(y)) for name, (x, y) in curves.items() if len(x)}
+    curves = {name: (_epochs(x), y) for name, (x, y) in curves.items() if len(x)}
     if not curves:
         return ""
-    values = np.concatenate([y for _, y in curves.values()])
+    values = drawable(np.concatenate([y for _, y in curves.values()]))
     log = not shares and values.min() > 0 and math.log10(values.max()) - math.log10(values.min()) > math.log10(200)
     low, high = (0.0, 1.0) if shares else _limits(values, log)
     first = min(float(x[0]) for x, _ in curves.values())
@@ -64,7 +64,7 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
 
 def _curve(frame: _Frame, x: Floats, y: Floats, look: str, color: int) -> str:
     """A line, or a dot for a single point."""
-    x, y = _thin(x, y)
+    x, y = _thin(x, drawable(y))
     places = list(zip(frame.x(x), frame.y(y), strict=True))
     if len(places) == 1:
         ((across, down),) = places

@@ -24,7 +24,7 @@
 
   // A name on one line, with the characters that cannot be seen as escapes: the same as visible() in literal.py.
   function visible(name) {
-    const hidden = /((?<=[^\0-\x7f])[\u200c\u200d](?=[^\0-\x7f]))|[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+    const hidden = /((?<=[^\0-\x7f\u200c\u200d])[\u200c\u200d](?=[^\0-\x7f\u200c\u200d]))|[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
     const short = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
     return name.replace(hidden, (sign, joiner) => {
       const code = sign.codePointAt(0);

@@ -103,7 +103,7 @@ def check_parts(name: str, value: str) -> str:
     words = [word.strip().lower() for word in value.split(",")]
     for place, word in enumerate(words):
         if word not in tuple(Part):
-            raise unknown_value(name, _PART_LIST, word, tuple(Part))
+            raise unknown_value(name, _PART_LIST, word, map(str, Part))
         if word in words[:place]:
             raise ConfigError(f"{name} must name each part once, got {word!r} twice.")
     return ",".join(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from jumpstart.doctor import Examination
+    from jumpstart.doctor.examine import StatusSeen
+    from jumpstart.doctor.load import LoadedModel
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,9 +64,11 @@ def _doctor_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
     )
     parser.add_argument("model", metavar="MODEL", help="package.module:name, a checkpoint, or a run directory")
     parser.add_argument("--kwargs", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
+    parser.add_argument("--weights", metavar="FILE", help="a state_dict for the model, or a checkpoint with one")
     parser.add_argument("--data", default="random", metavar="NAME", help="a data set of this project, or random")
     parser.add_argument("--input-shape", type=_shape, metavar="N,N,N", help="of one random sample (default: guessed)")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="default: 64, or as many as fit into --seconds")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="time of all passes (default: 20)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and data (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -92,47 +96,71 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 def _doctor(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     import torch
 
+    from jumpstart.doctor.examine import add_cost
     from jumpstart.doctor.load import DoctorError
-    from jumpstart.doctor.text import describe
+    from jumpstart.doctor.text import describe_advice, describe_status
 
+    stdout = sys.stdout
     try:
         # Output that a model prints while it is made or run is no part of the result.
         with contextlib.redirect_stdout(sys.stderr), torch.random.fork_rng():
             torch.manual_seed(options.seed)
-            result = _examine(options)
+            seen = _examine_status(options)
+            if not options.json:  # timing the steps takes long enough to read it
+                stdout.write(f"{describe_status(seen.result)}\n")
+                stdout.flush()
+            result = add_cost(seen)
     except DoctorError as error:
         parser.error(str(error))
-    text = json.dumps(result.to_dict(), indent=2, allow_nan=False) if options.json else describe(result)
+    text = json.dumps(result.to_dict(), indent=2, allow_nan=False) if options.json else describe_advice(result)
     _write(f"{text}\n")
     return 0 if result.captured else 1
 
 
-def _examine(options: argparse.Namespace) -> Examination:
-    """Load the model and the batch that the options name, and examine the model."""
+def _examine_status(options: argparse.Namespace) -> StatusSeen:
+    """Load the model and the batch that the options name, and read the status."""
     from jumpstart.doctor.batch import check_inputs
-    from jumpstart.doctor.examine import examine
-    from jumpstart.doctor.load import DoctorError, load_import, parse_kwargs
-    from jumpstart.doctor.plugins import load_batch, load_file
+    from jumpstart.doctor.budget import MOST_SAMPLES, Budget
+    from jumpstart.doctor.examine import Plan, examine_status, first_samples
+    from jumpstart.doctor.plugins import load_batch
 
-    kwargs = parse_kwargs(options.kwargs)
-    if not Path(options.model).exists():
-        loaded = load_import(options.model, kwargs)
-    elif kwargs:
-        raise DoctorError("--kwargs is for an import path; a checkpoint holds its own options.")
-    else:
-        loaded = load_file(Path(options.model))
+    budget = Budget(options.seconds)
+    loaded = _load(options)
+    plan = Plan(options.data, options.input_shape, options.batch_size, options.seed, budget, _announce)
     batch = None
     if options.data != "random":
         check_inputs(getattr(loaded.model, "_orig_mod", loaded.model))  # before a data set is read for nothing
-        batch = load_batch(options.data, loaded.model, options.batch_size, options.seed)
-    return examine(
-        loaded,
-        data=batch,
-        source=options.data,
-        input_shape=options.input_shape,
-        batch_size=options.batch_size,
-        seed=options.seed,
-    )
+        batch = load_batch(options.data, loaded.model, options.batch_size or MOST_SAMPLES, options.seed)
+        plan = dataclasses.replace(plan, budget=Budget(options.seconds))  # a download is not of the model's time
+        batch = batch if options.batch_size else first_samples(loaded, batch, plan)
+    return examine_status(loaded, batch, plan)
+
+
+def _load(options: argparse.Namespace) -> LoadedModel:
+    """The model that the options name."""
+    from jumpstart.doctor.load import DoctorError, load_import, parse_kwargs
+    from jumpstart.doctor.plugins import load_file
+    from jumpstart.doctor.weights import load_weights
+
+    kwargs = parse_kwargs(options.kwargs)
+    if Path(options.model).exists():
+        for name, value in (("kwargs", kwargs), ("weights", options.weights)):
+            if value:
+                raise DoctorError(f"--{name} is for an import path; a checkpoint holds its own {_OWN[name]}.")
+        return load_file(Path(options.model))
+    loaded = load_import(options.model, kwargs)
+    if options.weights:
+        load_weights(loaded.model, Path(options.weights))
+    return loaded
+
+
+_OWN = {"kwargs": "options", "weights": "weights"}
+"""What a checkpoint holds for itself, by the flag that gives it for an import path."""
+
+
+def _announce(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.cache import DataError
 from data.data import make_datamodule
 from jumpstart.doctor.load import CaptureOptions, DoctorError, LoadedModel
 from model.rectangular_experiment import RectangularExperiment
@@ -24,14 +25,14 @@ EXPERIMENTS: tuple[type[RectangularExperiment] | type[ResnetExperiment], ...] = 
 """The experiments whose checkpoints can be read."""
 
 
-def load_model(path: Path) -> LoadedModel:
-    """The network of an experiment, in evaluation mode.
+def load_model(path: Path) -> LoadedModel | None:
+    """The network of an experiment, in evaluation mode; None if there is no checkpoint of an experiment.
 
     Args:
         path: A checkpoint, or a run directory, whose best checkpoint is read, or else its last one.
 
     Raises:
-        DoctorError: If there is no checkpoint, or it is damaged or of no experiment.
+        DoctorError: If the checkpoint fits no experiment, or a folder has none.
     """
     file = path
     if path.is_dir():
@@ -39,7 +40,10 @@ def load_model(path: Path) -> LoadedModel:
         if not files:
             raise DoctorError(f"{path} has no checkpoint: neither {BEST_CHECKPOINT} nor {LAST_CHECKPOINT}.")
         file = files[0]
-    options, state = _read(file)
+    read = _read(file)
+    if read is None:
+        return None
+    options, state = read
     reasons = []
     for kind in EXPERIMENTS:
         try:
@@ -52,17 +56,22 @@ def load_model(path: Path) -> LoadedModel:
         config, shape = experiment.config, options.get("input_shape")
         capture = CaptureOptions(capture=config.capture, unit_dim=config.unit_dim)
         return LoadedModel(experiment.network.eval(), str(path), tuple(shape) if shape else None, capture)
-    raise DoctorError(f"{file} fits no experiment. {'; '.join(reasons)}")
+    raise DoctorError(
+        f"{file} fits no experiment ({'; '.join(reasons)}): for a model of your own, name MODEL=package.module:name "
+        f"and --weights={file}."
+    )
 
 
-def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The arguments of the experiment, and its weights."""
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """The arguments of the experiment and its weights; None if the file has no such parts."""
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-        return content["hyper_parameters"], content["state_dict"]
-    except Exception as error:  # torch raises many kinds of errors for a file that is no checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DoctorError(f"{file} is no checkpoint of an experiment: {reason}") from error
+    except Exception:  # torch raises many kinds of errors for a file that is no checkpoint
+        return None
+    if not isinstance(content, dict):
+        return None
+    options, state = content.get("hyper_parameters"), content.get("state_dict")
+    return (options, state) if isinstance(options, dict) and isinstance(state, dict) else None
 
 
 def load_batch(name: str, model: nn.Module, batch_size: int, seed: int) -> Tensor:
@@ -83,6 +92,6 @@ def load_batch(name: str, model: nn.Module, batch_size: int, seed: int) -> Tenso
         data.prepare_data()
         data.setup("fit")
         batch = next(iter(data.train_dataloader()))[0]
-    except (ValueError, OSError, TypeError) as error:
+    except (DataError, ValueError, OSError, TypeError) as error:
         raise DoctorError(f"--data={name}: {error}") from error
     return torch.as_tensor(batch).to(next(model.parameters(), torch.empty(0)))

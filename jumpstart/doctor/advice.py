@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from jumpstart.choices import DEAD_NETWORK_SHARE
-from jumpstart.doctor.examination import Cost, Examination, FunctionCall
-from jumpstart.words import called, percent, some
+from jumpstart.doctor.examination import Cost, Examination, FunctionCall, NoGradient
+from jumpstart.words import called, counted, percent, some
 
 _STEADY = 1.5
 """Ratio of the slowest round to the fastest above which the load of the machine, not the loss, decides the times."""
@@ -26,7 +26,7 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
     advice = _about_functions(result.functional, model, bool(result.captured))
     if not result.captured:
         return advice + _about_nothing(result)
-    advice += _about_capture(result) + _about_status(result)
+    advice += _about_gradients(result) + _about_capture(result) + _about_status(result)
     busy = result.cost is not None and not _is_steady(result.cost)
     if result.cost is not None and not busy and result.cost.ratio > _EXPENSIVE:
         advice.append(
@@ -38,6 +38,12 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
         advice.append(
             "The cost of the loss can't be measured: the machine is too busy, and the rounds lie between "
             f"x{result.cost.lowest_ratio:.2f} and x{result.cost.highest_ratio:.2f}. Run this again when it is idle."
+        )
+    if result.too_slow is not None:
+        advice.append(
+            f"The cost of the loss was not measured: a step with it and one without take about "
+            f"{result.too_slow.seconds:.0f} s on {counted(result.too_slow.samples, 'sample')}, and no time was left "
+            "for two rounds. Give more time (--seconds)."
         )
     return advice
 
@@ -66,6 +72,25 @@ def _about_capture(result: Examination) -> list[str]:
         advice.append(
             f"{some(result.not_called)} did not run on this batch and will not enter the loss. If you call the parts "
             "of the model yourself, wrap the calls in `with jumpstart.recording():`."
+        )
+    return advice
+
+
+def _about_gradients(result: Examination) -> list[str]:
+    """Advice on captured layers whose loss has no gradient."""
+    off = [name for name, reason in result.no_gradient.items() if reason is NoGradient.OFF]
+    constant = [name for name, reason in result.no_gradient.items() if reason is NoGradient.CONSTANT]
+    advice = []
+    if off:
+        advice.append(
+            f"No gradient can come from {some(off)}: the forward pass runs under torch.no_grad() or "
+            "torch.inference_mode() there. Remove it from the model before training."
+        )
+    if constant:
+        advice.append(
+            f"The loss of {some(constant)} has no gradient, because its preactivations depend on no parameter with "
+            "requires_grad=True: layers before are frozen, or their output is detached. Leave these layers out "
+            "(capture=[names]), or train the layers before them."
         )
     return advice
 

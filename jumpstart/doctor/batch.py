@@ -1,4 +1,4 @@
-"""The random batch that an examination runs a model on, and the guess at the shape of a sample."""
+"""The random batch that an examination runs a model on, and a guess at the shape of a sample."""
 
 from __future__ import annotations
 
@@ -51,13 +51,12 @@ def random_batch(model: nn.Module, shape: Sequence[int], batch_size: int, seed: 
     return torch.randn(batch_size, *shape, generator=generator).to(like)
 
 
-def guessed_batch(model: nn.Module, batch_size: int, seed: int) -> Tensor:
-    """A random batch of the first likely shape that the model accepts.
+def guess_shape(model: nn.Module, seed: int) -> tuple[int, ...]:
+    """The first likely shape of one sample that the model accepts.
 
     Args:
         model: The model.
-        batch_size: Samples in the batch.
-        seed: Seed of a private generator.
+        seed: Seed of a private generator, for the samples that are tried.
 
     Raises:
         DoctorError: If the model accepts none of the likely shapes.
@@ -70,7 +69,7 @@ def guessed_batch(model: nn.Module, batch_size: int, seed: int) -> Tensor:
         except Exception as error:  # a model may raise anything for a wrong shape
             reason = one_line(error)
             continue
-        return random_batch(model, shape, batch_size, seed)
+        return shape
     tried = " and ".join(",".join(map(str, shape)) for shape in candidates) or "none, because no layer determines it"
     last = f"; the last one failed with {reason}. Unless the model itself has a mistake, give" if reason else ". Give"
     raise DoctorError(

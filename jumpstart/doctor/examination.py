@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class CheckpointedModule:
 
     module: str
     reentrant: bool
+
+
+class NoGradient(StrEnum):
+    """Why the loss of a captured layer has no gradient."""
+
+    OFF = "gradients are off"
+    """The layer runs under ``torch.no_grad()`` or ``torch.inference_mode()``."""
+    CONSTANT = "depends on no trainable parameter"
+    """The layers before are frozen or missing, or their output is detached."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,7 @@ class Cost:
         lowest_ratio: The lowest ratio of all rounds.
         highest_ratio: The highest ratio of all rounds.
         rounds: The number of rounds.
+        samples: The number of samples in a step: the whole batch, or its beginning if a longer step does not fit.
         threads: The number of torch's threads.
         device: The device of the batch.
     """
@@ -128,8 +139,22 @@ class Cost:
     lowest_ratio: float
     highest_ratio: float
     rounds: int
+    samples: int
     threads: int
     device: str
+
+
+@dataclass(frozen=True)
+class TooSlow:
+    """Steps that are too slow to be timed.
+
+    Attributes:
+        seconds: The time that a step with the Jumpstart loss and one without take together, estimated.
+        samples: The number of samples in such a step.
+    """
+
+    seconds: float
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -152,7 +177,9 @@ class Examination:
         not_called: The activations that did not run.
         total: The sums over all captured calls, or None if nothing is captured.
         first_death: The first layer in which a point is dead, or None.
+        no_gradient: The captured layers whose loss has no gradient, with the reason.
         cost: The cost of a step, or None if it was not measured.
+        too_slow: Why the cost of a step was not measured, or None.
         advice: What to do, at least one sentence.
     """
 
@@ -171,7 +198,9 @@ class Examination:
     not_called: tuple[str, ...]
     total: Total | None
     first_death: FirstDeath | None
-    cost: Cost | None
+    no_gradient: dict[str, NoGradient]
+    cost: Cost | None = None
+    too_slow: TooSlow | None = None
     advice: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:

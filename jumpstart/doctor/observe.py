@@ -48,6 +48,8 @@ class Observed:
         functional: The number of calls by the path of the calling module and the name of the function.
         in_place: The pairs of path and function that overwrite their input.
         checkpointed: Whether the checkpoint is a reentrant one, by the path of each module inside a checkpoint.
+        gradients_off: The paths of the modules that ran while gradients were off, at their first call.
+        with_gradient: The paths of the modules that a gradient reaches, by what it reaches: ``input`` or ``output``.
     """
 
     calls: Counter[str] = field(default_factory=Counter)
@@ -55,6 +57,8 @@ class Observed:
     functional: Counter[tuple[str, str]] = field(default_factory=Counter)
     in_place: set[tuple[str, str]] = field(default_factory=set)
     checkpointed: dict[str, bool] = field(default_factory=dict)
+    gradients_off: set[str] = field(default_factory=set)
+    with_gradient: dict[str, set[str]] = field(default_factory=lambda: {"input": set(), "output": set()})
 
 
 def observe(model: nn.Module, run: Callable[[], object]) -> Observed:
@@ -85,6 +89,8 @@ def _observing(model: nn.Module, observed: Observed) -> Iterator[None]:
     def leave(module: nn.Module, args: object, output: object) -> None:
         if stack and stack[-1] is module:
             stack.pop()
+        if id(module) in names and isinstance(output, Tensor) and output.requires_grad:
+            observed.with_gradient["output"].add(names[id(module)])
 
     mode = _FunctionRecorder(observed, stack, names)
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
@@ -103,6 +109,10 @@ def _record_call(observed: Observed, name: str, args: tuple[object, ...]) -> Non
         tensor = next((value for value in args if isinstance(value, Tensor)), None)
         if tensor is not None:
             observed.shapes[name] = tuple(tensor.shape)
+        if not torch.is_grad_enabled():
+            observed.gradients_off.add(name)
+    if any(isinstance(value, Tensor) and value.requires_grad for value in args):
+        observed.with_gradient["input"].add(name)
     observed.calls[name] += 1
     reentrant = _enclosing_checkpoint()
     if reentrant is not None:

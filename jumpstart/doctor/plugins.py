@@ -20,6 +20,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from jumpstart.doctor.load import DoctorError, LoadedModel
+from jumpstart.doctor.weights import description
 
 
 class Plugin(Protocol):
@@ -57,8 +58,8 @@ def load_file(path: Path) -> LoadedModel:
         if model is not None:
             return model
     raise DoctorError(
-        f"{path} can be read only by the project that wrote it: run this in the project's folder, where pyproject.toml "
-        "names a plugin under [tool.jumpstart], or give MODEL as package.module:name."
+        f"{path} is {description(path)}. A checkpoint or run directory of a project is read in the folder of that "
+        "project, where pyproject.toml names a plugin under [tool.jumpstart]."
     )
 
 

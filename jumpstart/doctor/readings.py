@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from jumpstart.capture.targets import Target, find_targets
-from jumpstart.doctor.examination import FirstDeath, Layer, Total
+from jumpstart.doctor.examination import FirstDeath, Layer, NoGradient, Total
 from jumpstart.doctor.load import LoadedModel
 from jumpstart.doctor.observe import Observed
 from jumpstart.extrema import Extrema
@@ -31,6 +31,7 @@ class Readings:
     not_called: tuple[str, ...] = ()
     total: Total | None = None
     first_death: FirstDeath | None = None
+    no_gradient: dict[str, NoGradient] = field(default_factory=dict)
 
 
 def read_status(loaded: LoadedModel, x: Tensor, observed: Observed) -> Readings:
@@ -72,7 +73,19 @@ def read_status(loaded: LoadedModel, x: Tensor, observed: Observed) -> Readings:
             dead_points=_dead_somewhere(dead_points),
         ),
         first_death=FirstDeath(first.name, first.dead_points) if first else None,
+        no_gradient=_without_gradient(targets.values(), observed),
     )
+
+
+def _without_gradient(targets: Iterable[Target], observed: Observed) -> dict[str, NoGradient]:
+    """The layers whose preactivation has no gradient, with the reason; none of those in a reentrant checkpoint."""
+    found = {}
+    for target in targets:
+        name = target.name
+        reached = observed.with_gradient["input" if target.reads_input else "output"]
+        if observed.calls[name] and name not in reached and not observed.checkpointed.get(name, False):
+            found[name] = NoGradient.OFF if name in observed.gradients_off else NoGradient.CONSTANT
+    return found
 
 
 def _extrema(loaded: LoadedModel, x: Tensor, *, reentrant: bool) -> Sequence[Extrema]:

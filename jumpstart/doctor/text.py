@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jumpstart.doctor.examination import Cost, Examination, Layer
-from jumpstart.words import called, percent, some
+from jumpstart.words import called, counted, percent, some
 
 _MOST_ROWS = 60
 _MOST_NAMES = 8
@@ -17,6 +17,15 @@ def describe(result: Examination) -> str:
     Args:
         result: What :func:`~jumpstart.doctor.examine` returns.
     """
+    return f"{describe_status(result)}\n{describe_advice(result)}"
+
+
+def describe_status(result: Examination) -> str:
+    """The first part of the text: captured layers and their status.
+
+    Args:
+        result: The result, with or without the cost.
+    """
     lines = [
         f"{result.model}: {result.kind}, {result.parameters:,} parameters, in {result.mode} mode",
         f"data: {result.data.source}, {_by_x(result.data.shape)}, seed {result.data.seed}",
@@ -27,10 +36,18 @@ def describe(result: Examination) -> str:
     else:
         lines += ["captured: nothing", ""]
     noted = [f"{name}: {text}" for name, text in _lists(result).items() if text]
-    lines += [*noted, ""] if noted else []
-    lines.append("what to do")
-    lines += [f"  {number}. {text}" for number, text in enumerate(result.advice, 1)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *noted, ""] if noted else lines)
+
+
+def describe_advice(result: Examination) -> str:
+    """The second part of the text: the cost of a step, and what to do.
+
+    Args:
+        result: The result.
+    """
+    cost = [_cost_words(result.cost), ""] if result.cost is not None else []
+    advice = [f"  {number}. {text}" for number, text in enumerate(result.advice, 1)]
+    return "\n".join([*cost, "what to do", *advice])
 
 
 def _table(layers: Sequence[Layer]) -> list[str]:
@@ -72,15 +89,14 @@ def _totals(result: Examination) -> list[str]:
         f"units: {total.units:,}, dead {total.dead_units:,} ({percent(total.dead_units / total.units)}), "
         f"linear {total.linear_units:,} ({percent(total.linear_units / total.units)}), on this one batch",
         f"points: {percent(total.dead_points)} dead in at least one layer{where}",
-        *([_cost_words(result.cost)] if result.cost is not None else []),
     ]
 
 
 def _cost_words(cost: Cost) -> str:
     return (
         f"cost: a step takes {cost.jumpstart_ms:.1f} ms with Jumpstart, {cost.plain_ms:.1f} ms without: "
-        f"x{cost.ratio:.2f} (x{cost.lowest_ratio:.2f} to x{cost.highest_ratio:.2f} in {cost.rounds} rounds, "
-        f"{cost.device}, threads: {cost.threads})"
+        f"x{cost.ratio:.2f} (x{cost.lowest_ratio:.2f} to x{cost.highest_ratio:.2f} in {counted(cost.rounds, 'round')} "
+        f"of {counted(cost.samples, 'sample')}, {cost.device}, threads: {cost.threads})"
     )
 
 
@@ -95,6 +111,7 @@ def _lists(result: Examination) -> dict[str, str]:
         "called several times": [f"{name} ({calls} times)" for name, calls in result.shared.items()],
         "in place": result.in_place,
         "not called": result.not_called,
+        "without a gradient": [f"{name} ({reason})" for name, reason in result.no_gradient.items()],
         "checkpointed": checkpointed,
         "compiled": [called(name) for name in result.compiled],
     }

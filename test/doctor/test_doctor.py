@@ -17,10 +17,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
+from jumpstart.doctor import budget
 from jumpstart.doctor import cost as doctor_cost
-from jumpstart.doctor.examination import Examination, FirstDeath
-from jumpstart.doctor.examine import examine
-from jumpstart.doctor.load import DoctorError
+from jumpstart.doctor.budget import Budget
+from jumpstart.doctor.examination import Examination, FirstDeath, NoGradient
+from jumpstart.doctor.examine import Plan, add_cost, examine, examine_status
+from jumpstart.doctor.load import DoctorError, LoadedModel
 from jumpstart.monitor import StatusMonitor
 
 
@@ -205,7 +207,8 @@ def test_the_cost_is_measured() -> None:
     cost = examine(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))).cost
     assert 0 < cost.lowest_ratio <= cost.ratio <= cost.highest_ratio
     assert cost.plain_ms > 0
-    assert cost.rounds >= 3
+    assert 1 <= cost.rounds <= 7
+    assert cost.samples == 64
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -223,6 +226,95 @@ def test_times_and_ratio_are_of_the_same_round(seed: int, monkeypatch: pytest.Mo
     ratios = [after / before for before, after in rounds]
     assert (cost.lowest_ratio, cost.highest_ratio) == pytest.approx((min(ratios), max(ratios)))
     assert sorted(ratios)[(len(ratios) - 1) // 2] == pytest.approx(cost.ratio)
+
+
+# The time ---------------------------------------------------------------------------------------
+
+
+class Slow(nn.Module):
+    """A model whose forward pass takes a time in proportion to the samples, on a clock of its own."""
+
+    def __init__(self, clock: list[float], per_sample: float) -> None:
+        super().__init__()
+        self.body, self.clock, self.per_sample = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), clock, per_sample
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.clock[0] += self.per_sample * len(x)
+        return self.body(x)
+
+
+@pytest.mark.parametrize("seconds", [2.0, 20.0])
+@pytest.mark.parametrize("per_sample", [1e-6, 0.02, 0.1, 0.4, 1.0, 5.0])
+def test_an_examination_takes_the_batch_that_fits_its_time(
+    per_sample: float, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, announced = [0.0], []
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
+    plan = Plan("random", None, None, 0, Budget(seconds), lambda line: announced.append((clock[0], line)))
+    seen = examine_status(LoadedModel(Slow(clock, per_sample), "Slow"), None, plan)
+    assert clock[0] <= max(seconds, 10 * per_sample)  # two samples are the fewest
+    assert seen.result.data.shape[0] == min(64, max(2, int(0.2 * seconds / per_sample)))
+    result = add_cost(seen)
+    assert (result.cost is None) == (result.too_slow is not None) == any("--seconds" in text for text in result.advice)
+    if result.cost is not None:
+        assert 2 <= result.cost.samples <= seen.result.data.shape[0]
+        assert clock[0] <= seconds
+    assert announced or clock[0] < 4
+    assert not announced or clock[0] > 1
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_time_that_is_no_time_is_refused(seconds: float) -> None:
+    with pytest.raises(DoctorError, match="seconds must be a finite number above 0, got"):
+        examine(nn.Sequential(nn.Linear(3, 8), nn.ReLU()), seconds=seconds)
+
+
+# Gradients --------------------------------------------------------------------------------------
+
+
+class Detached(nn.Module):
+    """Two blocks, the first of which can get no gradient, for a reason of the user's choice."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Sequential(nn.Linear(3, 3), nn.ReLU()) for _ in range(2))
+        self.how = how
+        self.first.requires_grad_(how != "frozen")
+
+    def forward(self, x: Tensor) -> Tensor:
+        with {"off": torch.no_grad, "inference": torch.inference_mode}.get(self.how, torch.enable_grad)():
+            x = self.first(x)
+        return self.second(x.clone().detach() if self.how == "detached" else x.clone())
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("", {}),
+        ("detached", {}),
+        ("frozen", {"first.1": NoGradient.CONSTANT}),
+        ("off", {"first.1": NoGradient.OFF}),
+        ("inference", {"first.1": NoGradient.OFF}),
+    ],
+)
+@pytest.mark.parametrize("capture", ["activations", "weights"])
+def test_layers_whose_loss_has_no_gradient(how: str, expected: dict[str, str], capture: str) -> None:
+    loaded = LoadedModel(Detached(how), "Detached", capture={"capture": capture})
+    result = examine(loaded, cost=False)
+    names = {"first.1": "first.1"} if capture == "activations" else {"first.1": "first.0"}
+    assert result.no_gradient == {names[name]: reason for name, reason in expected.items()}
+    assert any("o gradient" in text for text in result.advice) == bool(expected)
+    with torch.no_grad():  # the caller's mode does not matter
+        assert examine(loaded, cost=False).no_gradient == result.no_gradient
+
+
+def test_a_model_without_gradients_says_that_no_gradient_can_come() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model.forward = torch.no_grad()(model.forward)
+    result = examine(model, cost=False)
+    assert result.no_gradient == {"1": NoGradient.OFF}
+    assert "No gradient can come from 1: the forward pass runs under torch.no_grad()" in result.advice[0]
+    assert json.loads(json.dumps(result.to_dict()))["no_gradient"] == {"1": "gradients are off"}
 
 
 # Nothing changes --------------------------------------------------------------------------------

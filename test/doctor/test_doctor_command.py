@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import types
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from jumpstart.doctor.examine import examine
 from jumpstart.doctor.load import DoctorError, load_import, parse_kwargs
 from jumpstart.doctor.plugins import load_batch, load_file
 from jumpstart.doctor.text import describe
+from jumpstart.doctor.weights import description
 
 # Which model ------------------------------------------------------------------------------------
 
@@ -118,9 +121,11 @@ def test_arguments_are_literals() -> None:
         (["torch.nn:Linear", "--kwargs", "2"], "--kwargs must be name=value"),
         (["torch.nn:ReLU", "--input-shape=3,x"], "must be whole numbers"),
         (["torch.nn:ReLU", "--input-shape=3", "--batch-size=0"], "batch_size must be >= 1"),
+        (["torch.nn:ReLU", "--seconds=0"], "seconds must be a finite number above 0, got 0"),
+        (["docs", "--weights=x"], "--weights is for an import path"),
         (["torch.nn:ReLU", "--data=mooons"], "Did you mean 'moons'?"),
         (["setup.cfg.ckpt"], "does not exist"),
-        (["pyproject.toml"], "is no checkpoint of an experiment"),
+        (["pyproject.toml"], "pyproject.toml is no file that torch.save wrote"),
         (["docs"], "docs has no checkpoint"),
         (["docs", "--kwargs", "a=1"], "--kwargs is for an import path"),
     ],
@@ -174,7 +179,117 @@ def test_a_checkpoint_outside_of_the_project_is_refused(tmp_path: Path) -> None:
     code = "import os, runpy, sys; os.chdir(sys.argv.pop(1)); runpy.run_module('jumpstart', run_name='__main__')"
     done = python(code, str(tmp_path), "doctor", str(directory.path), PATH="")
     assert done.returncode == 2
-    assert "can be read only by the project that wrote it: run this in the project's folder" in done.stderr
+    assert "is read in the folder of that project, where pyproject.toml names a plugin" in done.stderr
+
+
+SAVED: dict[str, tuple[Callable[[nn.Module], object], str]] = {
+    "state": (lambda net: net.state_dict(), "a state_dict of 2 tensors (0.weight, 0.bias), without the network"),
+    "whole": (lambda net: net, "a whole pickled model, which can run code while it is read: save its state_dict()"),
+    "nested": (
+        lambda net: {"epoch": 3, "model": net.state_dict(), "optimizer": {"state": {}}},
+        "a checkpoint with a state_dict (keys: epoch, model, optimizer), without the network",
+    ),
+    "empty": (lambda net: {"epoch": 3}, "a checkpoint without a state_dict (keys: epoch)"),
+    "tensor": (lambda net: torch.ones(3), "no checkpoint, but Tensor"),
+    "object": (lambda net: {"a": Path("b")}, "a pickle, which can run code while it is read"),
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+@pytest.mark.parametrize("plugins", [True, False], ids=["project", "elsewhere"])
+def test_a_file_that_is_no_checkpoint_of_an_experiment_is_described(
+    kind: str, plugins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, message = SAVED[kind]
+    torch.save(make(nn.Sequential(nn.Linear(3, 4), nn.ReLU())), tmp_path / "file.pt")
+    monkeypatch.chdir(ROOT if plugins else tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", str(tmp_path / "file.pt")])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+    assert f"file.pt is {message}" in err
+    assert "name the model as MODEL=package.module:name and its weights as --weights" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"hello", b"\x80\x02."], ids=repr)
+def test_a_file_that_torch_did_not_write(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert description(tmp_path / "file").startswith("no file that torch.save wrote, or a damaged one (")
+
+
+def test_a_torchscript_model_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        archive.writestr("script/constants.pkl", b"")
+    assert description(tmp_path / "script.pt").startswith("a TorchScript model, whose modules have no hooks")
+
+
+@pytest.mark.parametrize("wrap", ["plain", "nested", "parallel"])
+def test_weights_are_loaded_into_a_model(
+    wrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = types.ModuleType("their_models")
+    home.make = lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    monkeypatch.setitem(sys.modules, "their_models", home)
+    dead = {"0.weight": torch.zeros(4, 3), "0.bias": -torch.ones(4)}
+    state = {f"module.{name}": value for name, value in dead.items()} if wrap == "parallel" else dead
+    torch.save({"state_dict": state} if wrap == "nested" else state, tmp_path / "dead.pt")
+    assert main(["doctor", "their_models:make", f"--weights={tmp_path / 'dead.pt'}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"]["dead_units"] == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ({"0.weight": torch.zeros(2)}, "does not fit Linear: RuntimeError"),
+        ({"epoch": 2}, "holds no state_dict: it is a checkpoint without a state_dict"),
+        (nn.ReLU(), "can't be read: it is a whole pickled model"),
+    ],
+    ids=["missing", "other", "none", "whole"],
+)
+def test_weights_that_cannot_be_loaded(
+    content: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        torch.save(content, tmp_path / "w.pt")
+    wrong = ["doctor", "torch.nn:Linear", "--kwargs", "in_features=2", "out_features=2"]
+    with pytest.raises(SystemExit) as stop:
+        main([*wrong, f"--weights={tmp_path / 'w.pt'}"])
+    err = capsys.readouterr().err
+    assert (stop.value.code, err.count("\n")) == (2, 1)
+    assert "w.pt" in err
+    assert message in err
+
+
+@pytest.mark.parametrize("name", ["abalone", "imagenet"])
+def test_data_that_cannot_be_downloaded_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JUMPSTART_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("JUMPSTART_UCI_URL", "http://127.0.0.1:9")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "torch.nn:Linear", "--kwargs", "in_features=8", "out_features=2", f"--data={name}"])
+    err = capsys.readouterr().err
+    assert (stop.value.code, err.count("\n")) == (2, 1)
+    assert f"--data={name}: " in err
+
+
+def test_the_status_is_printed_before_steps_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = []
+
+    def seconds(*_: object) -> float:
+        printed.append(capsys.readouterr().out)
+        return 1.0
+
+    monkeypatch.setattr(doctor_cost, "_seconds", seconds)
+    assert main(["doctor", "test_doctor:Shared", "--batch-size=8"]) == 0
+    assert "points: " in printed[0]
+    assert "act#3" in printed[0]
+    assert "".join(printed[1:]) == ""
+    assert capsys.readouterr().out.startswith("cost: a step takes 1000.0 ms")
 
 
 def test_models_by_import_path_need_no_plugin(tmp_path: Path) -> None:
@@ -240,8 +355,8 @@ def test_a_model_of_several_inputs_is_refused_before_a_data_set_is_read(capsys: 
 KEYS = {
     "model": str, "kind": str, "parameters": int, "mode": str, "data": dict, "compiled": list, "functional": list,
     "checkpointed": list, "nothing": (str, type(None)), "captured": list, "shared": dict, "in_place": list,
-    "not_called": list, "total": (dict, type(None)), "first_death": (dict, type(None)), "cost": (dict, type(None)),
-    "advice": list,
+    "not_called": list, "total": (dict, type(None)), "first_death": (dict, type(None)), "no_gradient": dict,
+    "cost": (dict, type(None)), "too_slow": (dict, type(None)), "advice": list,
 }  # fmt: skip
 LAYER = {
     "name": str, "type": str, "shape": list, "units": int, "dead_units": int, "linear_units": int,

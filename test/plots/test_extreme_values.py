@@ -108,8 +108,9 @@ def test_all_other_plots(name: str) -> None:
 def test_charts_of_the_report_stay_inside_their_frame(name: str) -> None:
     y = np.array(VALUES[name])
     x = np.arange(float(len(y)))
-    charts = [curves_svg("a", {"a": (x, y)}), curves_svg("a", {"a": (np.unique(y), np.arange(len(np.unique(y))))})]
-    charts.append(shares_svg("a", np.unique(y), dict.fromkeys(Status, np.full(len(np.unique(y)), 1 / 3))))
+    epochs = np.unique(y)
+    charts = [curves_svg("a", {"a": (x, y)}), curves_svg("a", {"a": (epochs, np.arange(float(len(epochs))))})]
+    charts.append(shares_svg("a", epochs, dict.fromkeys(Status, np.full(len(epochs), 1 / 3))))
     for chart in charts:
         assert not re.search(r"\b(nan|inf)\b", chart)
         heights = [

@@ -1,4 +1,4 @@
-"""``python -m data`` lists the data sets; ``python -m data NAME`` describes one."""
+"""``python -m data`` lists the data sets; ``python -m data NAME`` describes one, or data of the user at a path."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import textwrap
 from collections.abc import Sequence
 from typing import NoReturn, Required, TypedDict
 
-from data.cache import cache_folder
+from data.cache import DataError, cache_folder
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, availability, get_info, markdown_table, places
+from data.images.arrays import files_of
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import describe_folders
 from data.images.published import addresses
 from data.uci.catalog import UCI
 from data.uci.files import archive_url
+from jumpstart.files import PathError, is_path, path_argument
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
 _NUMERIC = {"rows", "features", "classes"}
@@ -57,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     options = parser.parse_args(arguments)
+    try:
+        cache_folder(options.data_dir)
+    except PathError as error:  # of the environment variable
+        parser.error(str(error))
     if options.name is None:
         rows = [_row(info, options.data_dir) for info in DATASETS.values()]
         if options.markdown:
@@ -67,8 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.markdown:
         parser.error("--markdown lists all data sets: leave NAME out, or --markdown.")
     try:
+        if is_path(options.name):
+            _write(_own(options.name, options.data_dir, options.json))
+            return 0
         info = get_info(options.name)
-    except ValueError as error:
+    except (ValueError, DataError) as error:
         parser.error(str(error))
     details, files = _details(info, options.data_dir), _files(info, options.data_dir)
     if options.json:
@@ -78,14 +87,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _own(path: str, data_dir: str | None, as_json: bool) -> str:
+    """A description of the user's data at a path, split as in a run with default options."""
+    from data.data import make_datamodule
+
+    module = make_datamodule(path, data_dir=data_dir)
+    module.setup()
+    return json.dumps(module.describe(), indent=2) if as_json else module.found()
+
+
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m data", description="List the data sets, or describe one.", allow_abbrev=False)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe, or a path to data of your own")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the list as a Markdown table")
     parser.add_argument(
         "--data_dir",
+        type=path_argument("--data_dir", "folder"),
         metavar="DIR",
         help="cache folder (default: JUMPSTART_DATA_DIR, else the user's cache folder)",
     )
@@ -120,7 +139,7 @@ def _files(info: DatasetInfo, data_dir: str | None) -> list[FileDetails]:
         return []
     return [
         {"name": file.name, "bytes": file.size, "checksum": file.digest, "path": path}
-        for file, path in zip(IMAGE_SOURCES[info.name].files, paths, strict=True)
+        for file, path in zip(files_of(info.name, data_dir), paths, strict=True)
     ]
 
 

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from data.cache import DataDir, DataError
 from data.checks import check_integer
 from data.dataset_info import DatasetInfo
 from data.datasets import DATASETS, check_available, check_options, get_info, load_table
-from data.images.arrays import ImageArrays, load_arrays, make_fake
+from data.images.arrays import load_arrays, make_fake
 from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
+from data.images.image_arrays import ImageArrays
+from data.own import Own, own_at
 from data.splitting import DEFAULT_SHARE, check_sizes
 from jumpstart.choices import check_flag
+from jumpstart.files import absolute_path, is_path
 
 # torch is imported in the functions that need it, so that the list of data sets is available without torch.
 if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
+    from data.images.in_folders import FolderOptions
     from data.images.module import ImageModule
+    from data.images.transforms import Transform, Transforms
     from data.split_module import ModuleOptions
 
 __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
 
 
 def make_datamodule(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     batch_size: int | None = None,
     seed: int = 42,
@@ -43,15 +49,19 @@ def make_datamodule(
     channels: int = 3,
     num_workers: int | None = None,
     corrupt: str = Corrupt.SKIP,
+    transform: Transform | None = None,
+    train_transform: Transform | None = None,
+    eval_transform: Transform | None = None,
 ) -> TabularDataModule | ImageModule:
-    """The data module of a named data set. Nothing is loaded before its ``setup``.
+    """The data module of a named data set, or of a folder of images. Nothing is loaded before its ``setup``.
 
     Every module has ``input_shape``, ``num_classes``, ``class_names``, ``num_rows(part)``, ``describe()`` and three
     loaders of float inputs and class numbers. Under a trainer, batches are on its device, and each process serves its
     slice of each batch.
 
     Args:
-        name: One of :data:`DATASETS`.
+        name: One of :data:`DATASETS`, or the path of a folder of images, which has a separator or a dot, or begins
+            with ``~``; see :mod:`data.images.own_folder`.
         batch_size: Rows of a batch over all processes; ``None`` for all rows.
         seed: Seed of generated points, of the split, of the order of batches and of augmentation.
         val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
@@ -68,12 +78,18 @@ def make_datamodule(
         num_classes: Number of classes of ``fake``.
         channels: Number of channels of ``fake``.
         num_workers: Number of processes that decode images in folders, for each loader; ``None`` for one less than
-            there are cores for this process, at most 12. Ignored for sets in memory.
+            there are cores for this process, at most 12, and 0 for a small folder of the user. Ignored for sets in
+            memory.
         corrupt: Treatment of images in folders that cannot be decoded. ``"skip"`` replaces each by another image of
             its class, and logs how many; ``"refuse"`` decodes every image once before training, and raises an error.
+        transform: Function of a PIL image that returns a tensor ``(channels, height, width)``, as in torchvision, in
+            place of crops, augmentation and normalization. A PIL image or a tensor of bytes is normalized afterwards.
+        train_transform: The same for training images alone.
+        eval_transform: The same for validation and test images alone.
 
     Raises:
         ValueError: If there is no data set of that name, or an argument is out of range.
+        DataError: If a path leads to nothing that is read.
         TypeError: If ``as_images`` or ``augment`` is neither True nor False.
 
     Example:
@@ -84,11 +100,17 @@ def make_datamodule(
         >>> make_datamodule("fake", image_size=8, num_classes=3, channels=1).name
         'fake'
     """
+    name = str(absolute_path(os.fspath(name))) if isinstance(name, os.PathLike) else name
+    images = _checked_images(
+        image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
+    )
+    if isinstance(name, str) and is_path(name):
+        return _own(name, images, _module_options(name, batch_size, seed, val_size, test_size, data_dir))
     info = get_info(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
-    check_flag("augment", augment)
     options = _module_options(name, batch_size, seed, val_size, test_size, data_dir)
     if name not in IMAGE_SOURCES:
+        _refuse_transforms(name, images)
         if info.source == "generated":
             _check_num_points(num_points, info.classes, options)
         else:
@@ -96,15 +118,74 @@ def make_datamodule(
         return _tabular(name, num_points, noise, seed, as_images, image_size, data_dir, options)
     check_integer("num_classes", num_classes, 2)
     check_integer("channels", channels, 1)
-    check_integer("num_workers", 0 if num_workers is None else num_workers, 0)
-    treatment = chosen_corrupt(corrupt)
     if IMAGE_SOURCES[name].folders:
-        return _folder_images(name, image_size, augment, num_workers, treatment, data_dir, options)
+        return _folder_images(name, images, options)
     if name == "fake":
         _check_num_points(num_points, num_classes, options)
-        return _fake_images(num_points, num_classes, channels, noise, image_size, augment, options)
+        return _fake_images(num_points, num_classes, channels, noise, images, options)
     load = partial(load_arrays, name, data_dir)
-    return _memory_images(load, IMAGE_SOURCES[name].class_names, image_size, augment, options)
+    return _memory_images(load, IMAGE_SOURCES[name].class_names, images, options)
+
+
+class _Images(NamedTuple):
+    """Checked arguments that only images have."""
+
+    image_size: int | None
+    augment: bool
+    num_workers: int | None
+    corrupt: Corrupt
+    data_dir: DataDir
+    given: tuple[Transform | None, Transform | None, Transform | None]
+
+    @property
+    def transforms(self) -> Transforms:
+        """The transforms of the user. Imports torch."""
+        from data.images.transforms import chosen_transforms
+
+        return chosen_transforms(*self.given)
+
+    @property
+    def of_folders(self) -> FolderOptions:
+        """The arguments of a data module of images in folders."""
+        return {
+            "data_dir": self.data_dir,
+            "augment": self.augment,
+            "num_workers": self.num_workers,
+            "corrupt": self.corrupt,
+            "transforms": self.transforms,
+        }
+
+
+def _checked_images(
+    image_size: int | None,
+    augment: bool,
+    num_workers: int | None,
+    corrupt: str,
+    data_dir: DataDir,
+    transforms: tuple[Transform | None, Transform | None, Transform | None],
+) -> _Images:
+    check_flag("augment", augment)
+    if image_size is not None:
+        check_integer("image_size", image_size, 4)
+    check_integer("num_workers", 0 if num_workers is None else num_workers, 0)
+    if transforms[1] is not None and not augment:
+        raise ValueError("train_transform needs augment=True, got False: leave one of them out.")
+    return _Images(image_size, augment, num_workers, chosen_corrupt(corrupt), data_dir, transforms)
+
+
+def _refuse_transforms(name: str, images: _Images) -> None:
+    if images.given != (None, None, None):
+        raise ValueError(f"a transform needs a data set of images, and no table, got {name!r}: leave it out.")
+
+
+def _own(name: str, images: _Images, options: ModuleOptions) -> TabularDataModule | ImageModule:
+    """The data module of what is at a path of the user."""
+    own, path = own_at(name)
+    if own is Own.TABLE:
+        raise DataError(f"dataset={name} is a file of a table.")
+    from data.images.in_own_folder import OwnFolderImages
+
+    return OwnFolderImages(path, image_size=images.image_size, folders=images.of_folders, **options)
 
 
 def _module_options(
@@ -121,8 +202,8 @@ def _module_options(
         test_size = DEFAULT_SHARE
     check_sizes(val_size, test_size)
     return {
-        "name": name,
-        "prepare": partial(check_available, name, data_dir),
+        "name": absolute_path(name).name if is_path(name) else name,
+        "prepare": None if is_path(name) else partial(check_available, name, data_dir),
         "batch_size": batch_size,
         "seed": seed,
         "val_size": val_size,
@@ -156,17 +237,11 @@ def _tabular(
 
 
 def _fake_images(
-    num_points: int,
-    num_classes: int,
-    channels: int,
-    noise: float,
-    image_size: int | None,
-    augment: bool,
-    options: ModuleOptions,
+    num_points: int, num_classes: int, channels: int, noise: float, images: _Images, options: ModuleOptions
 ) -> ImageModule:
-    side = image_size or IMAGE_SOURCES["fake"].shape[1]
+    side = images.image_size or IMAGE_SOURCES["fake"].shape[1]
     load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), options["seed"])
-    return _memory_images(load, tuple(map(str, range(num_classes))), image_size, augment, options)
+    return _memory_images(load, tuple(map(str, range(num_classes))), images, options)
 
 
 def _load_fake(
@@ -178,8 +253,7 @@ def _load_fake(
 def _memory_images(
     load: Callable[[], tuple[ImageArrays, ImageArrays | None]],
     class_names: tuple[str, ...],
-    image_size: int | None,
-    augment: bool,
+    images: _Images,
     options: ModuleOptions,
 ) -> ImageModule:
     from data.images.augment import ShiftAndFlip
@@ -189,31 +263,18 @@ def _memory_images(
     return MemoryImages(
         load,
         class_names=class_names,
-        augment=ShiftAndFlip(source.padding, source.flip) if augment else None,
-        image_size=image_size,
+        augment=ShiftAndFlip(source.padding, source.flip) if images.augment else None,
+        image_size=images.image_size,
+        transforms=images.transforms,
         **options,
     )
 
 
-def _folder_images(
-    name: str,
-    image_size: int | None,
-    augment: bool,
-    num_workers: int | None,
-    corrupt: Corrupt,
-    data_dir: DataDir,
-    options: ModuleOptions,
-) -> ImageModule:
+def _folder_images(name: str, images: _Images, options: ModuleOptions) -> ImageModule:
     from data.images.in_folders import FolderImages
 
-    return FolderImages(
-        data_dir=data_dir,
-        image_size=image_size or IMAGE_SOURCES[name].shape[1],
-        augment=augment,
-        num_workers=num_workers,
-        corrupt=corrupt,
-        **options,
-    )
+    size = images.image_size or IMAGE_SOURCES[name].shape[1]
+    return FolderImages(image_size=size, **images.of_folders, **options)
 
 
 def _check_num_points(num_points: int, classes: int, options: ModuleOptions) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from data.built_in import BUILT_IN_INFOS, UCI_LICENSE, generate, load_bundled
 from data.cache import DataDir, DataError, cache_folder
 from data.checks import check_integer, check_noise
 from data.dataset_info import DatasetInfo
-from data.images.arrays import images_available, images_state
+from data.images.arrays import files_of, images_available, images_state
 from data.images.catalog import IMAGE_INFOS, IMAGE_SOURCES
 from data.images.published import place
 from data.tables import Table, resized
@@ -61,7 +63,8 @@ def get_info(name: str) -> DatasetInfo:
     """
     if name in DATASETS:
         return DATASETS[name]
-    raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.{did_you_mean(name, DATASETS)}")
+    hint = f" For the path, write ./{name}." if os.path.exists(name) else did_you_mean(name, DATASETS)
+    raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, or a path, got {name!r}.{hint}")
 
 
 def markdown_table() -> str:
@@ -204,7 +207,7 @@ def places(name: str, data_dir: DataDir = None) -> list[str]:
         ValueError: If there is no data set of that name.
     """
     if name in IMAGE_SOURCES:
-        return [str(place(file, data_dir)) for file in IMAGE_SOURCES[name].files]
+        return [str(place(file, data_dir)) for file in files_of(name, data_dir)]
     if get_info(name).source != "UCI":
         return []
     remote = UCI[name].remote(name)

@@ -174,6 +174,27 @@ class SplitDataModule(pl.LightningDataModule, abc.ABC, Generic[Loader]):
             world_size=1 if trainer is None else trainer.world_size,
         )
 
+    def found(self) -> str:
+        """What was found in data of the user, in a few lines for the terminal; empty for a known data set.
+
+        Raises:
+            RuntimeError: Before :meth:`setup`.
+        """
+        return ""
+
+    def fingerprint(self) -> str:
+        """A text that differs if data of the user, or their split, changed; empty for a known data set.
+
+        Raises:
+            RuntimeError: Before :meth:`setup`.
+        """
+        return ""
+
+    def state_dict(self) -> dict[str, str]:
+        """The fingerprint, which Lightning stores in checkpoints."""
+        fingerprint = self.fingerprint()
+        return {"fingerprint": fingerprint} if fingerprint else {}
+
     @property
     def device(self) -> torch.device:
         """The device of the trainer; the CPU without a trainer."""

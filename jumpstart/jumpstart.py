@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,8 @@ from typing import TypedDict
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from jumpstart.capture.copies import HookHandle
 from jumpstart.capture.hooks import attached
 from jumpstart.capture.passive import PassiveRecorder
 from jumpstart.capture.recorder import Recorder, State, in_graph
@@ -63,6 +64,9 @@ class JumpstartRegularization:
         ties: Which entries get the gradient of a tied extremum: ``"single"``, ``"average"`` or ``"random"``.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more. By default the layer before the
             activation decides (last after a linear layer, 1 after a convolution).
+        batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, or dimension 1, as in
+            (T, N, C). By default, torch's transformer, recurrent and attention modules decide for the tensors inside of
+            them; any other tensor has its samples in dimension 0, with a warning if that is doubtful.
         point: ``"sample"``, or ``"location"`` for every position of every sample.
         sync: Compute the loss of the whole batch of all processes of ``torch.distributed``. It is the same number in
             every process, and the mean of gradients that ``DistributedDataParallel`` or ``fully_shard`` takes is the
@@ -103,6 +107,7 @@ class JumpstartRegularization:
         negative_weight: float = 1.0,
         ties: Ties | str = Ties.SINGLE,
         unit_dim: int | None = None,
+        batch_first: bool | None = None,
         point: PointMode | str = PointMode.SAMPLE,
         sync: bool = False,
         process_group: dist.ProcessGroup | None = None,
@@ -120,7 +125,7 @@ class JumpstartRegularization:
         self.penalty = Penalty(terms, aggregate, margin, positive_weight, negative_weight)
         rule = Rule(choose(Ties, ties, "ties"), choose(PointMode, point, "point"), margin)
         targets, drop_last = select_targets(model, capture, skip_last=skip_last)
-        recorder = Recorder(rule, unit_dim, drop_last=drop_last)
+        recorder = Recorder(rule, unit_dim, batch_first, drop_last=drop_last)
         _refuse_second(model)
         self.capture = capture
         self._kind = type(model).__name__
@@ -141,10 +146,11 @@ class JumpstartRegularization:
         Two reads after one forward pass return the same tensor.
 
         Raises:
-            RuntimeError: Before any forward pass, after one in which nothing was captured, and after ``remove()``. With
-                ``sync=True`` also if the processes have run different layers.
+            RuntimeError: Before any forward pass, after one in which nothing was captured, after captured layers ran
+                outside of a pass, and after ``remove()``. With ``sync=True`` also if the processes have run different
+                layers.
         """
-        recorder = self._live()
+        recorder = self._latest()
         if torch.compiler.is_compiling():  # a compiled graph must not refer to a tensor of another step
             return self.penalty(self._gathered(self._records()))
         if self._loss is None or not recorder.is_still(self._loss_of):
@@ -161,7 +167,7 @@ class JumpstartRegularization:
         Raises:
             RuntimeError: As for :attr:`loss`.
         """
-        recorder = self._live()
+        recorder = self._latest()
         if self._extrema is None or not recorder.is_still(self._extrema_of):
             self._extrema = [record.detach() for record in self._records()]
             self._extrema_of = recorder.state
@@ -246,6 +252,17 @@ class JumpstartRegularization:
             )
         return self._recorder
 
+    def _latest(self) -> Recorder:
+        """The recorder, if its latest pass is the latest call of captured layers."""
+        recorder = self._live()
+        if recorder.ran and recorder.outside is not None:
+            raise RuntimeError(
+                f"{recorder.outside!r} ran outside of a forward pass of the model, after the latest one, so there is "
+                "no loss of what ran last. Wrap calls of parts, and of model.forward(), in `with "
+                "jumpstart.recording():`. If these calls shall not count, read the loss before them."
+            )
+        return recorder
+
     def _records(self) -> list[Extrema]:
         recorder = self._live()
         if not recorder.ran:
@@ -261,6 +278,8 @@ class JumpstartRegularization:
                 "Were the hooks attached after torch.compile, or is the model called by its parts? Attach before "
                 "compiling; wrap calls of parts in `with jumpstart.recording():`."
             )
+        if not torch.compiler.is_compiling() and (warning := recorder.warning()):
+            warnings.warn(warning, stacklevel=3)
         return records
 
     def _gathered(self, records: list[Extrema]) -> list[Extrema]:
@@ -284,7 +303,7 @@ def _refuse_second(model: nn.Module) -> None:
         )
 
 
-def _remove(handles: list[RemovableHandle]) -> None:
+def _remove(handles: list[HookHandle]) -> None:
     for handle in handles:
         handle.remove()
 

@@ -7,6 +7,7 @@ hooks that make the same records without a graph.
 from __future__ import annotations
 
 import logging
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +15,9 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture.hooks import Hook, clear_dead
+from jumpstart.capture.copies import Hook, HookHandle
+from jumpstart.capture.hooks import after_module, clear_dead
 from jumpstart.capture.passive import NothingCapturedError, PassiveRecorder, find_recorder, no_weights
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike
@@ -40,7 +41,9 @@ class StatusMonitor:
 
     Every forward pass since the construction (or :meth:`reset`) counts while the monitor is :attr:`enabled`. So: run
     one epoch, read the metrics, :meth:`reset`. The outputs and gradients of the model stay the same, bit for bit, and
-    no global random number is drawn. Memory does not grow with the number of points.
+    no global random number is drawn. Memory does not grow with the number of points. A pass that cannot be counted,
+    such as one that skips a layer, does not stop the model: reading the metrics then raises an error with the reason,
+    until :meth:`reset`.
 
     If a :class:`~jumpstart.JumpstartRegularization` is attached to the model, or to one part of it, the monitor reads
     its records. Attach the regularizer first: while a monitor has its own hooks on a model, a regularizer is refused
@@ -51,11 +54,15 @@ class StatusMonitor:
         num_points: The number of points in :attr:`point_status`; the metrics count all points.
         seed: Seed of the private generator that draws these points.
         margin: Margin of the mean penalties; by default that of the regularizer, or 1 without one.
-        capture: Which preactivations are read, as for the regularizer. ``capture``, ``skip_last`` and ``unit_dim`` can
-            be given only if no regularizer is attached.
+        capture: Which preactivations are read, as for the regularizer. ``capture``, ``skip_last``,
+            ``unit_dim`` and ``batch_first`` can be given only if no regularizer is attached.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, as for the regularizer.
         enabled: Whether passes count from the start.
+
+    Attributes:
+        failure: The error because of which a pass was not counted, and no later one is; None if there is none.
 
     Raises:
         TypeError: If ``model`` is not a module.
@@ -83,6 +90,7 @@ class StatusMonitor:
         capture: CaptureLike = Capture.ACTIVATIONS,
         skip_last: bool = True,
         unit_dim: int | None = None,
+        batch_first: bool | None = None,
         enabled: bool = True,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -93,11 +101,11 @@ class StatusMonitor:
         root, recorder = find_recorder(model)
         self._own: PassiveRecorder | None = None
         if recorder is None:
-            recorder = PassiveRecorder(model, capture, skip_last=skip_last, unit_dim=unit_dim)
-        elif (capture, skip_last, unit_dim) != (Capture.ACTIVATIONS, True, None):
+            recorder = PassiveRecorder(model, capture, skip_last=skip_last, unit_dim=unit_dim, batch_first=batch_first)
+        elif (capture, skip_last, unit_dim, batch_first) != (Capture.ACTIVATIONS, True, None, None):
             raise ValueError(
-                "capture, skip_last and unit_dim must be left out: a regularizer or another monitor is attached to "
-                f"this {type(model).__name__} already, and its records are read. Remove that one first."
+                "capture, skip_last, unit_dim and batch_first must be left out: a regularizer or another monitor is "
+                f"attached to this {type(model).__name__} already, and its records are read. Remove that one first."
             )
         if isinstance(recorder, PassiveRecorder):
             self._own = recorder
@@ -111,8 +119,9 @@ class StatusMonitor:
         self._missed = 0
         self._enabled = enabled
         self._pending: Recorder | None = None
+        self.failure: Exception | None = None
         clear_dead(root)
-        handle = root.register_forward_hook(_PassEnd(self))
+        handle = after_module(root, _PassEnd(self))
         self._finalizer = weakref.finalize(self, _detach, [handle], self._own)
         self._finalizer.atexit = False
 
@@ -203,10 +212,33 @@ class StatusMonitor:
                 self._own.reduce()  # no loss will be read
 
     def count_pending(self) -> None:
-        """Count the pass that is over, if it has not been counted."""
+        """Count the pass that is over, if it has not been counted. An error is stored as :attr:`failure`.
+
+        This runs inside of the next call of the model, which must not fail because it is monitored.
+        """
         recorder = self._pending
         if recorder is not None and not recorder.active:
-            self._count(recorder)
+            self._pending = None
+            self._try_to_count(recorder)
+
+    def _try_to_count(self, recorder: Recorder) -> None:
+        if self.failure is None:
+            try:
+                self._count(recorder)
+            except Exception as error:  # any error, see above
+                self.failure = error
+
+    def note_outside(self, name: str) -> None:
+        """Note that a captured module ran outside of a pass, so that it is not counted.
+
+        Args:
+            name: The name of the module.
+        """
+        if self._enabled and self.failure is None:
+            self.failure = RuntimeError(
+                f"{name!r} ran outside of a forward pass of the model. Wrap calls of parts, and of model.forward(), in "
+                "`with monitor.recording():`, or in `with monitor.pause():` if they shall not count."
+            )
 
     @property
     def enabled(self) -> bool:
@@ -237,7 +269,7 @@ class StatusMonitor:
         """All metrics, each a scalar, by the names of :meth:`NetworkStatus.compute`.
 
         Raises:
-            RuntimeError: If no pass has been counted, or some could not be.
+            RuntimeError: If no pass has been counted, or one could not be.
         """
         self._require_passes()
         metrics: dict[str, Tensor] = self._status.compute()
@@ -303,7 +335,14 @@ class StatusMonitor:
 
     def _require_passes(self) -> None:
         self.count_pending()
+        if self.failure is not None:
+            raise RuntimeError(f"not all forward passes were counted: {self.failure} reset() clears this error.") from (
+                self.failure
+            )
         self._status.reduce_pending()
+        recorder = self._recorder()
+        if recorder is not None and (warning := recorder.warning()):
+            warnings.warn(warning, stacklevel=3)
         if self._missed:
             raise RuntimeError(
                 f"{self._missed} forward passes were not counted, because the regularizer of the model was removed. "
@@ -321,7 +360,7 @@ class StatusMonitor:
         """Start a new epoch."""
         self._status.reset()
         self._points = self._missed = 0
-        self._pending = None
+        self._pending = self.failure = None
         recorder = self._recorder()
         if recorder is not None:
             self._counted = recorder.calls
@@ -365,7 +404,7 @@ class _PassEnd(Hook[StatusMonitor]):
             monitor.on_pass_end()
 
 
-def _detach(handles: list[RemovableHandle], own: PassiveRecorder | None = None) -> None:
+def _detach(handles: list[HookHandle], own: PassiveRecorder | None = None) -> None:
     """Remove the hooks of a monitor, and those of its recorder if no other monitor uses it."""
     for handle in handles:
         handle.remove()
@@ -382,7 +421,7 @@ def _restore(state: _State) -> StatusMonitor:
     """A monitor with the same options that is attached to no model."""
     monitor = StatusMonitor.__new__(StatusMonitor)
     monitor.__dict__.update(state, _own=None, _recorder=_none, _root=_none, _points=0, _counted=[], _missed=0)
-    monitor._pending = None
+    monitor._pending = monitor.failure = None
     monitor._device = torch.device("cpu")
     monitor._finalizer = weakref.finalize(monitor, _detach, [])
     monitor._finalizer.atexit = False

@@ -95,7 +95,8 @@ class Penalty:
         """
         if self.aggregate not in (Aggregate.BALANCED, Aggregate.MEAN):
             return None
-        counts = [units * any(self._unit_weights), points * any(self._point_weights)]
+        # A weight of 0 leaves the slices in the mean, as any other weight does. Terms leave them out.
+        counts = [units * bool(self.terms & Terms.UNIT), points * bool(self.terms & Terms.POINT)]
         if self.aggregate is Aggregate.MEAN:
             counts = [sum(counts)] * 2
         unit_count, point_count = max(counts[0], 1), max(counts[1], 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
@@ -19,6 +19,7 @@ from jumpstart.capture.passive import NothingCapturedError
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike, small_model
 from jumpstart.choices import Capture, Part, choose
+from jumpstart.files import UserPath, user_path
 from jumpstart.history import HistoryFile, history_name
 from jumpstart.monitor import StatusMonitor
 from jumpstart.plots.canvas import save_figure
@@ -46,6 +47,7 @@ class _Options(TypedDict):
     seed: int
     skip_last: bool
     unit_dim: int | None
+    batch_first: bool | None
 
 
 class NetworkStatusPlot(pl.Callback):
@@ -81,17 +83,18 @@ class NetworkStatusPlot(pl.Callback):
         scalars: Whether the metrics are sent to the loggers.
         module: Name of the monitored part, such as ``"model.encoder"``; by default the whole module. With a name,
             metrics and plots are sent to the loggers as ``status/<module>/...``.
-        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This and the next two
-            can be given only if no regularizer is attached, which has its own options.
+        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This and the next
+            three can be given only if no regularizer is attached, which has its own options.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, as for the regularizer.
         part: The part of the data that is plotted: ``"train"``, ``"val"`` or ``"test"``; by default the validation
             part, or the training part if there is no validation.
 
     Raises:
-        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture``, ``unit_dim`` or
-            ``part`` wrong. Before training, if there is no module of that name, nothing to capture, no validation data
-            for ``part="val"``, or a regularizer that determines what is read.
+        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture``, ``unit_dim``,
+            ``batch_first`` or ``part`` wrong. Before training, if there is no module of that name, nothing to capture,
+            no validation data for ``part="val"``, or a regularizer that determines what is read.
         RuntimeError: Before training, if several regularizers are attached to parts of the monitored module.
 
     Example:
@@ -103,28 +106,37 @@ class NetworkStatusPlot(pl.Callback):
         self,
         epoch_freq: int = 100,
         num_points: int = 500,
-        directory: str | Path | None = None,
+        directory: UserPath | None = None,
         *,
-        history: str | Path | None = None,
+        history: UserPath | None = None,
         seed: int = 0,
         scalars: bool = True,
         module: str | None = None,
         capture: CaptureLike = Capture.ACTIVATIONS,
         skip_last: bool = True,
         unit_dim: int | None = None,
+        batch_first: bool | None = None,
         part: Part | str | None = None,
     ) -> None:
         if epoch_freq < 1:
             raise ValueError(f"epoch_freq must be >= 1, got {epoch_freq}.")
         # Wrong options are refused before there is a model. Names of modules can only be checked with the model.
         mode = capture if isinstance(capture, str) else Capture.ACTIVATIONS
-        options: _Options = {"num_points": num_points, "seed": seed, "skip_last": skip_last, "unit_dim": unit_dim}
+        options: _Options = {
+            "num_points": num_points,
+            "seed": seed,
+            "skip_last": skip_last,
+            "unit_dim": unit_dim,
+            "batch_first": batch_first,
+        }
         StatusMonitor(small_model(), capture=mode, **options).remove()
         self.module = module
         self.part = None if part is None else choose(Part, part, "part")
         self._capture, self._options = capture, options
         self.epoch_freq, self.num_points, self.seed = epoch_freq, num_points, seed
-        self.directory, self.history, self.scalars = directory, history, scalars
+        self.directory = None if directory is None else user_path(directory, "directory", "folder")
+        self.history = None if history is None else user_path(history, "history", "file")
+        self.scalars = scalars
         self._monitor: _Monitor | None = None
         self._step = ExitStack()
         self._warned = False  # whether an epoch without a pass has been reported
@@ -191,7 +203,7 @@ class NetworkStatusPlot(pl.Callback):
         return 0
 
     def _open_history(self, trainer: pl.Trainer, *, resume: bool) -> None:
-        path = Path(self.history or Path(trainer.default_root_dir) / history_name(self.part))
+        path = self.history or Path(trainer.default_root_dir) / history_name(self.part)
         self._history_file = HistoryFile(path, resume=resume) if trainer.is_global_zero else None
 
     def _attach(self, pl_module: pl.LightningModule) -> None:
@@ -396,7 +408,7 @@ class NetworkStatusPlot(pl.Callback):
             "unit_status": plot_unit_status(units, names, f"Units{_PART_WORDS[self.part]}, epoch {epoch}"),
             "point_status": plot_point_status(points, labels, names, f"Points{_PART_WORDS[self.part]}, epoch {epoch}"),
         }
-        folder = Path(self.directory or Path(trainer.default_root_dir) / "plots")
+        folder = self.directory or Path(trainer.default_root_dir) / "plots"
         part = f"-{self.part}" if self.part else ""
         for name, figure in figures.items():
             save_figure(figure, folder / f"{name}{part}-epoch{epoch:06d}.png")
@@ -406,13 +418,7 @@ class NetworkStatusPlot(pl.Callback):
 
 
 class _Monitor(StatusMonitor):
-    """A monitor whose errors do not stop the training: it keeps the first one, and counts no further pass.
-
-    Attributes:
-        failure: The first error, if any.
-    """
-
-    failure: Exception | None = None
+    """A monitor whose errors do not stop the training: the callback asks for them before it reads a metric."""
 
     @property
     def alone(self) -> bool:
@@ -433,17 +439,11 @@ class _Monitor(StatusMonitor):
         self.count_pending()
         recorder = self._recorder()
         if recorder is not None and recorder.ran and not recorder.active:
-            self._count(recorder)
+            self._try_to_count(recorder)
 
     def _count(self, recorder: Recorder) -> None:
-        if self.failure is not None:
-            return
-        try:
+        with suppress(NothingCapturedError):  # a step need not run a captured layer
             super()._count(recorder)
-        except NothingCapturedError:  # a step need not run a captured layer
-            pass
-        except (RuntimeError, TypeError, ValueError) as error:
-            self.failure = error
 
 
 def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:

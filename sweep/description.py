@@ -29,7 +29,7 @@ def describe_run(config: object) -> dict[str, object] | None:
         return None
     resume = f"python {config.launcher} --resume={{run}}"
     return {
-        "dataset": config.dataset,
+        "dataset": config.dataset_name,
         "network": config.network,
         "settings": {name: getattr(config, option) for option, name in _SETTINGS.items() if hasattr(config, option)},
         "has_skips": config.has_skips,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -44,7 +45,12 @@ _WITHOUT_EFFECT = {
     "output_dir",
     "plot_every",
     "plot_status",
+    "wandb_checkpoints",
+    "wandb_entity",
+    "wandb_group",
+    "wandb_notes",
     "wandb_project",
+    "wandb_tags",
 }
 """Options that change nothing in the weights: how often the run writes, and where it was made."""
 
@@ -126,6 +132,26 @@ def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> N
                     f"{_shape(found.get(name))}, expected {_shape(wanted.get(name))}. Put the checkpoint of this run "
                     "there."
                 )
+
+
+def check_same_data(run: RunDirectory, content: Content, datamodule: pl.LightningDataModule) -> None:
+    """Refuse data of the user that changed since the checkpoint, which would mix the three parts.
+
+    Args:
+        run: The run, for the message.
+        content: The checkpoint that :func:`check_resumable` returned.
+        datamodule: The data, set up.
+
+    Raises:
+        RunDirectoryError: If the fingerprints differ.
+    """
+    before = content.get(type(datamodule).__qualname__, {}).get("fingerprint")
+    found = datamodule.state_dict().get("fingerprint")
+    if before != found:
+        raise RunDirectoryError(
+            f"the data changed since {run.last_checkpoint} was written: {found or 'another data set'}, and before "
+            f"{before or 'another data set'}. Restore the data, or start a new run."
+        )
 
 
 def _shape(value: object) -> str:

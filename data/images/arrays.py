@@ -5,42 +5,16 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from data.cache import DataDir, DataError, one_line
 from data.images.catalog import IMAGE_SOURCES
+from data.images.cifar import read_cifar10
 from data.images.folders import find_folders, folder_state
-from data.images.published import obtain_published, published_state
-from data.tables import Integers
-
-Bytes = npt.NDArray[np.uint8]
-
-_CIFAR_RECORD = 1 + 3 * 32 * 32
-"""Bytes of a record: the class, then the pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class ImageArrays:
-    """Images and their classes.
-
-    Attributes:
-        images: Bytes, ``(rows, channels, height, width)``.
-        labels: Class numbers, ``(rows,)``.
-    """
-
-    images: Bytes
-    labels: Integers
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def select(self, rows: Integers) -> ImageArrays:
-        """The images and classes of some rows."""
-        return ImageArrays(self.images[rows], self.labels[rows])
+from data.images.image_arrays import Bytes, ImageArrays
+from data.images.published import PublishedFile, obtain_published, place, published_state
 
 
 def images_available(name: str, data_dir: DataDir = None) -> None:
@@ -53,8 +27,16 @@ def images_available(name: str, data_dir: DataDir = None) -> None:
     if source.folders:
         find_folders(name, data_dir, download=True)
         return
-    for file in source.files:
+    for file in files_of(name, data_dir):
         obtain_published(file, data_dir)
+
+
+def files_of(name: str, data_dir: DataDir = None) -> tuple[PublishedFile, ...]:
+    """The files that a set of images is read from: of several forms, the first that is cached, else the first."""
+    source = IMAGE_SOURCES[name]
+    forms = (source.files, *source.other_forms)
+    cached = (form for form in forms if all(place(file, data_dir).is_file() for file in form))
+    return next(cached, source.files)
 
 
 def images_state(name: str, data_dir: DataDir = None) -> str:
@@ -62,7 +44,7 @@ def images_state(name: str, data_dir: DataDir = None) -> str:
     source = IMAGE_SOURCES[name]
     if source.folders:
         return folder_state(name, data_dir)
-    return published_state(source.files, data_dir) if source.files else "built in"
+    return published_state(files_of(name, data_dir), data_dir) if source.files else "built in"
 
 
 def load_arrays(name: str, data_dir: DataDir = None) -> tuple[ImageArrays, ImageArrays | None]:
@@ -78,11 +60,10 @@ def load_arrays(name: str, data_dir: DataDir = None) -> tuple[ImageArrays, Image
     Raises:
         DataError: If a file is damaged, or neither in the cache nor reachable.
     """
-    source = IMAGE_SOURCES[name]
-    paths = [obtain_published(file, data_dir) for file in source.files]
+    paths = [obtain_published(file, data_dir) for file in files_of(name, data_dir)]
     try:
         if name == "cifar10":
-            return read_cifar10(paths[0])
+            return read_cifar10(paths)
         parts = [
             ImageArrays(read_idx(images)[:, None], read_idx(labels).astype(np.int64))
             for images, labels in zip(paths[::2], paths[1::2], strict=True)
@@ -108,39 +89,6 @@ def read_idx(path: Path) -> Bytes:
     if len(content) - start != np.prod(shape, dtype=np.int64):
         raise ValueError(f"{path} holds {len(content) - start} values, expected {'x'.join(map(str, shape))}")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
-
-
-def read_cifar10(path: Path) -> tuple[ImageArrays, ImageArrays]:
-    """Training part and test part of CIFAR-10's binary archive.
-
-    Raises:
-        KeyError: If the archive lacks a file.
-        ValueError: If a file has an incomplete record or a wrong class number.
-    """
-    with tarfile.open(path) as archive:
-        parts = {
-            name: _cifar_records(archive, f"cifar-10-batches-bin/{name}.bin")
-            for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-        }
-    test = parts.pop("test_batch")
-    train = np.concatenate(list(parts.values()))
-    return _cifar_arrays(train), _cifar_arrays(test)
-
-
-def _cifar_records(archive: tarfile.TarFile, name: str) -> Bytes:
-    stream = archive.extractfile(name)
-    if stream is None:
-        raise KeyError(f"{name} is not a file")
-    content = np.frombuffer(stream.read(), dtype=np.uint8)
-    if not len(content) or len(content) % _CIFAR_RECORD:
-        raise ValueError(f"{name} does not consist of records of {_CIFAR_RECORD} bytes")
-    return content.reshape(-1, _CIFAR_RECORD)
-
-
-def _cifar_arrays(records: Bytes) -> ImageArrays:
-    if records[:, 0].max() > 9:
-        raise ValueError(f"a class number is {records[:, 0].max()}, expected 0 to 9")
-    return ImageArrays(np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64))
 
 
 def make_fake(

@@ -54,6 +54,33 @@ _CIFAR10 = PublishedFile(
     "md5:c32a1d4ab5d03f1284b67883e8d87530",
     ("https://www.cs.toronto.edu/~kriz",),
 )
+_CIFAR10_PICKLES = PublishedFile(
+    "cifar-10-python.tar.gz",
+    "cifar10",
+    170498071,
+    "md5:c58f30108f718f92721af3b95e74349a",
+    ("https://www.cs.toronto.edu/~kriz",),
+    also=("cifar-10-python.tar.gz",),
+)
+_CIFAR10_UNPACKED = tuple(
+    # torchvision unpacks these files to cifar-10-batches-py in its root folder.
+    PublishedFile(
+        name,
+        "cifar10/cifar-10-batches-py",
+        size,
+        f"md5:{digest}",
+        (),
+        also=(f"cifar-10-batches-py/{name}", name),
+    )
+    for name, size, digest in (
+        ("data_batch_1", 31035704, "c99cafc152244af753f735de768cd75f"),
+        ("data_batch_2", 31035320, "d4bba439e000b95fd0a9bffe97cbabec"),
+        ("data_batch_3", 31035999, "54ebc095f3ab1f0389bbae665268c751"),
+        ("data_batch_4", 31035696, "634d18415352ddfa80567beed471001a"),
+        ("data_batch_5", 31035623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+        ("test_batch", 31035526, "40351d587109b95175f43aff81a1287e"),
+    )
+)
 _IMAGENETTE = PublishedFile(
     "imagenette2-320.tgz",
     "imagenette",
@@ -76,6 +103,7 @@ class ImageSource:
         padding: Largest shift by augmentation, in pixels.
         flip: Whether augmentation mirrors images.
         folders: Whether the images are files in folders, which are decoded for each batch.
+        other_forms: Further sets of files with the same images, which are read if they are in the cache.
     """
 
     shape: tuple[int, int, int]
@@ -86,6 +114,7 @@ class ImageSource:
     padding: int = 0
     flip: bool = False
     folders: bool = False
+    other_forms: tuple[tuple[PublishedFile, ...], ...] = ()
 
     @property
     def files(self) -> tuple[PublishedFile, ...]:
@@ -105,6 +134,7 @@ IMAGE_SOURCES: dict[str, ImageSource] = {
         val_size=0.1,
         padding=4,
         flip=True,
+        other_forms=(_CIFAR10_UNPACKED, (_CIFAR10_PICKLES,)),
     ),
     "imagenette": ImageSource((3, 224, 224), (), (_IMAGENETTE,), val_size=0.1, flip=True, folders=True),
     "imagenet": ImageSource((3, 224, 224), (), val_size=0.02, flip=True, folders=True),
@@ -166,7 +196,8 @@ IMAGE_INFOS = (
         "none stated",
         "A. Krizhevsky, V. Nair, G. Hinton",
         "https://www.cs.toronto.edu/~kriz/cifar.html",
-        "50000 training images, a tenth of which are the validation part, and the 10000 published test images.",
+        "50000 training images, a tenth of which are the validation part, and the 10000 published test images. "
+        "torchvision's cifar-10-batches-py or cifar-10-python.tar.gz is read if data_dir holds it.",
     ),
     _info(
         "imagenette",

@@ -6,12 +6,10 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,10 +19,13 @@ from torchvision.transforms import v2
 from data.batches import mixed_seed
 from data.cache import DataError, one_line
 from data.images.folders import Corrupt, Listing
-from data.images.formats import UNDECODABLE, decoding_fault, open_rgb
+from data.images.formats import UNDECODABLE, decoding_fault, in_threads, open_rgb
+from data.images.transforms import Output, TransformError, Transforms, stacked, transformed
 from jumpstart.files import write_text
 
 logger = logging.getLogger(__name__)
+
+_NO_TRANSFORMS = Transforms()
 
 Key = tuple[int, bool, Sequence[int]]
 """Epoch, whether to augment, row numbers."""
@@ -34,7 +35,8 @@ class Decoded(NamedTuple):
     """One decoded batch.
 
     Attributes:
-        images: Bytes, ``(N, size, size, 3)``; empty after an error.
+        images: Bytes, ``(N, height, width, 3)``, or floats of a transform of the user, ``(N, channels, height,
+            width)``; empty after an error.
         labels: Class numbers, ``(N,)``.
         error: Message of the error that prevented the batch; empty if there was none.
     """
@@ -50,8 +52,8 @@ def training_crop(size: int) -> v2.Transform:
 
 
 def center_crop(size: int) -> v2.Transform:
-    """The center of the image, after its shorter side is resized to 8/7 of ``size``: 256 for 224."""
-    return v2.Compose([v2.Resize(round(size * 8 / 7), antialias=True), v2.CenterCrop(size)])
+    """The center of the image, after its shorter side is resized to 256/224 of ``size``: 256 for 224."""
+    return v2.Compose([v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)])
 
 
 class FolderDataset(Dataset[Decoded]):
@@ -67,15 +69,27 @@ class FolderDataset(Dataset[Decoded]):
         image_size: Height and width of the decoded images.
         seed: Seed of the crops.
         corrupt: Treatment of images that cannot be decoded.
+        transforms: Transforms of the user, in place of the crops.
 
     Attributes:
         unreadable: 1 for each row that could not be decoded, ``(rows,)``, in memory that all workers share.
     """
 
-    def __init__(self, listing: Listing, image_size: int, seed: int, corrupt: Corrupt = Corrupt.SKIP) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        image_size: int,
+        seed: int,
+        corrupt: Corrupt = Corrupt.SKIP,
+        transforms: Transforms = _NO_TRANSFORMS,
+    ) -> None:
         self.listing, self.image_size, self.seed, self.corrupt = listing, image_size, seed, corrupt
         self.unreadable = torch.zeros(len(listing), dtype=torch.uint8).share_memory_()
-        self._crops = {True: training_crop(image_size), False: center_crop(image_size)}
+        self._shape = transforms.shape
+        self._views = {
+            True: transforms.train or training_crop(image_size),
+            False: transforms.eval or center_crop(image_size),
+        }
         # Rows sorted by class, and the position at which each class begins.
         self._by_class = np.argsort(listing.labels, kind="stable")
         classes = int(listing.labels.max(initial=-1)) + 1
@@ -91,20 +105,26 @@ class FolderDataset(Dataset[Decoded]):
         # The transforms draw from the global generator, which is restored for a loader without workers.
         state = torch.get_rng_state()
         try:
-            images = np.stack([self._pixels(int(row), epoch, augment) for row in rows])
-        except DataError as error:
+            images = stacked([self.output(int(row), epoch, augment) for row in rows], self._shape)
+        except (DataError, TransformError) as error:
             # Returned, not raised: the main process would show an exception of a worker with a whole traceback.
             return Decoded(torch.empty(0), labels, str(error))
         finally:
             torch.set_rng_state(state)
-        return Decoded(torch.from_numpy(images), labels, "")
+        return Decoded(images, labels, "")
 
-    def _pixels(self, row: int, epoch: int, augment: bool) -> npt.NDArray[np.uint8]:
+    def output(self, row: int, epoch: int, augment: bool) -> Output:
+        """One decoded and cropped or transformed image. Changes the global generator.
+
+        Raises:
+            DataError: If the image is refused, or no image of its class can be decoded.
+            TransformError: If a transform of the user returned something that cannot be served.
+        """
         image = self._image_or_substitute(row)
         if augment:
             # torch.manual_seed would also seed every device.
             torch.default_generator.manual_seed(mixed_seed(self.seed, epoch, row))
-        return np.asarray(self._crops[augment](image))
+        return transformed(self._views[augment], image)
 
     def _image_or_substitute(self, row: int) -> Image.Image:
         image = self._open(row)
@@ -154,9 +174,8 @@ def refuse_unreadable(listings: Sequence[Listing], records: Path, workers: int =
     if record.is_file():
         return
     logger.info("Decoding %d images once, to find any that cannot be decoded.", len(paths))
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        results = zip(paths, pool.map(decoding_fault, paths, chunksize=64), strict=True)
-        faults = [f"{path} ({fault})" for path, fault in results if fault]
+    results = zip(paths, in_threads(decoding_fault, paths, max(1, workers)), strict=True)
+    faults = [f"{path} ({fault})" for path, fault in results if fault]
     if faults:
         raise DataError(
             f"{len(faults)} of {len(paths)} images cannot be decoded, the first is {faults[0]}: replace them, or "
@@ -172,7 +191,7 @@ def refuse_unreadable(listings: Sequence[Listing], records: Path, workers: int =
 def _fingerprint(paths: Sequence[str]) -> str:
     """A hash of names and sizes."""
     fingerprint = hashlib.sha256()
-    for path in paths:
+    for path in sorted(paths):
         size = os.stat(path).st_size if os.path.exists(path) else -1
         fingerprint.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
     return fingerprint.hexdigest()[:32]

@@ -9,7 +9,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data.cache import FOLDER_VARIABLE, DataDir, DataError, cache_folder, one_line
+from data.cache import DataDir, DataError, cache_folder, folder_setting, one_line
 from data.images.catalog import IMAGE_SOURCES
 from data.images.formats import SUFFIXES
 from data.images.published import obtain_published
 from data.tables import Integers
+from jumpstart.words import are, counted
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +129,8 @@ def find_folders(name: str, data_dir: DataDir = None, *, download: bool = False)
         raise DataError(
             f"imagenet is not at {own}: put ILSVRC 2012 there as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or unpack "
             "Kaggle's archive there (kaggle competitions download -c imagenet-object-localization-challenge; or "
-            f"register at https://www.image-net.org/download.php), or set {FOLDER_VARIABLE} or --data_dir to the "
-            "folder that holds imagenet/."
+            f"register at https://www.image-net.org/download.php), or set {folder_setting(data_dir)} to the folder "
+            "that holds imagenet/."
         )
     raise DataError(f"{name} is not at {own / _IMAGENETTE[0]}: unpack {IMAGE_SOURCES[name].files[0].name} in {own}.")
 
@@ -170,9 +171,9 @@ def _find(name: str, data_dir: DataDir) -> Folders | None:
     for root in _possible_roots(name, cache_folder(data_dir)):
         for base in (root, root / KAGGLE):
             train, test = base / "train", base / "val"
-            if not (_subfolders(train) and test.is_dir()):
+            if not (subfolders(train) and test.is_dir()):
                 continue
-            if _subfolders(test):
+            if subfolders(test):
                 return Folders(train, test)
             answers = _answers(root)
             if answers is None:
@@ -229,8 +230,8 @@ def list_images(folders: Folders) -> tuple[Listing, Listing, tuple[str, ...]]:
     Raises:
         DataError: If a class has no images, or a test image has no class or one that training lacks.
     """
-    classes = _subfolders(folders.train)
-    train = _list_classes(folders.train, classes, classes)
+    classes = subfolders(folders.train)
+    train = list_classes(folders.train, classes, classes)
     empty = np.flatnonzero(np.bincount(train.labels, minlength=len(classes)) == 0)
     if len(empty):
         raise DataError(
@@ -238,19 +239,20 @@ def list_images(folders: Folders) -> tuple[Listing, Listing, tuple[str, ...]]:
         )
     if folders.answers is not None:
         return train, _list_flat(folders.test, folders.answers, classes), classes
-    test_classes = _subfolders(folders.test)
+    test_classes = subfolders(folders.test)
     unknown = sorted(set(test_classes) - set(classes))
     if unknown:
         raise DataError(
             f"{folders.test} has a class that {folders.train} lacks, {unknown[0]}: both must have the same folders."
         )
-    test = _list_classes(folders.test, test_classes, classes)
+    test = list_classes(folders.test, test_classes, classes)
     if not len(test):
         raise DataError(f"{folders.test} has no images ({', '.join(SUFFIXES)}) in folders of classes: put them there.")
     return train, test, classes
 
 
-def _subfolders(folder: Path) -> tuple[str, ...]:
+def subfolders(folder: Path) -> tuple[str, ...]:
+    """The names of the folders in a folder, without hidden ones, sorted; none if the folder cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
@@ -258,29 +260,68 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def _images_in(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+def _images_in(folder: Path, others: list[str]) -> list[str]:
+    """The image files in a folder and its subfolders, by their paths below it, sorted; links are followed.
+
+    Args:
+        folder: The folder.
+        others: Is extended by the paths of the files that are no images. Hidden files are left out altogether.
+    """
+    names = sorted(_files_below(folder, "", frozenset()))
+    others += [os.path.join(folder, name) for name in names if not name.lower().endswith(SUFFIXES)]
+    return [name for name in names if name.lower().endswith(SUFFIXES)]
+
+
+def _warn_of_others(root: Path, others: Sequence[str]) -> None:
+    if others:
+        logger.warning(
+            "%s has %s that %s not read, such as %s: the name of an image ends in %s.",
+            root,
+            counted(len(others), "file"),
+            are(len(others)),
+            others[0],
+            ", ".join(SUFFIXES),
         )
 
 
-def _list_classes(root: Path, folders: Sequence[str], classes: Sequence[str]) -> Listing:
-    """Files in subfolders that are named after their class."""
+def _files_below(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
+    """Files at any depth, with the path to them; ``above`` are the folders that a link must not lead back to."""
+    with os.scandir(folder / prefix) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    real = os.path.realpath(folder / prefix) if any(entry.is_dir() for entry in visible) else ""
+    for entry in visible:
+        if not entry.is_dir():
+            yield prefix + entry.name
+        elif os.path.realpath(entry.path) not in (above | {real}):
+            yield from _files_below(folder, f"{prefix}{entry.name}/", above | {real})
+
+
+def list_classes(root: Path, folders: Sequence[str], classes: Sequence[str]) -> Listing:
+    """Files in subfolders that are named after their class.
+
+    Args:
+        root: Folder of the subfolders.
+        folders: Names of the subfolders.
+        classes: Names of all classes, in the order of their numbers.
+    """
     number = {name: i for i, name in enumerate(classes)}
     names: list[bytes] = []
     labels: list[int] = []
+    others: list[str] = []
     for folder in folders:
-        images = _images_in(root / folder)
+        images = _images_in(root / folder, others)
         names += [os.fsencode(f"{folder}/{name}") for name in images]
         labels += [number[folder]] * len(images)
+    _warn_of_others(root, others)
     return Listing(root, np.array(names, dtype=np.bytes_), np.array(labels, dtype=np.int64))
 
 
 def _list_flat(root: Path, answers: Path, classes: Sequence[str]) -> Listing:
     """Files in one folder, with their classes from the answers."""
     number = {name: i for i, name in enumerate(classes)}
-    names = _images_in(root)
+    others: list[str] = []
+    names = _images_in(root, others)
+    _warn_of_others(root, others)
     if not names:
         raise DataError(f"{root} has no images ({', '.join(SUFFIXES)}): put them there.")
     known = _read_answers(answers, names)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar, Unpack
+from dataclasses import replace
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from data.cache import DataDir, DataError, cache_folder
 from data.images.augment import Normalize
 from data.images.catalog import IMAGENET_MEAN, IMAGENET_STD
 from data.images.decode import Decoded, FolderDataset, Key, refuse_unreadable
-from data.images.folders import Corrupt, find_folders, list_images
+from data.images.folders import Corrupt, Listing, find_folders, list_images
 from data.images.module import ImageDescription, ImageModule
+from data.images.transforms import Transforms, check_outputs, name_of
 from data.split_module import ModuleOptions
 from data.splitting import PARTS, holdout
 from data.tables import Integers
@@ -25,6 +27,8 @@ from data.tables import Integers
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_NO_TRANSFORMS = Transforms()
 
 MOST_WORKERS = 12
 """Most workers of a loader, unless the caller chooses a number."""
@@ -101,8 +105,10 @@ class FolderBatches(OrderedBatches):
             for images, labels, error in self._loader:
                 if error:
                     raise DataError(error)
-                images = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-                yield self.normalize(images), labels.to(self.device, non_blocking=True)
+                images = images.to(self.device, non_blocking=True)
+                if images.dtype == torch.uint8:
+                    images = self.normalize(images.permute(0, 3, 1, 2))
+                yield images, labels.to(self.device, non_blocking=True)
         finally:
             self._warn_of_substitutes()
 
@@ -127,6 +133,16 @@ class FolderDescription(ImageDescription):
     unreadable: dict[str, int]
 
 
+class FolderOptions(TypedDict, total=False):
+    """Arguments of :class:`FolderImages` that every set in folders accepts, all optional."""
+
+    data_dir: DataDir
+    augment: bool
+    num_workers: int | None
+    corrupt: Corrupt
+    transforms: Transforms
+
+
 class FolderImages(ImageModule):
     """Images in folders of classes, in three parts; the published validation images are the test part.
 
@@ -141,6 +157,7 @@ class FolderImages(ImageModule):
         augment: Whether training images are cropped at random.
         num_workers: Number of processes that decode for each loader; ``None`` for :func:`default_workers`.
         corrupt: Treatment of images that cannot be decoded.
+        transforms: Transforms of the user, in place of the crops.
         **options: Other arguments of :class:`~data.split_module.SplitDataModule`.
 
     Raises:
@@ -155,11 +172,13 @@ class FolderImages(ImageModule):
         augment: bool = True,
         num_workers: int | None = None,
         corrupt: Corrupt = Corrupt.SKIP,
+        transforms: Transforms = _NO_TRANSFORMS,
         **options: Unpack[ModuleOptions],
     ) -> None:
         super().__init__(**options)
         self.data_dir, self.image_size, self.augment = data_dir, image_size, augment
-        self.num_workers, self.corrupt = num_workers, corrupt
+        self.num_workers, self.corrupt, self.transforms = num_workers, corrupt, transforms
+        self._shape = (3, image_size, image_size)
         self._class_names: tuple[str, ...] = ()
         self._parts: dict[str, FolderDataset] = {}
         self._normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
@@ -172,20 +191,34 @@ class FolderImages(ImageModule):
         """
         super().prepare_data()
         if self.corrupt is Corrupt.REFUSE:
-            train, test, _ = list_images(find_folders(self.name, self.data_dir))
-            refuse_unreadable((train, test), cache_folder(self.data_dir) / "checked", max(1, self._workers()))
+            listings, _ = self._list_parts()
+            refuse_unreadable(list(listings.values()), cache_folder(self.data_dir) / "checked", max(1, self._workers()))
 
-    def _load_parts(self) -> None:
-        train, test, self._class_names = list_images(find_folders(self.name, self.data_dir))
+    def _list_parts(self) -> tuple[dict[str, Listing], tuple[str, ...]]:
+        """The files of each part, and the names of the classes."""
+        train, test, class_names = list_images(find_folders(self.name, self.data_dir))
         kept, held = holdout(train.labels, size=self.val_size, seed=self.seed)
         # Row numbers are sorted so that files of a folder are read one after the other.
-        parts = {"train": train.select(np.sort(kept)), "val": train.select(np.sort(held)), "test": test}
-        self._parts = {part: FolderDataset(parts[part], self.image_size, self.seed, self.corrupt) for part in PARTS}
+        return {"train": train.select(np.sort(kept)), "val": train.select(np.sort(held)), "test": test}, class_names
+
+    def _load_parts(self) -> None:
+        listings, self._class_names = self._list_parts()
+        self._shape = (3, self.image_size, self.image_size)
+        if self.transforms:
+            first = self._dataset(listings["train"])
+            with torch.random.fork_rng(devices=[]):
+                train, evaluation = (first.output(0, 0, augment) for augment in (True, False))
+            self._shape = check_outputs(train, evaluation, channels=3)
+            self.transforms = replace(self.transforms, shape=self._shape)
+        self._parts = {part: self._dataset(listings[part]) for part in PARTS}
+
+    def _dataset(self, listing: Listing) -> FolderDataset:
+        return FolderDataset(listing, self.image_size, self.seed, self.corrupt, self.transforms)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        return 3, self.image_size, self.image_size
+        return self._shape
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -212,7 +245,7 @@ class FolderImages(ImageModule):
             **super().describe(),
             "mean": list(self._normalize.mean),
             "std": list(self._normalize.std),
-            "augment": "RandomResizedCrop, RandomHorizontalFlip" if self.augment else "None",
+            "augment": self._augmentation(),
             "unreadable": {part: int(dataset.unreadable.sum()) for part, dataset in self._parts.items()},
         }
 
@@ -228,6 +261,11 @@ class FolderImages(ImageModule):
             num_workers=self._workers(),
             name=part,
         )
+
+    def _augmentation(self) -> str:
+        if not self.augment:
+            return "None"
+        return name_of(self.transforms.train) if self.transforms.train else "RandomResizedCrop, RandomHorizontalFlip"
 
     def _augments_training(self) -> bool:
         return self.augment and self.augments_now()

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from data.batches import Batch, OrderedBatches, TensorBatches
-from data.images.arrays import Bytes, ImageArrays
+from data.batches import Batch, OrderedBatches, TensorBatches, mixed_seed
 from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
+from data.images.image_arrays import Bytes, ImageArrays
 from data.images.module import ImageDescription, ImageModule
+from data.images.transforms import Transform, TransformError, Transforms, check_outputs, name_of, stacked, transformed
 from data.split_module import ModuleOptions
 from data.splitting import PARTS, holdout
 from data.tables import Integers
 
 logger = logging.getLogger(__name__)
+
+_NO_TRANSFORMS = Transforms()
 
 
 class ImageBatches(OrderedBatches):
@@ -30,9 +35,13 @@ class ImageBatches(OrderedBatches):
         normalize: Conversion from bytes to floats.
         augment: Augmentation; ``None`` for none.
         active: Function that is called at the start of each pass and returns whether to augment.
+        transforms: Transforms of the user, in place of the augmentation.
 
     Shape:
         - Each item: ``(N, channels, height, width)`` float32, ``(N,)`` int64.
+
+    Raises:
+        TransformError: While batches are drawn: if a transform returns something that cannot be served.
     """
 
     def __init__(
@@ -42,14 +51,32 @@ class ImageBatches(OrderedBatches):
         normalize: Normalize,
         augment: ShiftAndFlip | None = None,
         active: Callable[[], bool] = lambda: True,
+        transforms: Transforms = _NO_TRANSFORMS,
     ) -> None:
         super().__init__(order)
         self.images, self.normalize = images, normalize
-        self.augment, self._active = augment, active
+        self.augment, self._active, self.transforms = augment, active, transforms
 
     def __iter__(self) -> Iterator[Batch]:
+        active = self._active()
+        transform = self.transforms.train if active else self.transforms.eval
+        return self._batches(active) if transform is None else self._transformed(transform)
+
+    def _transformed(self, transform: Transform) -> Iterator[Batch]:
+        """Batches of images that the user's transform changes one by one, on the CPU."""
+        epoch = self.order.epoch
+        for rows, labels in self.order:
+            outputs = []
+            with torch.random.fork_rng(devices=[]):
+                for row, image in zip(rows.tolist(), self.images.index_select(0, rows).cpu(), strict=True):
+                    torch.default_generator.manual_seed(mixed_seed(self.order.seed, epoch, row))
+                    outputs.append(transformed(transform, as_pil(image)))
+            images = stacked(outputs, self.transforms.shape).to(labels.device)
+            yield self.normalize(images.permute(0, 3, 1, 2)) if images.dtype == torch.uint8 else images, labels
+
+    def _batches(self, active: bool) -> Iterator[Batch]:
         crops = None
-        if self.augment is not None and self._active():
+        if self.augment is not None and active:
             crops = self.augment.draw(len(self.images), self.order.seed, self.order.epoch).to(self.images.device)
         for rows, labels in self.order:
             images = self.images.index_select(0, rows)
@@ -71,6 +98,8 @@ class MemoryImages(ImageModule):
         class_names: One name for each class.
         augment: Augmentation of training images; ``None`` for none.
         image_size: Height and width to which images are resized; ``None`` for no resizing.
+        transforms: Transforms of the user, of PIL images that are resized to ``image_size``; in place of the
+            augmentation.
         **options: Arguments of :class:`~data.split_module.SplitDataModule`.
 
     Raises:
@@ -93,11 +122,13 @@ class MemoryImages(ImageModule):
         class_names: tuple[str, ...],
         augment: ShiftAndFlip | None = None,
         image_size: int | None = None,
+        transforms: Transforms = _NO_TRANSFORMS,
         **options: Unpack[ModuleOptions],
     ) -> None:
         super().__init__(**options)
         self._load, self._class_names = load, class_names
-        self.augment, self.image_size = augment, image_size
+        self.augment, self.image_size, self.transforms = augment, image_size, transforms
+        self._shape = (0, 0, 0)
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
         self._normalize: Normalize | None = None
 
@@ -110,9 +141,27 @@ class MemoryImages(ImageModule):
             for part in PARTS
         }
         self._normalize = Normalize(*channel_statistics(self._parts["train"][0]))
+        self._shape = self._served_shape()
         repeated = len(groups) - int(groups.max()) - 1
         if repeated:
             logger.info("%s: %d of %d images are duplicates.", self.name, repeated, len(groups))
+
+    def _served_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image, after the transforms of the user are checked with one image."""
+        image = self._parts["train"][0][0]
+        channels, height, width = image.shape
+        if not self.transforms:
+            return channels, height, width
+        if channels not in (1, 3):
+            raise TransformError(f"a transform needs images of 1 or 3 channels, got {channels}.")
+        with torch.random.fork_rng(devices=[]):
+            train, evaluation = (
+                transformed(transform or _unchanged, as_pil(image))
+                for transform in (self.transforms.train, self.transforms.eval)
+            )
+        shape = check_outputs(train, evaluation, channels)
+        self.transforms = replace(self.transforms, shape=shape)
+        return shape
 
     def _split(self, arrays: ImageArrays, published: ImageArrays | None, groups: Integers) -> dict[str, ImageArrays]:
         """The three parts: the test part first, unless it is published, then validation from the other rows."""
@@ -128,8 +177,8 @@ class MemoryImages(ImageModule):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        channels, height, width = self.images("train").shape[1:]
-        return channels, height, width
+        self._check_set_up()
+        return self._shape
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -152,14 +201,15 @@ class MemoryImages(ImageModule):
             **super().describe(),
             "mean": list(normalize.mean),
             "std": list(normalize.std),
-            "augment": repr(self.augment),
+            "augment": name_of(self.transforms.train) if self.transforms.train else repr(self.augment),
         }
 
     def _batches(self, part: str, *, shuffle: bool) -> ImageBatches:
         images, labels = self._part(part)
         order = self.order(torch.arange(len(labels)), labels, shuffle=shuffle).to(self.device)
-        augment = self.augment if part == "train" else None
-        return ImageBatches(images.to(self.device), order, self._fitted_normalize(), augment, self.augments_now)
+        augment, active = (self.augment, self.augments_now) if part == "train" else (None, lambda: False)
+        normalize = self._fitted_normalize()
+        return ImageBatches(images.to(self.device), order, normalize, augment, active, self.transforms)
 
     def _part(self, part: str) -> tuple[Tensor, Tensor]:
         self._check_set_up()
@@ -169,6 +219,21 @@ class MemoryImages(ImageModule):
         self._check_set_up()
         assert self._normalize is not None
         return self._normalize
+
+
+def _unchanged(image: Image.Image) -> Image.Image:
+    return image
+
+
+def as_pil(image: Tensor) -> Image.Image:
+    """One image of bytes, ``(channels, height, width)``, as torchvision's data sets give it to a transform.
+
+    Example:
+        >>> as_pil(torch.zeros(1, 8, 8, dtype=torch.uint8)).mode
+        'L'
+    """
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def equal_images(images: Bytes) -> Integers:

@@ -1,23 +1,21 @@
-"""The hooks that Jumpstart attaches to a model: small picklable objects that report its calls to a recorder.
+"""The hooks that Jumpstart attaches to a model: small objects that report its calls to a recorder.
 
-A hook holds its recorder by a weak reference. Copies and pickles of a hook are dead: they hold nothing and do nothing.
-A deep copy or a pickle of the model has dead hooks, which are removed when a recorder is attached to that model.
+A hook holds its recorder by a weak reference. Copies and pickles of the model have no hooks.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
-from jumpstart.capture.targets import Target, first_tensor
-from jumpstart.extrema.torch_internals import drop_forward_hook, forward_hooks, version_of
-
-Owner = TypeVar("Owner")
+from jumpstart.capture.copies import Hook, HookHandle, remove_dead
+from jumpstart.capture.targets import Target
+from jumpstart.extrema.torch_internals import HOOK_TABLES, forward_hooks, version_of
 
 
 class PassRecorder(Protocol):
@@ -46,29 +44,14 @@ class PassRecorder(Protocol):
     def learn(self, dim: int | None) -> None:
         """Store which dimension of the latest output holds the units; None if unknown."""
 
-    def record(self, read: Read, z: Tensor) -> Tensor | None:
-        """Record one preactivation. The result, if any, replaces it in the model."""
+    def record(self, read: Read, value: object, module: nn.Module) -> object:
+        """Record one preactivation, the value or a part of it. The result, if any, replaces the value in the model."""
 
+    def note_outside(self, read: Read) -> None:
+        """Note that a captured module ran outside of a forward pass."""
 
-class Hook(Generic[Owner]):
-    """A hook with a weak reference to its owner. Copies and pickles of it are dead."""
-
-    def __init__(self, owner: Owner | None = None) -> None:
-        self._owner = weakref.ref(owner) if owner is not None else None
-
-    @property
-    def owner(self) -> Owner | None:
-        """The owner while it exists, else None."""
-        return self._owner() if self._owner is not None else None
-
-    def __reduce__(self) -> tuple[type[Hook[Owner]], tuple[()]]:
-        return (Hook, ())
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Hook[Owner]:
-        return Hook()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Do nothing: a plain hook is dead."""
+    def note_sizes(self, sizes: Iterable[torch.Size]) -> None:
+        """Note the shapes of tensors that are time-major."""
 
 
 class RecorderHook(Hook[PassRecorder]):
@@ -109,6 +92,17 @@ class Feed(RecorderHook):
             recorder.learn(self.dim)
 
 
+class Sizes(RecorderHook):
+    """Runs after a time-major module and reports the shapes of its first input and output."""
+
+    def __call__(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        """Report the shapes."""
+        recorder = self.owner
+        if recorder is not None and recorder.active:
+            first = output[:1] if isinstance(output, tuple | list) else (output,)
+            recorder.note_sizes([part.shape for part in (*args[:1], *first) if isinstance(part, Tensor)])
+
+
 class Read(RecorderHook):
     """Reads the preactivation of one module.
 
@@ -116,8 +110,10 @@ class Read(RecorderHook):
         name: The path of the module.
         after: What the operation after the preactivation does with it.
         reads_input: Whether the preactivation is the input of the module, else it is the output.
-        quick: Whether a small preactivation can be kept without a copy, because its unit dimension is settled and the
-            next operation only reads it.
+        quick: Whether a small preactivation can be kept without a copy, because its dimensions are settled and the next
+            operation only reads it.
+        batch_first: Whether dimension 0 holds the samples, and not dimension 1; None while that is not settled. Belongs
+            to :class:`~jumpstart.capture.sample_dims.SampleDims`.
         unit_dim: The dimension of the units, learned from the module that ran before; None if unknown. The attributes
             from here on belong to :class:`~jumpstart.capture.unit_dims.UnitDims`.
         resolved: Whether ``unit_dim`` is final.
@@ -128,6 +124,7 @@ class Read(RecorderHook):
         super().__init__(recorder)
         self.name, self.after, self.reads_input = target.name, target.after, target.reads_input
         self.quick = False
+        self.batch_first: bool | None = True
         self.unit_dim: int | None = None
         self.resolved = self.varies = False
 
@@ -141,6 +138,8 @@ class ReadInput(Read):
         """Record the preactivation."""
         recorder = self._owner() if self._owner is not None else None
         if recorder is None or not recorder.active:
+            if recorder is not None:
+                recorder.note_outside(self)
             return None
         if args:
             z = args[0]
@@ -158,10 +157,10 @@ class ReadInput(Read):
                 recorder.kept.append((len(recorder.calls), z, version_of(z)))
                 recorder.calls.append(self)
                 return None
-            new = recorder.record(self, z if isinstance(z, Tensor) else first_tensor(z, self.name))
+            new = recorder.record(self, z, module)
             return None if new is None else ((new, *args[1:]), kwargs)
-        key = next(iter(kwargs))
-        new = recorder.record(self, first_tensor(kwargs[key], self.name))
+        key = next(iter(kwargs), "")
+        new = recorder.record(self, kwargs.get(key), module)
         return None if new is None else (args, {**kwargs, key: new})
 
 
@@ -171,19 +170,27 @@ class ReadOutput(Read):
     def __call__(self, module: nn.Module, args: object, output: object) -> object:
         """Record the preactivation."""
         recorder = self.owner
-        if recorder is None or not recorder.active:
-            return None
-        z = first_tensor(output, self.name)
-        new = recorder.record(self, z)
-        return new if new is None or output is z else _replaced(output, z, new)
+        if recorder is not None and recorder.active:
+            return recorder.record(self, output, module)
+        if recorder is not None:
+            recorder.note_outside(self)
+        return None
 
 
-def _replaced(output: Any, old: Tensor, new: Tensor) -> object:
-    """A dictionary, tuple or list with one tensor replaced."""
-    if isinstance(output, dict):
-        return type(output)((key, new if value is old else value) for key, value in output.items())
-    items = [new if value is old else value for value in output]
-    return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+def replaced(value: Any, old: Tensor, new: Tensor) -> object:
+    """A tensor, or a dictionary, tuple or list with one tensor, in which that tensor is replaced.
+
+    Args:
+        value: The input or output of a module.
+        old: The tensor.
+        new: What replaces it.
+    """
+    if value is old:
+        return new
+    if isinstance(value, dict):
+        return type(value)((key, new if part is old else part) for key, part in value.items())
+    items = [new if part is old else part for part in value]
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 def attached(model: nn.Module) -> PassRecorder | None:
@@ -200,8 +207,52 @@ def recorder_hooks(model: nn.Module) -> Iterator[tuple[nn.Module, RecorderHook]]
 
 
 def clear_dead(model: nn.Module) -> None:
-    """Remove the dead hooks, which a deep copy or a pickle of an attached model has, from all modules."""
+    """Remove the dead hooks, which an unusual kind of copy may have, from all modules."""
     for module in model.modules():
-        for _, key, hook in forward_hooks(module):
-            if isinstance(hook, Hook) and hook.owner is None:
-                drop_forward_hook(module, key)
+        remove_dead(module)
+
+
+def before_module(module: nn.Module, hook: Hook[Any], *, first: bool = False, with_kwargs: bool = False) -> HookHandle:
+    """Register a hook that runs before a module.
+
+    Args:
+        module: The module.
+        hook: The hook.
+        first: Whether it runs before the other hooks.
+        with_kwargs: Whether it takes the keyword arguments of the module.
+    """
+    return HookHandle(module, hook, module.register_forward_pre_hook(hook, prepend=first, with_kwargs=with_kwargs))
+
+
+def after_module(module: nn.Module, hook: Hook[Any], *, always: bool = False) -> HookHandle:
+    """Register a hook that runs after a module.
+
+    Args:
+        module: The module.
+        hook: The hook.
+        always: Whether it also runs after an error.
+    """
+    return HookHandle(module, hook, module.register_forward_hook(hook, always_call=always))
+
+
+def read_last(module: nn.Module) -> None:
+    """Move the hook that reads a preactivation behind the hooks of others, which may replace the tensor it reads."""
+    for name in HOOK_TABLES[:2]:
+        table: OrderedDict[int, object] = vars(module).get(name, OrderedDict())
+        if not is_read_last(table):
+            start = False
+            for key, hook in list(table.items()):
+                start = start or isinstance(hook, Read)
+                if start and isinstance(hook, Hook):
+                    table.move_to_end(key)
+
+
+def is_read_last(table: Mapping[int, object]) -> bool:
+    """Whether only hooks of Jumpstart come after the one in a table that reads a preactivation."""
+    started = False
+    for hook in table.values():
+        if isinstance(hook, Read):
+            started = True
+        elif started and not isinstance(hook, Hook):
+            return False
+    return True

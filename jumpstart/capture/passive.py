@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from jumpstart.capture.hooks import End, Read, recorder_hooks
-from jumpstart.capture.recorder import Recorder, Weigh
+from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike, select_targets
-from jumpstart.extrema.record import Extrema
 from jumpstart.extrema.rule import Rule
 
 
@@ -26,54 +25,52 @@ class PassiveRecorder(Recorder):
         capture: Which preactivations are read.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units; None to learn it.
+        batch_first: Whether dimension 0 holds the samples; None if the modules decide.
 
     Raises:
         ValueError: On a wrong option, or if there is nothing to capture.
     """
 
     in_graph = False
+    defers = True
 
-    def __init__(self, model: nn.Module, capture: CaptureLike, *, skip_last: bool, unit_dim: int | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        capture: CaptureLike,
+        *,
+        skip_last: bool,
+        unit_dim: int | None,
+        batch_first: bool | None,
+    ) -> None:
         targets, drop_last = select_targets(model, capture, skip_last=skip_last)
-        super().__init__(Rule(), unit_dim, drop_last=drop_last)
-        self._failure: Exception | None = None
+        super().__init__(Rule(), unit_dim, batch_first, drop_last=drop_last)
         self.handles = self.attach(model, targets)
+
+    def _enabled(self) -> bool:
+        return any(monitor.enabled for monitor in self.monitors)
 
     def begin(self, module: nn.Module | None = None) -> None:
         """Start a new pass, if a monitor is enabled."""
-        if any(monitor.enabled for monitor in self.monitors):
-            super().begin(module)
-            self.grad = False  # without a loss, a reentrant checkpoint is allowed
+        if self._enabled():
+            try:
+                super().begin(module)
+            except Exception as error:  # nothing that fails here may stop the model
+                self.forget()
+                self._failure = error
 
-    def record(self, read: Read, z: Tensor) -> None:
-        """Record one preactivation without its graph. An error does not stop the model: :meth:`read` raises it."""
-        try:
-            super().record(read, z)
-        except (RuntimeError, TypeError, ValueError) as error:
-            self._failure = self._failure or error
+    def note_outside(self, read: Read) -> None:
+        """Note that a captured module ran outside of a pass, if a monitor is enabled."""
+        if self._failure is None and self._enabled():
+            super().note_outside(read)
 
     def reduce(self) -> None:
         """Reduce the kept tensors. An error is raised by :meth:`read`."""
         if self._failure is None:
             try:
                 super().read(no_weights)
-            except (RuntimeError, TypeError, ValueError) as error:
+            except Exception as error:  # nothing that fails here may stop the model
                 self._failure = error
-
-    def read(self, weigh: Weigh) -> list[Extrema]:
-        """The records of the latest pass.
-
-        Raises:
-            RuntimeError, TypeError, ValueError: The first error of :meth:`record` or :meth:`reduce` in the pass.
-        """
-        if self._failure is not None:
-            raise self._failure
-        return super().read(weigh)
-
-    def forget(self) -> None:
-        """Drop every tensor, and the error."""
-        super().forget()
-        self._failure = None
 
 
 def no_weights(units: int, points: int) -> None:

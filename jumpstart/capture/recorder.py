@@ -11,10 +11,23 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
-from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture.hooks import Begin, End, Read, ReadInput, ReadOutput, clear_dead
-from jumpstart.capture.targets import Target
+from jumpstart.capture.copies import HookHandle
+from jumpstart.capture.hooks import (
+    Begin,
+    End,
+    Read,
+    ReadInput,
+    ReadOutput,
+    after_module,
+    before_module,
+    clear_dead,
+    is_read_last,
+    read_last,
+    replaced,
+)
+from jumpstart.capture.sample_dims import SampleDims
+from jumpstart.capture.targets import Target, first_tensor
 from jumpstart.capture.unit_dims import UnitDims, sizes_of
 from jumpstart.choices import PointMode
 from jumpstart.extrema import kernel
@@ -22,9 +35,11 @@ from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import GROUP, SMALL, SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL, Weights, extrema_of, tap
 from jumpstart.extrema.rule import NextOp, Rule
 from jumpstart.extrema.torch_internals import (
+    count_of_hooks,
     in_backward,
     in_reentrant_checkpoint,
     is_replica,
+    traced_in_backward,
     transformed,
     version_of,
 )
@@ -55,6 +70,9 @@ class PassObserver(Protocol):
     def on_pass_end(self) -> None:
         """Note that a pass is over."""
 
+    def note_outside(self, name: str) -> None:
+        """Note that a captured module ran outside of a pass."""
+
 
 class Recorder:
     """Keeps the preactivations of a forward pass until their extrema are read.
@@ -62,11 +80,15 @@ class Recorder:
     Args:
         rule: How extrema are taken.
         unit_dim: The dimension of the units; None to learn it.
+        batch_first: Whether dimension 0 of all preactivations holds the samples; None if the modules decide.
         drop_last: Whether to leave out the preactivation that is computed last (that of the output layer).
 
     Attributes:
         active: Whether a forward pass is running.
         ran: Whether there has been a forward pass.
+        outside: The name of the first captured module that ran after the latest pass and outside of any; None if none.
+        early: Whether a hook of the user's ran after a preactivation of the latest pass was read.
+        defers: Whether an error in the latest pass is raised by :meth:`read`, and does not stop the model.
         grad: Whether gradients were enabled when the latest pass began.
         calls: The hooks that have read a preactivation in the latest pass, in the order of the calls. Each pass starts
             a new list.
@@ -77,20 +99,28 @@ class Recorder:
             :meth:`scope`.
 
     Raises:
-        ValueError: If ``unit_dim`` is no integer, or 0.
+        ValueError: If ``unit_dim`` is no integer, or 0, or ``batch_first`` is no truth value.
     """
 
     in_graph = True
+    defers = False
 
-    def __init__(self, rule: Rule, unit_dim: int | None, *, drop_last: bool) -> None:
+    def __init__(self, rule: Rule, unit_dim: int | None, batch_first: bool | None, *, drop_last: bool) -> None:
         self.rule, self.drop_last = rule, drop_last
         self.active = self.grad = self.ran = False
         self.small = SMALL
         self.calls: list[Read] = []
         self.kept: list[tuple[int, Tensor, int | None]] = []
         self.monitors: weakref.WeakSet[PassObserver] = weakref.WeakSet()
+        self.outside: str | None = None
+        self.early = False
         self._unit_dims = UnitDims(unit_dim)
-        self.learn = self._unit_dims.learn
+        self._sample_dims = SampleDims(batch_first)
+        self.learn, self.note_sizes = self._unit_dims.learn, self._sample_dims.note_sizes
+        self.warning = self._sample_dims.warning
+        self._modules: list[weakref.ref[nn.Module]] = []
+        self._hooks_seen: object = None
+        self._failure: Exception | None = None
         self._depth = 0
         self._records: list[Extrema] = []
         self._names: list[str] = []
@@ -98,25 +128,45 @@ class Recorder:
 
     # Attaching -------------------------------------------------------------------------------------------------------
 
-    def attach(self, model: nn.Module, targets: list[Target]) -> list[RemovableHandle]:
+    def attach(self, model: nn.Module, targets: list[Target]) -> list[HookHandle]:
         """Register the hooks on a model; the handles remove them."""
         clear_dead(model)
-        handles = [
-            model.register_forward_pre_hook(Begin(self), prepend=True),
-            model.register_forward_hook(End(self), always_call=True),
-        ]
+        handles = [before_module(model, Begin(self), first=True)]
         reads: list[tuple[Read, nn.Module]] = []
         for target in targets:
             module = target.module
             if target.reads_input:
                 read: Read = ReadInput(self, target)
-                handles.append(module.register_forward_pre_hook(read, with_kwargs=True))
+                handles.append(before_module(module, read, with_kwargs=True))
             else:
                 read = ReadOutput(self, target)
-                handles.append(module.register_forward_hook(read))
+                handles.append(after_module(module, read))
             reads.append((read, module))
+        self._modules = [weakref.ref(module) for _, module in reads]
+        self._sample_dims.attach(self, model, reads)
         self._unit_dims.attach(self, model, reads)
-        return handles + self._unit_dims.hooks
+        handles.append(after_module(model, End(self), always=True))  # after the other hooks, if it is a target itself
+        return handles + self._unit_dims.hooks + self._sample_dims.hooks
+
+    def _read_last(self, called: nn.Module | None = None) -> bool:
+        """Move the reading hooks behind those that others have registered since, if there are any.
+
+        Args:
+            called: The module whose call is in progress, so that the order of its own hooks before it is fixed.
+
+        Returns:
+            Whether that order is wrong.
+        """
+        hooks = count_of_hooks()
+        if hooks == self._hooks_seen:
+            return False
+        self._hooks_seen = hooks
+        early = called is not None and not is_read_last(called._forward_pre_hooks)
+        for ref in self._modules:
+            module = ref()
+            if module is not None:
+                read_last(module)
+        return early
 
     # During the forward pass -----------------------------------------------------------------------------------------
 
@@ -130,21 +180,21 @@ class Recorder:
             RuntimeError: Inside ``torch.nn.DataParallel`` or a reentrant checkpoint.
         """
         if module is not None and is_replica(module):
-            raise RuntimeError(
-                "JumpstartRegularization does not work inside torch.nn.DataParallel, whose replicas run in threads "
-                "over one set of hooks. Use torch.nn.parallel.DistributedDataParallel."
-            )
+            raise _no_replicas()
         # A checkpoint that recomputes the model during the backward pass starts no pass.
         if self._depth == 0 and (is_compiling() or not in_backward()):
+            early = False
             if not is_compiling():
                 for monitor in list(self.monitors):
                     monitor.count_pending()
+                early = self._read_last(module)
             self.forget()
-            self.in_graph = type(self).in_graph
+            self.early = early
+            self.in_graph, self.defers = type(self).in_graph, type(self).defers
             self.active = self.ran = True
             self._unit_dims.begin()
-            self.grad = torch.is_grad_enabled()
-            if not self.grad and not is_compiling():
+            self.grad = self.in_graph and torch.is_grad_enabled()
+            if self.in_graph and not self.grad and not is_compiling():
                 _refuse_reentrant_checkpoint("the model")
         self._depth += 1
 
@@ -153,15 +203,23 @@ class Recorder:
         self._depth = max(0, self._depth - 1)
         if self._depth == 0:
             self.active = False
+            settled = [] if is_compiling() else self._sample_dims.end()
             self._unit_dims.end()
+            for read in settled:
+                read.quick = self._unit_dims.quick(read)
 
     @contextmanager
     def scope(self, *, grad: bool = True) -> Iterator[None]:
-        """Record everything that runs inside as one forward pass; with ``grad=False`` without a graph."""
+        """Record everything that runs inside as one forward pass.
+
+        Args:
+            grad: Whether the records are in the graph. Otherwise, an error does not stop the model.
+        """
         self._depth = 0
         self.begin()
         if not grad:
             self.in_graph = self.grad = False
+            self.defers = True
         try:
             yield
         finally:
@@ -170,21 +228,55 @@ class Recorder:
         for monitor in list(self.monitors):
             monitor.on_pass_end()
 
-    def record(self, read: Read, z: Tensor) -> Tensor | None:
+    def note_outside(self, read: Read) -> None:
+        """Note that a captured module ran outside of a pass, and not because a checkpoint recomputes it."""
+        if self.outside is not None or self._depth:
+            return
+        if traced_in_backward() if is_compiling() else in_backward():
+            return
+        self.outside = read.name
+        if not is_compiling():
+            for monitor in list(self.monitors):
+                monitor.note_outside(read.name)
+
+    def record(self, read: Read, value: object, module: nn.Module) -> object:
         """Record one preactivation: keep a small one, reduce a large one.
 
         Args:
             read: The hook that has read it.
-            z: The preactivation.
+            value: The input or output of the module: the preactivation, or a tuple or dictionary with it.
+            module: The module.
 
         Returns:
-            The tensor that must replace ``z`` in the model, if any.
+            What must replace the value in the model, if anything.
 
         Raises:
-            RuntimeError: Inside a reentrant checkpoint, where the loss would have no gradient.
+            RuntimeError: In a replica of ``torch.nn.DataParallel``, and inside a reentrant checkpoint, where the loss
+                would have no gradient.
             TypeError: If the tensor is nested or not of floating point.
             ValueError: If the tensor is empty or the dimension of its units is not known.
         """
+        if not self.defers:
+            return self._record(read, value, module)
+        try:
+            return self._record(read, value, module)
+        except Exception as error:  # nothing that fails here may stop the model
+            self._failure = self._failure or error
+            return None
+
+    def _record(self, read: Read, value: object, module: nn.Module) -> object:
+        if is_replica(module):
+            raise _no_replicas()
+        if is_compiling():  # begin() cannot move hooks while the model is traced
+            self.early = self.early or not is_read_last(
+                module._forward_pre_hooks if read.reads_input else module._forward_hooks
+            )
+        z = value if isinstance(value, Tensor) else first_tensor(value, read.name)
+        new = self._record_tensor(read, z)
+        return None if new is None else replaced(value, z, new)
+
+    def _record_tensor(self, read: Read, z: Tensor) -> Tensor | None:
+        """Record one preactivation; the result, if any, replaces it in the model."""
         if z.is_nested:
             raise TypeError(
                 f"the preactivation of {read.name!r} is a nested tensor, whose samples have no common shape. Give "
@@ -197,9 +289,13 @@ class Recorder:
             _refuse_reentrant_checkpoint(repr(read.name))
         if not self.in_graph:
             z = z.detach()
+        turned = not read.batch_first and self._sample_dims.second(read, position, z, self._unit_dims)
+        if turned:
+            z = z.transpose(0, 1)
         self.calls.append(read)
         if z.numel() > self._largest_kept(read) and not transformed():
-            return self._reduce_now(read, position, z)
+            new = self._reduce_now(read, position, z)
+            return new.transpose(0, 1) if turned and new is not None else new
         compiling = is_compiling()
         if read.after is not NextOp.READS or (not compiling and z.is_inference()):
             self.kept.append((position, z.clone(), None))
@@ -234,8 +330,9 @@ class Recorder:
         return self.calls, len(self.calls)
 
     def forget(self) -> None:
-        """Drop every tensor."""
+        """Drop every tensor, and what is noted about the latest pass."""
         self.calls, self.kept, self._records = [], [], []
+        self.outside = self._failure = None
         self._unit_dims.forget()
 
     @property
@@ -258,10 +355,18 @@ class Recorder:
                 a penalty.
 
         Raises:
-            RuntimeError: If a preactivation was overwritten after it was recorded.
+            RuntimeError: If a preactivation was overwritten after it was recorded, or read too early.
             TypeError: If one is not of floating point.
             ValueError: If one is empty, or the dimension of its units is not known.
+            Exception: The first error of a pass whose errors do not stop the model.
         """
+        if self._failure is not None:
+            raise self._failure
+        if self.early:
+            raise RuntimeError(
+                "a hook that was registered after Jumpstart's ran after a preactivation was read, and may have changed "
+                "it. Run the model again. With torch.compile, register hooks first, then attach, then compile."
+            )
         names = self.names
         if self.drop_last:
             self._records = [record for record in self._records if record.order[0] < len(names)]
@@ -351,6 +456,13 @@ def _check(name: str, z: Tensor) -> None:
         )
     if z.numel() == 0:
         raise ValueError(f"the preactivation of {name!r} is empty ({sizes_of(z)}). Skip empty batches.")
+
+
+def _no_replicas() -> RuntimeError:
+    return RuntimeError(
+        "Jumpstart does not work inside torch.nn.DataParallel, whose replicas run in threads over one set of hooks. "
+        "Use torch.nn.parallel.DistributedDataParallel."
+    )
 
 
 def _refuse_reentrant_checkpoint(name: str) -> None:

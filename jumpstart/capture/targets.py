@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from jumpstart.choices import Capture, choose, did_you_mean
 from jumpstart.extrema.rule import NextOp
@@ -24,6 +25,8 @@ CONVOLUTIONS: tuple[type[nn.Module], ...] = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
 _WEIGHTED: tuple[type[nn.Module], ...] = (nn.Linear, nn.Bilinear, *CONVOLUTIONS)
+_FUSED = ("torch.ao.nn.intrinsic.qat", "torch.ao.nn.intrinsic.quantized")
+"""Packages with layers that apply normalization or an activation inside of their own ``forward``."""
 _registered: dict[type[nn.Module], None] = {}
 
 
@@ -91,7 +94,7 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
         capture: A :class:`Capture`, module names, or a predicate ``(name, module) -> bool``.
 
     Raises:
-        ValueError: On an unknown mode or module name, or if nothing is selected.
+        ValueError: On an unknown mode or module name, if nothing is selected, or if a fused layer is.
     """
     modules = dict(model.named_modules())
     if isinstance(capture, str) and not isinstance(capture, Capture) and capture in modules and capture:
@@ -109,7 +112,13 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
             f"capture must be {', '.join(map(repr, map(str, Capture)))}, a list of module names or a predicate "
             f"(name, module) -> bool, got {capture!r}."
         )
-    targets = [_target(name, module) for name, module in modules.items() if selects(name, module)]
+    selected = {name: module for name, module in modules.items() if selects(name, module)}
+    if isinstance(capture, str):
+        weights = {id(part) for module in modules.values() for part in _parts_of_weights(module)}
+        selected = {name: module for name, module in selected.items() if id(module) not in weights}
+    for name, module in selected.items():
+        _refuse_fused(name, module)
+    targets = [_target(name, module) for name, module in selected.items()]
     if not targets:
         raise ValueError(_nothing(model, capture))
     return targets
@@ -178,7 +187,32 @@ def _known_names(names: Iterable[str], modules: Mapping[str, nn.Module], model: 
 
 
 def _is_activation(name: str, module: nn.Module) -> bool:
-    return is_activation(module)
+    return is_activation(module) or (_is_fused(module) and not _is_linear(module))
+
+
+def _is_fused(module: nn.Module) -> bool:
+    """Whether a module is a layer of torch's quantization that computes more than its name's first word says."""
+    return any(kind.__module__.startswith(_FUSED) for kind in type(module).__mro__)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether no class of a fused layer has an activation in its name: ``ConvBn2d``, and not ``ConvBnReLU2d``."""
+    return not any("ReLU" in kind.__name__ or "Tanh" in kind.__name__ for kind in type(module).__mro__)
+
+
+def _refuse_fused(name: str, module: nn.Module) -> None:
+    """Raise if a layer is fused with what follows it, so that no hook can reach the preactivation between them."""
+    if _is_fused(module):
+        raise ValueError(
+            f"the preactivation of {name!r} cannot be read: {type(module).__name__} of torch.ao.nn.intrinsic applies "
+            "its normalization or activation inside, and its output comes after it. Leave this layer out of "
+            "fuse_modules_qat, or name other layers: capture=[module names]."
+        )
+
+
+def _parts_of_weights(module: nn.Module) -> Iterable[nn.Module]:
+    """The modules that compute a parameter of another module, such as those of ``weight_norm``: they see no samples."""
+    return module.modules() if isinstance(module, ParametrizationList) else ()
 
 
 def _is_weighted(name: str, module: nn.Module) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 from torch.compiler import is_compiling
-from torch.utils.hooks import RemovableHandle
 
-from jumpstart.capture.hooks import Feed, PassRecorder, Read
+from jumpstart.capture.copies import HookHandle
+from jumpstart.capture.hooks import Feed, PassRecorder, Read, after_module
 from jumpstart.capture.targets import CONVOLUTIONS, is_activation
 from jumpstart.extrema.rule import NextOp
 
@@ -55,7 +55,7 @@ class UnitDims:
         self._latest: int | None = None  # of the output of the module that ran last
         self._unresolved: list[Read] = []
         self._of_call: dict[int, int | None] = {}  # by position, of calls of modules whose calls differ
-        self._hooks: list[RemovableHandle] = []
+        self._hooks: list[HookHandle] = []
         self.learning = False
 
     def attach(self, recorder: PassRecorder, model: nn.Module, reads: Iterable[tuple[Read, nn.Module]]) -> None:
@@ -76,11 +76,11 @@ class UnitDims:
             for module in model.modules():
                 dim = _dim_after(module)
                 if dim is not None or _may_move_units(module):
-                    self._hooks.append(module.register_forward_hook(Feed(recorder, dim)))
+                    self._hooks.append(after_module(module, Feed(recorder, dim)))
         self.learning = bool(self._hooks)
 
     @property
-    def hooks(self) -> list[RemovableHandle]:
+    def hooks(self) -> list[HookHandle]:
         """The handles of the hooks that are attached."""
         return list(self._hooks)
 
@@ -107,7 +107,7 @@ class UnitDims:
         """
         if not read.resolved:
             read.unit_dim, read.resolved = self._latest if self.learning else None, True
-            read.quick = not self.learning and read.after is NextOp.READS
+            read.quick = self.quick(read)
         elif self.learning and read.reads_input:
             read.varies = read.varies or (z.dim() > 2 and read.unit_dim != self._latest)
             if read.varies:
@@ -119,13 +119,27 @@ class UnitDims:
         if is_compiling() or not self.learning:
             return
         for read in self._unresolved:
-            read.quick = read.resolved and not read.varies and read.after is NextOp.READS
+            read.quick = _is_quick(read)
         self._unresolved = [read for read in self._unresolved if read.varies or not read.resolved]
         if not self._unresolved:
             self.learning = False
             for handle in self._hooks:
                 handle.remove()
             self._hooks = []
+
+    def quick(self, read: Read) -> bool:
+        """Whether the dimensions of a captured module are settled, so that its calls need no :meth:`note`."""
+        return not self.learning and _is_quick(read)
+
+    def second(self, read: Read, position: int, z: Tensor) -> bool:
+        """Whether the units of one preactivation are in dimension 1. False if the dimension is not known."""
+        dim = 1 if z.dim() == 2 else self._dim(read, position, z)
+        return dim is not None and dim % z.dim() == 1
+
+    def _dim(self, read: Read, position: int, z: Tensor) -> int | None:
+        """The given or learned dimension of the units of a tensor of three dimensions or more."""
+        dim = self._given if self._given is not None else self._of_call.get(position, read.unit_dim)
+        return 1 if dim is None and z.dim() > 3 else dim
 
     def of(self, read: Read, position: int, z: Tensor) -> int:
         """The dimension of the units of one preactivation, from 1.
@@ -146,9 +160,7 @@ class UnitDims:
                 f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), but needs a dimension of samples and "
                 "one of units. Run the model on a batch: x.unsqueeze(0) makes a batch of a single sample."
             )
-        dim = self._given if self._given is not None else self._of_call.get(position, read.unit_dim)
-        if dim is None and dims > 3:
-            dim = 1
+        dim = self._dim(read, position, z)
         if dim is None:
             raise ValueError(
                 f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), and no known module runs before "
@@ -160,6 +172,10 @@ class UnitDims:
                 f"{read.name!r}, got {dim}. Dimension 0 is that of the samples."
             )
         return dim % dims
+
+
+def _is_quick(read: Read) -> bool:
+    return bool(read.resolved and not read.varies and read.batch_first) and read.after is NextOp.READS
 
 
 def sizes_of(z: Tensor) -> str:

@@ -8,12 +8,14 @@ from torch import nn
 
 from jumpstart.choices import DEAD_NETWORK_SHARE
 from jumpstart.doctor.examination import Cost, Examination, FunctionCall, NoGradient
-from jumpstart.words import called, counted, percent, some
+from jumpstart.words import are, called, counted, percent, some
 
 _STEADY = 1.5
 """Ratio of the slowest round to the fastest above which the load of the machine, not the loss, decides the times."""
 _EXPENSIVE = 1.5
 """Ratio of the times with and without the loss from which the advice says how to make the loss cheaper."""
+
+_WEIGHTS = "Or read the outputs of the weighted layers instead: JumpstartRegularization(model, capture='weights')."
 
 
 def advise(result: Examination, model: nn.Module) -> list[str]:
@@ -51,7 +53,7 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
 def _about_nothing(result: Examination) -> list[str]:
     return [
         *([] if result.functional else [f"Nothing can be captured. {result.nothing}"]),
-        "Or read the outputs of the weighted layers instead: JumpstartRegularization(model, capture='weights').",
+        *([_WEIGHTS] if (result.nothing or "").startswith("nothing to capture") else []),
     ]
 
 
@@ -73,7 +75,13 @@ def _about_capture(result: Examination) -> list[str]:
             f"{some(result.not_called)} did not run on this batch and will not enter the loss. If you call the parts "
             "of the model yourself, wrap the calls in `with jumpstart.recording():`."
         )
-    return advice
+    if result.time_major and not result.doubts:
+        advice.append(
+            f"{some(result.time_major)} {are(len(result.time_major), 'has', 'have')} batch_first=False, so dimension 1 "
+            "of the tensors inside holds the samples, and that is how they are read. Check that your batches have that "
+            "layout, or set batch_first=True."
+        )
+    return advice + [doubt[0].upper() + doubt[1:] for doubt in result.doubts]
 
 
 def _about_gradients(result: Examination) -> list[str]:

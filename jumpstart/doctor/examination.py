@@ -177,6 +177,8 @@ class Examination:
         not_called: The activations that did not run.
         total: The sums over all captured calls, or None if nothing is captured.
         first_death: The first layer in which a point is dead, or None.
+        doubts: What the regularizer has warned of.
+        time_major: The modules with ``batch_first=False``, whose samples are in dimension 1.
         no_gradient: The captured layers whose loss has no gradient, with the reason.
         cost: The cost of a step, or None if it was not measured.
         too_slow: Why the cost of a step was not measured, or None.
@@ -198,6 +200,8 @@ class Examination:
     not_called: tuple[str, ...]
     total: Total | None
     first_death: FirstDeath | None
+    doubts: tuple[str, ...]
+    time_major: tuple[str, ...]
     no_gradient: dict[str, NoGradient]
     cost: Cost | None = None
     too_slow: TooSlow | None = None

@@ -24,6 +24,7 @@ class CaptureOptions(TypedDict, total=False):
 
     capture: Capture | str | Sequence[str] | Callable[[str, nn.Module], bool]
     unit_dim: int | None
+    batch_first: bool | None
 
 
 @dataclass

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from jumpstart.capture.sample_dims import time_major
 from jumpstart.capture.targets import Target, find_targets
 from jumpstart.doctor.examination import FirstDeath, Layer, NoGradient, Total
 from jumpstart.doctor.load import LoadedModel
@@ -31,6 +32,8 @@ class Readings:
     not_called: tuple[str, ...] = ()
     total: Total | None = None
     first_death: FirstDeath | None = None
+    doubts: tuple[str, ...] = ()
+    time_major: tuple[str, ...] = ()
     no_gradient: dict[str, NoGradient] = field(default_factory=dict)
 
 
@@ -45,8 +48,8 @@ def read_status(loaded: LoadedModel, x: Tensor, observed: Observed) -> Readings:
     model = loaded.model
     try:
         targets = {target.name: target for target in find_targets(model, loaded.capture.get("capture", "activations"))}
-        extrema = _extrema(loaded, x, reentrant=any(observed.checkpointed.values()))
-    except (RuntimeError, ValueError, TypeError) as error:
+        extrema, doubts = _extrema(loaded, x, reentrant=any(observed.checkpointed.values()))
+    except Exception as error:  # the model has run before, so the error is one of reading
         return Readings(nothing=" ".join(str(error).split()))
     layers: dict[int, Layer] = {}
     dead_points: list[Tensor] = []
@@ -73,6 +76,8 @@ def read_status(loaded: LoadedModel, x: Tensor, observed: Observed) -> Readings:
             dead_points=_dead_somewhere(dead_points),
         ),
         first_death=FirstDeath(first.name, first.dead_points) if first else None,
+        doubts=doubts,
+        time_major=_time_major(model),
         no_gradient=_without_gradient(targets.values(), observed),
     )
 
@@ -88,13 +93,26 @@ def _without_gradient(targets: Iterable[Target], observed: Observed) -> dict[str
     return found
 
 
-def _extrema(loaded: LoadedModel, x: Tensor, *, reentrant: bool) -> Sequence[Extrema]:
-    """The records of one pass. Jumpstart refuses reentrant checkpoints under gradients, so these run without."""
+def _extrema(loaded: LoadedModel, x: Tensor, *, reentrant: bool) -> tuple[Sequence[Extrema], tuple[str, ...]]:
+    """The records of one pass, and warnings. Reentrant checkpoints are refused under gradients, so run without."""
     with JumpstartRegularization(loaded.model, **loaded.capture) as jumpstart:
         with torch.set_grad_enabled(not reentrant), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "None of the inputs have requires_grad")
             loaded.model(x)
-        return jumpstart.extrema
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            return jumpstart.extrema, tuple(str(warning.message) for warning in caught)
+
+
+def _time_major(model: nn.Module) -> tuple[str, ...]:
+    """The outermost modules with ``batch_first=False``."""
+    if time_major(model):
+        return ("the model",)
+    found: list[str] = []
+    for name, module in model.named_modules():
+        if time_major(module) and not any(name.startswith(f"{outer}.") for outer in found):
+            found.append(name)
+    return tuple(found)
 
 
 def _layer(

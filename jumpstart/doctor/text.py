@@ -113,6 +113,7 @@ def _lists(result: Examination) -> dict[str, str]:
         "not called": result.not_called,
         "without a gradient": [f"{name} ({reason})" for name, reason in result.no_gradient.items()],
         "checkpointed": checkpointed,
+        "time-major": result.time_major,
         "compiled": [called(name) for name in result.compiled],
     }
     return {name: some(items, _MOST_NAMES) for name, items in lists.items()}

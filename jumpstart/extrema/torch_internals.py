@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.utils import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 # Tensors -----------------------------------------------------------------------------------------------------------
 
@@ -71,6 +72,12 @@ def in_backward() -> bool:
         return False
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def traced_in_backward() -> bool:
+    """:func:`in_backward` when the caller was traced by ``torch.compile``. The graph keeps that answer."""
+    return in_backward()
+
+
 def transformed() -> bool:
     """Whether a transform of ``torch.func`` (grad, vmap, ...) is running, or ``torch.compile`` is tracing.
 
@@ -115,12 +122,22 @@ def is_compiled_in_place(module: nn.Module) -> bool:
     return getattr(module, "_compiled_call_impl", None) is not None
 
 
+HOOK_TABLES = (
+    "_forward_pre_hooks",
+    "_forward_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+"""The attributes of a module that hold its forward hooks: two tables of hooks, then their options by the same keys."""
+
+
 def forward_hooks(module: nn.Module) -> Iterator[tuple[dict[int, object], int, object]]:
     """The forward hooks and pre-hooks of one module: the table, its key and the hook.
 
     Fallback: none, so that copies of hooks stay on copies of a model, where they do nothing.
     """
-    for name in ("_forward_pre_hooks", "_forward_hooks"):
+    for name in HOOK_TABLES[:2]:
         table = getattr(module, name, {})
         for key, hook in list(table.items()):
             yield table, key, hook
@@ -128,11 +145,10 @@ def forward_hooks(module: nn.Module) -> Iterator[tuple[dict[int, object], int, o
 
 def drop_forward_hook(module: nn.Module, key: int) -> None:
     """Remove a forward hook or pre-hook, for which the handle is gone, from all tables of its module."""
-    for name in (
-        "_forward_pre_hooks",
-        "_forward_pre_hooks_with_kwargs",
-        "_forward_hooks",
-        "_forward_hooks_with_kwargs",
-        "_forward_hooks_always_called",
-    ):
+    for name in HOOK_TABLES:
         getattr(module, name, {}).pop(key, None)
+
+
+def count_of_hooks() -> object:
+    """A value that changes when a hook is registered anywhere. Fallback: a new value each time, which costs time."""
+    return getattr(RemovableHandle, "next_id", object())

@@ -11,9 +11,11 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, Part, PointMode, Terms, Ties
+from jumpstart.files import PathError, absolute_path, is_path, user_path
 from model.choices import LambdaSchedule, Optimizer, Scheduler
 from model.config.options import Config, option, unknown_value
 from model.errors import ConfigError
@@ -25,10 +27,13 @@ __all__ = [
     "ExperimentConfig",
     "TrainerOptions",
     "check_activation",
+    "check_dataset",
     "check_gpus",
     "check_increasing",
     "check_name",
     "check_parts",
+    "check_path",
+    "check_tags",
     "check_terms",
     "option",
 ]
@@ -38,6 +43,7 @@ ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.modu
 
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
 _PART_LIST = f"a comma-separated list of {', '.join(Part)}"
+_LONGEST_TAG = 64
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
@@ -145,9 +151,69 @@ def check_name(name: str, value: str) -> str:
     Raises:
         ConfigError: If it has separators or unprintable characters, or is too long.
     """
-    if value in (".", "..") or any(mark in "/\\" or not mark.isprintable() for mark in value) or len(value) > 150:
-        raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {value!r}.")
+    unusable = any(mark in "/\\" or not mark.isprintable() for mark in value)
+    if value in (".", "..") or unusable or "::" in value or len(value.encode()) > 150:
+        raise ConfigError(f"{name} must be a plain folder name of at most 150 bytes in UTF-8, got {value!r}.")
     return value
+
+
+def check_dataset(name: str, value: str) -> str:
+    """The name of a data set as it is, and a path as an absolute path, so that a run can be resumed from any folder.
+
+    Args:
+        name: Name of the option.
+        value: The name or the path.
+
+    Raises:
+        ConfigError: If it is a URL, or no path at all.
+
+    Example:
+        >>> check_dataset("dataset", "moons"), check_dataset("dataset", "/data/../flowers/")
+        ('moons', '/flowers')
+    """
+    if not is_path(value):
+        return value
+    try:
+        return str(absolute_path(value, name))
+    except PathError as error:
+        raise ConfigError(str(error)) from None
+
+
+def check_path(name: str, value: str) -> str:
+    """A local path, with the home folder in place of ``~``; see :func:`~jumpstart.files.user_path`.
+
+    Args:
+        name: Name of the option.
+        value: The path.
+
+    Raises:
+        ConfigError: If it is a URL, or no path at all.
+    """
+    try:
+        return str(user_path(value, name))
+    except PathError as error:
+        raise ConfigError(str(error)) from None
+
+
+def check_tags(name: str, value: str) -> str:
+    """Tags separated by commas, each once, without blanks around them.
+
+    Args:
+        name: Name of the option.
+        value: The tags.
+
+    Raises:
+        ConfigError: If a tag is empty, or longer than Weights & Biases allows.
+
+    Example:
+        >>> check_tags("wandb_tags", "moons, deep,moons")
+        'moons,deep'
+    """
+    tags = dict.fromkeys(tag.strip() for tag in value.split(","))
+    wrong = next((tag for tag in tags if not 1 <= len(tag) <= _LONGEST_TAG), None)
+    if wrong is not None:
+        raise ConfigError(f"{name} must be tags of 1 to {_LONGEST_TAG} characters, separated by commas, got {wrong!r}.")
+    return ",".join(tags)
 
 
 def check_increasing(name: str, values: tuple[int, ...]) -> None:
@@ -167,6 +233,11 @@ class TrainerOptions(TypedDict, total=False):
     limit_val_batches: int
     limit_test_batches: int
 
+
+TRIAL_EPOCHS = 2
+"""Largest number of epochs with ``fast_dev_run``."""
+
+_TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
 
 _optimization = functools.partial(option, group="optimization")
 _jumpstart = functools.partial(option, group="jumpstart")
@@ -257,13 +328,18 @@ class ExperimentConfig(Config):
         False, "Whether all processes share one Jumpstart loss, that of the whole batch, instead of one per process."
     )
 
-    dataset: str = _data(dataclasses.MISSING, "Name of the data set.")
+    dataset: str = _data(
+        dataclasses.MISSING, "Name of a data set, or the path of a folder of images of your own.", check=check_dataset
+    )
     val_size: float | None = _data(
         None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1
     )
     test_size: float = _data(0.15, "Share of the rows used for the test.", above=0, below=1)
     data_dir: str | None = _data(
-        None, "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.", resumable=True
+        None,
+        "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.",
+        check=check_path,
+        resumable=True,
     )
     num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
@@ -279,7 +355,9 @@ class ExperimentConfig(Config):
         check=check_gpus,
         resumable=True,
     )
-    threads: int | None = _run(None, "CPU threads that one operation may use; None: torch's default.", minimum=1)
+    threads: int | None = _run(
+        None, "CPU threads that one operation may use; None: torch's default.", minimum=1, maximum=1024
+    )
     early_stopping: bool = _run(False, "Whether to stop as soon as validation accuracy is 1.")
     plot_status: bool = _run(True, "Whether to plot the status of units and points during training.")
     plot_every: int | None = _run(
@@ -299,11 +377,23 @@ class ExperimentConfig(Config):
     checkpoint_seconds: float = _run(30.0, "Least time between two checkpoints, in seconds.", minimum=0)
     wandb: bool = _run(True, "Whether to log to Weights & Biases; without a key, offline.", resumable=True)
     wandb_project: str = _run("jumpstart", "Weights & Biases project.")
+    wandb_entity: str | None = _run(
+        None, "Weights & Biases user or team that owns the run; None: the default of the account."
+    )
+    wandb_group: str | None = _run(None, "Group of the run in Weights & Biases.")
+    wandb_tags: str | None = _run(None, "Tags of the run in Weights & Biases, separated by commas.", check=check_tags)
+    wandb_notes: str | None = _run(None, "Notes on the run in Weights & Biases.")
+    wandb_checkpoints: bool = _run(
+        False, "Whether best.ckpt and last.ckpt are uploaded to Weights & Biases when the run ends."
+    )
     wandb_charts: bool = _run(
         True, "Whether Weights & Biases gets interactive charts and the report of a finished run.", resumable=True
     )
     progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
-    output_dir: str = _run("runs", "Folder in which the run directories are created.")
+    fast_dev_run: bool = _run(
+        False, "Whether to make a trial run: two epochs of two batches, then checkpoint, test and plots."
+    )
+    output_dir: str = _run("runs", "Folder in which the run directories are created.", check=check_path)
     name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
 
     def check_together(self) -> None:
@@ -354,13 +444,18 @@ class ExperimentConfig(Config):
 
     @property
     def trainer_options(self) -> TrainerOptions:
-        """Further arguments of the Lightning trainer; a subclass that has options for the trainer returns them."""
-        return {}
+        """Further arguments of the Lightning trainer; a subclass that has options for the trainer adds them."""
+        return {"max_epochs": min(self.epochs, TRIAL_EPOCHS), **_TRIAL} if self.fast_dev_run else {}
+
+    @property
+    def dataset_name(self) -> str:
+        """The name of the data set; of a path, the name of its file or folder."""
+        return PurePath(self.dataset).name
 
     @property
     def label(self) -> str:
         """Data set, lambda and seed, for the name of a run directory."""
-        return f"{self.dataset}-lambda{self.lambda_:g}-seed{self.seed}"
+        return f"{self.dataset_name}-lambda{self.lambda_:g}-seed{self.seed}"
 
     @property
     def network(self) -> str:

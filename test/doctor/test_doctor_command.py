@@ -356,7 +356,8 @@ KEYS = {
     "model": str, "kind": str, "parameters": int, "mode": str, "data": dict, "compiled": list, "functional": list,
     "checkpointed": list, "nothing": (str, type(None)), "captured": list, "shared": dict, "in_place": list,
     "not_called": list, "total": (dict, type(None)), "first_death": (dict, type(None)), "no_gradient": dict,
-    "cost": (dict, type(None)), "too_slow": (dict, type(None)), "advice": list,
+    "cost": (dict, type(None)), "too_slow": (dict, type(None)), "doubts": list, "time_major": list,
+    "advice": list,
 }  # fmt: skip
 LAYER = {
     "name": str, "type": str, "shape": list, "units": int, "dead_units": int, "linear_units": int,

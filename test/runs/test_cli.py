@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from support.commands import RECTANGULAR_COMMAND, RESNET_COMMAND, in_shell, rectangular_config
 from support.processes import finish, start
 
+from model.config.effects import no_effect_message
 from model.config.experiment import Config, ConfigError, option
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
+from model.config.resnet import ResnetConfig
 from sweep.cli import Parsed, main, parse
+from sweep.launch import facts_of
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +73,27 @@ def error_of(*argv: str) -> str:
 
 def test_the_users_command_for_moons_is_read_as_written() -> None:
     parsed = parse(RectangularConfig, in_shell(RECTANGULAR_COMMAND), description="")
-    assert parsed == Parsed(rectangular_config())
+    assert parsed.config == rectangular_config()
+    assert (parsed.resume, parsed.run_directory) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "command"), [(RectangularConfig, RECTANGULAR_COMMAND), (ResnetConfig, RESNET_COMMAND)]
+)
+def test_every_flag_of_the_users_commands_has_an_effect(config: type[RectangularConfig], command: str) -> None:
+    parsed = parse(config, in_shell(command), description="")
+    assert len(parsed.given) == len({word.partition("=")[0] for word in in_shell(command)})
+    assert no_effect_message(parsed.config, parsed.given, facts_of(parsed.config.dataset)) == ""
+
+
+def test_the_given_options_are_all_flags_and_what_a_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("patience: 10\nmomentum: 0.5\nlr: 0.01\ncycle_epochs: null\n")
+    parsed = parse(RectangularConfig, [f"--config={path}", "--gamma=0.1", "--lambda=1"], description="")
+    assert parsed.given == ("momentum", "gamma", "lambda_")
+    stored = RunDirectory.create(tmp_path, "a", RectangularConfig(patience=5))
+    assert parse(RectangularConfig, [f"--config={stored.config}"], description="").given == ("patience",)
+    assert parse(RectangularConfig, [f"--resume={stored.path}"], description="").given == ()
 
 
 def test_the_users_command_for_resnets_is_read_and_its_last_lambda_counts() -> None:
@@ -138,6 +162,8 @@ def test_flags_override_a_file_whose_values_are_read_like_flags(tmp_path: Path) 
         sizes=(1, 2),
         name="2024-01-01",
     )
+    path.write_text("<<: {lambda: 1, epochs: 2}\nepochs: 3")
+    assert tiny(f"--config={path}") == Tiny(lambda_=1.0, epochs=3)
     path.write_text("")
     assert tiny(f"--config={path}") == Tiny()
 
@@ -162,6 +188,12 @@ def test_a_stored_config_can_be_given_as_file(tmp_path: Path, config: Rectangula
         (b"depth: {a: 3}", "depth must be one of 18, 34, 50, got {'a': '3'}."),
         (b"epochs: 0", "epochs must be >= 1, got 0."),
         (b"epochs: yes", "epochs must be an integer >= 1, got 'yes'."),
+        (b"depth: 18\nepochs: 3\ndepth: 18", ": depth is given twice, in lines 1 and 3: keep one of them."),
+        (b'{"depth": 18, "depth": 34}', ": depth is given twice, in line 1: keep one of them."),
+        (b"lambda: 1\nlambda_: 1", ": lambda and lambda_ are the same option, given twice: keep one of them."),
+        (b"batch-size: 1\nbatch_size: 2", ": batch-size and batch_size are the same option, given twice"),
+        (b"<<: {lambda: 1}\nlambda_: 2", ": lambda and lambda_ are the same option, given twice"),
+        (b"name:\n  a: 1\n  a: 2", ": a is given twice, in lines 2 and 3"),
     ],
 )
 def test_a_bad_file_is_named_and_refused(tmp_path: Path, content: bytes, part: str) -> None:
@@ -241,8 +273,9 @@ def test_resuming_needs_a_run_with_a_valid_config(stored: RunDirectory) -> None:
     assert parse(Tiny, [flag], description="").resume == stored.path
     stored.config.write_text("dpeth: 3")
     assert error_of(flag).startswith(f"{stored.config}: unknown option")
-    stored.config.write_text("[")
-    assert error_of(flag).startswith(f"{stored.config} can't be read")
+    for damaged in ("[", "depth: 18\ndepth: 34"):
+        stored.config.write_text(damaged)
+        assert error_of(flag).startswith(f"{stored.config} can't be read: ")
 
 
 def test_main_returns_a_code_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,6 +296,30 @@ def test_main_returns_a_code_and_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "error: no such data set\n"
     assert code("--depth=50") == 130
     assert capsys.readouterr().err == "interrupted before the run began.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "runs/a"), "[Errno 28] No space left on device: 'runs/a'"),
+        (PermissionError(13, "Permission denied"), "a file can't be read or written: [Errno 13] Permission denied."),
+        (MemoryError(), "the memory of this machine does not suffice: MemoryError. Choose a smaller"),
+        (
+            RuntimeError("Allocator: can't allocate memory: 160 bytes.\nat a.cpp"),
+            "memory: 160 bytes. Choose a",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee x"), "allocate 2 GiB. Choose a"),
+    ],
+)
+def test_a_lack_of_memory_or_space_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(parsed: Parsed[Tiny]) -> None:
+        raise error
+
+    assert main(work, Tiny, [], description="") == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert line in message
+    assert message.count("\n") == 1
 
 
 def test_main_does_not_catch_defects_and_exits() -> None:

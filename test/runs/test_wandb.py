@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import json
 import logging
 import os
 import struct
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,7 +70,9 @@ def test_without_a_key_a_run_is_logged_offline_in_its_directory_with_one_line_of
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
-    config = {"wandb": True, "plot_status": True, "plot_every": 4, "curve_points": 2, "wandb_project": "mine"}
+    names = {"wandb_project": "mine", "wandb_entity": "team", "wandb_group": "a/b", "wandb_tags": "x,y z"}
+    config = {"wandb": True, "plot_status": True, "plot_every": 4, "curve_points": 2, **names}
+    config |= {"wandb_notes": "Two\nlines.", "wandb_checkpoints": True}
     with caplog.at_level(logging.WARNING):
         directory, summary = run_tiny(Path("runs"), **config)
     warnings = [record.getMessage() for record in caplog.records if record.name.startswith("sweep")]
@@ -85,6 +89,7 @@ def test_without_a_key_a_run_is_logged_offline_in_its_directory_with_one_line_of
     found = list(records(directory.path))
     (run,) = (record.run for record in found if record.WhichOneof("record_type") == "run")
     assert (run.run_id, run.project, run.display_name) == (identity, "mine", "run")
+    assert (run.entity, run.run_group, list(run.tags), run.notes) == ("team", "a/b", ["x", "y z"], "Two\nlines.")
     stored = items(run.config.update)
     expected = tiny(output_dir="runs", name="run", **config).to_dict()
     assert {name: stored[name] for name in expected} == expected
@@ -180,13 +185,42 @@ def test_a_run_is_online_only_with_a_key(
     assert len(caplog.records) == offline
 
 
+def test_checkpoints_are_uploaded_as_one_artifact_only_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    logged: list[tuple[str, str, dict[str, str]]] = []
+
+    def note(run: object, artifact: wandb.Artifact) -> None:
+        files = {name: entry.digest for name, entry in artifact.manifest.entries.items()}
+        logged.append((artifact.name, artifact.type, files))
+
+    monkeypatch.setattr(wandb.Run, "log_artifact", note)
+    directory, _ = run_tiny(tmp_path, wandb=True, epochs=1, wandb_checkpoints=True)
+    run_tiny(tmp_path, wandb=True, epochs=1, name="other")
+    (identity,) = offline_runs(directory.path)
+    ((name, kind, files),) = logged
+    assert (name, kind) == (f"checkpoints-{identity}", "model")
+    for path in (directory.best_checkpoint, directory.last_checkpoint):
+        assert files[path.name] == b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
+
+
 def test_settings_that_wandb_refuses_are_refused_before_a_run_directory_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for project in ("a/b", "a\\b", "a#b", "a?b", "a%b", "a:b", 129 * "a"):
         with pytest.raises(ConfigError, match="wandb_project must have at most 128 characters"):
             check_wandb(tiny(wandb_project=project))
-    check_wandb(tiny(wandb_project="a b-c_d.e" + 119 * "f"))
+        with pytest.raises(ConfigError, match="wandb_entity must have at most 128 characters, and none of"):
+            check_wandb(tiny(wandb_entity=project))
+    for group in (129 * "a", "a\nb"):
+        with pytest.raises(ConfigError, match=r"wandb_group must have at most 128 characters, got"):
+            check_wandb(tiny(wandb_group=group))
+    for tags in ("", ",", "a,,b", "a, ,b", 65 * "a"):
+        with pytest.raises(ConfigError, match="wandb_tags must "):
+            tiny(wandb_tags=tags)
+    check_wandb(tiny(wandb_project="a b-c_d.e" + 119 * "f", wandb_entity="a-b_c", wandb_group="a/b"))
     monkeypatch.setenv("WANDB_MODE", "ofline")
     with pytest.raises(ConfigError, match=r"WANDB_MODE must be one of online, offline, .*, got 'ofline'"):
         check_wandb(tiny())

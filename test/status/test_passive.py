@@ -116,7 +116,7 @@ def test_a_monitor_finds_the_regularizer_on_any_part_of_the_model() -> None:
     assert monitor.root is part
     whole(torch.randn(5, 3))
     assert (monitor.points, monitor.layers) == (5, jumpstart.layers)
-    with pytest.raises(ValueError, match="capture, skip_last and unit_dim must be left out"):
+    with pytest.raises(ValueError, match="capture, skip_last, unit_dim and batch_first must be left out"):
         StatusMonitor(whole, capture="weights")
     with pytest.raises(RuntimeError, match="is a part of a model that has a regularizer"):
         StatusMonitor(part[1])

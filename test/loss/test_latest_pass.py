@@ -1,0 +1,113 @@
+"""The loss is that of the latest forward pass, and of nothing that ran after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from jumpstart import JumpstartRegularization
+from jumpstart.monitor import StatusMonitor
+from jumpstart.undisturbed import evaluating
+
+
+class Net(nn.Module):
+    """A model with two parts."""
+
+    def __init__(self, wrap: Callable[[nn.Module], Any] = lambda part: part) -> None:
+        super().__init__()
+        self.features, self.head = nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 2)
+        self.wrapped = wrap(self.features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.head(self.wrapped(x))
+        return result
+
+
+def checkpointed(part: nn.Module) -> Callable[[Tensor], Any]:
+    return lambda x: checkpoint(part, x, use_reentrant=False)
+
+
+def compiled(part: nn.Module) -> Callable[[Tensor], Any]:
+    torch._dynamo.reset()
+    return torch.compile(part, backend="eager")
+
+
+WAYS: dict[str, tuple[Callable[[nn.Module], Any], Callable[[Net, Tensor], object]]] = {
+    "parts": (lambda part: part, lambda net, x: net.head(net.features(x))),
+    "forward": (lambda part: part, lambda net, x: net.forward(x)),
+    "one layer": (lambda part: part, lambda net, x: net.features[1](x)),
+    "without gradients": (lambda part: part, lambda net, x: torch.no_grad()(net.features)(x)),
+    "DataParallel": (nn.DataParallel, lambda net, x: net.wrapped(x)),
+    "compiled part": (compiled, lambda net, x: net.wrapped(x)),
+    "compiled by hand": (lambda part: part, lambda net, x: compiled(net.features)(x)),
+    "checkpointed": (checkpointed, lambda net, x: net.wrapped(x)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_read_after_layers_ran_outside_of_a_pass_is_an_error(way: str) -> None:
+    wrap, call = WAYS[way]
+    net, x = Net(wrap), torch.randn(6, 4)
+    with JumpstartRegularization(net) as jumpstart:
+        for read_before in (False, True):
+            net(x)
+            if read_before:
+                _ = jumpstart.loss, jumpstart.extrema
+            call(net, x)
+            for read in (lambda: jumpstart.loss, lambda: jumpstart.extrema):
+                with pytest.raises(RuntimeError, match=r"'features\.1' ran outside .*with jumpstart\.recording\(\)"):
+                    read()
+        with jumpstart.recording():
+            call(net, x)
+        assert jumpstart.loss is jumpstart.loss
+        net(x)
+        assert jumpstart.loss > 0
+
+
+def test_a_monitor_says_that_layers_ran_outside_of_a_pass() -> None:
+    net, x = Net(), torch.randn(6, 4)
+    for regularized in (False, True):
+        jumpstart = JumpstartRegularization(net) if regularized else None
+        with StatusMonitor(net) as monitor:
+            net(x)
+            with monitor.pause():
+                net.features(x)
+                net(x)
+            assert monitor.numbers()
+            net.features(x)
+            with pytest.raises(RuntimeError, match=r"'features\.1' ran outside .*monitor\.recording\(\).*reset\(\)"):
+                monitor.numbers()
+            monitor.reset()
+            net(x)
+            assert monitor.numbers()
+        if jumpstart is not None:
+            jumpstart.remove()
+
+
+@pytest.mark.parametrize("wrap", [checkpointed, lambda part: checkpointed(compiled(part))])
+def test_a_checkpoint_that_recomputes_layers_is_no_call_outside_of_a_pass(wrap: Callable[[nn.Module], Any]) -> None:
+    net, x = Net(wrap), torch.randn(6, 4)
+    with JumpstartRegularization(net) as jumpstart:
+        for _ in range(2):
+            output, loss = net(x), jumpstart.loss
+            (output.sum() + loss).backward()
+            assert jumpstart.loss is loss
+            net(x).sum().backward()  # the loss is read after the layers were recomputed
+            assert jumpstart.layers == ["features.1"]
+            assert jumpstart.loss.isfinite()
+
+
+def test_hidden_passes_and_second_derivatives_are_no_calls_outside_of_a_pass() -> None:
+    net, x = Net(), torch.randn(6, 4, requires_grad=True)
+    with JumpstartRegularization(net) as jumpstart:
+        (slope,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+        loss = jumpstart.loss
+        (slope.square().sum() + loss).backward()
+        with evaluating(net, torch.device("cpu")):
+            net.features(x)
+        assert jumpstart.loss is loss

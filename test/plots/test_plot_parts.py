@@ -23,11 +23,11 @@ from jumpstart.report.record import read_run
 from jumpstart.report.write import write_report
 from model.config.experiment import ConfigError
 from model.rectangular_experiment import RectangularExperiment
-from run_rectangular_sweep import make_data
 from sweep import final_plots, wandb_charts
 from sweep.final_plots import draw_curves
 from sweep.machine import quiet_lightning
 from sweep.metrics_csv import MetricsCsv
+from sweep.rectangular import make_data
 from sweep.run_directory import RunDirectory
 
 TRAINING = {"dataset": "iris", "depth": 2, "lr": 0.05, "scheduler": "none"}

@@ -22,6 +22,14 @@ from jumpstart.files import PathError, is_path, path_argument
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
 _NUMERIC = {"rows", "features", "classes"}
+_OWN = {
+    "target": "column of the classes in a file of your own: its name or position",
+    "drop_columns": "columns of the file that are left out, separated by commas",
+    "category_columns": "columns of the file whose numbers are categories, separated by commas",
+    "val_dataset": "path of a validation part of your own",
+    "test_dataset": "path of a test part of your own",
+}
+"""Options for a file of the user, and their help."""
 
 Values = dict[str, str | int]
 """Properties of a data set, by name."""
@@ -72,12 +80,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.markdown:
         parser.error("--markdown lists all data sets: leave NAME out, or --markdown.")
+    if is_path(options.name):
+        try:
+            _write(_describe_own(options))
+        except (ValueError, DataError) as error:
+            parser.error(" ".join(str(error).split()))
+        return 0
+    for option in _OWN:
+        if getattr(options, option) is not None:
+            parser.error(f"--{option} has an effect for a file of your own only: leave it out.")
     try:
-        if is_path(options.name):
-            _write(_own(options.name, options.data_dir, options.json))
-            return 0
         info = get_info(options.name)
-    except (ValueError, DataError) as error:
+    except ValueError as error:
         parser.error(str(error))
     details, files = _details(info, options.data_dir), _files(info, options.data_dir)
     if options.json:
@@ -85,15 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         _write(_paragraphs({**details, "note": info.note}, files))
     return 0
-
-
-def _own(path: str, data_dir: str | None, as_json: bool) -> str:
-    """A description of the user's data at a path, split as in a run with default options."""
-    from data.data import make_datamodule
-
-    module = make_datamodule(path, data_dir=data_dir)
-    module.setup()
-    return json.dumps(module.describe(), indent=2) if as_json else module.found()
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -108,7 +113,26 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="cache folder (default: JUMPSTART_DATA_DIR, else the user's cache folder)",
     )
+    for option, text in _OWN.items():
+        parser.add_argument(f"--{option}", metavar=option.upper().removesuffix("_COLUMNS"), help=text)
     return parser
+
+
+def _describe_own(options: argparse.Namespace) -> str:
+    """A description of the user's data at a path, split as in a run with default options."""
+    from data.data import make_datamodule
+
+    module = make_datamodule(
+        options.name,
+        data_dir=options.data_dir,
+        target=options.target,
+        drop_columns=options.drop_columns or (),
+        category_columns=options.category_columns or (),
+        val=options.val_dataset,
+        test=options.test_dataset,
+    )
+    module.setup()
+    return json.dumps(module.describe(), indent=2) if options.json else module.found()
 
 
 def _row(info: DatasetInfo, data_dir: str | None) -> Values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,11 +18,14 @@ from data.images.folders import Corrupt, chosen_corrupt
 from data.images.image_arrays import ImageArrays
 from data.own import Own, own_at
 from data.splitting import DEFAULT_SHARE, check_sizes
+from data.tables import ColumnOptions, Names
 from jumpstart.choices import check_flag
-from jumpstart.files import absolute_path, is_path
+from jumpstart.files import is_path
 
 # torch is imported in the functions that need it, so that the list of data sets is available without torch.
 if TYPE_CHECKING:
+    import pandas as pd
+
     from data.datamodules import TabularDataModule
     from data.images.in_folders import FolderOptions
     from data.images.module import ImageModule
@@ -33,7 +36,7 @@ __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info"
 
 
 def make_datamodule(
-    name: str | os.PathLike[str],
+    name: str | os.PathLike[str] | pd.DataFrame | Sequence[object],
     *,
     batch_size: int | None = None,
     seed: int = 42,
@@ -52,16 +55,23 @@ def make_datamodule(
     transform: Transform | None = None,
     train_transform: Transform | None = None,
     eval_transform: Transform | None = None,
+    target: str | int | None = None,
+    drop_columns: Names = (),
+    category_columns: Names = (),
+    val: object = None,
+    test: object = None,
 ) -> TabularDataModule | ImageModule:
-    """The data module of a named data set, or of a folder of images. Nothing is loaded before its ``setup``.
+    """The data module of a named data set, or of data of your own. Nothing is loaded before its ``setup``.
 
     Every module has ``input_shape``, ``num_classes``, ``class_names``, ``num_rows(part)``, ``describe()`` and three
     loaders of float inputs and class numbers. Under a trainer, batches are on its device, and each process serves its
     slice of each batch.
 
     Args:
-        name: One of :data:`DATASETS`, or the path of a folder of images, which has a separator or a dot, or begins
-            with ``~``; see :mod:`data.images.own_folder`.
+        name: One of :data:`DATASETS`; the path of a folder of images or of a file of separated values, which has a
+            separator or a dot, or begins with ``~``; a pandas data frame; or a pair ``(x, y)`` of inputs and labels:
+            arrays, tensors, lists, or a data frame as x. See :mod:`data.images.own_folder` and
+            :mod:`data.own_tables`.
         batch_size: Rows of a batch over all processes; ``None`` for all rows.
         seed: Seed of generated points, of the split, of the order of batches and of augmentation.
         val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
@@ -86,11 +96,18 @@ def make_datamodule(
             place of crops, augmentation and normalization. A PIL image or a tensor of bytes is normalized afterwards.
         train_transform: The same for training images alone.
         eval_transform: The same for validation and test images alone.
+        target: Column of the classes in a file or data frame: its name, or its position from 0, or from -1 at the end.
+            This argument and all following ones are refused for a named data set.
+        drop_columns: Columns of a file or data frame that are left out.
+        category_columns: Columns of a file or data frame whose numbers are categories.
+        val: Validation part, of the same kind as ``name``; ``None`` to split it from the rows.
+        test: Test part, like ``val``.
 
     Raises:
         ValueError: If there is no data set of that name, or an argument is out of range.
         DataError: If a path leads to nothing that is read.
         TypeError: If ``as_images`` or ``augment`` is neither True nor False.
+        DataError: If a file of your own does not exist.
 
     Example:
         >>> module = make_datamodule("moons", num_points=100)
@@ -99,16 +116,27 @@ def make_datamodule(
         (70, (2,), 2)
         >>> make_datamodule("fake", image_size=8, num_classes=3, channels=1).name
         'fake'
+        >>> x, y = [[float(row)] for row in range(40)], ["low"] * 20 + ["high"] * 20
+        >>> module = make_datamodule((x, y), batch_size=8)
+        >>> module.setup()
+        >>> module.class_names, module.num_rows("train")
+        (('high', 'low'), 28)
     """
-    name = str(absolute_path(os.fspath(name))) if isinstance(name, os.PathLike) else name
     images = _checked_images(
         image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
     )
-    if isinstance(name, str) and is_path(name):
-        return _own(name, images, _module_options(name, batch_size, seed, val_size, test_size, data_dir))
+    table = _TableOptions(
+        val, test, {"target": target, "drop_columns": drop_columns, "category_columns": category_columns}
+    )
+    if not isinstance(name, str) or is_path(name):
+        check_flag("as_images", as_images)
+        return _own(name, as_images, images, table, _module_options(batch_size, seed, val_size, test_size))
     info = get_info(name)
+    table.refuse(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
-    options = _module_options(name, batch_size, seed, val_size, test_size, data_dir)
+    default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
+    options = _module_options(batch_size, seed, val_size, test_size, default)
+    options |= {"name": name, "prepare": partial(check_available, name, data_dir)}
     if name not in IMAGE_SOURCES:
         _refuse_transforms(name, images)
         if info.source == "generated":
@@ -178,37 +206,72 @@ def _refuse_transforms(name: str, images: _Images) -> None:
         raise ValueError(f"a transform needs a data set of images, and no table, got {name!r}: leave it out.")
 
 
-def _own(name: str, images: _Images, options: ModuleOptions) -> TabularDataModule | ImageModule:
-    """The data module of what is at a path of the user."""
-    own, path = own_at(name)
-    if own is Own.TABLE:
-        raise DataError(f"dataset={name} is a file of a table.")
-    from data.images.in_own_folder import OwnFolderImages
+class _TableOptions(NamedTuple):
+    """Arguments that only a table of the user has."""
 
-    return OwnFolderImages(path, image_size=images.image_size, folders=images.of_folders, **options)
+    val: object
+    test: object
+    columns: ColumnOptions
+
+    def refuse(self, name: str) -> None:
+        """Refuse these arguments for other data."""
+        for option, value in {"val": self.val, "test": self.test, **self.columns}.items():
+            if value is not None and (option in ("val", "test") or value != ()):
+                raise ValueError(f"{option} has an effect for a table of your own only, not for {name}: leave it out.")
+
+
+def _own(
+    source: str | os.PathLike[str] | pd.DataFrame | Sequence[object],
+    as_images: bool,
+    images: _Images,
+    table: _TableOptions,
+    options: ModuleOptions,
+) -> TabularDataModule | ImageModule:
+    """The data module of a path, a data frame or arrays of the user."""
+    from data.datamodules import TabularDataModule
+
+    if not isinstance(source, str | os.PathLike):
+        from data.own_tables.arrays import table_in_memory
+
+        _refuse_image_options("arrays", as_images, images)
+        options["name"] = "the data"
+        return TabularDataModule(partial(table_in_memory, source, table.val, table.test, **table.columns), **options)
+    kind, path = own_at(os.fspath(source))
+    options["name"] = path.name
+    if kind is Own.FOLDER:
+        from data.images.in_own_folder import OwnFolderImages
+
+        table.refuse(f"the folder {path}")
+        return OwnFolderImages(path, image_size=images.image_size, folders=images.of_folders, **options)
+    from data.own_tables.load import find_file, table_of_files
+
+    _refuse_image_options(path.name, as_images, images)
+    val, test = find_file("val_dataset", table.val), find_file("test_dataset", table.test)
+    return TabularDataModule(partial(table_of_files, path, val, test, **table.columns), **options)
+
+
+def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
+    _refuse_transforms(name, images)
+    for option, given in (("as_images", as_images), ("image_size", images.image_size is not None)):
+        if given:
+            raise ValueError(
+                f"{option} has an effect for named data sets of images only, not for {name}: leave it out."
+            )
 
 
 def _module_options(
-    name: str,
     batch_size: int | None,
     seed: int,
     val_size: float | None,
     test_size: float | None,
-    data_dir: DataDir,
+    default_val_size: float = DEFAULT_SHARE,
 ) -> ModuleOptions:
     if val_size is None:
-        val_size = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
+        val_size = default_val_size
     if test_size is None:
         test_size = DEFAULT_SHARE
     check_sizes(val_size, test_size)
-    return {
-        "name": absolute_path(name).name if is_path(name) else name,
-        "prepare": None if is_path(name) else partial(check_available, name, data_dir),
-        "batch_size": batch_size,
-        "seed": seed,
-        "val_size": val_size,
-        "test_size": test_size,
-    }
+    return {"batch_size": batch_size, "seed": seed, "val_size": val_size, "test_size": test_size}
 
 
 def _tabular(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -12,8 +14,9 @@ from torch import Tensor
 
 from data.batches import TensorBatches
 from data.encoding import Encoder
+from data.own_tables.overview import overview
 from data.split_module import Description, ModuleOptions, SplitDataModule
-from data.splitting import PARTS, Split, check_sizes, stratified_split
+from data.splitting import PARTS, Split, check_sizes, holdout, stratified_split
 from data.tables import Integers, Table
 
 __all__ = ["TabularDataModule"]
@@ -22,20 +25,28 @@ logger = logging.getLogger(__name__)
 
 
 class TableDescription(Description):
-    """The description of a data module of a table, in values that JSON can hold."""
+    """The description of a data module of a table, in values that JSON can hold.
+
+    ``columns`` and ``files`` describe a table of the user, and are empty for all others. ``rows_shared_with_train``
+    counts the rows of each held out part whose features occur in training, which only parts that were given can have.
+    """
 
     missing_values: int
     duplicate_rows: int
     distinct_rows: int
     distinct_rows_of_several_classes: int
     classes_kept_in_train: list[str]
+    rows_shared_with_train: dict[str, int]
+    columns: list[dict[str, object]]
+    files: list[dict[str, object]]
 
 
 class TabularDataModule(SplitDataModule[TensorBatches]):
     """A table in three parts, encoded as inputs of a network.
 
-    Rows with the same features are never in two parts. Medians, scales and categories are learned from the training
-    part alone. Batches are slices of whole tensors, which are copied to the trainer's device once.
+    Rows with the same features are never in two parts, unless the parts were given. Medians, scales and categories are
+    learned from the training part alone. Batches are slices of whole tensors, which are copied to the trainer's
+    device once.
 
     Args:
         load: Function that returns the table; called once, by :meth:`setup`.
@@ -64,15 +75,8 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
 
     def _load_parts(self) -> None:
         table = self._load()
-        check_sizes(self.val_size, self.test_size, len(table))
         self._groups = table.groups()
-        split = stratified_split(
-            table.labels,
-            self._groups,
-            val_size=self.val_size,
-            test_size=self.test_size,
-            seed=self.seed,
-        )
+        split = self._split_rows(table)
         encoder = Encoder(table, split.train)
         self._names = encoder.names
         self._parts = {
@@ -81,6 +85,22 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
         }
         self._table, self._split = table, split
         self._log_oddities(table, split)
+
+    def _split_rows(self, table: Table) -> Split:
+        """The parts as they were given, and those that were not given split from the other rows."""
+        if table.given is None:
+            check_sizes(self.val_size, self.test_size, len(table))
+            return stratified_split(
+                table.labels, self._groups, val_size=self.val_size, test_size=self.test_size, seed=self.seed
+            )
+        rows = [np.flatnonzero(table.given == part) for part in range(len(PARTS))]
+        for part, size in ((1, self.val_size), (2, self.test_size)):
+            if not len(rows[part]):
+                groups = np.unique(self._groups[rows[0]], return_inverse=True)[1].reshape(-1)
+                kept, held = holdout(table.labels[rows[0]], size=size, seed=self.seed, groups=groups)
+                rows[0], rows[part] = rows[0][kept], rows[0][held]
+        train, val, test = rows
+        return Split(train, val, test, kept_in_train=())
 
     def _log_oddities(self, table: Table, split: Split) -> None:
         if split.kept_in_train:
@@ -152,14 +172,25 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
         """Test classes, int64."""
         return self._part("test")[1]
 
+    def found(self) -> str:
+        """The files and the columns of a table of the user, and the rows of each part; empty for all other tables."""
+        return overview(self.describe())
+
+    def fingerprint(self) -> str:
+        """The checksums of the files of the user; empty for all other tables."""
+        files = self._loaded_table().files
+        return " and ".join(f"{Path(file.path).name} with SHA-256 {file.sha256}" for file in files)
+
     def describe(self) -> TableDescription:
-        """A description of the data: rows and classes of each part, duplicates, missing values."""
+        """A description of the data: rows and classes of each part, duplicates, missing values, and columns."""
         table, split = self._loaded_table(), self._split
         assert split is not None
         classes = np.zeros((int(self._groups.max()) + 1, self.num_classes), dtype=bool)
         classes[self._groups, table.labels] = True
         common = super().describe()
         common["features"] = table.num_features
+        trained = self._groups[split.train]
+        shared = {part: int(np.isin(self._groups[rows], trained).sum()) for part, rows in split.held_out.items()}
         return {
             **common,
             "missing_values": table.num_missing,
@@ -167,6 +198,9 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
             "distinct_rows": len(table) - self.num_duplicates,
             "distinct_rows_of_several_classes": int((classes.sum(axis=1) > 1).sum()),
             "classes_kept_in_train": [table.class_names[c] for c in split.kept_in_train],
+            "rows_shared_with_train": shared,
+            "columns": [asdict(column) for column in table.columns],
+            "files": [{**asdict(file), "facts": list(file.facts)} for file in table.files],
         }
 
     def _batches(self, part: str, *, shuffle: bool) -> TensorBatches:
@@ -183,4 +217,4 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
 
 
 def _num_duplicates(groups: Integers) -> int:
-    return len(groups) - len(np.unique(groups))
+    return len(groups) - int(groups.max()) - 1  # groups are numbered without gaps

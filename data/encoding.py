@@ -7,12 +7,11 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from data.tables import Integers, Table
+from data.tables import Floats, Integers, Table
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +37,22 @@ class Encoder:
     def __init__(self, table: Table, rows: Integers) -> None:
         self._numeric = len(table.number_names)
         self._shape = table.image_shape
-        self._columns = _column_transformer(table)
-        encoded = self._columns.fit_transform(table.features()[rows]).astype(np.float64)
         self._mean, self._scale = 0.0, 1.0
-        if table.common_scale and self._numeric:
-            pixels = encoded[:, : self._numeric]
-            self._mean, self._scale = float(pixels.mean()), float(pixels.std()) or 1.0
         self._known: list[npt.NDArray[np.object_]] = []
         self.names: tuple[str, ...] = table.number_names
+        if self._numeric:
+            numbers = table.numbers[rows]
+            self._medians = _medians(numbers)
+            numbers = np.where(np.isnan(numbers), self._medians, numbers)
+            self._scaler = None if table.common_scale else StandardScaler().fit(numbers)
+            if table.common_scale:
+                self._mean, self._scale = float(numbers.mean()), float(numbers.std()) or 1.0
+        onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
+        self._categories = make_pipeline(SimpleImputer(strategy="most_frequent", keep_empty_features=True), onehot)
         if table.category_names:
-            fitted = self._columns.named_transformers_["categories"][-1]
-            self._known = fitted.categories_
-            self.names += tuple(fitted.get_feature_names_out(table.category_names))
+            self._categories.fit(table.categories[rows])
+            self._known = onehot.categories_
+            self.names += tuple(onehot.get_feature_names_out(table.category_names))
 
     def encode(self, table: Table, rows: Integers) -> npt.NDArray[np.float32]:
         """Inputs of some rows.
@@ -61,14 +64,20 @@ class Encoder:
         Returns:
             Array of shape ``(rows, inputs)``, or ``(rows, *image_shape)``.
         """
-        with warnings.catch_warnings():
-            # Unknown categories are encoded as zeros on purpose, and logged below.
-            warnings.filterwarnings("ignore", message="Found unknown categories")
-            encoded = self._columns.transform(table.features()[rows]).astype(np.float64)
-        self._log_unknown(table, rows)
-        encoded[:, : self._numeric] = (encoded[:, : self._numeric] - self._mean) / self._scale
-        inputs: npt.NDArray[np.float32] = encoded.astype(np.float32)
-        return inputs if self._shape is None else inputs.reshape(-1, *self._shape)
+        parts = []
+        if self._numeric:
+            numbers = table.numbers[rows]
+            numbers = np.where(np.isnan(numbers), self._medians, numbers)
+            scaled = (numbers - self._mean) / self._scale if self._scaler is None else self._scaler.transform(numbers)
+            parts.append(scaled)
+        if self._known:
+            with warnings.catch_warnings():
+                # Unknown categories are encoded as zeros on purpose, and logged below.
+                warnings.filterwarnings("ignore", message="Found unknown categories")
+                parts.append(self._categories.transform(table.categories[rows]))
+            self._log_unknown(table, rows)
+        encoded = np.concatenate(parts, axis=1, dtype=np.float32)
+        return encoded if self._shape is None else encoded.reshape(-1, *self._shape)
 
     def _log_unknown(self, table: Table, rows: Integers) -> None:
         for name, column, known in zip(table.category_names, table.categories[rows].T, self._known, strict=True):
@@ -77,18 +86,9 @@ class Encoder:
                 logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
 
 
-def _column_transformer(table: Table) -> ColumnTransformer:
-    numeric = list(range(len(table.number_names)))
-    nominal = list(range(len(numeric), table.num_features))
-    # A column without any value in training is kept, so that the other inputs keep their positions.
-    number_steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
-    if not table.common_scale:
-        number_steps.append(StandardScaler())
-    steps = []
-    if numeric:
-        steps.append(("numbers", make_pipeline(*number_steps), numeric))
-    if nominal:
-        imputer = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
-        onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
-        steps.append(("categories", make_pipeline(imputer, onehot), nominal))
-    return ColumnTransformer(steps, sparse_threshold=0.0)
+def _medians(numbers: Floats) -> Floats:
+    """The median of each column without its missing values; 0 for a column without any value, which stays constant."""
+    medians = np.zeros(numbers.shape[1])
+    known = ~np.isnan(numbers).all(axis=0)
+    medians[known] = np.nanmedian(numbers[:, known], axis=0)
+    return medians

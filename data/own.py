@@ -11,9 +11,6 @@ from pathlib import Path
 from data.cache import DataError
 from jumpstart.files import absolute_path
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".data", ".npz", ".parquet")
-"""Endings of the names of files that are read as tables, in lower case."""
-
 
 class Own(StrEnum):
     """What the user's path leads to."""
@@ -31,7 +28,7 @@ def own_at(dataset: str) -> tuple[Own, Path]:
         dataset: A path; ``~`` is the home folder of the user.
 
     Raises:
-        DataError: If nothing is there, or a file that is not read as a table.
+        DataError: If nothing is there, or neither a folder nor a file.
 
     Example:
         >>> import tempfile
@@ -39,16 +36,16 @@ def own_at(dataset: str) -> tuple[Own, Path]:
         <Own.FOLDER: 'folder'>
         >>> own_at("./missing.csv")
         Traceback (most recent call last):
-        data.cache.DataError: dataset=./missing.csv does not exist: name a folder of images, a file of a table (.csv, \
-.tsv, .data, .npz, .parquet), or a data set without / and dots.
+        data.cache.DataError: dataset=./missing.csv does not exist: name a folder of images, a file of separated \
+values such as data.csv, or a data set without / and dots.
     """
     path = absolute_path(dataset)
     if path.is_dir():
         return Own.FOLDER, path
-    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+    if path.is_file():
         return Own.TABLE, path
-    found = "is no folder and no such file" if path.exists() else "does not exist"
+    found = "is neither a folder nor a file" if path.exists() else "does not exist"
     raise DataError(
-        f"dataset={dataset} {found}: name a folder of images, a file of a table ({', '.join(TABLE_SUFFIXES)}), or a "
-        "data set without / and dots."
+        f"dataset={dataset} {found}: name a folder of images, a file of separated values such as data.csv, or a data "
+        "set without / and dots."
     )

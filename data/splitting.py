@@ -32,6 +32,11 @@ class Split:
     test: Integers
     kept_in_train: tuple[int, ...]
 
+    @property
+    def held_out(self) -> dict[str, Integers]:
+        """Row numbers of the validation part and of the test part, by name."""
+        return {"val": self.val, "test": self.test}
+
 
 def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> None:
     """Refuse sizes that leave a part without rows.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +14,64 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Objects = npt.NDArray[np.object_]
+
+
+Names = str | Sequence[str]
+"""Names of columns: a sequence, or one text in which commas separate them."""
+
+
+class ColumnOptions(TypedDict, total=False):
+    """How the columns of a table of the user are used.
+
+    A column is named by its name, or by its position from 0, or from -1 at the end.
+    """
+
+    target: str | int | None
+    drop_columns: Names
+    category_columns: Names
+
+
+class Kind(StrEnum):
+    """Role of a column."""
+
+    NUMBER = "number"
+    CATEGORY = "category"
+    TARGET = "target"
+    DROPPED = "left out"
+
+
+@dataclass(frozen=True)
+class ColumnInfo:
+    """What is known of one column of a table of the user.
+
+    Attributes:
+        name: The name of the column.
+        kind: Its role.
+        missing: How many of its values are missing.
+        values: Its values in words: the range of numbers, categories, or why the column is left out.
+    """
+
+    name: str
+    kind: Kind
+    missing: int
+    values: str
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One file of a table of the user.
+
+    Attributes:
+        part: The part of the data that it was given for; ``"all"`` if the file is split.
+        path: Its absolute path.
+        sha256: The checksum of its bytes.
+        facts: How the file was read, such as ``separated by commas``.
+    """
+
+    part: str
+    path: str
+    sha256: str
+    facts: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +88,10 @@ class Table:
         image_shape: Shape of one row if the numbers are an image, e.g. ``(1, 8, 8)``.
         common_scale: Whether all numbers share one unit, so that they are scaled together and not column by column.
         compared: Numbers that decide whether two rows are equal, ``(rows, any)``; ``None`` for ``numbers``.
+        given: The part that each row was given for, ``(rows,)``, a position in :data:`~data.splitting.PARTS`; ``None``
+            if all rows are to be split. A part that no row was given for is split from the training rows.
+        columns: Columns of a table of the user, in their order; empty for all other tables.
+        files: Files of a table of the user.
 
     Shape:
         - numbers: ``(rows, numeric columns)``, float64.
@@ -52,6 +117,9 @@ class Table:
     image_shape: tuple[int, ...] | None = None
     common_scale: bool = False
     compared: Floats | None = None
+    given: Integers | None = None
+    columns: tuple[ColumnInfo, ...] = ()
+    files: tuple[FileInfo, ...] = ()
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
@@ -85,24 +153,49 @@ class Table:
         """Number of missing values."""
         return int(np.isnan(self.numbers).sum() + _missing(self.categories).sum())
 
-    def features(self) -> Floats | Objects:
-        """Numbers, then categories, in one array ``(rows, num_features)``; of objects only if there are categories."""
-        if not self.category_names:
-            return self.numbers
-        return np.concatenate([self.numbers.astype(object), self.categories], axis=1)
-
     def groups(self) -> Integers:
         """A number for each row, ``(rows,)``: the same for rows with the same features and the same missing values.
 
         Labels do not count: two rows that differ in the label alone are the same input.
         """
         compared = self.numbers if self.compared is None else self.compared
-        columns = [np.where(np.isnan(compared), np.inf, compared)]
-        for column in self.categories.T:
-            known = np.array(["" if gap else f"={value}" for value, gap in zip(column, _missing(column), strict=True)])
-            columns.append(np.unique(known, return_inverse=True)[1].reshape(-1, 1).astype(np.float64))
-        _, groups = np.unique(np.concatenate(columns, axis=1), axis=0, return_inverse=True)
-        return groups.reshape(-1).astype(np.int64)
+        columns = [np.where(np.isnan(column), np.inf, column) for column in compared.T]
+        columns += [_codes(column) for column in self.categories.T]
+        rank = np.zeros(len(self), dtype=np.int64)
+        open_rows = np.arange(len(self))
+        for column in columns:
+            if len(open_rows):
+                open_rows = _refine(rank, column, open_rows)
+        groups: Integers = np.unique(rank, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        return groups
+
+
+def _refine(rank: Integers, column: npt.NDArray[np.generic], rows: Integers) -> Integers:
+    """Sort rows of equal rank by one more column. Returns the rows whose rank another row still shares.
+
+    Args:
+        rank: The place of the first of the rows that are equal so far, in the sorted order: ``(rows,)``; changed.
+        column: Values of all rows: ``(rows,)``.
+        rows: Rows whose rank another row shares.
+    """
+    rows = rows[np.lexsort((column[rows], rank[rows]))]
+    old, values = rank[rows], column[rows]
+    begins = np.append(True, old[1:] != old[:-1])[: len(rows)]
+    differs = begins | np.append(True, values[1:] != values[:-1])[: len(rows)]
+    places = np.arange(len(rows))
+    first_of_block = np.maximum.accumulate(np.where(begins, places, 0))
+    first_equal = np.maximum.accumulate(np.where(differs, places, 0))
+    rank[rows] = old + first_equal - first_of_block
+    shared = ~(differs & np.append(differs[1:], True)[: len(rows)])
+    still: Integers = rows[shared]
+    return still
+
+
+def _codes(column: Objects) -> Integers:
+    """The position of each text among the sorted distinct texts, from 1; 0 where it is missing."""
+    known = {value: code for code, value in enumerate(sorted({value for value in column if value == value}), 1)}
+    codes: Integers = np.array([known.get(value, 0) for value in column], dtype=np.int64)
+    return codes
 
 
 def no_categories(rows: int) -> Objects:

@@ -110,7 +110,8 @@ def _bottleneck(axes: Axes, wide: Block, narrow: Block) -> None:
                 "boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": SKIP})  # fmt: skip
             line = [(x + 1.75, 4.75), (x + 2.75, 4.75), (x + 2.75, plus), (x + 1.25, plus)]
             axes.plot(*zip(*line, strict=True), color=SKIP, linestyle="--")
-            axes.text(x + 2.82, (4.75 + plus) / 2, "skip,\nor not", color=SKIP, va="center", fontsize=8)
+            words = "skip, if any,\nadded before\nthe activation"
+            axes.text(x + 2.82, (4.75 + plus) / 2, words, color=SKIP, va="center", fontsize=8)
         y -= 0.76 + drop - 0.1
     axes.text(x + 2.4, 0.62, "units: multiplier 2 | 1", fontsize=8, va="center", ha="left")
     axes.plot(x + 2.25, 0.36, marker="o", color=READ, markersize=5)

@@ -1,4 +1,4 @@
-"""The registry of activations by name, and the gain that initial weights need.
+"""The registry of activations by name or class, and the gain that initial weights need.
 
 A name is an elementwise activation of ``torch.nn``, or a class registered with :func:`jumpstart.register_activation`,
 in lower case; or it is ``package.module:Class``, which imports the class and registers it. The registry is read at each
@@ -35,30 +35,36 @@ def activation_names() -> tuple[str, ...]:
     return tuple(sorted(own.union(_of_torch())))
 
 
-def resolve_activation(name: str) -> ActivationClass:
+def resolve_activation(name: str | ActivationClass) -> ActivationClass:
     """The module class of an activation.
 
     Args:
-        name: An elementwise activation of ``torch.nn``, or a class registered with
-            :func:`jumpstart.register_activation`; either must need no arguments. Case, underscores and hyphens do not
+        name: A class of modules, which is registered. Or an elementwise activation of ``torch.nn``, or a class
+            registered with :func:`jumpstart.register_activation`, by its name; case, underscores and hyphens do not
             matter. If a registered class and a class of torch have the same name, the class of torch is used. Or
             ``package.module:Class``, exactly as Python spells it: the module is imported, and the class is registered.
+            A class must need no arguments.
 
     Returns:
         The class; build one instance per layer.
 
     Raises:
-        TypeError: If ``name`` is no text.
-        ValueError: If there is no such activation, if its module can't be imported, or if it needs arguments.
+        TypeError: If ``name`` is neither a text nor a class of modules.
+        ValueError: If there is no such activation, if its module can't be imported, if it needs arguments, or if it
+            changes the shape of its input.
 
     Example:
         >>> resolve_activation("leaky_relu")
         <class 'torch.nn.modules.activation.LeakyReLU'>
         >>> resolve_activation("torch.nn:SiLU")
         <class 'torch.nn.modules.activation.SiLU'>
+        >>> resolve_activation(nn.GELU)
+        <class 'torch.nn.modules.activation.GELU'>
     """
+    if _is_module_class(name):
+        return _checked(name.__name__, name)
     if not isinstance(name, str):
-        raise TypeError(f"activation must be a name such as 'relu', got {name!r}.")
+        raise TypeError(f"activation must be a name such as 'relu', or a class such as torch.nn.ReLU, got {name!r}.")
     if ":" in name:
         return _imported(name)
     key = _key(name)
@@ -177,13 +183,18 @@ def _imported(name: str) -> ActivationClass:
         raise ValueError(f"activation {name!r}: {path} has no {class_name}.{did_you_mean(class_name, classes)}")
     if not _is_module_class(kind):
         raise ValueError(f"activation {name!r} must be a subclass of torch.nn.Module, got {kind!r:.80}.")
+    return _checked(name, kind)
+
+
+def _checked(name: str, kind: ActivationClass) -> ActivationClass:
+    """A class that can be the activation of a network, registered."""
     _refuse_arguments(name, kind)
     _refuse_other_shapes(name, kind)
     return register_activation(kind)
 
 
 def _refuse_other_shapes(name: str, kind: ActivationClass) -> None:
-    """Raise ValueError for torch's activations that act on several units, and for a class that changes the shape."""
+    """Raise ValueError for modules of torch that are no elementwise activations, and for other shapes of the output."""
     if kind.__module__ == nn.modules.activation.__name__ and kind not in _of_torch().values():
         raise ValueError(f"activation {name!r} must act on single units, but {kind.__name__} acts on several.")
     values = torch.zeros(2, 4, device="cpu")
@@ -196,6 +207,9 @@ def _refuse_other_shapes(name: str, kind: ActivationClass) -> None:
     if not isinstance(result, Tensor) or result.shape != values.shape:
         shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise ValueError(f"activation {name!r} must keep the shape of its input, got {shape} for (2, 4).")
+    # Registered, a class such as nn.Identity would turn the modules of other networks into activations.
+    if kind.__module__.startswith("torch.nn.modules.") and kind not in _of_torch().values():
+        raise ValueError(f"activation {name!r} must be an activation, but {kind.__name__} is none.")
 
 
 def _is_module_class(value: object) -> TypeGuard[ActivationClass]:

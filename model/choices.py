@@ -34,6 +34,15 @@ class RectangularInit(StrEnum):
     """The same value in every weight."""
 
 
+class SkipKind(StrEnum):
+    """Where a skip connection of a rectangular network is added."""
+
+    PREACTIVATION = "preactivation"
+    """Before the activation: the preactivation includes the skip connection."""
+    PUBLISHED = "published"
+    """After the activation, as in the published code: the preactivation does not include the skip connection."""
+
+
 class Head(StrEnum):
     """What the output layer of a rectangular network of convolutions reads."""
 
@@ -54,6 +63,9 @@ BLOCKS: Mapping[int, tuple[int, int, int, int]] = {
 
 DEPTHS = tuple(BLOCKS)
 """Depths of the ResNets: layers with weights, those of the skip connections not counted."""
+
+BOTTLENECK_FROM = 50
+"""From this depth on, a block is a bottleneck: three layers, of which the last is four times as wide."""
 
 
 class Stem(StrEnum):
@@ -89,14 +101,36 @@ class Scheduler(StrEnum):
     """Constant."""
     MULTISTEP = "multistep"
     """Multiplied by a factor at given epochs."""
+    LINEAR = "linear"
+    """Down along a line, from the first epoch to the last."""
     COSINE = "cosine"
-    """Half a cosine, from the first epoch to the last."""
+    """Down along half a cosine, from the first epoch to the last."""
     COSINE_RESTARTS = "cosine_restarts"
-    """Half a cosine in each cycle."""
+    """Down along half a cosine in each cycle."""
     CYCLIC = "cyclic"
     """A triangle in each cycle: linearly up, then linearly down."""
     PLATEAU = "plateau"
     """Multiplied by a factor whenever the validation loss has stopped falling."""
+
+
+class CycleMode(StrEnum):
+    """Height of the triangles of the cyclic schedule, with the names of torch's ``CyclicLR``."""
+
+    TRIANGULAR = "triangular"
+    """The same in every cycle."""
+    TRIANGULAR2 = "triangular2"
+    """Halved from cycle to cycle."""
+    EXP_RANGE = "exp_range"
+    """Multiplied by a factor from epoch to epoch."""
+
+
+class Monitor(StrEnum):
+    """The metric that early stopping watches."""
+
+    VAL_LOSS = "val/loss"
+    """Task loss on the validation part: lower is better."""
+    VAL_ACC = "val/acc"
+    """Accuracy on the validation part: higher is better."""
 
 
 class LambdaSchedule(StrEnum):

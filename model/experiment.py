@@ -13,7 +13,7 @@ from jumpstart import JumpstartRegularization
 from model.config.experiment import ExperimentConfig
 from model.errors import ConfigError, NonFiniteLossError
 from model.meters import StageMeters
-from model.optimization import LearningRate, clip_gradient, lambda_at, make_optimizer
+from model.optimization import LearningRate, clip_gradient, clip_values, lambda_at, make_optimizer
 from model.quick_hooks import QuickHooksModule
 
 STAGES = ("train", "val", "test")
@@ -51,6 +51,7 @@ class Experiment(QuickHooksModule):
         self.jumpstart = JumpstartRegularization(
             network,
             capture=config.capture,
+            skip_last=config.skip_last,
             terms=config.terms,
             aggregate=config.aggregate,
             margin=config.margin,
@@ -222,7 +223,9 @@ class Experiment(QuickHooksModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Scale the gradient down to ``gradient_clip`` if its norm is larger."""
+        """Cut the entries of the gradient at ``gradient_clip_value``, then scale its norm down to ``gradient_clip``."""
+        if self.config.gradient_clip_value:
+            clip_values(optimizer, self.config.gradient_clip_value)
         if self.config.gradient_clip:
             self.clip_norm(optimizer, self.config.gradient_clip)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from model.choices import LambdaSchedule, Optimizer, Scheduler
+from model import schedules
+from model.choices import CycleMode, LambdaSchedule, Optimizer, Scheduler
 from model.config.experiment import ExperimentConfig
 
 
@@ -63,8 +63,20 @@ def clip_gradient(optimizer: torch.optim.Optimizer, largest: float) -> None:
     torch._foreach_mul_(grads, (largest / (norm + 1e-6)).clamp(max=1.0))
 
 
-def lr_factor(config: ExperimentConfig, epoch: int) -> float:
-    """The learning rate of an epoch (counted from 0) as a share of ``lr``.
+def clip_values(optimizer: torch.optim.Optimizer, largest: float) -> None:
+    """Cut each entry of the gradient to the range from ``-largest`` to ``largest``.
+
+    Args:
+        optimizer: The gradients of all its parameters are cut.
+        largest: The largest absolute value, above 0.
+    """
+    torch.nn.utils.clip_grad_value_(
+        [parameter for group in optimizer.param_groups for parameter in group["params"]], largest
+    )
+
+
+def lr_at(config: ExperimentConfig, epoch: int) -> float:
+    """The learning rate of an epoch (counted from 0), between ``lr`` and ``min_lr``.
 
     The rate first grows linearly over ``warmup_epochs``; the schedule then covers the remaining epochs. ``plateau``
     depends on the validation loss, so only its warm-up is computed here.
@@ -75,32 +87,33 @@ def lr_factor(config: ExperimentConfig, epoch: int) -> float:
 
     Example:
         >>> from model.config.rectangular import RectangularConfig
-        >>> config = RectangularConfig(scheduler="cosine", epochs=100, warmup_epochs=0)
-        >>> [round(lr_factor(config, epoch), 3) for epoch in (0, 50, 99)]
-        [1.0, 0.5, 0.0]
+        >>> config = RectangularConfig(lr=0.1, scheduler="cosine", epochs=101)
+        >>> [round(lr_at(config, epoch), 3) for epoch in (0, 50, 100)]
+        [0.1, 0.05, 0.0]
     """
-    if epoch < config.warmup_epochs:
-        return (epoch + 1) / (config.warmup_epochs + 1)
-    done, length = epoch - config.warmup_epochs, max(1, config.epochs - config.warmup_epochs)
-    least = config.min_lr / config.lr
+    done = epoch - config.warmup_epochs
+    if done < 0:
+        return config.lr * (epoch + 1) / (config.warmup_epochs + 1)
     if config.scheduler == Scheduler.MULTISTEP:
-        return max(config.gamma ** sum(epoch >= milestone for milestone in config.milestones), least)
-    if config.scheduler == Scheduler.COSINE:
-        return _cosine(min(1.0, done / length), least)
-    if config.scheduler == Scheduler.COSINE_RESTARTS:
-        return _cosine(done % config.cycle_length / config.cycle_length, least)
-    if config.scheduler == Scheduler.CYCLIC:
-        # A triangle that starts and ends one step above the least rate.
-        phase = (done % config.cycle_length + 1) / (config.cycle_length + 1)
-        return least + (1 - least) * (1 - abs(2 * phase - 1))
-    return 1.0
+        passed = sum(epoch >= milestone for milestone in config.milestones)
+        return max(config.lr * config.gamma**passed, config.min_lr)
+    share, length = 1.0, max(0, config.last_epoch - config.warmup_epochs)
+    if config.scheduler == Scheduler.LINEAR:
+        share = schedules.linear(done, length)
+    elif config.scheduler == Scheduler.COSINE:
+        share = _cosine(done, config.cosine_epochs, length)
+    elif config.scheduler == Scheduler.COSINE_RESTARTS:
+        share = schedules.cosine_restarts(done, config.cycle_length, config.cycle_growth)
+    elif config.scheduler == Scheduler.CYCLIC:
+        share = schedules.cyclic(done, config.cycle_length, CycleMode(config.cycle_mode), config.cycle_gamma)
+    return _between(config.min_lr, config.lr, share)
 
 
 def lambda_at(config: ExperimentConfig, epoch: int) -> float:
-    """The weight of the Jumpstart loss in an epoch (counted from 0): from ``lambda_`` down to ``lambda_min``.
+    """The weight of the Jumpstart loss in an epoch (counted from 0), between ``lambda_`` and ``lambda_min``.
 
     Args:
-        config: Sets the schedule.
+        config: Sets the schedule, which covers all epochs.
         epoch: Index of the epoch.
 
     Example:
@@ -109,11 +122,12 @@ def lambda_at(config: ExperimentConfig, epoch: int) -> float:
         >>> [lambda_at(config, epoch) for epoch in (0, 2, 4)]
         [0.02, 0.01, 0.0]
     """
-    if config.lambda_schedule == LambdaSchedule.CONSTANT:
-        return config.lambda_
-    share = min(1.0, epoch / max(1, config.epochs - 1))
-    falling = 1 - share if config.lambda_schedule == LambdaSchedule.LINEAR else _cosine(share, 0.0)
-    return config.lambda_min + (config.lambda_ - config.lambda_min) * falling
+    share = 1.0
+    if config.lambda_schedule == LambdaSchedule.LINEAR:
+        share = schedules.linear(epoch, config.last_epoch)
+    elif config.lambda_schedule == LambdaSchedule.COSINE:
+        share = _cosine(epoch, config.lambda_cosine_epochs, config.last_epoch)
+    return _between(config.lambda_min, config.lambda_, share)
 
 
 class LearningRate:
@@ -130,7 +144,7 @@ class LearningRate:
         self._plateau: ReduceLROnPlateau | None = None
         if config.scheduler == Scheduler.PLATEAU:
             self._plateau = ReduceLROnPlateau(
-                optimizer, factor=config.gamma, patience=config.patience, min_lr=config.min_lr
+                optimizer, factor=config.gamma, patience=config.plateau_patience, min_lr=config.min_lr
             )
         self.begin(0)
 
@@ -150,7 +164,7 @@ class LearningRate:
         """
         if self._plateau is None or epoch <= self.config.warmup_epochs:
             for group in self._optimizer.param_groups:
-                group["lr"] = self.config.lr * lr_factor(self.config, epoch)
+                group["lr"] = lr_at(self.config, epoch)
 
     def step(self, epoch: int, val_loss: float) -> None:
         """Set the rate of the next epoch.
@@ -173,6 +187,11 @@ class LearningRate:
             self._plateau.load_state_dict(state)
 
 
-def _cosine(share: float, least: float) -> float:
-    """Half a cosine from 1 down to ``least``, at a share of its length."""
-    return least + (1 - least) * 0.5 * (1 + math.cos(math.pi * share))
+def _cosine(epoch: int, half_period: int | None, length: int) -> float:
+    """The cosine of a run: it repeats if its half period is given, else it falls once and stays."""
+    return schedules.cosine(epoch, half_period) if half_period else schedules.cosine(min(epoch, length), length)
+
+
+def _between(least: float, greatest: float, share: float) -> float:
+    """The value at a share of the way from the least to the greatest value; exact at both ends."""
+    return min(max(share * greatest + (1.0 - share) * least, least), greatest)

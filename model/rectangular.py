@@ -16,20 +16,22 @@ from torch import Tensor, nn
 from jumpstart.choices import check_flag, choose
 from model.activations import ActivationClass, activation_gain, resolve_activation
 from model.checks import check_count, check_dropout, check_number
-from model.choices import Head, Layer, RectangularInit
+from model.choices import Head, Layer, RectangularInit, SkipKind
 
 
 class RectangularNetwork(nn.Module):
     """A classifier with ``depth`` hidden layers of ``width`` units each and a linear output layer.
 
     A hidden layer is: weights, batch normalization (optional), the sum with a skip connection (optional), activation,
-    dropout (optional), 2x2 max pooling (optional). Every activation is a separate module, ``layers.<i>.activation``,
+    dropout (optional), 2x2 max pooling (optional). With ``skip_kind="published"``, the activation comes before the sum.
+    Every activation is a separate module, ``layers.<i>.activation``,
     and those of torch never work in place, so a hook on the module receives the preactivation.
 
     **Skip connections.** With ``skip_connections=k``, and hidden layers counted from 1, the layers 1 + k, 1 + 2k, ...
-    add the output of the layer k before them to their preactivation, whatever the activation is. No skip connection
-    bypasses the first layer, because only that layer changes the number of channels; so every skip is the identity.
-    If a bypassed layer pools the image, the skip connection pools it too.
+    add the output of the layer k before them to their preactivation, or with ``skip_kind="published"`` to the output of
+    their activation, whatever the activation is. No skip connection bypasses the first layer, because only that layer
+    changes the number of channels; so every skip is the identity. If a bypassed layer pools the image, the skip
+    connection pools it too.
 
     **Containers.** ``layers[i]`` groups the modules of a hidden layer. The network calls these modules one by one,
     which in a thin network is faster than to call the container; so a hook on ``layers[i]`` itself never fires. Attach
@@ -41,11 +43,14 @@ class RectangularNetwork(nn.Module):
         num_classes: Number of outputs.
         depth: Number of hidden layers; the output layer is not counted.
         width: Units (dense) or channels (conv) of every hidden layer.
-        activation: A name that :func:`model.activations.resolve_activation` accepts.
+        activation: A name or a class that :func:`model.activations.resolve_activation` accepts.
         use_batchnorm: Normalize before the activation. Layers keep their bias, so that networks with and without
             normalization differ by the normalization alone.
         dropout: Share of the activations dropped in training, in [0, 1).
         skip_connections: Number of layers that one skip connection spans, below ``depth``; ``None`` for none.
+        skip_kind: Where a skip connection is added: ``"preactivation"``, before the activation, or ``"published"``,
+            after it, as in the code that was published with the papers. Jumpstart then reads preactivations that do not
+            include the skip connection.
         init: Initial weights of all layers with weights, the output layer included: a :class:`RectangularInit` or its
             value. Batch normalization keeps its own.
         init_value: The weight of ``constant``.
@@ -82,10 +87,11 @@ class RectangularNetwork(nn.Module):
         *,
         depth: int = 50,
         width: int = 4,
-        activation: str = "relu",
+        activation: str | ActivationClass = "relu",
         use_batchnorm: bool = False,
         dropout: float = 0.0,
         skip_connections: int | None = None,
+        skip_kind: SkipKind | str = SkipKind.PREACTIVATION,
         init: RectangularInit | str = RectangularInit.TORCH,
         init_value: float = 0.01,
         layer: Layer | str = Layer.DENSE,
@@ -101,7 +107,8 @@ class RectangularNetwork(nn.Module):
         check_number("init_value", init_value)
         check_dropout(dropout)
         check_flag("use_batchnorm", use_batchnorm)
-        _check_skips(skip_connections, depth)
+        skip_kind = choose(SkipKind, skip_kind, "skip_kind")
+        _check_skips(skip_connections, skip_kind, depth)
         layer, head = choose(Layer, layer, "layer"), choose(Head, head, "head")
         init = choose(RectangularInit, init, "init")
         shape = _checked_shape(input_shape, layer)
@@ -111,7 +118,8 @@ class RectangularNetwork(nn.Module):
             raise ValueError(f"head={head.value!r} needs layer='conv': dense layers have no image left.")
         build = resolve_activation(activation)
 
-        self.depth, self.width, self.skip_connections = depth, width, skip_connections
+        self.depth, self.width = depth, width
+        self.skip_connections, self.skip_kind = skip_connections, skip_kind
         self.stem: nn.Module = nn.Flatten() if dense and len(shape) > 1 else nn.Identity()
         self.layers = nn.ModuleList()
         channels = math.prod(shape) if dense else shape[0]
@@ -139,15 +147,24 @@ class RectangularNetwork(nn.Module):
             x = self._forward_with_skips(x, layers, self.skip_connections)
         return cast("Tensor", self.output(self.head(x)))
 
-    @staticmethod
-    def _forward_with_skips(x: Tensor, layers: Iterable[nn.Sequential], span: int) -> Tensor:
+    def extra_repr(self) -> str:
+        """The skip connections, for ``repr``; empty without any."""
+        if self.skip_connections is None:
+            return ""
+        return f"skip_connections={self.skip_connections}, skip_kind={self.skip_kind.value!r}"
+
+    def _forward_with_skips(self, x: Tensor, layers: Iterable[nn.Sequential], span: int) -> Tensor:
+        before = self.skip_kind is SkipKind.PREACTIVATION
         carried: Tensor | None = None
         for index, parts in enumerate(layers):
             joins = index % span == 0
             for name, module in parts.named_children():
-                if name == "activation" and joins and carried is not None:
-                    x = x + carried
+                added = carried if name == "activation" and joins else None
+                if added is not None and before:
+                    x = x + added
                 x = module(x)
+                if added is not None and not before:
+                    x = x + added
                 if name == "pool" and carried is not None and not joins:
                     carried = module(carried)
             if joins:
@@ -219,8 +236,10 @@ def _filler(init: RectangularInit, activation: ActivationClass, value: float) ->
     return lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
 
 
-def _check_skips(span: int | None, depth: int) -> None:
+def _check_skips(span: int | None, kind: SkipKind, depth: int) -> None:
     if span is None:
+        if kind is not SkipKind.PREACTIVATION:
+            raise ValueError(f"skip_kind={kind.value!r} needs skip_connections, got None.")
         return
     check_count("skip_connections", span)
     if span >= depth:

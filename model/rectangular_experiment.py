@@ -60,6 +60,7 @@ def make_network(config: RectangularConfig, input_shape: Sequence[int], num_clas
         use_batchnorm=config.use_batchnorm,
         dropout=config.dropout,
         skip_connections=config.skip_connections,
+        skip_kind=config.skip_kind,
         init=config.init,
         init_value=config.init_value,
         layer=Layer.CONV if config.layer == Layer.CONV else Layer.DENSE,

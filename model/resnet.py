@@ -7,6 +7,7 @@ registry of activations alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict, cast
@@ -14,13 +15,13 @@ from typing import TypedDict, cast
 from torch import Tensor, nn
 
 from jumpstart.choices import check_flag, choose
-from model.activations import resolve_activation
+from model.activations import ActivationClass, resolve_activation
 from model.checks import check_choice, check_count, check_dropout, check_integer, check_number
-from model.choices import BLOCKS, DEPTHS, ResnetInit, Stem
+from model.choices import BLOCKS, BOTTLENECK_FROM, DEPTHS, ResnetInit, Stem
 from model.resnet_init import initialize
 
-BOTTLENECK_FROM = 50
-"""From this depth on, a block is a bottleneck: three layers, of which the last is four times as wide."""
+NormLayer = Callable[[int], nn.Module]
+"""A class of normalizations, or a function that makes one, from the number of units."""
 
 
 @dataclass(frozen=True)
@@ -28,39 +29,58 @@ class Layers:
     """The kinds of modules that a ResNet is built from.
 
     Attributes:
-        weighted: ``(inputs, outputs, kernel_size, stride, bias)`` -> a layer with weights that, with stride 1, keeps
-            the size of an image.
+        weighted: ``(inputs, outputs, kernel_size, stride, groups, bias)`` -> a layer with weights that, with stride 1,
+            keeps the size of an image.
         norm: ``(units)`` -> batch normalization.
         strides: Stride of the first block of each stage.
         entry: ``(inputs)`` -> the module before the first layer.
         stems: Kernel size and stride of the first layer, and the pooling after it, for each stem.
         exit: The module that turns the last activations into one vector per sample.
+        has_groups: Whether the units of a layer can be divided into groups.
     """
 
-    weighted: Callable[[int, int, int, int, bool], nn.Module]
+    weighted: Callable[[int, int, int, int, int, bool], nn.Module]
     norm: Callable[[int], nn.Module]
     strides: tuple[int, int, int, int]
     entry: Callable[[int], nn.Module]
     stems: Mapping[Stem, tuple[int, int, Callable[[], nn.Module]]]
     exit: Callable[[], nn.Module]
+    has_groups: bool
 
 
 @dataclass(frozen=True)
 class Design:
-    """Everything that all blocks of a network have in common."""
+    """Everything that all blocks of a network have in common.
+
+    Attributes:
+        layers: The kinds of modules.
+        activation: ``()`` -> an activation.
+        norm_layer: ``(units)`` -> a normalization; None for none.
+        use_bias: Whether layers with weights have biases.
+        use_skip_connections: Whether a skip connection bypasses each block.
+        groups: Groups of the 3x3 layer of a bottleneck.
+        width_per_group: Units of a group, in a stage of 64 units.
+    """
 
     layers: Layers
     activation: Callable[[], nn.Module]
-    use_batchnorm: bool
+    norm_layer: NormLayer | None
+    use_bias: bool
     use_skip_connections: bool
+    groups: int
+    width_per_group: int
 
-    def weighted(self, inputs: int, outputs: int, kernel_size: int, stride: int) -> nn.Module:
-        """A layer with weights. It has a bias only without batch normalization, which would cancel it."""
-        return self.layers.weighted(inputs, outputs, kernel_size, stride, not self.use_batchnorm)
+    def weighted(self, inputs: int, outputs: int, kernel_size: int, stride: int, groups: int = 1) -> nn.Module:
+        """A layer with weights."""
+        return self.layers.weighted(inputs, outputs, kernel_size, stride, groups, self.use_bias)
 
     def norm(self, units: int) -> nn.Module:
-        """Batch normalization, or nothing."""
-        return self.layers.norm(units) if self.use_batchnorm else nn.Identity()
+        """The normalization of a layer, or nothing."""
+        return nn.Identity() if self.norm_layer is None else self.norm_layer(units)
+
+    def inner_width(self, width: int) -> int:
+        """Units of the first two layers of a bottleneck, in a stage of ``width`` units."""
+        return int(width * (self.width_per_group / 64)) * self.groups
 
 
 class ResNetOptions(TypedDict, total=False):
@@ -69,7 +89,11 @@ class ResNetOptions(TypedDict, total=False):
     use_batchnorm: bool
     use_skip_connections: bool
     width_multiplier: float
-    activation: str
+    groups: int
+    width_per_group: int
+    use_bias: bool | None
+    activation: str | ActivationClass
+    norm_layer: NormLayer | None
     dropout: float
     stem: Stem | str
     init: ResnetInit | str
@@ -87,8 +111,9 @@ class Block(nn.Module):
         inputs: Units of the input.
         widths: Units of each layer.
         kernels: Kernel size of each layer.
-        strided: Number, from 1, of the layer that has the stride.
+        strided: Number, from 1, of the layer that has the stride and the groups.
         stride: The stride.
+        groups: Groups of that layer.
 
     Shape:
         - Input: (N, ``inputs``, ...).
@@ -104,13 +129,15 @@ class Block(nn.Module):
         kernels: tuple[int, ...],
         strided: int,
         stride: int,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.length = len(widths)
         self.use_skip_connections = design.use_skip_connections
         units = inputs
         for number, (width, kernel) in enumerate(zip(widths, kernels, strict=True), 1):
-            self.add_module(f"conv{number}", design.weighted(units, width, kernel, stride if number == strided else 1))
+            special = (stride, groups) if number == strided else (1, 1)
+            self.add_module(f"conv{number}", design.weighted(units, width, kernel, *special))
             self.add_module(f"bn{number}", design.norm(width))
             self.add_module(f"activation{number}", design.activation())
             units = width
@@ -135,8 +162,7 @@ class ResNet(nn.Module):
     """A residual network, or the plain chain of its layers.
 
     Every activation is a separate module, and those of torch never work in place, so a hook on the module receives the
-    preactivation. Without batch normalization the layers have biases. Without skip connections, there are no
-    ``downsample`` weights.
+    preactivation. Without skip connections, there are no ``downsample`` weights.
 
     Args:
         layers: The kinds of modules.
@@ -146,7 +172,15 @@ class ResNet(nn.Module):
         use_batchnorm: Normalize before each activation.
         use_skip_connections: Add the input of each block to its last preactivation.
         width_multiplier: Stage i, from 0, has ``64 * width_multiplier ** i`` units; 2 is the standard network.
-        activation: A name that :func:`model.activations.resolve_activation` accepts.
+        groups: Groups of the 3x3 convolution of each bottleneck, of 50 layers and more; above 1, the network is a
+            ResNeXt.
+        width_per_group: Units of each of these groups in a stage of 64 units, and in proportion in other stages; with
+            one group, 128 makes a wide ResNet.
+        use_bias: Whether layers have biases; None: only without normalization, which would cancel biases. The output
+            layer always has biases.
+        activation: A name or a class that :func:`model.activations.resolve_activation` accepts.
+        norm_layer: A class of normalizations to use instead of batch normalization, or a function from the number of
+            units to a module, such as ``partial(nn.GroupNorm, 8)``.
         dropout: Share of the last activations dropped in training, before the output layer.
         stem: One of ``layers.stems``.
         init: Initial weights: see :mod:`model.resnet_init`.
@@ -161,7 +195,8 @@ class ResNet(nn.Module):
 
     Source:
         *Deep Residual Learning for Image Recognition* (He et al., 2015), with the stride of a bottleneck in its 3x3
-        layer, as in torchvision.
+        layer, as in torchvision; *Aggregated Residual Transformations for Deep Neural Networks* (Xie et al., 2017) for
+        the groups; *Wide Residual Networks* (Zagoruyko and Komodakis, 2016).
 
     Example:
         >>> import torch
@@ -180,7 +215,11 @@ class ResNet(nn.Module):
         use_batchnorm: bool = True,
         use_skip_connections: bool = True,
         width_multiplier: float = 2.0,
-        activation: str = "relu",
+        groups: int = 1,
+        width_per_group: int = 64,
+        use_bias: bool | None = None,
+        activation: str | ActivationClass = "relu",
+        norm_layer: NormLayer | None = None,
         dropout: float = 0.0,
         stem: Stem | str = Stem.STANDARD,
         init: ResnetInit | str = ResnetInit.HE,
@@ -191,14 +230,17 @@ class ResNet(nn.Module):
         check_count("num_classes", num_classes)
         check_flag("use_batchnorm", use_batchnorm)
         check_flag("use_skip_connections", use_skip_connections)
-        check_number("width_multiplier", width_multiplier)
-        if width_multiplier <= 0:
-            raise ValueError(f"width_multiplier must be > 0, got {width_multiplier}.")
+        _check_width_multiplier(width_multiplier)
         check_dropout(dropout)
         check_choice("stem", stem, layers.stems)
         init = choose(ResnetInit, init, "init")
+        check_groups(groups, width_per_group, depth=depth, init=init, has_groups=layers.has_groups)
+        norm = _normalization(layers, norm_layer, use_batchnorm=use_batchnorm)
+        if use_bias is not None:
+            check_flag("use_bias", use_bias)
+        has_bias = norm is None if use_bias is None else use_bias
         build = resolve_activation(activation)
-        design = Design(layers, build, use_batchnorm, use_skip_connections)
+        design = Design(layers, build, norm, has_bias, use_skip_connections, groups, width_per_group)
 
         self.depth, self.widths = depth, stage_widths(width_multiplier)
         kernel_size, stride, pool = layers.stems[Stem(stem)]
@@ -241,6 +283,49 @@ def check_depth(depth: object) -> None:
     if number not in DEPTHS:
         near = min(DEPTHS, key=lambda known: abs(known - number))
         raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}. Did you mean {near}?")
+
+
+def check_groups(groups: object, width_per_group: object, *, depth: int, init: ResnetInit, has_groups: bool) -> None:
+    """Refuse groups that the network can't have.
+
+    Args:
+        groups: Groups of the 3x3 layer of a bottleneck.
+        width_per_group: Units of a group, in a stage of 64 units.
+        depth: Layers of the network.
+        init: Initial weights.
+        has_groups: Whether the units of a layer can be divided into groups.
+
+    Raises:
+        TypeError: If a value is no integer.
+        ValueError: If a value is less than 1, or contradicts another.
+    """
+    check_count("groups", groups)
+    check_count("width_per_group", width_per_group)
+    if (groups, width_per_group) != (1, 64) and depth < BOTTLENECK_FROM:
+        raise ValueError(
+            f"groups and width_per_group need the bottlenecks of depth >= {BOTTLENECK_FROM}, got depth={depth}, "
+            f"groups={groups} and width_per_group={width_per_group}."
+        )
+    if groups != 1 and not has_groups:
+        raise ValueError(f"groups > 1 needs convolutions, got {groups} for fully connected layers. Use groups=1.")
+    if groups != 1 and init is ResnetInit.LOOKS_LINEAR:
+        raise ValueError(f"init='looks_linear' needs groups=1: its pairs of units span all groups, got {groups}.")
+
+
+def _check_width_multiplier(width_multiplier: object) -> None:
+    if check_number("width_multiplier", width_multiplier) <= 0:
+        raise ValueError(f"width_multiplier must be > 0, got {width_multiplier}.")
+
+
+def _normalization(layers: Layers, norm_layer: object, *, use_batchnorm: bool) -> NormLayer | None:
+    """The class of normalizations of a network; None for none."""
+    if norm_layer is None:
+        return layers.norm if use_batchnorm else None
+    if not callable(norm_layer) or isinstance(norm_layer, nn.Module):
+        raise TypeError(f"norm_layer must be a class such as torch.nn.BatchNorm2d, got {norm_layer!r:.60}.")
+    if not use_batchnorm:
+        raise ValueError("norm_layer replaces batch normalization: use_batchnorm must be True, got False.")
+    return norm_layer
 
 
 def stage_widths(width_multiplier: float) -> tuple[int, int, int, int]:
@@ -291,6 +376,13 @@ def _stage(design: Design, depth: int, count: int, inputs: int, width: int, stri
 
 
 def _block(design: Design, depth: int, inputs: int, width: int, stride: int) -> Block:
-    if depth >= BOTTLENECK_FROM:
-        return Block(design, inputs, widths=(width, width, 4 * width), kernels=(1, 3, 1), strided=2, stride=stride)
-    return Block(design, inputs, widths=(width, width), kernels=(3, 3), strided=1, stride=stride)
+    if depth < BOTTLENECK_FROM:
+        return Block(design, inputs, widths=(width, width), kernels=(3, 3), strided=1, stride=stride)
+    inner = design.inner_width(width)
+    if inner < 1:
+        raise ValueError(
+            f"width_per_group must leave at least one unit in each group of a stage of {width}, got "
+            f"{design.width_per_group}. Use {math.ceil(64 / width)} or more."
+        )
+    widths = (inner, inner, 4 * width)
+    return Block(design, inputs, widths=widths, kernels=(1, 3, 1), strided=2, stride=stride, groups=design.groups)

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 __all__ = ["CONVOLUTIONS", "pretrained_state", "resnet_conv"]
 
 
-def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int, bias: bool) -> nn.Module:
-    return nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=bias)
+def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int, groups: int, bias: bool) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=bias)
 
 
 def _exit() -> nn.Module:
@@ -40,6 +40,7 @@ CONVOLUTIONS = Layers(
         Stem.SMALL: (3, 1, nn.Identity),
     },
     exit=_exit,
+    has_groups=True,
 )
 
 
@@ -107,3 +108,9 @@ resnet34_conv: Callable[..., ResNet] = partial(resnet_conv, 34)
 resnet50_conv: Callable[..., ResNet] = partial(resnet_conv, 50)
 resnet101_conv: Callable[..., ResNet] = partial(resnet_conv, 101)
 resnet152_conv: Callable[..., ResNet] = partial(resnet_conv, 152)
+
+resnext50_32x4d_conv: Callable[..., ResNet] = partial(resnet_conv, 50, groups=32, width_per_group=4)
+resnext101_32x8d_conv: Callable[..., ResNet] = partial(resnet_conv, 101, groups=32, width_per_group=8)
+resnext101_64x4d_conv: Callable[..., ResNet] = partial(resnet_conv, 101, groups=64, width_per_group=4)
+wide_resnet50_2_conv: Callable[..., ResNet] = partial(resnet_conv, 50, width_per_group=128)
+wide_resnet101_2_conv: Callable[..., ResNet] = partial(resnet_conv, 101, width_per_group=128)

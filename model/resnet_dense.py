@@ -16,7 +16,7 @@ from model.resnet import Layers, ResNet, ResNetOptions
 __all__ = ["DENSE", "resnet_dense"]
 
 
-def _dense(inputs: int, outputs: int, kernel_size: int, stride: int, bias: bool) -> nn.Module:
+def _dense(inputs: int, outputs: int, kernel_size: int, stride: int, groups: int, bias: bool) -> nn.Module:
     return nn.Linear(inputs, outputs, bias=bias)
 
 
@@ -60,6 +60,7 @@ DENSE = Layers(
     entry=Vectors,
     stems={Stem.STANDARD: (1, 1, nn.Identity)},
     exit=nn.Identity,
+    has_groups=False,
 )
 
 
@@ -70,7 +71,7 @@ def resnet_dense(depth: int, num_classes: int = 10, in_channels: int = 64, **opt
         depth: 18, 34, 50, 101 or 152.
         num_classes: Number of outputs.
         in_channels: Number of values of one sample: features of a vector, or channels times pixels of an image.
-        **options: Keyword arguments of :class:`ResNet`; the only ``stem`` is ``"standard"``.
+        **options: Keyword arguments of :class:`ResNet`; the only ``stem`` is ``"standard"``, and ``groups`` must be 1.
 
     Shape:
         - Input: (N, ``in_channels``), or (N, ...) with as many values.
@@ -94,3 +95,6 @@ resnet34_dense: Callable[..., ResNet] = partial(resnet_dense, 34)
 resnet50_dense: Callable[..., ResNet] = partial(resnet_dense, 50)
 resnet101_dense: Callable[..., ResNet] = partial(resnet_dense, 101)
 resnet152_dense: Callable[..., ResNet] = partial(resnet_dense, 152)
+
+wide_resnet50_2_dense: Callable[..., ResNet] = partial(resnet_dense, 50, width_per_group=128)
+wide_resnet101_2_dense: Callable[..., ResNet] = partial(resnet_dense, 101, width_per_group=128)

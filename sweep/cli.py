@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
+from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
 from model.errors import ConfigError, NonFiniteLossError
@@ -318,7 +319,7 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
                 f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
                 f"got {after!r}. Leave it out, or start a new run."
             )
-        if name == "epochs" and after < before:
+        if name == "epochs" and before > after != ENDLESS:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")
     return changed
 

@@ -33,7 +33,7 @@ def describe_run(config: object) -> dict[str, object] | None:
         "network": config.network,
         "settings": {name: getattr(config, option) for option, name in _SETTINGS.items() if hasattr(config, option)},
         "has_skips": config.has_skips,
-        "epochs": config.epochs,
+        "epochs": None if config.is_endless else config.epochs,
         "weight": config.lambda_,
         "records_status": config.plot_status,
         "naming_options": ["name", "output_dir"],

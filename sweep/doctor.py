@@ -54,8 +54,9 @@ def load_model(path: Path) -> LoadedModel | None:
             continue
         experiment.jumpstart.remove()
         config, shape = experiment.config, options.get("input_shape")
-        capture = CaptureOptions(capture=config.capture, unit_dim=config.unit_dim)
-        return LoadedModel(experiment.network.eval(), str(path), tuple(shape) if shape else None, capture)
+        capture = CaptureOptions(capture=config.capture, skip_last=config.skip_last, unit_dim=config.unit_dim)
+        name = f"{path}, {config.network}"
+        return LoadedModel(experiment.network.eval(), name, tuple(shape) if shape else None, capture)
     raise DoctorError(
         f"{file} fits no experiment ({'; '.join(reasons)}): for a model of your own, name MODEL=package.module:name "
         f"and --weights={file}."

@@ -155,6 +155,11 @@ def datamodule_for(
             noise=config.noise,
             as_images=as_images,
             data_dir=config.data_dir,
+            target=config.target,
+            drop_columns=config.drop_columns or (),
+            category_columns=config.category_columns or (),
+            val=config.val_dataset,
+            test=config.test_dataset,
             **images,
         )
     except ValueError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from jumpstart.files import UserPath
+from jumpstart.files import UserPath, is_path
 from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.launch import Family, datamodule_for, run_function, signature_of
@@ -25,6 +26,8 @@ def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
             f'layer="conv" needs a data set of images ({", ".join(IMAGES)}), got '
             f'dataset="{config.dataset}". Use layer="dense".'
         )
+    if config.layer == "conv" and is_path(config.dataset) and os.path.isfile(config.dataset):
+        raise ConfigError(f'layer="conv" needs images, got the table {config.dataset}. Use layer="dense".')
     return datamodule_for(config, as_images=config.layer == "conv", augment=False)
 
 
@@ -41,8 +44,13 @@ RECTANGULAR = Family(
     config_class=RectangularConfig,
     make_data=make_data,
     build=build,
-    description="Train a deep network of constant width on toy, scikit-learn or UCI data, with Jumpstart or without.",
-    examples=("--dataset=moons --depth=50 --width=4", "--dataset=abalone --lambda_=0", "--resume=runs/NAME"),
+    description="Train a deep network of constant width on known data or your own table, with Jumpstart or without.",
+    examples=(
+        "--dataset=moons --depth=50 --width=4",
+        "--dataset=abalone --lambda_=0",
+        "--dataset=my/table.csv --target=label",
+        "--resume=runs/NAME",
+    ),
 )
 
 

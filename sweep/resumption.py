@@ -187,8 +187,13 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
         before = stored.get(name, "missing")
         if before != wanted[name] and not item.resumable and name not in _WITHOUT_EFFECT:
             return f"{name} is {wanted[name]!r} in the first, and {before!r} in the second"
-    if stored["epochs"] > wanted["epochs"]:
-        return f"epochs is {wanted['epochs']} in the first, and {stored['epochs']} in the second"
+    if config.is_endless:
+        return ""
+    if stored["epochs"] > config.epochs:
+        return f"epochs is {config.epochs} in the first, and {stored['epochs']} in the second"
+    finished = int(content["row"].get("epoch", -1)) + 1
+    if finished > config.epochs:
+        return f"epochs is {config.epochs} in the first, and {finished} are finished in the second"
     return ""
 
 

@@ -83,14 +83,16 @@ def _begin(
         experiment = _seeded_experiment(config, datamodule, build)
         directory = _make_directory(config)
         locks.enter_context(_locked(directory))
+        if is_first_process() and datamodule.state_dict():
+            write_json(directory.data, _described(datamodule))
         return experiment, directory
     directory = RunDirectory.open(resume)
     locks.enter_context(_locked(directory))
     checkpoint = check_resumable(directory, config, warn=is_first_process())
     experiment = _seeded_experiment(config, datamodule, build)
     if checkpoint is not None:
-        check_fits(directory, checkpoint, experiment)
         check_same_data(directory, checkpoint, datamodule)
+        check_fits(directory, checkpoint, experiment)
     if is_first_process():
         directory.record_resume(config)
     return experiment, directory
@@ -220,7 +222,6 @@ def summarize(experiment: Experiment, checkpoints: BestAndLast, datamodule: pl.L
         The metrics of the best weights under ``train/...``, ``val/...`` and ``test/...``; ``best_epoch``, ``epochs``,
         ``seconds``, ``parameters``; the row of the last epoch; the description of the data.
     """
-    describe = getattr(datamodule, "describe", dict)
     return {
         **{name: experiment.evaluation[name] for name in sorted(experiment.evaluation)},
         "best_epoch": int(checkpoints.best_row["epoch"]),
@@ -228,8 +229,14 @@ def summarize(experiment: Experiment, checkpoints: BestAndLast, datamodule: pl.L
         "seconds": checkpoints.elapsed,
         "parameters": sum(parameter.numel() for parameter in experiment.network.parameters()),
         "last": experiment.row,
-        "data": describe(),
+        "data": _described(datamodule),
     }
+
+
+def _described(datamodule: pl.LightningDataModule) -> Mapping[str, object]:
+    """The description of the data, if the data module has one."""
+    describe: Callable[[], Mapping[str, object]] = getattr(datamodule, "describe", dict)
+    return describe()
 
 
 def headline(summary: Mapping[str, object]) -> dict[str, object]:

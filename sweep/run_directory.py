@@ -68,6 +68,7 @@ class RunDirectory:
         config: ``config.yaml``, every option of the run.
         environment: ``environment.json``, versions, commit, command and devices.
         description: ``run.json``, the network in words and the commands that the report quotes.
+        data: ``data.json``, what was found in data of the user; absent for a named data set.
         metrics: ``metrics.csv``, one row per epoch; see :class:`~sweep.metrics_csv.MetricsCsv`.
         lock: ``run.lock``, which names the process that trains in the directory; see :func:`~sweep.lock.locked`.
         summary: ``summary.json``, the result.
@@ -86,6 +87,7 @@ class RunDirectory:
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.description = self.path / DESCRIPTION
+        self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.csv"
         self.lock = self.path / "run.lock"
         self.summary = self.path / "summary.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from support import fresh
 
 # Before torch is imported, and for child processes too: on tensors this small, threads only wait
 # for one another, and the tests may share the cores.
@@ -46,9 +48,29 @@ def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Fork the servers for code in fresh processes, which must not have imported this project."""
+    if config.getoption("dist", "no") == "no":  # with pytest-xdist, in the processes that run tests
+        fresh.begin("torch")
+        fresh.begin(*fresh.EXTRAS)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _imports_frozen() -> None:
-    """Keep the garbage collector from scanning what the imports left: each full collection would take 0.24 s."""
+def _imports_frozen() -> Iterator[None]:
+    """Keep the garbage collector from scanning what the imports left: each full collection would take 0.24 s.
+
+    A run asks whether objects are frozen, and Python would count all of them each time: 0.04 s.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "get_freeze_count", functools.wraps(gc.get_freeze_count)(lambda: 1))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _earlier_modules_frozen() -> None:
+    """The same for what earlier tests left, such as compilers: every run begins with a full collection."""
     gc.collect()
     gc.freeze()
 
@@ -76,10 +98,14 @@ def _no_network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_process_left() -> Iterator[None]:
+def _server_of_processes(_no_settings_of_the_user: None, _imports_frozen: None) -> Iterator[None]:
+    processes = sys.modules.get("support.processes")
+    if processes is None:
+        yield
+        return
+    processes.start_server()
     yield
-    if "support.processes" in sys.modules:
-        sys.modules["support.processes"].stop_server()
+    processes.stop_server()
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +115,14 @@ def _seeds() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def data_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures without axes and texts, for tests that read neither."""
+    from support.images import draw_data_alone
+
+    draw_data_alone(monkeypatch)
 
 
 PATHS = ["waiting", "tapped", "waiting-kernel", "tapped-kernel"]

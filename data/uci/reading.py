@@ -7,26 +7,16 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from data.tables import Floats, Integers, Objects, Table
+from data.tables import Floats, Integers, Kind, Objects, Table
 from data.uci.files import Content, DataFile, Remote
 
 Records = list[list[str]]
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-class Kind(Enum):
-    """Role of a column."""
-
-    NUMBER = "number"
-    CATEGORY = "category"
-    TARGET = "target"
-    DROPPED = "dropped"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class CaptureOptions(TypedDict, total=False):
     """Options of :class:`~jumpstart.JumpstartRegularization` that decide what is captured."""
 
     capture: Capture | str | Sequence[str] | Callable[[str, nn.Module], bool]
+    skip_last: bool
     unit_dim: int | None
     batch_first: bool | None
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,13 +76,16 @@ def plot_decision_regions(
 
 
 class _Writer(PillowWriter):
-    """Writes a GIF, and can repeat a frame without drawing it again."""
+    """Writes a GIF that stays on its last frame for another second."""
 
-    _frames: list[object]
+    _frames: list[Any]  # images of Pillow, which matplotlib requires
 
-    def hold(self, count: int) -> None:
-        """Repeat the last frame."""
-        self._frames += count * self._frames[-1:]
+    def finish(self) -> None:
+        """Write the file. Frames that are repeated instead would each be reduced to 256 colors again."""
+        first, *others = self._frames
+        pause = int(1000 / self.fps)
+        durations = [*(pause for _ in others), round(self.fps) * pause + pause]
+        first.save(self.outfile, save_all=True, append_images=others, duration=durations, loop=0)
 
 
 @canvas.style()
@@ -134,7 +138,6 @@ def animate_decision_regions(
             image.set_data(_pixels(regions))
             text.set_text(f"Epoch {epoch:,}: {_title(regions)}")
             writer.grab_frame(facecolor="white")
-        writer.hold(round(fps))
         writer.finish()
     return path
 

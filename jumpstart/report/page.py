@@ -31,6 +31,8 @@ from jumpstart.words import percent
 _MARKS = {Tone.GOOD: "✓", Tone.WARN: "!", Tone.BAD: "✗", Tone.INFO: "i"}
 _MOST_UNITS = 12
 """Units of a layer that the table of layers names."""
+_MOST_COLUMNS = 200
+"""Columns of the data that the table of columns lists."""
 
 
 def run_page(run: RunRecord) -> str:
@@ -48,6 +50,7 @@ def run_page(run: RunRecord) -> str:
         maps_section(list(parts.values()), [title for title in parts if title]),
         section("Curves", "".join(_charts(run)), "charts"),
         _layers(run.history) if run.history is not None else "",
+        _columns(run),
         _details("Configuration", run.config),
         _details("Environment", flatten(run.environment)),
         _notes(run),
@@ -179,6 +182,28 @@ def _units_text(epochs: Mapping[int, int]) -> str:
     texts = [f"{unit} (since {epoch:,})" for unit, epoch in list(epochs.items())[:_MOST_UNITS]]
     more = f" and {len(epochs) - _MOST_UNITS:,} more" if len(epochs) > _MOST_UNITS else ""
     return f"{len(epochs):,}: {', '.join(texts)}{more}"
+
+
+def _columns(run: RunRecord) -> str:
+    """The table of the columns in data of the user, with the files that the columns come from."""
+    columns, files = (_mappings(run.data.get(name)) for name in ("columns", "files"))
+    if not columns:
+        return ""
+    rows = [
+        (str(column.get("name")), [str(column.get(key)) for key in ("kind", "missing", "values")])
+        for column in columns[:_MOST_COLUMNS]
+    ]
+    title = f"Columns of the data: {len(columns):,}"
+    if len(columns) > _MOST_COLUMNS:
+        title += f", of which the first {_MOST_COLUMNS} are listed"
+    sources = [f"{file.get('path')}: {value_text(file.get('facts'))}" for file in files]
+    lines = "".join(f'<p class="soft">{escape(source)}</p>' for source in sources)
+    table = data_table(["column", "type", "missing", "values"], rows, text=(1, 3))
+    return f'<details open><summary>{title}</summary>{lines}<div class="scroll">{table}</div></details>'
+
+
+def _mappings(value: object) -> list[dict[str, object]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _details(title: str, content: Mapping[str, object]) -> str:

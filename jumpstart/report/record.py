@@ -32,6 +32,9 @@ FILES = {
 }
 """The files of a run directory, and what each of them holds."""
 
+FOUND = "data.json"
+"""The name of the file that describes data of the user; a run on a named data set has none."""
+
 FAILURE = "failure.txt"
 """The name of the file with the reason why a run ended early."""
 
@@ -50,6 +53,7 @@ class RunRecord:
         environment: Versions, commit, command and devices; empty if unknown.
         description: The network in words, and the commands of the program that trained it.
         summary: The result; empty before the run has finished.
+        found: What was found in data of the user; empty for a named data set.
         metrics: One column per name with one value per epoch, NaN where there is none; ``epoch`` is one of the names.
         history: The status of units and points in the validation part, or None.
         other_histories: The same in other parts of the data, as far as they were plotted.
@@ -62,6 +66,7 @@ class RunRecord:
     environment: Mapping[str, object] = field(default_factory=dict)
     description: RunDescription = field(default_factory=RunDescription)
     summary: Mapping[str, object] = field(default_factory=dict)
+    found: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, Floats] = field(default_factory=dict)
     history: StatusHistory | None = None
     other_histories: Mapping[Part, StatusHistory] = field(default_factory=dict)
@@ -114,9 +119,9 @@ class RunRecord:
 
     @property
     def data(self) -> Mapping[str, object]:
-        """The summary's description of the data: class names and the size of each part; empty if unknown."""
+        """The description of the data: class names and the size of each part; empty if unknown."""
         data = self.summary.get("data")
-        return data if isinstance(data, dict) else {}
+        return data if isinstance(data, dict) else self.found
 
     @property
     def epochs(self) -> int:
@@ -166,6 +171,7 @@ def read_run(path: UserPath) -> RunRecord:
         environment=read("environment.json", _read_json, {}),
         description=read(DESCRIPTION, lambda file: RunDescription.parse(_read_json(file)), RunDescription()),
         summary=read("summary.json", _read_json, {}),
+        found=read(FOUND, _read_json, {}) if (path / FOUND).is_file() else {},
         metrics=read("metrics.csv", lambda file: _read_metrics(file, notes), {}),
         history=read("status.npz", _read_history, None),
         other_histories={part: history for part, history in recorded.items() if history is not None},

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.choices import LambdaSchedule, Layer, Optimizer, RectangularInit, Scheduler
+from jumpstart.choices import Capture
+from model.choices import CycleMode, LambdaSchedule, Layer, Optimizer, RectangularInit, Scheduler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ _WANDB = _value("wandb", True)
 _SCHEDULE = Need("a scheduler", lambda config, data: config.scheduler != Scheduler.NONE)
 _LAMBDA_SCHEDULE = Need("a lambda_schedule", lambda config, data: config.lambda_schedule != LambdaSchedule.CONSTANT)
 _CYCLES = _value("scheduler", Scheduler.COSINE_RESTARTS, Scheduler.CYCLIC)
+_CYCLIC = _value("scheduler", Scheduler.CYCLIC)
+_PATIENCE = Need("patience", lambda config, data: config.patience is not None)
 _GPU = Need("a GPU", lambda config, data: config.gpus != 0)
 _FOLDERS = _data("images in folders", lambda data: data.in_folders)
 
@@ -78,7 +81,11 @@ def _has_several_processes(config: Any, data: DataFacts | None) -> bool:
 EFFECTS: Mapping[str, tuple[Need, ...]] = {
     "augment": (_data("a data set of images that is augmented", lambda data: data.augmented),),
     "corrupt": (_FOLDERS,),
+    "cosine_epochs": (_value("scheduler", Scheduler.COSINE),),
     "cycle_epochs": (_CYCLES,),
+    "cycle_gamma": (_CYCLIC, _value("cycle_mode", CycleMode.EXP_RANGE)),
+    "cycle_growth": (_value("scheduler", Scheduler.COSINE_RESTARTS),),
+    "cycle_mode": (_CYCLIC,),
     "data_dir": (_data("a data set that is read from files", lambda data: data.from_files),),
     "float32_matmul_precision": (_GPU,),
     "gamma": (_value("scheduler", Scheduler.MULTISTEP, Scheduler.PLATEAU),),
@@ -87,16 +94,21 @@ EFFECTS: Mapping[str, tuple[Need, ...]] = {
     "init_value": (_value("init", RectangularInit.CONSTANT),),
     "kernel_size": (_CONVOLUTIONS,),
     "lambda_clip": (_JUMPSTART,),
+    "lambda_cosine_epochs": (_JUMPSTART, _value("lambda_schedule", LambdaSchedule.COSINE)),
     "lambda_min": (_JUMPSTART, _LAMBDA_SCHEDULE),
     "lambda_schedule": (_JUMPSTART,),
+    "min_delta": (_PATIENCE,),
     "min_lr": (_SCHEDULE,),
     "momentum": (_value("optimizer", Optimizer.SGD),),
+    "monitor": (_PATIENCE,),
     "noise": (_data("a generated data set", lambda data: data.generated),),
     "num_points": (_data("a generated data set", lambda data: data.generated),),
     "num_workers": (_FOLDERS,),
-    "patience": (_value("scheduler", Scheduler.PLATEAU),),
+    "plateau_patience": (_value("scheduler", Scheduler.PLATEAU),),
     "plot_every": (_PLOTS,),
     "point": (_CONVOLUTIONS,),
+    "skip_kind": (Need("skip_connections", lambda config, data: config.skip_connections is not None),),
+    "skip_last": (_value("capture", Capture.WEIGHTS),),
     "stem": (_CONVOLUTIONS,),
     "sync": (Need("several processes", _has_several_processes),),
     "test_size": (_data("a data set without a published test part", lambda data: not data.published_test),),
@@ -122,8 +134,8 @@ def without_effect(config: object, given: Iterable[str], data: DataFacts | None 
 
     Example:
         >>> from model.config.rectangular import RectangularConfig
-        >>> without_effect(RectangularConfig(patience=5, lr=0.1), ["patience", "lr"])
-        {'patience': 'scheduler=plateau'}
+        >>> without_effect(RectangularConfig(plateau_patience=5, lr=0.1), ["plateau_patience", "lr"])
+        {'plateau_patience': 'scheduler=plateau'}
     """
     missing = {}
     for name in given:
@@ -143,8 +155,8 @@ def no_effect_message(config: object, given: Iterable[str], data: DataFacts | No
 
     Example:
         >>> from model.config.rectangular import RectangularConfig
-        >>> no_effect_message(RectangularConfig(patience=5), ["patience"])
-        'no effect in this run: patience=5 (needs scheduler=plateau).'
+        >>> no_effect_message(RectangularConfig(plateau_patience=5), ["plateau_patience"])
+        'no effect in this run: plateau_patience=5 (needs scheduler=plateau).'
     """
     missing = without_effect(config, given, data)
     parts = [f"{name}={_plain(getattr(config, name))} (needs {words})" for name, words in missing.items()]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -16,7 +15,8 @@ from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, Part, PointMode, Terms, Ties
 from jumpstart.files import PathError, absolute_path, is_path, user_path
-from model.choices import LambdaSchedule, Optimizer, Scheduler
+from model.choices import LambdaSchedule
+from model.config.optimization import OptimizationConfig, check_increasing
 from model.config.options import Config, option, unknown_value
 from model.errors import ConfigError
 
@@ -28,6 +28,7 @@ __all__ = [
     "TrainerOptions",
     "check_activation",
     "check_dataset",
+    "check_file",
     "check_gpus",
     "check_increasing",
     "check_name",
@@ -84,12 +85,10 @@ def check_terms(name: str, value: str) -> str:
         'unit,point_positive'
     """
     words = list(dict.fromkeys(word.strip().lower() for word in value.split(",")))
-    if words == ["all"]:
-        return "all"
     for word in words:
-        if word not in _TERMS:
+        if word not in ("all", *_TERMS):
             raise unknown_value(name, f"all or a comma-separated list of {', '.join(_TERMS)}", word, ("all", *_TERMS))
-    return ",".join(words)
+    return "all" if "all" in words else ",".join(words)
 
 
 def check_parts(name: str, value: str) -> str:
@@ -171,12 +170,7 @@ def check_dataset(name: str, value: str) -> str:
         >>> check_dataset("dataset", "moons"), check_dataset("dataset", "/data/../flowers/")
         ('moons', '/flowers')
     """
-    if not is_path(value):
-        return value
-    try:
-        return str(absolute_path(value, name))
-    except PathError as error:
-        raise ConfigError(str(error)) from None
+    return check_file(name, value) if is_path(value) else value
 
 
 def check_path(name: str, value: str) -> str:
@@ -191,6 +185,26 @@ def check_path(name: str, value: str) -> str:
     """
     try:
         return str(user_path(value, name))
+    except PathError as error:
+        raise ConfigError(str(error)) from None
+
+
+def check_file(name: str, value: str) -> str:
+    """A local path as an absolute path, so that a run can be resumed from any folder.
+
+    Args:
+        name: Name of the option.
+        value: The path.
+
+    Raises:
+        ConfigError: If it is a URL, or no path at all.
+
+    Example:
+        >>> check_file("val_dataset", "/data/../val.csv")
+        '/val.csv'
+    """
+    try:
+        return str(absolute_path(value, name))
     except PathError as error:
         raise ConfigError(str(error)) from None
 
@@ -216,12 +230,6 @@ def check_tags(name: str, value: str) -> str:
     return ",".join(tags)
 
 
-def check_increasing(name: str, values: tuple[int, ...]) -> None:
-    """Raise :class:`ConfigError` unless every value is greater than the one before."""
-    if any(later <= earlier for earlier, later in itertools.pairwise(values)):
-        raise ConfigError(f"{name} must increase, got {','.join(map(str, values))}.")
-
-
 class TrainerOptions(TypedDict, total=False):
     """Arguments of the Lightning trainer that depend on the options of a network."""
 
@@ -239,14 +247,13 @@ TRIAL_EPOCHS = 2
 
 _TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
 
-_optimization = functools.partial(option, group="optimization")
 _jumpstart = functools.partial(option, group="jumpstart")
 _data = functools.partial(option, group="data")
 _run = functools.partial(option, group="run")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig(Config):
+class ExperimentConfig(OptimizationConfig):
     """Options of one run of any network. A subclass adds the options of the network, and the defaults missing here.
 
     The help text of each field gives its meaning; ``to_dict`` and ``from_dict`` convert to plain values and back.
@@ -261,49 +268,25 @@ class ExperimentConfig(Config):
 
     launcher: ClassVar[str] = ""
 
-    lr: float = _optimization(dataclasses.MISSING, "Learning rate.", above=0)
-    batch_size: int | None = _optimization(
-        dataclasses.MISSING, "Rows in a training batch; None: all rows in one batch.", minimum=1
-    )
-    epochs: int = _optimization(
-        dataclasses.MISSING, "Number of passes over the training data.", minimum=1, resumable=True
-    )
-    optimizer: str = _optimization("adam", "Optimizer.", choices=Optimizer)
-    momentum: float = _optimization(0.9, "Momentum of sgd.", minimum=0, below=1)
-    weight_decay: float = _optimization(
-        0.0, "Weight decay; biases and batch normalization are never decayed.", minimum=0
-    )
-    scheduler: str = _optimization(
-        "none", "Schedule of the learning rate, which is set once per epoch.", choices=Scheduler
-    )
-    milestones: tuple[int, ...] = _optimization(
-        (), "Epochs at which multistep multiplies the learning rate by gamma, such as 30,60.", minimum=1
-    )
-    gamma: float = _optimization(0.1, "Factor by which multistep and plateau lower the rate.", above=0, maximum=1)
-    min_lr: float = _optimization(0.0, "Smallest learning rate that a schedule can reach.", minimum=0)
-    cycle_epochs: int | None = _optimization(
-        None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs.", minimum=1
-    )
-    patience: int = _optimization(
-        10, "Epochs without a lower validation loss that plateau tolerates before it lowers the rate.", minimum=0
-    )
-    warmup_epochs: int = _optimization(
-        0, "Epochs at the start over which the learning rate grows linearly to lr.", minimum=0
-    )
-    gradient_clip: float | None = _optimization(
-        0.0, "L2 norm to which a larger gradient is scaled down; 0 or None: no clipping.", minimum=0
-    )
-
     lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
     lambda_schedule: str = _jumpstart(
         "constant", "Schedule of lambda_, from lambda_ down to lambda_min.", choices=LambdaSchedule
     )
     lambda_min: float = _jumpstart(0.0, "Value of lambda_ in the last epoch of its schedule.", minimum=0)
+    lambda_cosine_epochs: int | None = _jumpstart(
+        None,
+        "Epochs after which lambda_schedule=cosine has reached lambda_min, before it rises again over as many; None: "
+        "it falls once, until the last epoch.",
+        minimum=1,
+    )
     use_loss: bool = _jumpstart(True, "Whether the task loss is minimized; False: the Jumpstart loss alone.")
     capture: str = _jumpstart(
         "activations",
         "Preactivations that are read: the inputs of activations, or the outputs of weighted layers.",
         choices=Capture,
+    )
+    skip_last: bool = _jumpstart(
+        True, "Whether capture=weights leaves out the output layer; the published code reads this layer."
     )
     terms: str = _jumpstart(
         "all",
@@ -329,7 +312,23 @@ class ExperimentConfig(Config):
     )
 
     dataset: str = _data(
-        dataclasses.MISSING, "Name of a data set, or the path of a folder of images of your own.", check=check_dataset
+        dataclasses.MISSING,
+        "Name of a data set, or the path of a file of a table or of a folder of images of your own.",
+        check=check_dataset,
+    )
+    target: str | None = _data(
+        None,
+        "Column of the classes in a file of your own: its name, or its position from 0, or from -1 at the end.",
+    )
+    drop_columns: str | None = _data(None, "Columns of a file of your own that are left out, separated by commas.")
+    category_columns: str | None = _data(
+        None, "Columns of a file of your own whose numbers are categories, separated by commas."
+    )
+    val_dataset: str | None = _data(
+        None, "Path of a validation part of your own; None: split from the dataset.", check=check_file
+    )
+    test_dataset: str | None = _data(
+        None, "Path of a test part of your own; None: split from the dataset.", check=check_file
     )
     val_size: float | None = _data(
         None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1
@@ -358,7 +357,6 @@ class ExperimentConfig(Config):
     threads: int | None = _run(
         None, "CPU threads that one operation may use; None: torch's default.", minimum=1, maximum=1024
     )
-    early_stopping: bool = _run(False, "Whether to stop as soon as validation accuracy is 1.")
     plot_status: bool = _run(True, "Whether to plot the status of units and points during training.")
     plot_every: int | None = _run(
         None, "Epochs from one plot to the next; None: chosen by the number of epochs.", minimum=1
@@ -398,6 +396,7 @@ class ExperimentConfig(Config):
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
+        super().check_together()
         if (self.val_size or 0.0) + self.test_size >= 1:
             raise ConfigError(
                 f"val_size + test_size must be < 1, got {self.val_size} + {self.test_size}: "
@@ -405,37 +404,27 @@ class ExperimentConfig(Config):
             )
         if self.plot_parts is not None and not self.plot_status:
             raise ConfigError("plot_parts needs plot_status=True, got plot_status=False.")
-        self._check_learning_rate()
+        self._check_lambda_schedule()
         self._check_jumpstart()
 
-    def _check_learning_rate(self) -> None:
-        check_increasing("milestones", self.milestones)
-        if (self.scheduler == Scheduler.MULTISTEP) != bool(self.milestones):
+    def _check_lambda_schedule(self) -> None:
+        if self.lambda_schedule != LambdaSchedule.CONSTANT and self.lambda_min > self.lambda_:
+            raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
+        self._check_length("lambda_cosine_epochs", self.lambda_cosine_epochs)
+        falls_once = self.lambda_schedule == LambdaSchedule.COSINE and self.lambda_cosine_epochs is None
+        if self.is_endless and (falls_once or self.lambda_schedule == LambdaSchedule.LINEAR):
             raise ConfigError(
-                "scheduler='multistep' and milestones need each other, got "
-                f"scheduler={self.scheduler!r} and milestones={list(self.milestones)}."
+                f"lambda_schedule={self.lambda_schedule!r} depends on the number of epochs, got epochs=-1. Use "
+                "lambda_schedule='constant', or 'cosine' with lambda_cosine_epochs."
             )
-        if self.scheduler == Scheduler.PLATEAU and self.gamma == 1:
-            raise ConfigError("gamma must be < 1 with scheduler='plateau', got 1.0.")
-        if self.scheduler != Scheduler.NONE and self.min_lr > self.lr:
-            raise ConfigError(f"min_lr must be <= lr = {self.lr}, got {self.min_lr}.")
-        if self.warmup_epochs > self.epochs:
-            raise ConfigError(f"warmup_epochs must be <= epochs = {self.epochs}, got {self.warmup_epochs}.")
 
     def _check_jumpstart(self) -> None:
         if not self.use_loss and self.lambda_ == 0:
             raise ConfigError("use_loss=False trains on the Jumpstart loss alone: lambda_ must be > 0, got 0.0.")
-        if self.lambda_schedule != LambdaSchedule.CONSTANT and self.lambda_min > self.lambda_:
-            raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
         if self.positive_weight == 0 and self.negative_weight == 0:
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
         if self.unit_dim == 0:
             raise ConfigError("unit_dim must not be 0, the dimension of the points; 1 and -1 are usual.")
-
-    @property
-    def cycle_length(self) -> int:
-        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs."""
-        return self.cycle_epochs or max(1, self.epochs // 10)
 
     @property
     def parts_plotted(self) -> tuple[Part | None, ...]:
@@ -445,7 +434,8 @@ class ExperimentConfig(Config):
     @property
     def trainer_options(self) -> TrainerOptions:
         """Further arguments of the Lightning trainer; a subclass that has options for the trainer adds them."""
-        return {"max_epochs": min(self.epochs, TRIAL_EPOCHS), **_TRIAL} if self.fast_dev_run else {}
+        epochs = TRIAL_EPOCHS if self.is_endless else min(self.epochs, TRIAL_EPOCHS)
+        return {"max_epochs": epochs, **_TRIAL} if self.fast_dev_run else {}
 
     @property
     def dataset_name(self) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model.choices import Head, Layer, RectangularInit
+from jumpstart.words import counted
+from model.choices import Head, Layer, RectangularInit, SkipKind
 from model.config.experiment import ACTIVATIONS, ExperimentConfig, check_activation, check_increasing
 from model.config.options import option, redefine
 from model.errors import ConfigError
@@ -34,6 +35,11 @@ class RectangularConfig(ExperimentConfig):
     dropout: float = _network(0.0, "Share of the units dropped after each activation.", minimum=0, below=1)
     skip_connections: int | None = _network(
         None, "Layers that each skip connection spans; None: no skip connections.", minimum=1
+    )
+    skip_kind: str = _network(
+        "preactivation",
+        "Where a skip connection is added: before the activation, or, as in the published code, after it.",
+        choices=SkipKind,
     )
     init: str = _network("torch", "Initial weights.", choices=RectangularInit)
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
@@ -69,6 +75,8 @@ class RectangularConfig(ExperimentConfig):
                 f"skip_connections must be < depth = {self.depth}, because none bypasses the first layer, got "
                 f"{self.skip_connections}."
             )
+        if self.skip_kind == SkipKind.PUBLISHED and self.skip_connections is None:
+            raise ConfigError("skip_kind='published' needs skip_connections, got skip_connections=None.")
         check_increasing("pool_at", self.pool_at)
         if self.pool_at and self.pool_at[-1] > self.depth:
             raise ConfigError(f"pool_at must stay <= depth = {self.depth}, got {self.pool_at[-1]}.")
@@ -83,7 +91,11 @@ class RectangularConfig(ExperimentConfig):
     @property
     def network(self) -> str:
         """The network in words, for the report."""
-        return f"{self.depth} layers of {self.width} units"
+        layers = f"{self.depth} layers of {self.width} units"
+        if self.skip_connections is None:
+            return layers
+        where = "before" if self.skip_kind == SkipKind.PREACTIVATION else "after"
+        return f"{layers}, skip connections over {counted(self.skip_connections, 'layer')} added {where} the activation"
 
     @property
     def has_skips(self) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model.choices import DEPTHS, Layer, ResnetInit, Stem
+from jumpstart.words import counted
+from model.choices import BOTTLENECK_FROM, DEPTHS, Layer, ResnetInit, Stem
 from model.config.experiment import ACTIVATIONS, ExperimentConfig, TrainerOptions, check_activation
 from model.config.options import option, redefine
 from model.errors import ConfigError
@@ -45,6 +46,15 @@ class ResnetConfig(ExperimentConfig):
         2.0,
         "Width of each stage, divided by that of the stage before; the first has 64 units; 2: the standard network.",
         above=0,
+    )
+    groups: int = _network(
+        1, "Groups of the 3x3 convolution of each bottleneck (depth 50 and more); 32: a ResNeXt.", minimum=1
+    )
+    width_per_group: int = _network(
+        64, "Units of each group in a stage of 64 units; 4 with 32 groups: a ResNeXt; 128: a wide ResNet.", minimum=1
+    )
+    use_bias: bool | None = _network(
+        None, "Whether layers have biases; None: without batch normalization only. The output layer always has them."
     )
     activation: str = _network("relu", "Activation.", words=ACTIVATIONS, check=check_activation)
     dropout: float = _network(0.0, "Share of the units dropped before the output layer.", minimum=0, below=1)
@@ -112,6 +122,7 @@ class ResnetConfig(ExperimentConfig):
             raise ConfigError(
                 f"lambda_clip needs use_loss=True: it is a share of the task loss, got {self.lambda_clip}."
             )
+        self._check_groups()
         if self.layer == Layer.DENSE and self.stem == Stem.SMALL:
             raise ConfigError("stem='small' needs layer='conv': vectors have no pixels. Use stem='auto'.")
         if self.layer == Layer.DENSE and self.channels_last:
@@ -120,6 +131,19 @@ class ResnetConfig(ExperimentConfig):
             raise ConfigError("precision must be 32 or bf16-mixed with strategy='fsdp', got '16-mixed'.")
         if self.num_nodes > 1 and self.gpus == 0:
             raise ConfigError(f"num_nodes > 1 needs GPUs, got num_nodes={self.num_nodes} and gpus=0.")
+
+    def _check_groups(self) -> None:
+        if (self.groups, self.width_per_group) != (1, 64) and self.depth < BOTTLENECK_FROM:
+            raise ConfigError(
+                f"groups and width_per_group need depth >= {BOTTLENECK_FROM}, which has bottlenecks, got "
+                f"depth={self.depth}, groups={self.groups} and width_per_group={self.width_per_group}."
+            )
+        if self.groups > 1 and self.layer == Layer.DENSE:
+            raise ConfigError(f"groups > 1 needs layer='conv', got layer='dense' and groups={self.groups}.")
+        if self.groups > 1 and self.init == ResnetInit.LOOKS_LINEAR:
+            raise ConfigError(
+                f"init='looks_linear' needs groups=1: its pairs of units span all groups, got {self.groups}."
+            )
 
     @property
     def trainer_options(self) -> TrainerOptions:
@@ -135,18 +159,27 @@ class ResnetConfig(ExperimentConfig):
     @property
     def label(self) -> str:
         """Data set, depth, variant, lambda and seed, for the name of a run directory."""
-        variant = "-norm" * self.use_batchnorm + "-skip" * self.use_skip_connections
+        groups = f"-{self.groups}x{self.width_per_group}d" * self._has_other_groups
+        variant = groups + "-norm" * self.use_batchnorm + "-skip" * self.use_skip_connections
         return f"{self.dataset_name}-resnet{self.depth}{variant}-lambda{self.lambda_:g}-seed{self.seed}"
 
     @property
     def network(self) -> str:
         """The network in words, for the report."""
         kind = "dense ResNet" if self.layer == Layer.DENSE else "ResNet"
-        skips = "with" if self.use_skip_connections else "without"
-        norm = "with" if self.use_batchnorm else "without"
-        return (
-            f"{kind}-{self.depth}, width x{self.width_multiplier}, {skips} skip connections, {norm} batch normalization"
-        )
+        parts = [f"{kind}-{self.depth}", f"width x{self.width_multiplier}"]
+        if self._has_other_groups:
+            parts.append(f"{counted(self.groups, 'group')} of width {self.width_per_group}")
+        parts.append(f"{'with' if self.use_skip_connections else 'without'} skip connections")
+        parts.append(f"{'with' if self.use_batchnorm else 'without'} batch normalization")
+        if self.use_bias is not None:
+            parts.append(f"{'with' if self.use_bias else 'without'} biases")
+        return ", ".join(parts)
+
+    @property
+    def _has_other_groups(self) -> bool:
+        """Whether the bottlenecks differ from those of the standard network."""
+        return (self.groups, self.width_per_group) != (1, 64)
 
     @property
     def has_skips(self) -> bool:

@@ -14,12 +14,16 @@ from model.config.experiment import ExperimentConfig
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.decision_animation import DecisionAnimation
 from sweep.callbacks.epoch_log import EpochLog
+from sweep.callbacks.patience import Patience
 from sweep.callbacks.progress import ProgressLine
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 
 PLOTS = 20
 """Number of epochs that are plotted when ``plot_every`` is not given."""
+
+ENDLESS_PLOTS_EVERY = 100
+"""Epochs from one plot to the next when neither ``plot_every`` nor the number of epochs is given."""
 
 
 class StatusPlots(NetworkStatusPlot):
@@ -79,11 +83,15 @@ def make_callbacks(
         metrics: Receives a row per epoch.
         checkpoints: The callback of :func:`make_checkpoints`.
     """
-    callbacks: list[pl.Callback] = [EpochLog(metrics, max(1, config.epochs // config.curve_points)), checkpoints]
+    every = 1 if config.is_endless else max(1, config.epochs // config.curve_points)
+    callbacks: list[pl.Callback] = [EpochLog(metrics, every), checkpoints]
+    if config.patience is not None:
+        callbacks.append(Patience(config))
     if config.progress:
         callbacks.append(ProgressLine())
     if config.plot_status:
-        frequency = config.plot_every or max(1, math.ceil(config.epochs / PLOTS))
+        usual = ENDLESS_PLOTS_EVERY if config.is_endless else max(1, math.ceil(config.epochs / PLOTS))
+        frequency = config.plot_every or usual
         callbacks += [StatusPlots(checkpoints, part, frequency, config, directory) for part in config.parts_plotted]
         callbacks.append(DecisionAnimation(frequency, directory.plots))
     return callbacks

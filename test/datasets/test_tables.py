@@ -21,7 +21,24 @@ def test_groups_are_rows_with_the_same_features() -> None:
         key = repr([value if value == value else None for value in row])
         assert known.setdefault(key, group) == group
     assert sorted(known.values()) == list(range(len(known)))
-    assert table.num_missing == sum(v != v for row in table.features() for v in row)
+    assert table.num_missing == sum(v != v for v in (*numbers.flat, *categories.flat))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_numbered_in_the_order_of_the_sorted_rows(seed: int) -> None:
+    # The split draws from the numbers, so their order must not change.
+    rng = np.random.default_rng(seed)
+    rows, columns = int(rng.integers(1, 50)), int(rng.integers(1, 5))
+    numbers = (
+        rng.choice([0.0, -0.0, 1.5, -3.0, np.nan], (rows, columns)) if seed % 2 else rng.normal(size=(rows, columns))
+    )
+    words = rng.choice(np.array(["b", "a", "", np.nan], dtype=object), (rows, 1))
+    codes = np.array([["b", "a", ""].index(word) if word == word else 9 for word in words[:, 0]])
+    order = np.array([3.0, 2.0, 1.0, *[0.0] * 7])[codes]
+    table = Table(numbers, words, np.zeros(rows, np.int64), ("0",), tuple("pqrs"[:columns]), ("w",))
+    sortable = np.column_stack([np.where(np.isnan(numbers), np.inf, numbers), order])
+    expected = np.unique(sortable, axis=0, return_inverse=True)[1].reshape(-1)
+    np.testing.assert_array_equal(table.groups(), expected)
 
 
 @pytest.mark.parametrize(

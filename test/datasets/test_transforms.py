@@ -24,12 +24,12 @@ from data.images.transforms import TransformError
 def dataset(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """A small set of images of 8 x 8 pixels in three classes: files, or in memory."""
     if request.param == "memory":
-        return {"name": "fake", "num_points": 60, "num_classes": 3, "image_size": 8}
+        return {"name": "fake", "num_points": 30, "num_classes": 3, "image_size": 8}
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for name in "abc":
         (tmp_path / "own" / name).mkdir(parents=True)
-        for i in range(20):
+        for i in range(10):
             pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "own" / name / f"{i}.png")
     return {"name": str(tmp_path / "own"), "num_workers": 0, "image_size": 8}
@@ -100,7 +100,7 @@ def test_one_transform_alone_leaves_the_other_kind_as_it_was(dataset: dict[str, 
 def test_random_transforms_depend_on_seed_epoch_and_image_alone(dataset: dict[str, object]) -> None:
     transform = v2.Compose([v2.RandomCrop(8, padding=2), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     state = torch.get_rng_state()
-    first, other = (make(dataset, transform=transform) for _ in range(2))
+    first, other = (make(dataset, transform=transform, batch_size=size) for size in (8, 4))
     loaders = first.train_dataloader(), other.train_dataloader()
     epochs = []
     for _ in range(2):
@@ -127,7 +127,7 @@ WRONG: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize(("transform", "message"), WRONG.values(), ids=WRONG)
 def test_a_wrong_result_is_refused_before_training(transform: object, message: str, dataset: dict[str, object]) -> None:
-    for kind in ("transform", "train_transform", "eval_transform"):
+    for kind in ("train_transform", "eval_transform"):
         with pytest.raises(TransformError, match=message) as error:
             make(dataset, **{kind: transform})
         assert "\n" not in str(error.value)

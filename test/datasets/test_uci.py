@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from data.tables import Kind
 from data.uci.catalog import UCI
-from data.uci.reading import Kind, read_broken_lines, read_levels
+from data.uci.reading import read_broken_lines, read_levels
 
 NAN = float("nan")
 

@@ -6,6 +6,7 @@ import copy
 import json
 import random
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -159,9 +160,12 @@ def test_compiled_models_are_examined_uncompiled() -> None:
     def make() -> nn.Module:
         return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
 
-    whole, part, inside = torch.compile(make()), make(), make()
-    part.compile()
-    inside[2] = torch.compile(inside[2])
+    def backend(graph: object, inputs: object) -> NoReturn:
+        pytest.fail("compiled")
+
+    whole, part, inside = torch.compile(make(), backend=backend), make(), make()
+    part.compile(backend=backend)
+    inside[2] = torch.compile(inside[2], backend=backend)
     assert examine(whole, cost=False).compiled == ("",)
     assert examine(part, cost=False).compiled == ("",)
     result = examine(inside, cost=False)

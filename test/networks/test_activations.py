@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from support.resnet_runs import tiny as tiny_resnet
 from support.runs import prepare, run_tiny, tiny
 from torch import Tensor, nn
 
-from jumpstart import register_activation
+from jumpstart import JumpstartRegularization, register_activation
 from jumpstart.capture import is_activation, registered_activations, targets
 from model.activations import activation_gain, activation_names, canonical_activation, resolve_activation
 from model.config import ConfigError
@@ -163,6 +164,40 @@ def test_what_is_no_activation_class_is_refused(name: str, message: str, module:
         with pytest.raises(ValueError, match=message.replace("?", r"\?")) as caught:
             make(name)
         assert "\n" not in str(caught.value)
+    assert registered_activations() == ()
+
+
+RESNET = partial(resnet_conv, 18, 3, 1, stem="small", width_multiplier=0.25)
+RECTANGULAR = partial(RectangularNetwork, (1, 8, 8), 3, depth=2)
+
+
+@pytest.mark.parametrize("make", [RESNET, RECTANGULAR], ids=["resnet", "rectangular"])
+@pytest.mark.parametrize("kind", [nn.GELU, Cubed])
+def test_an_activation_can_be_a_class(make: Callable[..., nn.Module], kind: type[nn.Module]) -> None:
+    network = make(activation=kind)
+    with JumpstartRegularization(network) as jumpstart:
+        network(torch.randn(2, 1, 8, 8))
+        found = [name for name, module in network.named_modules() if type(module) is kind]
+        assert found
+        assert jumpstart.layers == found
+
+
+@pytest.mark.parametrize(
+    ("activation", "error", "message"),
+    [
+        (nn.Identity, ValueError, "activation 'Identity' must be an activation, but Identity is none."),
+        (nn.Dropout, ValueError, "activation 'Dropout' must be an activation, but Dropout is none."),
+        (nn.Softmax, ValueError, "must act on single units, but Softmax acts on several."),
+        (nn.Linear, ValueError, "built without arguments, but Linear needs in_features, out_features."),
+        (nn.ReLU(), TypeError, "or a class such as torch.nn.ReLU, got ReLU()."),
+        (torch.relu, TypeError, "or a class such as torch.nn.ReLU, got <built-in"),
+    ],
+)
+def test_what_is_no_class_of_activations_is_refused(activation: object, error: type[Exception], message: str) -> None:
+    for make in (RESNET, RECTANGULAR):
+        with pytest.raises(error) as caught:
+            make(activation=activation)
+        assert message in str(caught.value)
     assert registered_activations() == ()
 
 

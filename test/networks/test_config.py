@@ -23,6 +23,8 @@ from model.config.resnet import ResnetConfig
 from model.config.tables import markdown_table, markdown_tables
 from model.rectangular import RectangularNetwork
 from model.resnet import ResNet
+from sweep.cli import parse
+from sweep.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = options(RectangularConfig)
@@ -108,7 +110,7 @@ def test_the_usual_activations_are_accepted() -> None:
         ({"positive_weight": 0, "negative_weight": 0}, "must be > 0, got 0.0 for both"),
         ({"unit_dim": 0}, "unit_dim must not be 0"),
         ({"terms": "unit,uint"}, "got 'uint'. Did you mean 'unit'?"),
-        ({"terms": "all,unit"}, "got 'all'"),
+        ({"terms": "all,uint"}, "got 'uint'. Did you mean 'unit'?"),
         ({"terms": "unit,"}, "got ''"),
         ({"name": "a/b"}, "name must be a plain folder name"),
         ({"name": ".."}, "name must be a plain folder name"),
@@ -298,8 +300,26 @@ def test_defaults_are_those_of_the_classes_that_the_options_are_for(
 
 
 @pytest.mark.parametrize("term", [name.lower() for name in Terms.__members__])
-def test_every_term_can_be_given(term: str) -> None:
-    assert Terms.parse(RectangularConfig(terms=term).terms) == Terms[term.upper()]
+@pytest.mark.parametrize("config_class", [RectangularConfig, ResnetConfig])
+def test_every_term_can_be_given_alone_or_with_others(term: str, config_class: type[ExperimentConfig]) -> None:
+    for text in (term, f"{term},point_negative", f"unit, {term.upper()} ", f"{term},{term}"):
+        assert Terms.parse(config_class(terms=text).terms) == Terms.parse(text)
+
+
+@pytest.mark.parametrize("config_class", [RectangularConfig, ResnetConfig])
+@pytest.mark.parametrize(("text", "terms"), [("negative", "negative"), ("[Positive, unit]", "positive,unit")])
+def test_terms_are_read_alike_from_flags_files_and_runs(
+    config_class: type[ExperimentConfig], text: str, terms: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(f"terms: {text}\nskip_last: false\ncapture: weights\n")
+    given = [f"--terms={text.strip('[]')}", "--skip_last=False", "--capture=weights"]
+    configs = [parse(config_class, words, description="").config for words in (given, [f"--config={file}"])]
+    run = RunDirectory.create(tmp_path, "run", configs[0])
+    configs.append(parse(config_class, [f"--resume={run.path}"], description="").config)
+    assert [(config.terms, config.skip_last, config.capture) for config in configs] == [(terms, False, "weights")] * 3
+    with pytest.raises(ConfigError, match="terms can't be changed when a run is resumed"):
+        parse(config_class, [f"--resume={run.path}", "--terms=unit"], description="")
 
 
 def test_the_label_and_the_cycle_follow_the_values() -> None:

@@ -17,39 +17,59 @@ from sweep.launch import facts_of
 ALWAYS = {
     "activation", "aggregate", "batch_size", "capture", "channels_last", "checkpoint_seconds", "curve_points",
     "dataset", "depth", "dropout", "early_stopping", "epochs", "fast_dev_run", "gpus",
-    "gradient_clip", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
-    "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "plot_status", "positive_weight",
+    "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
+    "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status", "positive_weight",
     "precision", "progress", "scheduler", "seed", "skip_connections", "strategy", "terms",
-    "threads", "use_batchnorm", "use_compile", "use_loss", "use_skip_connections", "val_size", "wandb",
+    "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "val_size", "wandb",
     "warmup_epochs", "weight_decay", "width", "width_multiplier",
 }
 # fmt: on
 """Options that have an effect in every run."""
 
-REFUSED = {"milestones", "pool_at"}
+REFUSED = {
+    *("groups", "milestones", "pool_at", "width_per_group"),
+    *("category_columns", "drop_columns", "target", "test_dataset", "val_dataset"),
+}
 """Options that are refused where they would have no effect."""
 
 CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str, object], str]]] = {
     RectangularConfig: {
+        "cosine_epochs": ({"cosine_epochs": 9, "scheduler": "none"}, {"scheduler": "cosine"}, "scheduler=cosine"),
+        "cycle_gamma": (
+            {"cycle_gamma": 0.9, "scheduler": "cyclic"},
+            {"cycle_mode": "exp_range"},
+            "cycle_mode=exp_range",
+        ),
+        "cycle_growth": ({"cycle_growth": 2}, {"scheduler": "cosine_restarts"}, "scheduler=cosine_restarts"),
+        "cycle_mode": ({"cycle_mode": "triangular2"}, {"scheduler": "cyclic"}, "scheduler=cyclic"),
         "cycle_epochs": ({"cycle_epochs": 3}, {"scheduler": "cyclic"}, "scheduler=cosine_restarts or scheduler=cyclic"),
         "data_dir": ({"data_dir": "x"}, {"dataset": "abalone"}, "a data set that is read from files"),
         "gamma": ({"gamma": 0.5}, {"scheduler": "plateau"}, "scheduler=multistep or scheduler=plateau"),
         "head": ({"head": "global"}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
         "init_value": ({"init_value": 0.5}, {"init": "constant"}, "init=constant"),
         "kernel_size": ({"kernel_size": 5}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
+        "lambda_cosine_epochs": (
+            {"lambda_cosine_epochs": 9, "lambda_schedule": "linear"},
+            {"lambda_schedule": "cosine"},
+            "lambda_schedule=cosine",
+        ),
         "lambda_min": ({"lambda_min": 1e-3}, {"lambda_schedule": "linear"}, "a lambda_schedule"),
         "lambda_schedule": (
             {"lambda_schedule": "cosine", "lambda_": 0.0},
             {"lambda_": 0.1},
             "lambda_ > 0",
         ),
+        "min_delta": ({"min_delta": 0.1}, {"patience": 5}, "patience"),
         "min_lr": ({"min_lr": 1e-4, "scheduler": "none"}, {"scheduler": "cosine"}, "a scheduler"),
         "momentum": ({"momentum": 0.5}, {"optimizer": "sgd"}, "optimizer=sgd"),
+        "monitor": ({"monitor": "val/acc"}, {"patience": 5}, "patience"),
         "noise": ({"noise": 0.2, "dataset": "iris"}, {"dataset": "moons"}, "a generated data set"),
         "num_points": ({"num_points": 99, "dataset": "iris"}, {"dataset": "moons"}, "a generated data set"),
-        "patience": ({"patience": 5}, {"scheduler": "plateau"}, "scheduler=plateau"),
+        "plateau_patience": ({"plateau_patience": 5}, {"scheduler": "plateau"}, "scheduler=plateau"),
         "plot_every": ({"plot_every": 5, "plot_status": False}, {"plot_status": True}, "plot_status=True"),
         "point": ({"point": "location"}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
+        "skip_kind": ({"skip_kind": "preactivation"}, {"skip_connections": 2}, "skip_connections"),
+        "skip_last": ({"skip_last": False}, {"capture": "weights"}, "capture=weights"),
         "sync": ({"sync": True, "gpus": 1}, {"gpus": 2}, "several processes"),
         "test_size": (
             {"test_size": 0.2, "dataset": "mnist"},
@@ -104,9 +124,9 @@ def test_an_option_is_named_only_where_it_has_no_effect(config: type[ExperimentC
 
 
 def test_the_message_is_one_line_with_every_option_and_its_condition() -> None:
-    config = RectangularConfig(patience=5, wandb=False, wandb_tags="a, b", lr=0.5)
-    assert no_effect_message(config, ["lr", "patience", "wandb_tags"]) == (
-        "no effect in this run: patience=5 (needs scheduler=plateau), wandb_tags=a,b (needs wandb=True)."
+    config = RectangularConfig(plateau_patience=5, wandb=False, wandb_tags="a, b", lr=0.5)
+    assert no_effect_message(config, ["lr", "plateau_patience", "wandb_tags"]) == (
+        "no effect in this run: plateau_patience=5 (needs scheduler=plateau), wandb_tags=a,b (needs wandb=True)."
     )
     assert no_effect_message(config, ["lr"]) == ""
 

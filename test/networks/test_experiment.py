@@ -24,7 +24,7 @@ from model.activations import activation_names
 from model.config.rectangular import RectangularConfig
 from model.errors import NonFiniteLossError
 from model.meters import ClassificationMetrics, DivergenceWatch
-from model.optimization import lambda_at, lr_factor
+from model.optimization import lambda_at, lr_at
 from model.rectangular_experiment import RectangularExperiment
 
 CASES: dict[str, dict[str, object]] = {
@@ -32,6 +32,8 @@ CASES: dict[str, dict[str, object]] = {
     "one batch": {"batch_size": None},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "gradient_clip": None},
     "sgd": {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1, "gradient_clip": 0.1},
+    "clipped values": {"gradient_clip_value": 0.01, "gradient_clip": 0.05},
+    "clipped values alone": {"gradient_clip_value": 0.01, "gradient_clip": None},
     "schedules": {"scheduler": "cyclic", "warmup_epochs": 1, "lambda_schedule": "cosine", "lambda_min": 0.001},
     "jumpstart alone": {"use_loss": False, "lambda_": 1.0},
     "dropout": {"dropout": 0.3, "width": 8},
@@ -45,7 +47,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 def by_hand(config: RectangularConfig) -> ByHand:
     epochs = range(config.epochs)
     lambdas = [lambda_at(config, epoch) for epoch in epochs] if config.lambda_ else None
-    return ByHand(config, [config.lr * lr_factor(config, epoch) for epoch in epochs], lambdas)
+    return ByHand(config, [lr_at(config, epoch) for epoch in epochs], lambdas)
 
 
 @functools.cache
@@ -290,7 +292,7 @@ def test_an_experiment_from_a_checkpoint_starts_a_new_training(tmp_path: Path) -
     loaded = RectangularExperiment.load_from_checkpoint(directory.last_checkpoint)
     assert loaded.row == {}
     _, seen = fit(loaded.config, experiment=loaded)
-    assert [row["lr"] for row in seen.rows] == [0.01 * lr_factor(loaded.config, epoch) for epoch in range(5)]
+    assert [row["lr"] for row in seen.rows] == [lr_at(loaded.config, epoch) for epoch in range(5)]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda experiment: pickle.loads(pickle.dumps(experiment))])

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.activations import activation_gain, activation_names, resolve_activation
+from model.choices import SkipKind
+from model.config.rectangular import RectangularConfig
 from model.rectangular import RectangularNetwork
 
 IMAGE = (3, 9, 8)
@@ -22,7 +24,12 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, object]]] = {
     "dense image": (IMAGE, {"depth": 2, "width": 3}),
     "normalized": ((5,), {"depth": 3, "use_batchnorm": True, "dropout": 0.2}),
     "skips": ((5,), {"depth": 8, "skip_connections": 3}),
+    "published skips": ((5,), {"depth": 8, "skip_connections": 3, "skip_kind": "published", "use_batchnorm": True}),
     "conv": (IMAGE, {"depth": 3, "layer": "conv"}),
+    "published conv skips": (
+        IMAGE,
+        {"depth": 7, "layer": "conv", "pool_at": (2, 3), "skip_connections": 2, "skip_kind": "published"},
+    ),
     "even kernel": (IMAGE, {"depth": 3, "layer": "conv", "kernel_size": 4}),
     "pooled": (IMAGE, {"depth": 4, "layer": "conv", "pool_at": (1, 3), "use_batchnorm": True}),
     "global": (IMAGE, {"depth": 4, "layer": "conv", "pool_at": (2,), "head": "global"}),
@@ -64,13 +71,14 @@ def reference(net: RectangularNetwork, x: Tensor, span: int | None, pools: Seque
         if hasattr(layer, "norm"):
             norm = layer.norm
             z = F.batch_norm(z, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        later: Tensor | int = 0
         if span is not None and number > span and (number - 1) % span == 0:
             past = outputs[number - span - 1]
             for between in range(number - span + 1, number):
                 if between in pools:
                     past = F.max_pool2d(past, 2)
-            z = z + past
-        h = type(layer.activation)()(z)
+            z, later = (z + past, 0) if net.skip_kind == "preactivation" else (z, past)
+        h = type(layer.activation)()(z) + later
         if number in pools:
             h = F.max_pool2d(h, 2)
         outputs.append(h)
@@ -98,9 +106,10 @@ def test_outputs_equal_the_reference(name: str) -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "leaky_relu", "sigmoid", "prelu"])
 @pytest.mark.parametrize("span", [1, 2, 3, 7])
-def test_skips_are_the_same_for_every_activation(activation: str, span: int) -> None:
+@pytest.mark.parametrize("kind", SkipKind)
+def test_skips_are_the_same_for_every_activation(activation: str, span: int, kind: SkipKind) -> None:
     torch.manual_seed(0)
-    net = active_relu_net(depth=8, activation=activation, skip_connections=span)
+    net = active_relu_net(depth=8, activation=activation, skip_connections=span, skip_kind=kind)
     x = torch.randn(6, 5)
     expected = reference(net, x, span, ())
     torch.testing.assert_close(net(x), expected)
@@ -118,6 +127,16 @@ def test_a_hook_on_the_activation_receives_the_sum_with_the_skip() -> None:
     expected = net.layers[2].linear(seen["h1"]) + seen["h0"]
     torch.testing.assert_close(seen["z2"], expected)
     torch.testing.assert_close(seen["z3"], net.layers[3].linear(seen["h2"]))
+
+
+@pytest.mark.parametrize("kind", SkipKind)
+def test_a_network_says_where_its_skip_connections_are_added(kind: SkipKind) -> None:
+    net = RectangularNetwork((2,), 2, depth=3, skip_connections=2, skip_kind=kind)
+    assert repr(net).startswith(f"RectangularNetwork(\n  skip_connections=2, skip_kind='{kind.value}'\n")
+    words = RectangularConfig(depth=3, skip_connections=2, skip_kind=kind.value).network
+    where = {"preactivation": "before", "published": "after"}[kind]
+    assert words == f"3 layers of 4 units, skip connections over 2 layers added {where} the activation"
+    assert RectangularConfig(depth=3).network == "3 layers of 4 units"
 
 
 def test_a_plain_network_is_a_sequence_of_layers() -> None:
@@ -330,6 +349,8 @@ def test_the_deepest_pooling_leaves_one_pixel() -> None:
         ({"dropout": -0.1}, "dropout must be in"),
         ({"dropout": math.nan}, "dropout must be finite"),
         ({"skip_connections": 0}, "skip_connections must be >= 1, got 0"),
+        ({"skip_kind": "postactivation"}, "skip_kind must be one of preactivation, published, got 'postactivation'"),
+        ({"skip_kind": "published"}, "skip_kind='published' needs skip_connections, got None"),
         ({"depth": 5, "skip_connections": 5}, r"must be below depth \(5\).*got 5.*None"),
         ({"init": "kaimming"}, "init must be one of .* Did you mean 'kaiming'"),
         ({"init_value": math.inf}, "init_value must be finite"),

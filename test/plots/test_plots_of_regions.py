@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib.animation
 import numpy as np
 import pytest
 from support.images import color_at, legend, pixels
@@ -15,6 +14,7 @@ from jumpstart.palette import CLASS_COLORS
 from jumpstart.plots.canvas import rgb
 from jumpstart.plotting import animate_decision_regions, plot_decision_regions
 from jumpstart.regions.grid import Regions
+from jumpstart.regions.plot import _Writer
 
 IMAGE = importlib.import_module("PIL.Image")  # a dependency of matplotlib, which writes GIFs with it
 AXIS = np.linspace(0, 1, 90)
@@ -117,14 +117,14 @@ def test_the_same_frames_make_the_same_file(tmp_path: Path) -> None:
 def test_an_animation_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "moons.gif"
     path.write_bytes(b"before")
-    finish = matplotlib.animation.PillowWriter.finish
+    finish = _Writer.finish
 
-    def interrupted(self: matplotlib.animation.PillowWriter) -> None:
+    def interrupted(self: _Writer) -> None:
         finish(self)
         assert len(list(tmp_path.iterdir())) == 2
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(matplotlib.animation.PillowWriter, "finish", interrupted)
+    monkeypatch.setattr(_Writer, "finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         animate_decision_regions(FRAMES[:1], path, fps=1)
     assert path.read_bytes() == b"before"

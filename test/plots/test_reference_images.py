@@ -78,7 +78,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         Regions([-123456.5, 2e5], [1e-7, 2e-7], [[0, 1], [1, 1]], [[0, 1], [1, 1]])
     ),
 }
-every_figure = pytest.mark.parametrize("name", FIGURES)
+
+
+@pytest.fixture(scope="module", params=FIGURES)
+def figure_name(request: pytest.FixtureRequest) -> str:
+    """One figure after the other, so that few objects are left when the garbage collector is called."""
+    return str(request.param)
 
 
 def global_state() -> tuple[object, ...]:
@@ -115,9 +120,8 @@ def drawing_of(name: str) -> Drawing:
     return DRAWINGS[name]
 
 
-@every_figure
-def test_no_text_is_cut_off_and_no_labels_collide(name: str) -> None:
-    figure = drawing_of(name).figure
+def test_no_text_is_cut_off_and_no_labels_collide(figure_name: str) -> None:
+    figure = drawing_of(figure_name).figure
     axes, lowest = figure.axes[0], figure.axes[-1]
     across, up = ticks(lowest, "x"), ticks(axes, "y")
     heads = [*figure.texts, *figure.legends]
@@ -144,13 +148,12 @@ def test_no_text_is_cut_off_and_no_labels_collide(name: str) -> None:
         assert not label.get_window_extent().overlaps(lowest.xaxis.label.get_window_extent())
 
 
-@every_figure
-def test_drawing_changes_no_global_state_and_leaves_no_reference(name: str) -> None:
-    drawing = drawing_of(name)
+def test_drawing_changes_no_global_state_and_leaves_no_reference(figure_name: str) -> None:
+    drawing = drawing_of(figure_name)
     assert drawing.after == drawing.before
     assert plt.get_fignums() == []
     gone = weakref.ref(drawing.figure)
-    del drawing, DRAWINGS[name]
+    del drawing, DRAWINGS[figure_name]
     gc.collect()
     assert gone() is None
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from jumpstart import JumpstartRegularization, Status, status_plot
 from jumpstart.callbacks import Jumpstart, NetworkStatusPlot
 from jumpstart.history import HistoryFile, StatusHistory
-from model.optimization import lr_factor
+from model.optimization import lr_at
 from sweep.machine import quiet_lightning
 
 
@@ -61,7 +61,7 @@ def test_the_plots_show_every_unit_and_the_same_points_of_the_validation_part(
     config = tiny(**{"epochs": 3, "batch_size": 16, "lr": 0.1, "scheduler": "none", **changes})
     fit(config, NetworkStatusPlot(2, num_points=20, directory=tmp_path))
     epochs = range(config.epochs)
-    rates = [config.lr * lr_factor(config, epoch) for epoch in epochs]
+    rates = [lr_at(config, epoch) for epoch in epochs]
     hand = ByHand(config, rates, [config.lambda_ for _ in epochs])
     due = [epoch for epoch in epochs if epoch % 2 == 0 or epoch + 1 == config.epochs]
     assert len(drawn.units) == len(drawn.points) == len(due)

@@ -27,7 +27,10 @@ from sweep.machine import quiet_lightning
 
 EPOCHS = 2
 
-pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
+    pytest.mark.usefixtures("data_alone"),
+]
 
 
 def data() -> TensorDataset:

@@ -93,7 +93,11 @@ def reader_objects() -> Names:
 
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*:FutureWarning")  # Lightning's own
 @every_document
-def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if path.stem == "experiments":  # a run with many plots, which no block reads
+        request.getfixturevalue("data_alone")
     monkeypatch.chdir(tmp_path)
     names: Names = {"__name__": "__main__", "__check": check}
     if path == README:

@@ -16,6 +16,7 @@ from jumpstart.history import StatusHistory
 from sweep.callbacks.decision_animation import DecisionAnimation
 from sweep.final_plots import draw_units
 
+pytestmark = pytest.mark.usefixtures("data_alone")
 FILES = ("decision_regions.gif", "decision_regions.png")
 
 

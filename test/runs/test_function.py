@@ -163,9 +163,9 @@ def test_an_interruption_is_one_and_says_how_to_go_on(tmp_path: Path, monkeypatc
 
 
 def test_an_option_in_vain_is_said_before_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run_rectangular(**{**QUICK, "epochs": 1}, patience=5, output_dir=tmp_path, name="run")
+    run_rectangular(**{**QUICK, "epochs": 1}, plateau_patience=5, output_dir=tmp_path, name="run")
     said = [record.getMessage() for record in caplog.records if record.name == "sweep.launch"]
-    assert said == ["no effect in this run: patience=5 (needs scheduler=plateau)."]
+    assert said == ["no effect in this run: plateau_patience=5 (needs scheduler=plateau)."]
 
 
 def test_a_resnet_runs_as_a_function(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ class Cycle:
         self.me = self
 
 
+@pytest.fixture(autouse=True)
+def _every_frozen_object_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "get_freeze_count", gc.get_freeze_count.__wrapped__)
+
+
 @pytest.fixture
 def unfrozen() -> Iterator[None]:
     """A process in which nothing is frozen, as outside these tests."""

@@ -199,6 +199,7 @@ def test_the_seed_determines_the_weights() -> None:
     assert not same(weights[0], weights[1])
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_a_compiled_network_has_the_same_status_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_ = nn.Module.compile
     compiled_sizes: set[int] = set()

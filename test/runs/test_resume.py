@@ -19,7 +19,7 @@ from support.processes import begin, finish
 from support.runs import ROOT, flags, network_weights, run_tiny, same, tiny
 
 from model.config.experiment import ConfigError
-from model.optimization import lr_factor
+from model.optimization import lr_at
 from sweep.callbacks.checkpoints import BestAndLast, CheckpointState
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.metrics_csv import MetricsCsv
@@ -29,7 +29,7 @@ CASES: dict[str, dict[str, object]] = {
     "dropout": {"dropout": 0.2, "width": 6, "curve_points": 3, "epochs": 12},
     "plateau": {
         "scheduler": "plateau",
-        "patience": 0,
+        "plateau_patience": 0,
         "gamma": 0.7,
         "noise": 1.0,
         "use_batchnorm": True,
@@ -217,7 +217,7 @@ def test_more_epochs_follow_the_schedule_of_the_longer_run(tmp_path: Path) -> No
     directory, _ = run_tiny(tmp_path, epochs=4)
     run_tiny(tmp_path, epochs=8, resume=directory.path)
     found = MetricsCsv(directory.metrics).read()["lr"].tolist()
-    rates = {epochs: [0.01 * lr_factor(tiny(epochs=epochs), epoch) for epoch in range(epochs)] for epochs in (4, 8)}
+    rates = {epochs: [lr_at(tiny(epochs=epochs), epoch) for epoch in range(epochs)] for epochs in (4, 8)}
     assert found == rates[4] + rates[8][4:]
 
 

@@ -7,8 +7,6 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 import torch
 import yaml
 from support.commands import RECTANGULAR_COMMAND, in_shell
+from support.fresh import EXTRAS, python
 from support.processes import begin, finish
 from support.runs import (
     PLOTTED,
@@ -57,10 +56,11 @@ FEATURES: dict[str, dict[str, object]] = {
 
 
 def test_the_users_command_needs_no_account_and_fills_the_run_directory(tmp_path: Path) -> None:
-    command_line = [sys.executable, str(ROOT / "run_rectangular_sweep.py"), *in_shell(RECTANGULAR_COMMAND)]
-    done = subprocess.run(
-        [*command_line, "--epochs=2"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+    # As in a new process, where torch and Lightning are imported already, which would take half of the time.
+    script = str(ROOT / "run_rectangular_sweep.py")
+    code = "import os, runpy, sys; folder, *sys.argv = sys.argv[1:]; os.chdir(folder); sys.stdin = open(os.devnull); "
+    code += f"sys.path[0] = {str(ROOT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = python(code, str(tmp_path), script, *in_shell(RECTANGULAR_COMMAND), "--epochs=2", packages=EXTRAS)
     assert done.returncode == 0, done.stderr
     warning, *rest = done.stderr.splitlines()
     assert warning.startswith("Weights & Biases: no API key found, so this run is logged offline;")
@@ -169,6 +169,7 @@ def test_a_stored_config_repeats_its_run(tmp_path: Path, capsys: pytest.CaptureF
     assert summary["epochs"] == 5
 
 
+@pytest.mark.usefixtures("data_alone")
 @pytest.mark.parametrize("changes", FEATURES.values(), ids=FEATURES)
 def test_every_kind_of_network_completes_a_run(changes: dict[str, object], tmp_path: Path) -> None:
     directory, summary = run_tiny(tmp_path, **{"epochs": 2, "batch_size": 500, "plot_status": True, **changes})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -33,6 +34,12 @@ COLOR_TOLERANCE = 4.0
 GRAY_TOLERANCE = 8.0
 # A color on at least this share of the image is a surface, and must be the same to the last bit.
 SURFACE = 0.002
+
+
+def draw_data_alone(patch: pytest.MonkeyPatch) -> None:
+    """Draw figures without axes, texts and legends, which take most of the time of a small run with plots."""
+    for name in ("axis.Axis", "legend.Legend", "text.Text"):
+        patch.setattr(f"matplotlib.{name}.draw", lambda artist, renderer: None)
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Runs in separate processes, which start quickly and can be killed.
 
-A fork server imports every module once, and each process is a fork of that server.
+A server is forked from the process of the tests before the first test, when every module is imported. Each process is a
+fork of that server.
 """
 
 from __future__ import annotations
 
-import gc
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -16,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -24,10 +25,11 @@ from typing import Any
 
 import pytest
 import torch
+from support.forks import fork
+from support.images import draw_data_alone
 from support.runs import ROOT, command
 
 PRELOADED = (
-    "support.processes",
     "support.resnet_runs",
     "data.data",
     "data.uci.files",
@@ -35,20 +37,26 @@ PRELOADED = (
     "sklearn.datasets",
     "PIL.GifImagePlugin",
 )
-"""The modules that the fork server imports, once for all processes."""
+"""The modules that are imported before the server is forked."""
 
 _context: list[ForkServerContext] = []
 
 
 def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProcess:
-    """Start ``python run_rectangular_sweep.py ARGV``.
+    """Start ``python run_rectangular_sweep.py ARGV``, whose figures have no axes and texts.
 
     Args:
         folder: Receives ``output.txt``; operations on files in this folder are counted.
         *argv: Flags.
         die_at: The process kills itself just before this operation on files, counted from 1.
     """
-    return start(folder, command, *argv, die_at=die_at)
+    return start(folder, _quick_command, *argv, die_at=die_at)
+
+
+def _quick_command(*argv: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        draw_data_alone(patch)
+        return command(*argv)
 
 
 def start(
@@ -64,29 +72,30 @@ def start(
         die_at: The process kills itself just before this operation on files, counted from 1.
         at: The working directory of the process.
     """
-    process = _server().Process(target=_work, args=(folder, work, args, die_at, at))
+    process = _context[0].Process(target=_work, args=(folder, work, args, die_at, at))
     process.start()
     return process
 
 
+def start_server() -> None:
+    """Fork the server."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    resource_tracker.ensure_running()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test'}")
+        patch.setattr(
+            "multiprocessing.util.spawnv_passfds", lambda path, words, files: fork(lambda: exec(words[-1]), files)
+        )
+        forkserver.ensure_running()
+    _context.append(multiprocessing.get_context("forkserver"))
+
+
 def stop_server() -> None:
-    """End the fork server and wait for it, so that its processor time is part of that of the tests."""
+    """End the server and wait for it, so that its processor time is part of that of the tests."""
     if _context:
         _context.clear()
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
-
-
-def _server() -> ForkServerContext:
-    if not _context:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'test'}")
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(list(PRELOADED))
-            process = context.Process(target=os.getpid)
-            process.start()
-            process.join()
-        _context.append(context)
-    return _context[0]
 
 
 def together(work: Callable[..., None], *args: object) -> None:
@@ -96,7 +105,7 @@ def together(work: Callable[..., None], *args: object) -> None:
         work: A function of a test module.
         *args: Further arguments of ``work``.
     """
-    context = _server()
+    context = _context[0]
     processes = [context.Process(target=_share, args=(work, rank, args)) for rank in range(2)]
     for process in processes:
         process.start()
@@ -123,7 +132,6 @@ def finish(process: ForkServerProcess) -> int:
 def _work(
     folder: Path, work: Callable[..., int], args: tuple[object, ...], die_at: int | None, at: Path | None
 ) -> None:
-    gc.freeze()  # a run collects garbage first, and would scan every object of the imports
     folder.mkdir(exist_ok=True)
     if at is not None:
         os.chdir(at)
@@ -169,7 +177,7 @@ def in_ranks(work: Callable[..., object], *args: object, timeout: float = 120, c
     Raises:
         AssertionError: With the traceback of the process that failed first, or if time ran out.
     """
-    context = _server()
+    context = _context[0]
     results: dict[int, object] = {}
     with tempfile.TemporaryDirectory() as folder:
         ranks: dict[Any, int] = {}

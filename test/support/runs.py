@@ -188,6 +188,9 @@ class ByHand:
                     loss = loss + total if config.use_loss else total
                 optimizer.zero_grad()
                 loss.backward()
+                for parameter in parameters:
+                    if config.gradient_clip_value and parameter.grad is not None:
+                        parameter.grad.clamp_(-config.gradient_clip_value, config.gradient_clip_value)
                 if config.gradient_clip:
                     clip_gradient(optimizer, config.gradient_clip)
                 optimizer.step()

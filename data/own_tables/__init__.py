@@ -1,0 +1,1 @@
+"""Tables of the user: files of separated values, pandas data frames, and arrays."""

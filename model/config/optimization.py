@@ -1,0 +1,182 @@
+"""Options of the optimization: steps, schedules of the learning rate, and the end of training."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from dataclasses import dataclass
+
+from model.choices import CycleMode, Monitor, Optimizer, Scheduler
+from model.config.options import Config, option
+from model.errors import ConfigError
+
+ENDLESS = -1
+"""The value of ``epochs`` for training without a last epoch."""
+
+_EPOCHS = "an integer >= 1, or -1"
+_LENGTHS = {
+    Scheduler.COSINE: "cosine_epochs",
+    Scheduler.COSINE_RESTARTS: "cycle_epochs",
+    Scheduler.CYCLIC: "cycle_epochs",
+}
+"""Schedule -> the option that gives its length; without it, the length follows from the number of epochs."""
+
+_optimization = functools.partial(option, group="optimization")
+
+
+def check_increasing(name: str, values: tuple[int, ...]) -> None:
+    """Raise :class:`ConfigError` unless every value is greater than the one before."""
+    if any(later <= earlier for earlier, later in itertools.pairwise(values)):
+        raise ConfigError(f"{name} must increase, got {','.join(map(str, values))}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig(Config):
+    """Options of the optimization of any network. A subclass gives the defaults that are missing here.
+
+    Raises:
+        ConfigError: If a value is of the wrong type, out of range, or in contradiction with another.
+    """
+
+    lr: float = _optimization(dataclasses.MISSING, "Learning rate.", above=0)
+    batch_size: int | None = _optimization(
+        dataclasses.MISSING, "Rows in a training batch; None: all rows in one batch.", minimum=1
+    )
+    epochs: int = _optimization(
+        dataclasses.MISSING,
+        "Number of passes over the training data; -1: until early_stopping or patience ends training.",
+        words=_EPOCHS,
+        resumable=True,
+    )
+    optimizer: str = _optimization("adam", "Optimizer.", choices=Optimizer)
+    momentum: float = _optimization(0.9, "Momentum of sgd.", minimum=0, below=1)
+    weight_decay: float = _optimization(
+        0.0, "Weight decay; biases and batch normalization are never decayed.", minimum=0
+    )
+    scheduler: str = _optimization(
+        "none", "Schedule of the learning rate, which is set once per epoch.", choices=Scheduler
+    )
+    milestones: tuple[int, ...] = _optimization(
+        (), "Epochs at which multistep multiplies the learning rate by gamma, such as 30,60.", minimum=1
+    )
+    gamma: float = _optimization(0.1, "Factor by which multistep and plateau lower the rate.", above=0, maximum=1)
+    min_lr: float = _optimization(0.0, "Smallest learning rate that a schedule can reach.", minimum=0)
+    plateau_patience: int = _optimization(
+        10, "Epochs without a lower validation loss that plateau tolerates before it lowers the rate.", minimum=0
+    )
+    cosine_epochs: int | None = _optimization(
+        None,
+        "Epochs after which cosine has reached min_lr, before it rises again over as many; None: it falls once, until "
+        "the last epoch.",
+        minimum=1,
+    )
+    cycle_epochs: int | None = _optimization(
+        None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs.", minimum=1
+    )
+    cycle_growth: int = _optimization(
+        1, "Length of each cycle of cosine_restarts, divided by that of the cycle before.", minimum=1
+    )
+    cycle_mode: str = _optimization(
+        "triangular",
+        "Height of the triangles of cyclic: constant; halved in each cycle; times cycle_gamma in each epoch.",
+        choices=CycleMode,
+    )
+    cycle_gamma: float = _optimization(
+        0.99, "Factor per epoch by which the triangles of cycle_mode=exp_range shrink.", above=0, maximum=1
+    )
+    warmup_epochs: int = _optimization(
+        0, "Epochs at the start over which the learning rate grows linearly to lr.", minimum=0
+    )
+    gradient_clip: float | None = _optimization(
+        0.0, "L2 norm to which a larger gradient is scaled down; 0 or None: no clipping.", minimum=0
+    )
+    gradient_clip_value: float | None = _optimization(
+        None,
+        "Absolute value to which each larger entry of the gradient is cut, before gradient_clip; 0 or None: none is.",
+        minimum=0,
+    )
+    early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
+    patience: int | None = _optimization(
+        None, "Epochs without a better monitor after which training stops; None: it goes on.", minimum=1
+    )
+    monitor: str = _optimization(
+        "val/loss", "Metric that patience watches; lower losses and higher accuracies are better.", choices=Monitor
+    )
+    min_delta: float = _optimization(0.0, "Change of monitor that counts as better only if it is exceeded.", minimum=0)
+
+    def check_together(self) -> None:
+        """Raise :class:`ConfigError` if options contradict each other."""
+        self._check_end()
+        check_increasing("milestones", self.milestones)
+        self._check_scheduler()
+        if self.is_endless:
+            self._refuse_last_epoch()
+        triangle = self.cycle_length if self.scheduler == Scheduler.CYCLIC else None
+        self._check_length("warmup_epochs", self.warmup_epochs)
+        self._check_length("cosine_epochs", self.cosine_epochs)
+        self._check_length("cycle_epochs", self.cycle_epochs or triangle)
+
+    def _check_end(self) -> None:
+        """Refuse a number of epochs that is none, and training that nothing would end."""
+        if self.epochs < 1 and not self.is_endless:
+            raise ConfigError(f"epochs must be {_EPOCHS}, got {self.epochs}.")
+        if self.is_endless and self.patience is None and not self.early_stopping:
+            raise ConfigError(
+                "epochs=-1 needs something that ends training: set patience, or early_stopping=True, or a number of "
+                "epochs."
+            )
+        if self.patience is None:
+            return
+        if self.patience >= self.epochs and not self.is_endless:
+            raise ConfigError(
+                f"patience must be < epochs = {self.epochs}, got {self.patience}: it would never stop training."
+            )
+        same_metric = self.scheduler == Scheduler.PLATEAU and self.monitor == Monitor.VAL_LOSS
+        if same_metric and self.patience <= self.plateau_patience:
+            raise ConfigError(
+                f"patience must be > plateau_patience = {self.plateau_patience} with scheduler='plateau', got "
+                f"{self.patience}: training would stop before the learning rate falls. The patience of the scheduler "
+                "is plateau_patience."
+            )
+
+    def _check_scheduler(self) -> None:
+        if (self.scheduler == Scheduler.MULTISTEP) != bool(self.milestones):
+            raise ConfigError(
+                "scheduler='multistep' and milestones need each other, got "
+                f"scheduler={self.scheduler!r} and milestones={list(self.milestones)}."
+            )
+        if self.scheduler == Scheduler.PLATEAU and self.gamma == 1:
+            raise ConfigError("gamma must be < 1 with scheduler='plateau', got 1.0.")
+        if self.scheduler != Scheduler.NONE and self.min_lr > self.lr:
+            raise ConfigError(f"min_lr must be <= lr = {self.lr}, got {self.min_lr}.")
+        if self.scheduler == Scheduler.CYCLIC and self.cycle_epochs == 1:
+            raise ConfigError("cycle_epochs must be >= 2 with scheduler='cyclic', got 1: a cycle rises and falls.")
+
+    def _refuse_last_epoch(self) -> None:
+        """Refuse a schedule that depends on the last epoch, which training with ``epochs=-1`` lacks."""
+        length = _LENGTHS.get(Scheduler(self.scheduler))
+        if self.scheduler == Scheduler.LINEAR or (length and getattr(self, length) is None):
+            remedy = f"Set {length}, or scheduler='none'." if length else "Use scheduler='none'."
+            raise ConfigError(f"scheduler={self.scheduler!r} depends on the number of epochs, got epochs=-1. {remedy}")
+
+    def _check_length(self, name: str, length: int | None) -> None:
+        """Refuse a part of a schedule that is longer than the whole training."""
+        if length is not None and length > self.epochs and not self.is_endless:
+            raise ConfigError(f"{name} must be <= epochs = {self.epochs}, got {length}.")
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether training has no last epoch, so that early stopping ends it."""
+        return self.epochs == ENDLESS
+
+    @property
+    def last_epoch(self) -> int:
+        """Index of the last epoch, from 0. Schedules of endless training don't depend on it."""
+        return self.epochs - 1
+
+    @property
+    def cycle_length(self) -> int:
+        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs; a triangle needs 2."""
+        least = 2 if self.scheduler == Scheduler.CYCLIC else 1
+        return self.cycle_epochs or max(least, self.epochs // 10)

@@ -197,7 +197,7 @@ def _columns(run: RunRecord) -> str:
     if len(columns) > _MOST_COLUMNS:
         title += f", of which the first {_MOST_COLUMNS} are listed"
     sources = [f"{file.get('path')}: {value_text(file.get('facts'))}" for file in files]
-    lines = "".join(f'<p class="soft">{escape(source)}</p>' for source in sources)
+    lines = "".join(f'<p class="soft">{html_text(source)}</p>' for source in sources)
     table = data_table(["column", "type", "missing", "values"], rows, text=(1, 3))
     return f'<details open><summary>{title}</summary>{lines}<div class="scroll">{table}</div></details>'
 

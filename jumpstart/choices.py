@@ -28,6 +28,17 @@ class Capture(StrEnum):
     """The output of every linear and convolutional layer except the last one that is called."""
 
 
+class Part(StrEnum):
+    """A part of a data set."""
+
+    TRAIN = "train"
+    """The rows that are trained on."""
+    VAL = "val"
+    """The rows that decide which weights are kept."""
+    TEST = "test"
+    """The rows that are read after training alone."""
+
+
 class Ties(StrEnum):
     """Which entries receive the gradient when several attain an extremum."""
 

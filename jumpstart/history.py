@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jumpstart.arrays import Array, to_array
+from jumpstart.choices import Part
 from jumpstart.files import UserPath, atomic_path, user_path
 from jumpstart.status.codes import Status, status_of_arrays
 from jumpstart.words import counted
@@ -29,6 +30,16 @@ logger = logging.getLogger(__name__)
 _FIELDS = ("layers", "units", "epochs", "unit_max", "unit_min", "point_status")
 _WRITING_SHARE = 1 / 20
 """Largest share of the training time that is spent on writing the file, which takes longer as the history grows."""
+
+
+def history_name(part: Part | None) -> str:
+    """The name of the file with the history of a part of the data; without a part, that of the validation part.
+
+    Example:
+        >>> history_name(Part.VAL), history_name(Part.TEST)
+        ('status.npz', 'status-test.npz')
+    """
+    return "status.npz" if part in (None, Part.VAL) else f"status-{part}.npz"
 
 
 class StatusHistory:

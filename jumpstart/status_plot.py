@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypedDict, TypeGuard, cast
+from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,26 @@ from torch import Tensor, nn
 from jumpstart.capture.passive import NothingCapturedError
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike, small_model
-from jumpstart.choices import Capture
+from jumpstart.choices import Capture, Part, choose
 from jumpstart.files import UserPath, user_path
-from jumpstart.history import HistoryFile
+from jumpstart.history import HistoryFile, history_name
 from jumpstart.monitor import StatusMonitor
 from jumpstart.plots.canvas import save_figure
+from jumpstart.plots.loggers import log_figures
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 logger = logging.getLogger(__name__)
+
+
+_PART_WORDS = {
+    None: "",
+    Part.TRAIN: " of the training part",
+    Part.VAL: " of the validation part",
+    Part.TEST: " of the test part",
+}
 
 
 class _Options(TypedDict):
@@ -42,11 +51,16 @@ class _Options(TypedDict):
 
 
 class NetworkStatusPlot(pl.Callback):
-    """Plots the status of every unit, and of a sample of points, over the validation data.
+    """Plots the status of every unit, and of a sample of points, over the validation data or another part.
 
     The status of a unit follows from its extrema over the whole validation epoch; the sample has the same points in
     every epoch. Without validation data, the callback monitors the training epoch. It works with any module: with its
     own regularizer, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
+
+    ``part`` chooses the part of the data; for several parts, add one callback for each. The training part is monitored
+    in the steps that train, while the weights change. The test part is monitored in ``trainer.test()``, and never
+    before. With a part, the names of files and logged values contain it: ``unit_status-train-epoch000010.png``,
+    ``status/train/...``.
 
     Plots are saved as files and sent to the loggers that accept images (Weights & Biases, TensorBoard). The metrics of
     :meth:`~jumpstart.metrics.NetworkStatus.compute` are sent to every logger after every validation, as ``status/...``,
@@ -63,7 +77,8 @@ class NetworkStatusPlot(pl.Callback):
         epoch_freq: Epochs between two plots; the last epoch is plotted too, also when training stops early.
         num_points: The number of points in the plot of points.
         directory: Folder of the plots; by default ``plots`` in the trainer's root directory.
-        history: The file of the status history; by default ``status.npz`` in the trainer's root directory.
+        history: The file of the status history; by default ``status.npz`` in the trainer's root directory, or
+            ``status-train.npz`` and ``status-test.npz`` for these parts.
         seed: Seed of the private generator that draws the points.
         scalars: Whether the metrics are sent to the loggers.
         module: Name of the monitored part, such as ``"model.encoder"``; by default the whole module. With a name,
@@ -73,11 +88,13 @@ class NetworkStatusPlot(pl.Callback):
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
         batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, as for the regularizer.
+        part: The part of the data that is plotted: ``"train"``, ``"val"`` or ``"test"``; by default the validation
+            part, or the training part if there is no validation.
 
     Raises:
-        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture``, ``unit_dim`` or
-            ``batch_first`` wrong. Before training, if there is no part of that name, nothing to capture, or a
-            regularizer that determines what is read.
+        ValueError: If ``epoch_freq`` or ``num_points`` is below 1, ``seed`` below 0, or ``capture``, ``unit_dim``,
+            ``batch_first`` or ``part`` wrong. Before training, if there is no module of that name, nothing to capture,
+            no validation data for ``part="val"``, or a regularizer that determines what is read.
         RuntimeError: Before training, if several regularizers are attached to parts of the monitored module.
 
     Example:
@@ -99,6 +116,7 @@ class NetworkStatusPlot(pl.Callback):
         skip_last: bool = True,
         unit_dim: int | None = None,
         batch_first: bool | None = None,
+        part: Part | str | None = None,
     ) -> None:
         if epoch_freq < 1:
             raise ValueError(f"epoch_freq must be >= 1, got {epoch_freq}.")
@@ -113,6 +131,7 @@ class NetworkStatusPlot(pl.Callback):
         }
         StatusMonitor(small_model(), capture=mode, **options).remove()
         self.module = module
+        self.part = None if part is None else choose(Part, part, "part")
         self._capture, self._options = capture, options
         self.epoch_freq, self.num_points, self.seed = epoch_freq, num_points, seed
         self.directory = None if directory is None else user_path(directory, "directory", "folder")
@@ -132,12 +151,17 @@ class NetworkStatusPlot(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Attach the monitor, after the sanity check and after any regularizer."""
-        self._attach(pl_module)
-        self._by_training = not trainer.enable_validation
         epoch = trainer.current_epoch
         self._counted_epoch, self._plotted_epoch = None, epoch - 1 if epoch else None
-        path = self.history or Path(trainer.default_root_dir) / "status.npz"
-        self._history_file = HistoryFile(path, resume=epoch > 0) if trainer.is_global_zero else None
+        if self.part == Part.TEST:
+            return
+        if self.part == Part.VAL and not trainer.enable_validation:
+            raise ValueError(
+                "part='val' needs validation data, and there are none. Leave out part, or use part='train'."
+            )
+        self._attach(pl_module)
+        self._by_training = self.part == Part.TRAIN or not trainer.enable_validation
+        self._open_history(trainer, resume=epoch > 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Plot, if the epoch is due."""
@@ -170,6 +194,18 @@ class NetworkStatusPlot(pl.Callback):
         steps = trainer.fit_loop.epoch_loop._batches_that_stepped
         return max(0, steps - 1) if self._by_training else steps  # Lightning logs a training epoch at its last step
 
+    def evaluated_epoch(self, trainer: pl.Trainer) -> int:
+        """The epoch of the weights in ``trainer.validate()`` and ``trainer.test()``. Can be overridden."""
+        return trainer.current_epoch
+
+    def test_loader(self, trainer: pl.Trainer) -> int:
+        """The index of the data loader that holds the test part in ``trainer.test()``. Can be overridden."""
+        return 0
+
+    def _open_history(self, trainer: pl.Trainer, *, resume: bool) -> None:
+        path = self.history or Path(trainer.default_root_dir) / history_name(self.part)
+        self._history_file = HistoryFile(path, resume=resume) if trainer.is_global_zero else None
+
     def _attach(self, pl_module: pl.LightningModule) -> None:
         self._detach()
         self._warned = False
@@ -190,19 +226,54 @@ class NetworkStatusPlot(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Attach the monitor in ``trainer.validate()``, which is plotted too."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
+        if trainer.state.fn == TrainerFn.VALIDATING and self.part in (None, Part.VAL):
             self._by_training = False
             self._attach(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Plot ``trainer.validate()``, and detach the monitor."""
-        if trainer.state.fn == TrainerFn.VALIDATING and self._counted_epoch is not None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._end_evaluation(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Attach the monitor in ``trainer.test()``, if the test part is plotted."""
+        if self.part == Part.TEST:
+            self._attach(pl_module)
+            self._open_history(trainer, resume=False)
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Start to count a batch of the test part."""
+        if self.part == Part.TEST and dataloader_idx == self.test_loader(trainer):
+            self._begin_batch(pl_module)
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Count a batch of the test part."""
+        if self.part == Part.TEST and dataloader_idx == self.test_loader(trainer):
+            self._end_batch(batch)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Send the metrics of the test part to the loggers."""
+        if self.part == Part.TEST:
+            self._end_epoch(trainer, pl_module)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Plot the test part, and detach the monitor."""
+        if self.part == Part.TEST:
+            self._end_evaluation(trainer)
+
+    def _end_evaluation(self, trainer: pl.Trainer) -> None:
+        if self._counted_epoch is not None and self._monitor is not None:
             self._draw(trainer, self._counted_epoch)
             self._detach()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start a new epoch of validation."""
-        if not self._by_training:
+        if self._by_validation:
             self._begin_epoch()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -212,14 +283,14 @@ class NetworkStatusPlot(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Send the metrics of the validation to the loggers."""
-        if not self._by_training and not trainer.sanity_checking:
+        if self._by_validation and not trainer.sanity_checking:
             self._end_epoch(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Start to count a batch of the first validation set."""
-        if not self._by_training and dataloader_idx == 0:
+        if self._by_validation and dataloader_idx == 0:
             self._begin_batch(pl_module)
 
     def on_validation_batch_end(
@@ -232,7 +303,7 @@ class NetworkStatusPlot(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count a batch of the first validation set."""
-        if not self._by_training and dataloader_idx == 0:
+        if self._by_validation and dataloader_idx == 0:
             self._end_batch(batch)
 
     def on_train_batch_start(
@@ -248,6 +319,10 @@ class NetworkStatusPlot(pl.Callback):
         """Count a training batch, if there is no validation."""
         if self._by_training:
             self._end_batch(batch)
+
+    @property
+    def _by_validation(self) -> bool:
+        return not self._by_training and self.part != Part.TEST
 
     def _begin_epoch(self) -> None:
         if self._monitor is not None:
@@ -293,7 +368,9 @@ class NetworkStatusPlot(pl.Callback):
         if trainer.strategy.reduce_boolean_decision(not monitor.able(), all=False):
             self._detach()
         elif trainer.strategy.reduce_boolean_decision(monitor.points > 0):
-            self._counted_epoch, self._logged_at = trainer.current_epoch, self.logging_step(trainer)
+            fitting = trainer.state.fn == TrainerFn.FITTING
+            self._counted_epoch = trainer.current_epoch if fitting else self.evaluated_epoch(trainer)
+            self._logged_at = self.logging_step(trainer)
             if self.scalars and trainer.loggers:
                 metrics = {f"{self._tag}/{name}": value for name, value in monitor.numbers().items()}
                 for target in trainer.loggers:
@@ -310,7 +387,7 @@ class NetworkStatusPlot(pl.Callback):
 
     @property
     def _tag(self) -> str:
-        return "status" if self.module is None else f"status/{self.module}"
+        return "/".join(["status", *filter(None, (self.part, self.module))])
 
     # Plots -------------------------------------------------------------------------------------------------------
 
@@ -328,12 +405,13 @@ class NetworkStatusPlot(pl.Callback):
             return
         names = monitor.layers
         figures = {
-            "unit_status": plot_unit_status(units, names, f"Units, epoch {epoch}"),
-            "point_status": plot_point_status(points, labels, names, f"Points, epoch {epoch}"),
+            "unit_status": plot_unit_status(units, names, f"Units{_PART_WORDS[self.part]}, epoch {epoch}"),
+            "point_status": plot_point_status(points, labels, names, f"Points{_PART_WORDS[self.part]}, epoch {epoch}"),
         }
         folder = self.directory or Path(trainer.default_root_dir) / "plots"
+        part = f"-{self.part}" if self.part else ""
         for name, figure in figures.items():
-            save_figure(figure, folder / f"{name}-epoch{epoch:06d}.png")
+            save_figure(figure, folder / f"{name}{part}-epoch{epoch:06d}.png")
         log_figures(trainer, figures, self._logged_at, self._tag)
         if self._history_file is not None:
             self._history_file.append(names, epoch, largest, smallest, points, labels)
@@ -385,36 +463,6 @@ def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
     except AttributeError:
         parts = ", ".join(part for part, _ in pl_module.named_children()) or "none"
         raise ValueError(f"module must name a part of {type(pl_module).__name__} ({parts}), got {name!r}.") from None
-
-
-def log_figures(trainer: pl.Trainer, figures: Mapping[str, Figure], step: int, tag: str = "status") -> None:
-    """Send plots to every logger that accepts images: Weights & Biases, TensorBoard.
-
-    Args:
-        trainer: Its loggers are used.
-        figures: The plots by name, saved already.
-        step: The step at which they are logged.
-        tag: Prefix of the names.
-    """
-    for target in trainer.loggers:
-        writer = getattr(target, "experiment", None)
-        for name, figure in figures.items():
-            if hasattr(target, "log_image"):
-                target.log_image(f"{tag}/{name}", [_pixels(figure)], step=step)
-            elif writer is not None and hasattr(writer, "add_image"):
-                writer.add_image(f"{tag}/{name}", _pixels(figure), step, dataformats="HWC")
-
-
-class _Canvas(Protocol):
-    """A canvas of matplotlib's Agg backend, on which a saved figure is rendered."""
-
-    def buffer_rgba(self) -> memoryview: ...
-
-
-def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
-    """(height, width, 4) pixels of a figure that has been saved, as rendered for the file."""
-    canvas = cast("_Canvas", figure.canvas)
-    return np.array(canvas.buffer_rgba())
 
 
 def _arrays(parts: Mapping[str, Tensor]) -> list[npt.NDArray[np.generic]]:

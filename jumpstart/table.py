@@ -15,13 +15,13 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import pandas as pd
 
 from jumpstart.choices import DEAD_NETWORK_SHARE, did_you_mean
+from jumpstart.literal import escaped, latex_text, markdown_text, visible
 
 Best: TypeAlias = Literal["max", "min"]
 Record: TypeAlias = Mapping[str, object]
 Rows: TypeAlias = Sequence[Record] | pd.DataFrame
 
 _SPLITS = ("train", "val", "test")
-_TEX = {**{sign: rf"\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,16 @@ class _Format:
     plus_minus: str
 
 
-_MARKDOWN = _Format(lambda text: text.replace("|", r"\|"), str, lambda text: f"**{text}**", "±")
+def _latex_number(text: str) -> str:
+    """A number in LaTeX's mathematics, where ``inf`` would be three variables."""
+    return text.replace("inf", r"\infty")
+
+
+_MARKDOWN = _Format(markdown_text, str, lambda text: f"**{text}**", "±")
 _LATEX = _Format(
-    lambda text: "".join(_TEX.get(sign, sign) for sign in text),
-    lambda text: f"${text}$",
-    lambda text: rf"$\mathbf{{{text}}}$",
+    latex_text,
+    lambda text: f"${_latex_number(text)}$",
+    lambda text: rf"$\mathbf{{{_latex_number(text)}}}$",
     r"\pm",
 )
 
@@ -280,7 +285,8 @@ def to_csv(table: pd.DataFrame) -> str:
     """Comma-separated values in full precision.
 
     A column of :class:`Spread` becomes three: mean, ``_std`` and ``_count``. Undefined numbers are
-    left empty.
+    left empty. Texts are written as they are, in quotes where needed; only halves of surrogate pairs, which no
+    file can hold, are written as Python escapes them.
     """
     flat = _flat(table)
     heads: list[str] = []
@@ -293,12 +299,8 @@ def to_csv(table: pd.DataFrame) -> str:
         else:
             heads.append(str(head))
             columns.append(list(cells))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
-    for row in zip(*columns, strict=True):
-        writer.writerow([_setting(cell) for cell in row])
-    return text.getvalue()
+    rows = zip(*columns, strict=True)
+    return _csv_line(heads) + "".join(_csv_line(map(_setting, row)) for row in rows)
 
 
 def summary_table(summary: Record) -> str:
@@ -321,6 +323,7 @@ def summary_table(summary: Record) -> str:
     results: dict[str, dict[str, str]] = {}
     rest: dict[str, str] = {}
     for name, value in _flatten(summary):
+        name = visible(name)
         split, _, metric = name.partition("/")
         if split in _SPLITS and metric:
             results.setdefault(metric, {})[split] = _short(value)
@@ -343,6 +346,20 @@ def summary_table(summary: Record) -> str:
     return "\n".join([*lines, *(f"{name.ljust(first)}   {text}" for name, text in rest.items())])
 
 
+def _csv_line(cells: Iterable[object]) -> str:
+    """A row of a CSV file. Readers take a carriage return for the end of a row, unless the cell is in quotes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow([_storable(cell) for cell in cells])
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _storable(cell: object) -> object:
+    """The cell, as text that UTF-8 can encode."""
+    if not isinstance(cell, str) or not any("\ud800" <= sign <= "\udfff" for sign in cell):
+        return cell
+    return "".join(escaped(sign) if "\ud800" <= sign <= "\udfff" else sign for sign in cell)
+
+
 def _records(rows: Rows) -> list[Record]:
     if isinstance(rows, pd.DataFrame):
         rows = cast("list[Record]", _flat(rows).to_dict("records"))
@@ -355,7 +372,8 @@ def _records(rows: Rows) -> list[Record]:
 def _check_name(name: str, records: Sequence[Record]) -> None:
     if not any(name in record for record in records):
         known = sorted({key for record in records for key in record})
-        raise ValueError(f"no run has {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}.")
+        listed = ", ".join(map(visible, known))
+        raise ValueError(f"no run has {name!r}.{did_you_mean(name, known)} There are: {listed}.")
 
 
 def _number(record: Record, name: str) -> float:
@@ -431,4 +449,4 @@ def _short(value: object) -> str:
         number = float(value)
         readable = number == 0 or 1e-3 <= abs(number) < 1e5
         return f"{number:.4f}" if readable else f"{number:.3g}"
-    return str(value)
+    return visible(value)

@@ -11,20 +11,20 @@ from typing import Any
 import pytorch_lightning as pl
 
 from jumpstart.files import UserPath, user_path, write_text
-from jumpstart.history import StatusHistory
 from jumpstart.report.write import write_report
 from model.config.experiment import ConfigError, ExperimentConfig
 from model.experiment import Experiment
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.make import make_callbacks, make_checkpoints
 from sweep.files import write_json
-from sweep.final_plots import draw_curves, draw_units
+from sweep.final_plots import draw_final_plots
 from sweep.lock import locked
 from sweep.machine import hardware_options, imports_uncollected, is_first_process, quiet_lightning, set_threads
 from sweep.metrics_csv import MetricsCsv
 from sweep.result import RunResult, Summary
 from sweep.resumption import check_fits, check_resumable, check_same_data
 from sweep.run_directory import RunDirectory
+from sweep.wandb_charts import log_charts
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger, upload_checkpoints
 
 logger = logging.getLogger(__name__)
@@ -130,9 +130,11 @@ def _train(
         if is_first_process():
             write_json(directory.summary, summary)
             if config.plot_status:
-                _draw_final_plots(config, directory, metrics)
+                draw_final_plots(config, directory, metrics)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_for_wandb(summary))
+            if config.wandb_charts:
+                log_charts(wandb_logger.experiment, directory.path)
             if config.wandb_checkpoints:
                 upload_checkpoints(wandb_logger, directory)
     return summary
@@ -187,12 +189,6 @@ def _fit_and_test(
     checkpoints.load_best(experiment)
     loaders = [datamodule.train_dataloader(), datamodule.val_dataloader(), datamodule.test_dataloader()]
     trainer.test(experiment, dataloaders=loaders, verbose=False)
-
-
-def _draw_final_plots(config: ExperimentConfig, directory: RunDirectory, metrics: MetricsCsv) -> None:
-    draw_curves(metrics, directory.plots)
-    if directory.status.is_file():
-        draw_units(StatusHistory.load(directory.status), config.margin, directory.plots)
 
 
 def leave_report(directory: RunDirectory, failure: BaseException | None = None) -> None:

@@ -23,6 +23,11 @@ Layers: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike]
 """One (units, layers) array, or a sequence with one array per layer."""
 
 
+_LARGEST, _SMALLEST = 1e300, 1e-300
+_LAST_EPOCH = 2.0**50
+"""Beyond this number, an epoch and its half-way neighbors may be the same float."""
+
+
 def status_table(status: Layers, shape: str = "(rows, layers)") -> Codes:
     """Check a two-dimensional array of codes.
 
@@ -71,6 +76,18 @@ def _checked_codes(codes: Array) -> Codes:
     return codes.astype(np.int8, copy=False)
 
 
+def drawable(values: Floats, *, positive: bool = False) -> Floats:
+    """The values, with those beyond 1e300 (and, if only positive ones can be drawn, below 1e-300) moved to that bound.
+
+    The sums and powers with which axes are scaled are then finite.
+
+    Example:
+        >>> drawable(np.array([1.7e308, 0.5]))
+        array([1.e+300, 5.e-001])
+    """
+    return np.clip(values, _SMALLEST if positive else -_LARGEST, _LARGEST)
+
+
 def classes_of(labels: npt.ArrayLike | None, points: int) -> tuple[Array, npt.NDArray[np.intp]]:
     """The sorted classes, and for each point the index of its class; a single class without labels.
 
@@ -78,6 +95,8 @@ def classes_of(labels: npt.ArrayLike | None, points: int) -> tuple[Array, npt.ND
         ValueError: If there is not one label per point.
     """
     values = np.zeros(points, dtype=np.int8) if labels is None else to_array(labels)
+    if isinstance(labels, list | tuple) and values.dtype.kind == "U":
+        values = np.array(labels, dtype=object)  # an array of texts drops NULs at their ends
     if values.shape != (points,):
         raise ValueError(f"labels must hold one class per point ({points}), got {values.shape}.")
     return np.unique(values, return_inverse=True)
@@ -87,9 +106,11 @@ def epoch_axis(epochs: npt.ArrayLike) -> Floats:
     """Check epochs: at least one, finite and increasing.
 
     Raises:
-        ValueError: If there is no epoch, or if epochs are not finite or not increasing.
+        ValueError: If there is no epoch, or if epochs are not increasing numbers of at most 2 to the power of 50.
     """
-    x = to_array(epochs).astype(np.float64)
+    x = _numbers("epochs", epochs)
+    if x.size and (np.abs(x) > _LAST_EPOCH).any() and np.isfinite(x).all():
+        raise ValueError(f"epochs must be <= 2**50, got {x[np.abs(x) > _LAST_EPOCH][0]:g}.")
     if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all() or (np.diff(x) <= 0).any():
         raise ValueError("epochs must hold at least one number, in increasing order.")
     return x
@@ -104,12 +125,19 @@ def series(name: str, values: npt.ArrayLike, x: Floats) -> Floats:
         x: The epochs.
 
     Raises:
-        ValueError: If the number of values is not the number of epochs.
+        ValueError: If the number of values is not the number of epochs, or one is no number.
     """
-    y = to_array(values).astype(np.float64)
+    y = _numbers(name, values)
     if y.shape != x.shape:
         raise ValueError(f"{name} must have one value per epoch ({len(x)}), got {y.shape}.")
     return y
+
+
+def _numbers(name: str, values: npt.ArrayLike) -> Floats:
+    try:
+        return to_array(values).astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must hold numbers, got {values!r:.60}.") from None
 
 
 def count_status(layers: Iterable[Codes]) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from jumpstart.files import UserPath, atomic_path, user_path
 from jumpstart.palette import COLORS
@@ -67,6 +67,56 @@ def new_axes(
     FigureCanvasAgg(figure)
     box = (left / full_width, bottom / full_height, width / full_width, height / full_height)
     return figure, figure.add_axes(box)
+
+
+def axes_for(ax: Axes | None, width: float, height: float, **margins: float) -> Axes:
+    """The user's axes, or new ones of a figure of their own.
+
+    Args:
+        ax: The user's axes, which keep their place and size, or None.
+        width: Width of new axes.
+        height: Height of new axes.
+        margins: Those of :func:`new_axes`.
+    """
+    return new_axes(width, height, **margins)[1] if ax is None else ax
+
+
+def check_axes(ax: object) -> None:
+    """Refuse anything but axes to draw into, and None.
+
+    Raises:
+        TypeError: If ``ax`` is no axes.
+        ValueError: If the axes are polar or three-dimensional, or were removed from their figure.
+
+    Example:
+        >>> check_axes("left")
+        Traceback (most recent call last):
+        TypeError: ax must be a matplotlib Axes or None, got str.
+    """
+    if ax is None:
+        return
+    if not isinstance(ax, Axes):
+        several = hasattr(ax, "__len__") and not isinstance(ax, str)
+        remedy = " Give one of them, such as ax[0]." if several else ""
+        remedy = " Give its axes, such as figure.add_subplot()." if isinstance(ax, FigureBase) else remedy
+        raise TypeError(f"ax must be a matplotlib Axes or None, got {type(ax).__name__}.{remedy}")
+    if ax.name != "rectilinear":
+        raise ValueError(f"ax must have straight axes, got the projection {ax.name!r}.")
+    if ax.get_figure(root=True) is None:
+        raise ValueError("ax must be part of a figure, but was removed from it.")
+
+
+def size_of(axes: Axes) -> tuple[float, float]:
+    """Width and height of axes in inches."""
+    dpi = figure_of(axes).dpi
+    return axes.bbox.width / dpi, axes.bbox.height / dpi
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The figure that axes are part of, also through subfigures."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def _round_up_to_pixels(size: float) -> float:

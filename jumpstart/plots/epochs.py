@@ -12,12 +12,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from jumpstart.choices import check_flag
 from jumpstart.palette import COLORS, CURVE_COLORS, LABELS
 from jumpstart.plots import canvas, headings, ticks
-from jumpstart.plots.arrays import Codes, Floats, count_status, epoch_axis, series, stacked_shares, status_table
+from jumpstart.plots.arrays import (
+    Codes,
+    Floats,
+    count_status,
+    drawable,
+    epoch_axis,
+    series,
+    stacked_shares,
+    status_table,
+)
+from jumpstart.plots.texts import in_sentence, label_ticks, literal, plain, set_names
 from jumpstart.status.codes import Status
-from jumpstart.words import counted, percent, shorten
+from jumpstart.words import counted, percent
 
+_FAR = 1e100
+"""On a logarithmic axis, matplotlib places no ticks for numbers far beyond this one and its reciprocal."""
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 # Size of the plot of every unit, in pixels.
@@ -33,6 +46,8 @@ def plot_unit_life(
     units: Sequence[int],
     layer_names: Sequence[str] | None = None,
     title: str | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """The status of every unit over training: epochs from left to right, units from top to bottom, layer after layer.
 
@@ -47,17 +62,20 @@ def plot_unit_life(
         units: Number of units of each layer.
         layer_names: One name per layer. Parts that all names share are written once, beside the axis.
         title: Title of the plot; by default the number of units, layers and epochs.
+        ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
     Returns:
         The figure.
 
     Raises:
+        TypeError: If ``ax`` is no axes.
         ValueError: If there is no epoch or layer, a code is not a status, or lengths differ.
 
     Example:
         >>> plot_unit_life([[2, 2, 2], [2, 0, 2]], epochs=[0, 1], units=[2, 1], layer_names=["a", "b"])
         <Figure size ...
     """
+    canvas.check_axes(ax)
     codes = status_table(status, "(epochs, units)")
     x = epoch_axis(epochs)
     sizes = _layer_sizes(units)
@@ -74,21 +92,17 @@ def plot_unit_life(
     edges = _epoch_edges(x)
     used, column_of_pixel = _nearest_epochs(edges)
     bands = _layer_bands(codes[used], sizes, column_of_pixel)
-    texts, label = ticks.layer_texts(layer_names or [str(n + 1) for n in range(len(sizes))])
-    named = ticks.spaced(bands.middles, 13 if len(bands.image) > 13 * len(sizes) else 11)
-
-    left = max(canvas.LEFT, 0.42 + 0.066 * max(len(texts[n]) for n in named))
     width, height = _LIFE_WIDTH / canvas.DPI, len(bands.image) / canvas.DPI
+    texts, label = ticks.layer_texts(layer_names or [str(n + 1) for n in range(len(sizes))])
+    left = max(canvas.LEFT, 0.42 + 0.066 * max(map(len, texts)))
     right = max(canvas.RIGHT, headings.heading_width(title, labels.values()) - width)
-    figure, axes = canvas.new_axes(width, height, left=left, right=right)
+    axes = canvas.axes_for(ax, width, height, left=left, right=right)
     canvas.draw_codes(axes, bands.image, (edges[0], edges[-1], len(bands.image), 0))
-    axes.set_yticks([bands.middles[n] for n in named], [texts[n] for n in named])
-    axes.tick_params(length=2.5, width=0.8)
-    _label_layers(axes, label, height, shares=not bands.in_cells)
+    _name_layers(axes, bands, texts, label)
     axes.spines[:].set_visible(False)
     _label_epochs(axes)
-    headings.add_heading(figure, title, labels)
-    return figure
+    headings.add_heading(axes, title, headings.status_handles(labels), given=ax is not None)
+    return canvas.figure_of(axes)
 
 
 @canvas.style()
@@ -98,6 +112,8 @@ def plot_status_shares(
     linear: npt.ArrayLike,
     nonlinear: npt.ArrayLike,
     title: str = "Status over training (legend: last epoch)",
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Shares of dead, linear and non-linear over the epochs, stacked; the legend has the shares of the last epoch.
 
@@ -107,17 +123,20 @@ def plot_status_shares(
         linear: E shares in [0, 1].
         nonlinear: E shares in [0, 1]; the three shares of an epoch add up to 1.
         title: Title of the plot.
+        ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
     Returns:
         The figure.
 
     Raises:
+        TypeError: If ``ax`` is no axes.
         ValueError: If there is no epoch, lengths differ, or the shares do not add up to 1.
 
     Example:
         >>> plot_status_shares([0, 1], [0.5, 0.1], [0.0, 0.0], [0.5, 0.9])
         <Figure size ...
     """
+    canvas.check_axes(ax)
     x = epoch_axis(epochs)
     shares = {
         Status.DEAD: series("dead", dead, x),
@@ -129,15 +148,15 @@ def plot_status_shares(
         raise ValueError("dead, linear and nonlinear must be shares that add up to 1 every epoch.")
     if len(x) == 1:
         x, stack = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(stack, 2, axis=1)
-    figure, axes = canvas.new_axes(7.5, 2.4)
+    axes = canvas.axes_for(ax, 7.5, 2.4)
     for low, high, code in zip(stack[:-1], stack[1:], shares, strict=True):
         axes.fill_between(x, low, high, color=COLORS[code], linewidth=0)
     axes.set(xlim=(x[0], x[-1]), ylim=(0, 1))
     _label_epochs(axes)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     last = {s: f"{LABELS[s]} {percent(share[-1])}" for s, share in shares.items()}
-    headings.add_heading(figure, title, last)
-    return figure
+    headings.add_heading(axes, title, headings.status_handles(last), given=ax is not None)
+    return canvas.figure_of(axes)
 
 
 @canvas.style()
@@ -146,47 +165,55 @@ def plot_curves(
     curves: Mapping[str, npt.ArrayLike],
     logy: bool = False,
     title: str | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Curves over the epochs, such as losses or accuracies; the legend has the last value of each.
 
     Args:
         epochs: E increasing numbers.
         curves: Name to E values. Values that are not finite are left out, and the curve joins their neighbors.
-        logy: Logarithmic scale; values that are not positive are left out too.
+        logy: Logarithmic scale; values that are not positive are left out too. Values beyond 1e300 and, on this scale,
+            below 1e-300 are drawn at that bound; the legend has the value itself.
         title: Title of the plot; none by default.
+        ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
     Returns:
         The figure.
 
     Raises:
+        TypeError: If ``ax`` is no axes.
         ValueError: If there is no epoch or curve, lengths differ, or a curve has no value that can be drawn.
 
     Example:
         >>> plot_curves([0, 1, 2], {"loss": [3.0, 2.0, 1.0]}, logy=True)
         <Figure size ...
     """
+    canvas.check_axes(ax)
+    check_flag("logy", logy)
     x = epoch_axis(epochs)
-    if not curves:
-        raise ValueError("curves must hold at least one curve, got none.")
+    _check_curves(curves)
     lines = [
         _curve(index, name, x, series(f"curves[{name!r}]", values, x), logy=logy)
         for index, (name, values) in enumerate(curves.items())
     ]
     longest = max(len(str(line.get_label())) for line in lines)
-    figure, axes = canvas.new_axes(6.5, max(2.6, 0.19 * len(lines)), right=0.6 + longest * canvas.CHARACTER, top=0.4)
+    height, right = max(2.6, 0.19 * len(lines)), 0.6 + longest * canvas.CHARACTER
+    axes = canvas.axes_for(ax, 6.5, height, right=right, top=0.4)
     for line in lines:
         axes.add_line(line)
-    if logy:
-        axes.set_yscale("log")
-    axes.margins(x=0.01)
-    axes.autoscale_view()
+    _scale_values(axes, lines, logy=logy)
     _label_epochs(axes)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(handles=lines, loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False)
-    if title:
-        headings.add_title(figure, title)
-    return figure
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if ax is None else {"loc": "upper right"}
+    legend = axes.legend(handles=lines, labels=[" "] * len(lines), frameon=False, **place)
+    set_names(legend, lines)
+    if title and ax is None:
+        headings.add_title(axes, title)
+    elif title:
+        literal(axes.set_title(plain(title), loc="left", size=10, weight="bold", color="#222222"))
+    return canvas.figure_of(axes)
 
 
 class _Bands(NamedTuple):
@@ -258,16 +285,40 @@ def _nearest_epochs(edges: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np
     return np.unique(np.searchsorted(edges[1:-1], places, side="right"), return_inverse=True)
 
 
-def _label_layers(axes: Axes, label: str, height: float, *, shares: bool) -> None:
-    """Label the axis of layers; an axis of less height, in inches, gets a shorter label."""
-    full = f"{label}  (shares of its units)" if shares and height >= 2.5 else label
+def _name_layers(axes: Axes, bands: _Bands, texts: Sequence[str], label: str) -> None:
+    """Write the names of the layers, where there is room, and the label; lower axes get a shorter label."""
+    height = canvas.size_of(axes)[1]
+    lines = height * canvas.DPI  # as many as the image has, in axes of its own
+    apart = (13 if lines > 13 * len(texts) else 11) * len(bands.image) / lines
+    named = ticks.spaced(bands.middles, apart)
+    label_ticks(axes.yaxis, [bands.middles[n] for n in named], [texts[n] for n in named])
+    axes.tick_params(length=2.5, width=0.8)
+    full = f"{label}  (shares of its units)" if not bands.in_cells and height >= 2.5 else label
     if len(label) * canvas.CHARACTER <= max(height, 0.5):
-        axes.set_ylabel(full if len(full) * canvas.CHARACTER <= height else label)
+        literal(axes.set_ylabel(full if len(full) * canvas.CHARACTER <= height else label))
 
 
 def _label_epochs(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
+
+
+def _check_curves(curves: object) -> None:
+    if not isinstance(curves, Mapping):
+        raise TypeError(f"curves must be a mapping from names to values, got {type(curves).__name__}.")
+    if not curves:
+        raise ValueError("curves must hold at least one curve, got none.")
+
+
+def _scale_values(axes: Axes, lines: Sequence[Line2D], *, logy: bool) -> None:
+    """Scale the axis of values so that all curves are visible."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in lines])
+    axes.margins(x=0.01)
+    if logy and (values.max() > _FAR or values.min() < 1 / _FAR):
+        ticks.scale_far(axes, float(values.min()), float(values.max()))
+    elif logy:
+        axes.set_yscale("log")
+    axes.autoscale_view()
 
 
 def _curve(index: int, name: str, x: Floats, y: Floats, *, logy: bool) -> Line2D:
@@ -278,9 +329,9 @@ def _curve(index: int, name: str, x: Floats, y: Floats, *, logy: bool) -> Line2D
         raise ValueError(f"curves[{name!r}] must have a {kind} value, got none.")
     return Line2D(
         x[keep],
-        y[keep],
+        drawable(y[keep], positive=logy),
         color=CURVE_COLORS[index % len(CURVE_COLORS)],
         linestyle=_DASHES[index // len(CURVE_COLORS) % len(_DASHES)],
         marker="o" if keep.sum() == 1 else "",
-        label=f"{shorten(name, 40)}  {y[keep][-1]:.4g}",
+        label=f"{in_sentence(name, 40)}  {y[keep][-1]:.4g}",
     )

@@ -22,8 +22,9 @@ from jumpstart.plots.arrays import (
     status_per_layer,
     status_table,
 )
+from jumpstart.plots.texts import label_ticks, plain
 from jumpstart.status.codes import Status
-from jumpstart.words import counted, shorten
+from jumpstart.words import counted
 
 _MOST_CELLS = 128
 """Units of a layer, beyond which a map shows shares instead of one cell per unit."""
@@ -35,6 +36,8 @@ def plot_unit_status(
     status: Layers,
     layer_names: Sequence[str] | None = None,
     title: str | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Map of the units: one column per layer, from the input on the left to the output.
 
@@ -47,17 +50,20 @@ def plot_unit_status(
             codes per layer.
         layer_names: One name per layer. Parts that all names share are written once, below.
         title: Title of the plot; by default the number of units and layers.
+        ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
     Returns:
         The figure.
 
     Raises:
+        TypeError: If ``ax`` is no axes.
         ValueError: If there is no layer, a layer has no unit, or a code is not a status.
 
     Example:
         >>> plot_unit_status([[0, 2, 2], [2, 1]], ["layers.0", "layers.1"])
         <Figure size ...
     """
+    canvas.check_axes(ax)
     layers = status_per_layer(status)
     counts = count_status(layers)
     title = title or f"{counted(int(counts.sum()), 'unit')} in {counted(len(layers), 'layer')}"
@@ -65,18 +71,18 @@ def plot_unit_status(
     most = max(map(len, layers))
     if most > _MOST_CELLS:
         image = np.stack([share_column(codes, _MAP_LINES) for codes in layers], axis=1)
-        figure, axes = _draw_map(image, canvas.MAP_HEIGHT / _MAP_LINES, layer_names, title, legend)
+        axes = _draw_map(image, canvas.MAP_HEIGHT / _MAP_LINES, layer_names, title, legend, ax)
         axes.set_ylabel("share of the layer's units")
         axes.set_yticks(np.linspace(-0.5, _MAP_LINES - 0.5, 5), ["100 %", "75 %", "50 %", "25 %", "0"])
-        return figure
+        return canvas.figure_of(axes)
     image = np.full((most, len(layers)), -1, dtype=np.int8)
     for column, codes in enumerate(layers):
         image[: len(codes), column] = codes
     cell = min(0.3, canvas.MAP_HEIGHT / most)
-    figure, axes = _draw_map(image, cell, layer_names, title, legend)
+    axes = _draw_map(image, cell, layer_names, title, legend, ax)
     axes.set_ylabel("unit")
-    axes.set_yticks(ticks.round_ticks(0, most, most * cell / 0.25))
-    return figure
+    axes.set_yticks(ticks.round_ticks(0, most, canvas.size_of(axes)[1] / 0.25))
+    return canvas.figure_of(axes)
 
 
 @canvas.style()
@@ -85,6 +91,8 @@ def plot_point_status(
     labels: npt.ArrayLike | None = None,
     layer_names: Sequence[str] | None = None,
     title: str | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Map of the points: one row per point, one column per layer, rows in :func:`point_order`.
 
@@ -96,17 +104,20 @@ def plot_point_status(
         labels: (points,) classes, numbers or names, by which the rows are grouped.
         layer_names: One name per layer.
         title: Title of the plot; by default the number of points, and of points dead in at least one layer.
+        ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
     Returns:
         The figure.
 
     Raises:
+        TypeError: If ``ax`` is no axes.
         ValueError: If there is no point or layer, a code is not a status, or lengths differ.
 
     Example:
         >>> plot_point_status([[2, 2, 0], [2, 2, 2]], labels=["ham", "spam"])
         <Figure size ...
     """
+    canvas.check_axes(ax)
     codes = status_table(status)
     points, layers = codes.shape
     order = point_order(codes, labels)
@@ -116,42 +127,43 @@ def plot_point_status(
     title = title or f"{counted(points, 'point')} in {counted(layers, 'layer')}, {dead:,} dead in at least one"
     legend = headings.count_labels(count_status(codes.T))
     cell = min(0.2, canvas.MAP_HEIGHT / len(shown))
-    height = cell * len(shown)
-    figure, axes = _draw_map(codes[order[shown]], cell, layer_names, title, legend)
+    axes = _draw_map(codes[order[shown]], cell, layer_names, title, legend, ax)
+    height = canvas.size_of(axes)[1]
     if labels is None:
         numbers = np.array(ticks.round_ticks(0, points, height / 0.3))
         axes.set_yticks(np.searchsorted(shown, numbers), [f"{number:,}" for number in numbers])
         axes.set_ylabel("point")
     else:
         _mark_classes(axes, classes, starts, len(shown), height)
-    return figure
+    return canvas.figure_of(axes)
 
 
 def _draw_map(
-    image: Codes, cell: float, names: Sequence[str] | None, title: str, labels: Mapping[Status, str]
-) -> tuple[Figure, Axes]:
+    image: Codes, cell: float, names: Sequence[str] | None, title: str, labels: Mapping[Status, str], ax: Axes | None
+) -> Axes:
     """Draw codes as colored cells over layers.
 
     Args:
         image: (lines, layers) codes, first line on top; -1 stays white.
-        cell: Height of a line in inches.
+        cell: Height of a line in inches, in new axes.
         names: Names of the layers.
         title: The title.
         labels: The texts of the legend.
+        ax: The user's axes, or None.
     """
     lines, layers = image.shape
     ticks.check_names(names, layers)
-    column = min(0.45, canvas.MAP_WIDTH / layers)
+    column = min(0.45, canvas.MAP_WIDTH / layers) if ax is None else canvas.size_of(ax)[0] / layers
     below = ticks.layer_ticks(names, layers, column)
     width = column * layers
     right = max(canvas.RIGHT, headings.heading_width(title, labels.values()) - width)
-    figure, axes = canvas.new_axes(width, cell * lines, right=right, bottom=canvas.BOTTOM + below.depth)
+    axes = canvas.axes_for(ax, width, cell * lines, right=right, bottom=canvas.BOTTOM + below.depth)
     canvas.draw_codes(axes, image, (0.5, layers + 0.5, lines - 0.5, -0.5))
-    _separate_cells(axes, image.shape, column, cell)
+    _separate_cells(axes, image.shape, column, canvas.size_of(axes)[1] / lines)
     below.draw(axes)
     axes.spines[:].set_visible(False)
-    headings.add_heading(figure, title, labels)
-    return figure, axes
+    headings.add_heading(axes, title, headings.status_handles(labels), given=ax is not None)
+    return axes
 
 
 def _separate_cells(axes: Axes, shape: tuple[int, ...], column: float, cell: float) -> None:
@@ -189,7 +201,7 @@ def _mark_classes(axes: Axes, classes: Array, starts: npt.NDArray[np.intp], line
     middles = (starts + np.append(starts[1:], lines)) / 2 - 0.5
     axes.hlines(starts[1:] - 0.5, *axes.get_xlim(), colors="white", linewidths=1.2)
     named = ticks.spaced(middles.tolist(), 0.16 / height * lines)
-    names = [shorten(str(name), 9) for name in classes[named]]
-    axes.set_yticks(middles[named], names)
+    names = [plain(name, 9) for name in classes[named]]
+    label_ticks(axes.yaxis, middles[named].tolist(), names)
     if max(map(len, names)) <= 4:
         axes.set_ylabel("class")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -18,7 +18,7 @@ from jumpstart.arrays import to_array
 from jumpstart.choices import MARGIN
 from jumpstart.palette import COLORS, CURVE_COLORS
 from jumpstart.plots import canvas, headings, ticks
-from jumpstart.plots.arrays import Codes, Floats, Layers, count_status, share_column
+from jumpstart.plots.arrays import Codes, Floats, Layers, count_status, drawable, share_column
 from jumpstart.status.codes import Status, status_of_arrays
 from jumpstart.words import counted
 
@@ -35,6 +35,8 @@ def plot_ranges(
     layer_names: Sequence[str] | None = None,
     margin: float = MARGIN,
     title: str | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """The range of the preactivations, layer by layer, from the input on the left to the output.
 
@@ -50,17 +52,21 @@ def plot_ranges(
         layer_names: One name per layer. Parts that all names share are written once, below.
         margin: Margin of the loss, which a unit's maximum and minimum should reach on either side of zero.
         title: Title of the plot; by default the number of units and layers.
+        ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size. The
+            strip is drawn below these axes, as their child.
 
     Returns:
         The figure.
 
     Raises:
+        TypeError: If ``ax`` is no axes.
         ValueError: If there is no layer, shapes differ, a value is not finite, or a minimum is above its maximum.
 
     Example:
         >>> plot_ranges([[2.0, 1.0], [-1.0]], [[-2.0, 0.5], [-3.0]], ["a", "b"])
         <Figure size ...
     """
+    canvas.check_axes(ax)
     largest, smallest = _checked_extrema(maximum, minimum)
     if not 0 < margin < math.inf:
         raise ValueError(f"margin must be a finite number > 0, got {margin}.")
@@ -70,27 +76,35 @@ def plot_ranges(
     counts = count_status(codes)
     title = title or f"Preactivations of {counted(int(counts.sum()), 'unit')} in {counted(layers, 'layer')}"
 
-    column = min(1.2, max(0.45, 4.5 / layers), canvas.MAP_WIDTH / layers)
-    width = column * layers
-    below = ticks.layer_ticks(layer_names, layers, column)
+    width = canvas.size_of(ax)[0] if ax is not None else layers * _column(layers)
+    below = ticks.layer_ticks(layer_names, layers, width / layers)
     labels, handles = headings.count_labels(counts), _handles()
-    heading_width = max(
-        headings.heading_width(title, labels.values()),
-        headings.heading_width("", [str(handle.get_label()) for handle in handles]),
-    )
-    right, bottom = max(canvas.RIGHT, heading_width - width), canvas.BOTTOM + below.depth
-    above_strip = bottom + _STRIP + _ABOVE_STRIP
-    figure, axes = canvas.new_axes(width, _HEIGHT, right=right, bottom=above_strip, top=canvas.TOP + 0.22)
-    _draw_layers(axes, largest, smallest, codes, column)
+    axes = ax if ax is not None else _new_axes(width, below.depth, title, labels.values(), handles)
+    largest, smallest = ([drawable(layer) for layer in values] for values in (largest, smallest))
+    _draw_layers(axes, largest, smallest, codes, width / layers)
     _scale(axes, largest, smallest, margin)
     axes.set_ylabel("preactivation")
     axes.set_xlim(0.5, layers + 0.5)
     axes.xaxis.set_major_locator(NullLocator())
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    below.draw(_add_strip(figure, codes, column, bottom))
-    headings.add_heading(figure, title, labels)
-    headings.add_legend(figure, handles, line=1)
-    return figure
+    below.draw(_add_strip(axes, codes, child=ax is not None))
+    headings.add_heading(axes, title, headings.status_handles(labels), handles, given=ax is not None)
+    return canvas.figure_of(axes)
+
+
+def _column(layers: int) -> float:
+    """The width of a layer in inches, in new axes."""
+    return min(1.2, max(0.45, 4.5 / layers), canvas.MAP_WIDTH / layers)
+
+
+def _new_axes(width: float, depth: float, title: str, labels: Iterable[str], handles: Sequence[Artist]) -> Axes:
+    """New axes with room for the strip, its names of this depth, and the heading."""
+    heading_width = max(
+        headings.heading_width(title, labels),
+        headings.heading_width("", [str(handle.get_label()) for handle in handles]),
+    )
+    right, bottom = max(canvas.RIGHT, heading_width - width), canvas.BOTTOM + depth + _STRIP + _ABOVE_STRIP
+    return canvas.new_axes(width, _HEIGHT, right=right, bottom=bottom, top=canvas.TOP + 0.22)[1]
 
 
 def _checked_extrema(maximum: Layers, minimum: Layers) -> tuple[list[Floats], list[Floats]]:
@@ -168,22 +182,26 @@ def _draw_boxes(axes: Axes, values: Sequence[Floats], color: str, sides: tuple[f
     axes.add_collection(LineCollection(medians, colors=color, linewidths=bar, zorder=4))
 
 
-def _add_strip(figure: Figure, codes: Sequence[Codes], column: float, bottom: float) -> Axes:
+def _add_strip(axes: Axes, codes: Sequence[Codes], *, child: bool) -> Axes:
     """Draw the shares of each status below the axes.
 
     Args:
-        figure: The figure.
+        axes: The axes.
         codes: The units of every layer.
-        column: Width of a layer in inches.
-        bottom: Inches below the strip.
+        child: Whether the strip is a child of the axes, which the layout of a figure moves with them.
     """
     layers, lines = len(codes), round(_STRIP * canvas.DPI)
-    full_width, full_height = figure.get_size_inches()
-    box = (canvas.LEFT / full_width, bottom / full_height, column * layers / full_width, _STRIP / full_height)
-    strip = figure.add_axes(box)
+    width, height = canvas.size_of(axes)
+    below = (0.0, -(_STRIP + _ABOVE_STRIP) / height, 1.0, _STRIP / height)  # in units of the axes
+    if child:
+        strip = axes.inset_axes(below)
+    else:
+        box = axes.get_position()
+        place = (box.x0, box.y0 + below[1] * box.height, box.width, below[3] * box.height)
+        strip = canvas.figure_of(axes).add_axes(place)
     shares = np.stack([share_column(layer, lines) for layer in codes], axis=1)
     canvas.draw_codes(strip, shares, (0.5, layers + 0.5, lines, 0))
-    if column * canvas.DPI >= canvas.LEAST_GRID:
+    if width / layers * canvas.DPI >= canvas.LEAST_GRID:
         gaps = [[(n + 0.5, 0), (n + 0.5, lines)] for n in range(1, layers)]
         strip.add_collection(LineCollection(gaps, colors="white", linewidths=0.8), autolim=False)
     strip.set_yticks([lines / 2], ["units"])
@@ -193,16 +211,17 @@ def _add_strip(figure: Figure, codes: Sequence[Codes], column: float, bottom: fl
 
 def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], margin: float) -> None:
     """Scale the axis of preactivations so that all values and both margins are visible."""
+    margin = float(drawable(np.array(margin), positive=True))
     high = max(margin, *(float(layer.max()) for layer in largest))
     low = min(-margin, *(float(layer.min()) for layer in smallest))
     if max(high, -low) > 10 * margin:
         powers = sum(math.log10(max(1.0, side * 1.6 / margin)) for side in (high, -low))
         # The linear part keeps its share of the axis, however many powers of ten there are.
+        axes.set_ylim(low * 1.6, high * 1.6)  # first, because scaling by itself would overflow for huge values
         axes.set_yscale("symlog", linthresh=margin, linscale=max(1.0, powers / 20))
-        axes.set_ylim(low * 1.6, high * 1.6)
         axes.yaxis.set_major_locator(FixedLocator(_powers(low * 1.6, high * 1.6, margin)))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(_power_text))
+        axes.yaxis.set_major_formatter(FuncFormatter(ticks.power_text))
     else:
         padding = 0.06 * (high - low)
         axes.set_ylim(low - padding, high + padding)
@@ -211,13 +230,6 @@ def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], ma
         axes.axhline(side, color=_MARGIN_COLOR, linewidth=0.9, linestyle=(0, (4, 3)), zorder=5)
     axes.grid(axis="y", alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
-
-
-def _power_text(value: float, _: int | None) -> str:
-    """A power of ten in few characters, such as 0.01, 1000 or 1e12."""
-    power = round(math.log10(abs(value))) if value else 0
-    text = f"{abs(value):g}" if -3 < power < 4 else f"1e{power}"
-    return f"\N{MINUS SIGN}{text}" if value < 0 else text
 
 
 def _powers(low: float, high: float, margin: float) -> list[float]:

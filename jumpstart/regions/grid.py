@@ -30,6 +30,8 @@ Logits: TypeAlias = Callable[[Any], Tensor]
 
 _BATCH = 8192
 """Places per forward pass."""
+_LARGEST = 1e300
+"""Largest coordinate: sums of a few of them are finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +178,8 @@ def grid_limits(points: npt.ArrayLike | None, limits: Limits | None) -> Limits:
             raise ValueError("points or limits must be given: they say which part of the plane the grid covers.")
         places = checked_points(points)
         low, high = places.min(axis=0), places.max(axis=0)
-        padding = np.where(high > low, 0.1 * (high - low), 1.0)
+        apart = high - low > 1e-9 * np.abs(high)
+        padding = np.where(apart, 0.1 * (high - low), np.maximum(1.0, 0.1 * np.abs(high)))
         (left, bottom), (right, top) = (low - padding).tolist(), (high + padding).tolist()
     else:
         (left, right), (bottom, top) = limits
@@ -189,11 +192,13 @@ def checked_points(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """(P, 2) coordinates of at least one point.
 
     Raises:
-        ValueError: If the shape is wrong or a number is not finite.
+        ValueError: If the shape is wrong, or a number is not finite or beyond 1e300.
     """
     values = to_array(points).astype(np.float64)
-    if values.ndim != 2 or values.shape[1] != 2 or not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"points must be (P, 2) finite numbers, at least one point, got {values.shape}.")
+    if values.ndim != 2 or values.shape[1] != 2 or not len(values) or not (np.abs(values) <= _LARGEST).all():
+        raise ValueError(
+            f"points must be (P, 2) finite numbers of at most 1e300, at least one point, got {values.shape}."
+        )
     return values
 
 
@@ -211,7 +216,7 @@ def checked_labels(labels: npt.ArrayLike, points: int) -> npt.NDArray[np.int64]:
 
 def _axis(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     axis = np.asarray(values, dtype=np.float64)
-    if axis.ndim != 1 or len(axis) < 2 or not np.isfinite(axis).all() or (np.diff(axis) <= 0).any():
+    if axis.ndim != 1 or len(axis) < 2 or not (np.abs(axis) <= _LARGEST).all() or (np.diff(axis) <= 0).any():
         raise ValueError(f"{name} must hold at least two numbers, in increasing order.")
     return axis
 

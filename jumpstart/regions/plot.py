@@ -23,8 +23,9 @@ from jumpstart.palette import CLASS_COLORS
 from jumpstart.plots import canvas, headings
 from jumpstart.plots.arrays import Floats
 from jumpstart.plots.canvas import rgb
+from jumpstart.plots.texts import plain
 from jumpstart.regions.grid import Regions
-from jumpstart.words import counted, shorten
+from jumpstart.words import counted
 
 _SIDE = 450
 """Pixels of a side of the plot."""
@@ -41,6 +42,8 @@ def plot_decision_regions(
     labels: npt.ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
     title: str | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Plot of the class that a network predicts at every place of the plane, and of its linear regions.
 
@@ -53,11 +56,13 @@ def plot_decision_regions(
         labels: (P,) classes 0, 1, ... of the points.
         class_names: Names of the classes; their numbers by default.
         title: Title of the plot; by default the number of linear regions.
+        ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
     Returns:
         The figure.
 
     Raises:
+        TypeError: If ``ax`` is no axes.
         ValueError: If shapes do not fit together, or there are more than ten classes.
 
     Example:
@@ -65,7 +70,9 @@ def plot_decision_regions(
         >>> plot_decision_regions(regions, points=[[0.5, 0.5]], labels=[1])
         <Figure size ...
     """
-    return _draw(regions, _check([regions], points, labels, class_names), title or _title(regions))
+    canvas.check_axes(ax)
+    checked = _check([regions], points, labels, class_names)
+    return canvas.figure_of(_draw(regions, checked, title or _title(regions), ax))
 
 
 class _Writer(PillowWriter):
@@ -120,8 +127,9 @@ def animate_decision_regions(
         raise ValueError(f"fps must be above 0 and at most 50 (what a GIF can do), got {fps}.")
     checked = _check([regions for _, regions in frames], points, labels, class_names)
     _, first = frames[0]
-    figure = _draw(first, checked, title=" ")
-    image, text = figure.axes[0].get_images()[0], figure.texts[0]
+    axes = _draw(first, checked, title=" ")
+    figure = canvas.figure_of(axes)
+    image, text = axes.get_images()[0], figure.texts[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = _Writer(fps=fps)  # type: ignore[arg-type]
     with atomic_path(path) as draft:
@@ -193,13 +201,12 @@ def _check_class_names(class_names: Sequence[str] | None, used: int) -> list[str
     return names
 
 
-def _draw(regions: Regions, points: _Points, title: str) -> Figure:
-    names = [shorten(name, 14) for name in points.names]
+def _draw(regions: Regions, points: _Points, title: str, ax: Axes | None = None) -> Axes:
+    names = [plain(name, 14) for name in points.names]
     side = _SIDE / canvas.DPI
     longest = max(map(len, names)) + 5
     lines = math.ceil(len(names) / max(1, math.floor(side / canvas.CHARACTER / longest)))
-    top = canvas.TOP + 0.2 * (lines - 1)
-    figure, axes = canvas.new_axes(side, side, left=0.6, bottom=0.35, top=top)
+    axes = canvas.axes_for(ax, side, side, left=0.6, bottom=0.35, top=canvas.TOP + 0.2 * (lines - 1))
     steps = [(axis[-1] - axis[0]) / (len(axis) - 1) / 2 for axis in (regions.x, regions.y)]
     extent = (
         regions.x[0] - steps[0], regions.x[-1] + steps[0], regions.y[0] - steps[1], regions.y[-1] + steps[1],
@@ -208,10 +215,9 @@ def _draw(regions: Regions, points: _Points, title: str) -> Figure:
     _draw_points(axes, points)
     axes.set(xlim=extent[:2], ylim=extent[2:])
     axes.tick_params(length=2.5, width=0.8)
-    headings.add_title(figure, title)
     handles = [_handle(index, name, marker=points.labels is not None) for index, name in enumerate(names)]
-    headings.add_legend(figure, handles, columns=math.ceil(len(names) / lines))
-    return figure
+    headings.add_heading(axes, title, handles, given=ax is not None, columns=math.ceil(len(names) / lines))
+    return axes
 
 
 def _draw_points(axes: Axes, points: _Points) -> None:

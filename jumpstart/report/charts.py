@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
 
+from jumpstart.literal import html_text, isolated, visible
 from jumpstart.palette import LABELS
+from jumpstart.plots.arrays import drawable
 from jumpstart.status.codes import Status
 from jumpstart.words import percent, shorten
 
@@ -35,11 +36,11 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
         shares: Whether the values are shares: the axis then reads from 0 % to 100 %.
         level: The name and the height of a horizontal line, such as the accuracy of chance.
     """
-    curves = {name: (x, y) for name, (x, y) in curves.items() if len(x)}
+    curves = {name: (_epochs(x), y) for name, (x, y) in curves.items() if len(x)}
     if not curves:
         return ""
-    values = np.concatenate([y for _, y in curves.values()])
-    log = not shares and values.min() > 0 and values.max() / values.min() > 200
+    values = drawable(np.concatenate([y for _, y in curves.values()]))
+    log = not shares and values.min() > 0 and math.log10(values.max()) - math.log10(values.min()) > math.log10(200)
     low, high = (0.0, 1.0) if shares else _limits(values, log)
     first = min(float(x[0]) for x, _ in curves.values())
     last = max(float(x[-1]) for x, _ in curves.values())
@@ -53,9 +54,9 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
         dash = _DASHES[index // _COLORS % len(_DASHES)]
         look = f'class="line c{index % _COLORS}"' + (f' stroke-dasharray="{dash}"' if dash else "")
         parts.append(_curve(frame, x, y, look, index % _COLORS))
-        keys.append(_key(look, shorten(name, 40), _value(float(y[-1]), shares)))
+        keys.append(_key(look, shorten(visible(name), 40), _value(float(y[-1]), shares)))
     alt = f"{title} from epoch {first:,.0f} to {last:,.0f}. " + " ".join(
-        f"{name}: {_value(float(y[0]), shares)} in the first, {_value(float(y[-1]), shares)} in the last."
+        f"{isolated(name)}: {_value(float(y[0]), shares)} in the first, {_value(float(y[-1]), shares)} in the last."
         for name, (_, y) in curves.items()
     )
     return _figure(title + (" (logarithmic)" if log else ""), alt, "".join(parts), keys, frame)
@@ -63,7 +64,7 @@ def curves_svg(title: str, curves: Curves, *, shares: bool = False, level: tuple
 
 def _curve(frame: _Frame, x: Floats, y: Floats, look: str, color: int) -> str:
     """A line, or a dot for a single point."""
-    x, y = _thin(x, y)
+    x, y = _thin(x, drawable(y))
     places = list(zip(frame.x(x), frame.y(y), strict=True))
     if len(places) == 1:
         ((across, down),) = places
@@ -81,7 +82,7 @@ def shares_svg(title: str, epochs: Floats, shares: Mapping[Status, Floats]) -> s
     """
     if not len(epochs):
         return ""
-    x = np.asarray(epochs, dtype=np.float64)
+    x = _epochs(epochs)
     stack = np.cumsum([np.zeros_like(x), *(shares[code] for code in Status)], axis=0)
     if len(x) == 1:
         x, stack = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(stack, 2, axis=1)
@@ -123,7 +124,7 @@ class _Frame:
     def y(self, values: Floats) -> Floats:
         low, high = self.low, self.high
         if self.log:
-            values, low, high = np.log10(values), math.log10(low), math.log10(high)
+            values, low, high = np.log10(np.maximum(values, low)), math.log10(low), math.log10(high)
         return np.asarray(HEIGHT - BOTTOM - (values - low) / (high - low) * (HEIGHT - TOP - BOTTOM))
 
     def axes(self, shares: bool) -> str:
@@ -166,8 +167,8 @@ def _figure(title: str, alt: str, content: str, keys: Sequence[str], frame: _Fra
     place = f'data-first="{frame.first}" data-last="{frame.last}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}"'
     cursor = f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9" x2="-9" {place}/>'
     return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{content}{cursor}</svg>'
+        f"<figure><figcaption>{html_text(title)}</figcaption>"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html_text(alt)}">{content}{cursor}</svg>'
         f'<ul class="keys">{"".join(keys)}</ul></figure>'
     )
 
@@ -176,7 +177,7 @@ def _key(look: str, name: str, value: str, area: bool = False) -> str:
     shape = f'<rect {look} width="14" height="12"/>' if area else f'<line {look} x1="0" x2="22" y1="6" y2="6"/>'
     width = 14 if area else 22
     icon = f'<svg class="key" width="{width}" height="12" aria-hidden="true">{shape}</svg>'
-    return f"<li>{icon}{escape(name)} <b>{escape(value)}</b></li>"
+    return f"<li>{icon}{html_text(isolated(name))} <b>{html_text(value)}</b></li>"
 
 
 def _value(value: float, shares: bool) -> str:
@@ -186,24 +187,31 @@ def _value(value: float, shares: bool) -> str:
 def _limits(values: Floats, log: bool) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if log:
-        return low / 1.3, high * 1.3
+        return max(low, 1e-300) / 1.3, high * 1.3
     if low >= 0 and low < 0.5 * high:
         low = 0.0
-    gap = (high - low) or max(abs(high), 1e-3)
+    gap = high - low
+    if gap <= max(1e-9 * abs(high), 1e-290):  # equal, up to rounding
+        gap = max(abs(high), 1e-3)
     return (low if low == 0 else low - 0.05 * gap), high + 0.05 * gap
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers from ``low`` to ``high``, at most about ``most``."""
-    power = 10 ** math.floor(math.log10((high - low) / most))
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
-    return [round(n * step, 12) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [float(f"{n * step:.12g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _powers(low: float, high: float) -> list[float]:
     powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     step = max(1, math.ceil(len(powers) / 6))
     return [10.0**power for power in powers[::step]]
+
+
+def _epochs(numbers: Floats) -> Floats:
+    """Epochs within the range that a chart can show; a damaged file may hold any number."""
+    return np.clip(np.asarray(numbers, dtype=np.float64), -(2.0**50), 2.0**50)
 
 
 def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from jumpstart.literal import isolated
 from jumpstart.report.charts import curves_svg
 from jumpstart.report.html import METRIC_WORDS, METRICS_SHOWN, data_table, document, metric_text, number_text, section
 from jumpstart.report.maps import maps_section
@@ -30,9 +31,8 @@ def comparison_page(runs: Sequence[RunRecord]) -> str:
         runs: The contents of at least two run directories.
     """
     names = _distinct_names(runs)
-    verdicts = [
-        verdict_section(judge(run), title=f"{name}: ", advice=False) for name, run in zip(names, runs, strict=True)
-    ]
+    titles = [f"{isolated(name)}: " for name in names]
+    verdicts = [verdict_section(judge(run), title=title, advice=False) for title, run in zip(titles, runs, strict=True)]
     body = [
         f"<header><h1>{len(runs)} runs compared</h1></header>",
         f'<section class="verdicts">{"".join(verdicts)}</section>',

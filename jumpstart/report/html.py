@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from importlib.resources import files
 from string import Template
 
+from jumpstart.literal import html_text
 from jumpstart.palette import COLORS
 from jumpstart.report.payload import page_data
 from jumpstart.report.record import RunRecord
@@ -37,7 +37,7 @@ def document(title: str, body: Iterable[str], runs: Sequence[RunRecord]) -> str:
     """
     colors = {code.name.lower(): color for code, color in COLORS.items()}
     return Template(_resource("page.html")).substitute(
-        title=escape(title),
+        title=html_text(title),
         style=Template(_resource("page.css")).substitute(colors),
         body="\n".join(part for part in body if part),
         data=page_data(list(runs)),
@@ -70,11 +70,12 @@ def data_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], text:
     """
     kinds = ["text" if number in text else "number" for number in range(1, len(head))]
     top = "".join(
-        f'<th scope="col" class="{kind}">{escape(cell)}</th>' for cell, kind in zip(head, ["text", *kinds], strict=True)
+        f'<th scope="col" class="{kind}">{html_text(cell)}</th>'
+        for cell, kind in zip(head, ["text", *kinds], strict=True)
     )
     lines = [
-        f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f'<td class="{kind}">{escape(cell)}</td>' for cell, kind in zip(cells, kinds, strict=True))
+        f'<tr><th scope="row">{html_text(name)}</th>'
+        + "".join(f'<td class="{kind}">{html_text(cell)}</td>' for cell, kind in zip(cells, kinds, strict=True))
         + "</tr>"
         for name, cells in rows
     ]
@@ -84,7 +85,8 @@ def data_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], text:
 def definition_list(content: Mapping[str, object]) -> str:
     """Names and values as a definition list."""
     items = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value_text(value))}</dd></div>" for name, value in content.items()
+        f"<div><dt>{html_text(name)}</dt><dd>{html_text(value_text(value))}</dd></div>"
+        for name, value in content.items()
     )
     return f'<dl class="options">{"".join(items)}</dl>'
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import replace
 
+from jumpstart.choices import Part
 from jumpstart.history import StatusHistory
+from jumpstart.literal import html_text
 from jumpstart.palette import COLORS, LABELS
 from jumpstart.report.payload import points_shown, thin_epochs
 from jumpstart.report.record import RunRecord
@@ -17,6 +19,26 @@ _SLIDER = (
     '<span id="metrics" class="soft"></span></div>'
 )
 _NOTE = '<p id="maps-note" class="soft"></p><noscript><p>The maps need JavaScript.</p></noscript>'
+
+
+_PARTS = {
+    Part.TRAIN: "Training part, in the steps that train",
+    Part.TEST: "Test part, with the best weights",
+}
+
+
+def by_part(run: RunRecord) -> dict[str, RunRecord]:
+    """The run once for each part of the data whose status is recorded, under a title for the part.
+
+    Without another part than the usual one, the title is empty.
+
+    Args:
+        run: The content of the run directory.
+    """
+    if not run.other_histories:
+        return {"": run}
+    usual = {"Validation part": run} if run.history is not None else {}
+    return usual | {_PARTS[part]: replace(run, history=history) for part, history in run.other_histories.items()}
 
 
 def maps_section(runs: Sequence[RunRecord], names: Sequence[str] = ()) -> str:
@@ -34,7 +56,7 @@ def maps_section(runs: Sequence[RunRecord], names: Sequence[str] = ()) -> str:
     legend = f'<p class="legend">{swatches}</p>'
     parts = [_maps(index, run) for index, run in enumerate(runs)]
     if names:
-        parts = [f"<div><h3>{escape(name)}</h3>{part}</div>" for name, part in zip(names, parts, strict=True)]
+        parts = [f"<div><h3>{html_text(name)}</h3>{part}</div>" for name, part in zip(names, parts, strict=True)]
     return (
         f"<section><h2>Every unit and every point</h2>{_SLIDER}{legend}{_NOTE}{_about_thinning(runs)}"
         f'<div class="maps{" beside" if names else ""}">{"".join(parts)}</div></section>'
@@ -51,7 +73,7 @@ def _maps(index: int, run: RunRecord) -> str:
 
 def _map(index: int, kind: str, caption: str) -> str:
     return (
-        f'<figure class="map" data-run="{index}" data-kind="{kind}"><figcaption>{escape(caption)}</figcaption>'
+        f'<figure class="map" data-run="{index}" data-kind="{kind}"><figcaption>{html_text(caption)}</figcaption>'
         f'<canvas role="img" aria-label="Map of the status of all {kind}"></canvas>'
         '<p class="caption"></p><p class="readout" aria-hidden="true"></p></figure>'
     )

@@ -22,6 +22,23 @@
     return `${(100 * share).toFixed(1)} %`;
   }
 
+  // A name on one line, with the characters that cannot be seen as escapes: the same as visible() in literal.py.
+  function visible(name) {
+    const hidden = /((?<=[^\0-\x7f\u200c\u200d])[\u200c\u200d](?=[^\0-\x7f\u200c\u200d]))|[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+    const short = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+    return name.replace(hidden, (sign, joiner) => {
+      const code = sign.codePointAt(0);
+      const [letter, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+      return joiner || short[sign] || `\\${letter}${code.toString(16).padStart(digits, "0")}`;
+    });
+  }
+
+  // By code points: half of a surrogate pair would be drawn as an unknown character.
+  function shorten(name, most) {
+    const signs = [...visible(name)];
+    return signs.length > most ? `${signs.slice(0, most - 1).join("")}…` : signs.join("");
+  }
+
   async function unpack(text) {
     const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -96,7 +113,7 @@
       const font = `${fontSize}px system-ui, "DejaVu Sans", sans-serif`;
       const pen = canvas.getContext("2d");
       pen.font = font;
-      const labels = kind === "points" ? run.classes.map(([name]) => (name.length > 12 ? `${name.slice(0, 11)}…` : name)) : [];
+      const labels = kind === "points" ? run.classes.map(([name]) => shorten(name, 12)) : [];
       const widest = Math.max(0, ...labels.map((label) => pen.measureText(label).width));
       const left = Math.ceil(Math.max(44 * scale, widest + 14 * scale));
       const full = Math.max(260 * scale, Math.floor((canvas.clientWidth || 900) * scale));
@@ -227,7 +244,7 @@
       const layer = plan.starts.findIndex((start, index) => column >= start && column < start + plan.spans[index]);
       const row = layer < 0 ? -1 : (column - plan.starts[layer]) * plan.rows + line;
       if (layer < 0 || line < 0 || line >= plan.rows || (!plan.shares && row >= plan.sizes[layer])) { readout.textContent = ""; return; }
-      const where = `Layer ${layer + 1} (${run.layers[layer]})`;
+      const where = `Layer ${layer + 1} (\u2068${visible(run.layers[layer])}\u2069)`;
       readout.textContent = plan.shares ? where : `${where}, ${kind === "units" ? "unit" : "row"} ${row}: ${NAMES[this.code(layer, row)]}`;
     }
   }
@@ -246,7 +263,7 @@
       line.setAttribute("x1", x);
       line.setAttribute("x2", x);
     }
-    const run = data.runs.length === 1 ? data.runs[0] : null;
+    const run = data.single ? data.runs[0] : null;
     if (run) {
       const index = indexAt(run, epoch);
       const texts = Object.entries(run.metrics).filter(([, values]) => values[index] !== null);

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 
 import numpy as np
 
 from jumpstart.history import StatusHistory
+from jumpstart.literal import html_text, isolated
 from jumpstart.report.charts import Curves, curves_svg, shares_svg
 from jumpstart.report.findings import Tone, chance, layer_of_unit, since
 from jumpstart.report.html import (
@@ -22,7 +22,7 @@ from jumpstart.report.html import (
     section,
     value_text,
 )
-from jumpstart.report.maps import maps_section
+from jumpstart.report.maps import by_part, maps_section
 from jumpstart.report.record import RunRecord
 from jumpstart.report.verdict import Verdict, judge
 from jumpstart.status.codes import Status
@@ -42,11 +42,12 @@ def run_page(run: RunRecord) -> str:
         run: The content of the run directory.
     """
     verdict = judge(run)
+    parts = by_part(run)
     body = [
-        f"<header><h1>{escape(run.name)}</h1>{_subtitle(run)}</header>",
+        f"<header><h1>{html_text(run.name)}</h1>{_subtitle(run)}</header>",
         verdict_section(verdict, advice=True),
         _metrics_table(run),
-        maps_section([run]),
+        maps_section(list(parts.values()), [title for title in parts if title]),
         section("Curves", "".join(_charts(run)), "charts"),
         _layers(run.history) if run.history is not None else "",
         _columns(run),
@@ -54,7 +55,7 @@ def run_page(run: RunRecord) -> str:
         _details("Environment", flatten(run.environment)),
         _notes(run),
     ]
-    return document(f"{run.name}: {verdict.headline}", body, [run])
+    return document(f"{isolated(run.name)}: {verdict.headline}", body, list(parts.values()))
 
 
 def verdict_section(verdict: Verdict, *, advice: bool, title: str = "") -> str:
@@ -67,26 +68,26 @@ def verdict_section(verdict: Verdict, *, advice: bool, title: str = "") -> str:
     """
     findings = "".join(
         f'<li class="{finding.tone}"><span class="mark" aria-hidden="true">{_MARKS[finding.tone]}</span>'
-        f'<span class="hidden">{finding.tone}: </span>{escape(finding.text)}</li>'
+        f'<span class="hidden">{finding.tone}: </span>{html_text(finding.text)}</li>'
         for finding in verdict.findings
     )
-    steps = "".join(f"<li>{escape(text)}</li>" for text in verdict.advice)
+    steps = "".join(f"<li>{html_text(text)}</li>" for text in verdict.advice)
     tail = f"<h3>What to do next</h3><ol>{steps}</ol>" if advice else ""
     return (
-        f'<section class="verdict {verdict.tone}"><h2>{escape(title + verdict.headline)}</h2>'
+        f'<section class="verdict {verdict.tone}"><h2>{html_text(title + verdict.headline)}</h2>'
         f"<ul>{findings}</ul>{tail}</section>"
     )
 
 
 def _subtitle(run: RunRecord) -> str:
     description = run.description
-    parts = [text for text in (description.dataset, description.network) if text]
+    parts = [text for text in (isolated(description.dataset), description.network) if text]
     parts += [f"{name} {value_text(value)}" for name, value in description.settings.items()]
     if "started" in run.environment:
         parts.append(f"started {run.environment['started']}")
     command = run.environment.get("command")
-    text = f'<p class="soft">{escape(" · ".join(parts))}</p>' if parts else ""
-    return text + (f"<p><code>{escape(str(command))}</code></p>" if command else "")
+    text = f'<p class="soft">{html_text(" · ".join(parts))}</p>' if parts else ""
+    return text + (f"<p><code>{html_text(str(command))}</code></p>" if command else "")
 
 
 def _metrics_table(run: RunRecord) -> str:
@@ -108,7 +109,7 @@ def _metrics_table(run: RunRecord) -> str:
         for name, decimals in (("epochs", 0), ("seconds", 1), ("parameters", 0))
         if (text := number_text(run.summary.get(name), decimals))
     ]
-    foot = f'<p class="soft">{escape(" · ".join([note, *facts]))}</p>'
+    foot = f'<p class="soft">{html_text(" · ".join([note, *facts]))}</p>'
     return section("Metrics", data_table(["", *stages], rows) + foot, "scroll")
 
 
@@ -196,7 +197,7 @@ def _columns(run: RunRecord) -> str:
     if len(columns) > _MOST_COLUMNS:
         title += f", of which the first {_MOST_COLUMNS} are listed"
     sources = [f"{file.get('path')}: {value_text(file.get('facts'))}" for file in files]
-    lines = "".join(f'<p class="soft">{escape(source)}</p>' for source in sources)
+    lines = "".join(f'<p class="soft">{html_text(source)}</p>' for source in sources)
     table = data_table(["column", "type", "missing", "values"], rows, text=(1, 3))
     return f'<details open><summary>{title}</summary>{lines}<div class="scroll">{table}</div></details>'
 
@@ -212,5 +213,5 @@ def _details(title: str, content: Mapping[str, object]) -> str:
 
 
 def _notes(run: RunRecord) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in run.notes)
+    items = "".join(f"<li>{html_text(note)}</li>" for note in run.notes)
     return f"<section><h2>What is missing</h2><ul>{items}</ul></section>" if items else ""

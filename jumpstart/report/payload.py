@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 
 import numpy as np
@@ -34,6 +35,7 @@ def page_data(runs: list[RunRecord]) -> str:
     content = {
         "status": [{"name": LABELS[code], "color": COLORS[code]} for code in Status],
         "runs": [_run(run) for run in runs],
+        "single": len({run.path for run in runs}) == 1,
     }
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     # Escaped, so that HTML reads no tag or comment in the text and JavaScript no line end.
@@ -111,4 +113,10 @@ def _values_at(run: RunRecord, name: str, epochs: list[int]) -> list[float | Non
     """The value of a metric in each epoch, or its latest value before that epoch."""
     x, y = run.series(name)
     indices = np.searchsorted(x, np.array(epochs), side="right") - 1
-    return [float(f"{y[index]:.5g}") if index >= 0 else None for index in indices]
+    return [_rounded(float(y[index])) if index >= 0 else None for index in indices]
+
+
+def _rounded(value: float) -> float:
+    """Five digits of a number; all of them, if rounding would make the number infinite."""
+    rounded = float(f"{value:.5g}")
+    return rounded if math.isfinite(rounded) else value

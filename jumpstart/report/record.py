@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jumpstart.best_epoch import best_epoch
+from jumpstart.choices import Part
 from jumpstart.files import UserPath, load_yaml, user_path
-from jumpstart.history import StatusHistory
+from jumpstart.history import StatusHistory, history_name
 from jumpstart.report.description import DESCRIPTION, RunDescription
 from jumpstart.words import counted
 
@@ -55,7 +56,8 @@ class RunRecord:
         summary: The result; empty before the run has finished.
         found: What was found in data of the user; empty for a named data set.
         metrics: One column per name with one value per epoch, NaN where there is none; ``epoch`` is one of the names.
-        history: The status of units and points, or None.
+        history: The status of units and points in the validation part, or None.
+        other_histories: The same in other parts of the data, as far as they were plotted.
         failure: The reason why the run ended early, or None.
         notes: Sentences about the files that are missing or damaged.
     """
@@ -68,6 +70,7 @@ class RunRecord:
     found: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, Floats] = field(default_factory=dict)
     history: StatusHistory | None = None
+    other_histories: Mapping[Part, StatusHistory] = field(default_factory=dict)
     failure: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -160,6 +163,8 @@ def read_run(path: UserPath) -> RunRecord:
             notes.append(f"{name} can't be read: {' '.join(str(error).split())}")
             return empty
 
+    others = {part: history_name(part) for part in (Part.TRAIN, Part.TEST)}
+    recorded = {part: read(name, _read_history, None) for part, name in others.items() if (path / name).is_file()}
     return RunRecord(
         path=path,
         config=read("config.yaml", _read_yaml, {}),
@@ -169,6 +174,7 @@ def read_run(path: UserPath) -> RunRecord:
         found=read(FOUND, _read_json, {}) if (path / FOUND).is_file() else {},
         metrics=read("metrics.csv", lambda file: _read_metrics(file, notes), {}),
         history=read("status.npz", _read_history, None),
+        other_histories={part: history for part, history in recorded.items() if history is not None},
         failure=_read_failure(path / FAILURE),
         notes=tuple(notes),
     )

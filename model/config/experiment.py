@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import ClassVar, TypedDict
 
-from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
+from jumpstart.choices import MARGIN, Aggregate, Capture, Part, PointMode, Terms, Ties
 from jumpstart.files import PathError, absolute_path, is_path, user_path
 from model.choices import LambdaSchedule
 from model.config.optimization import OptimizationConfig, check_increasing
@@ -32,6 +32,7 @@ __all__ = [
     "check_gpus",
     "check_increasing",
     "check_name",
+    "check_parts",
     "check_path",
     "check_tags",
     "check_terms",
@@ -42,6 +43,7 @@ ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.modu
 """The accepted activations, in words."""
 
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
+_PART_LIST = f"a comma-separated list of {', '.join(Part)}"
 _LONGEST_TAG = 64
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
@@ -87,6 +89,29 @@ def check_terms(name: str, value: str) -> str:
         if word not in ("all", *_TERMS):
             raise unknown_value(name, f"all or a comma-separated list of {', '.join(_TERMS)}", word, ("all", *_TERMS))
     return "all" if "all" in words else ",".join(words)
+
+
+def check_parts(name: str, value: str) -> str:
+    """The parts of the data in lower case, without blanks.
+
+    Args:
+        name: Name of the option.
+        value: Names of parts separated by commas.
+
+    Raises:
+        ConfigError: If a part is unknown or named twice.
+
+    Example:
+        >>> check_parts("plot_parts", "val, Test")
+        'val,test'
+    """
+    words = [word.strip().lower() for word in value.split(",")]
+    for place, word in enumerate(words):
+        if word not in tuple(Part):
+            raise unknown_value(name, _PART_LIST, word, map(str, Part))
+        if word in words[:place]:
+            raise ConfigError(f"{name} must name each part once, got {word!r} twice.")
+    return ",".join(words)
 
 
 def check_gpus(name: str, value: int | str) -> int | str:
@@ -336,6 +361,14 @@ class ExperimentConfig(OptimizationConfig):
     plot_every: int | None = _run(
         None, "Epochs from one plot to the next; None: chosen by the number of epochs.", minimum=1
     )
+    plot_parts: str | None = _run(
+        None,
+        "Parts of the data whose status is plotted, the test part after training; None: the validation part, in files "
+        "without the name of a part.",
+        words=_PART_LIST,
+        check=check_parts,
+    )
+    plot_num_points: int = _run(500, "Number of points of each part in the plots of points.", minimum=1)
     curve_points: int = _run(
         400, "Least number of epochs written to metrics.csv; shorter runs write every epoch.", minimum=1
     )
@@ -350,6 +383,9 @@ class ExperimentConfig(OptimizationConfig):
     wandb_notes: str | None = _run(None, "Notes on the run in Weights & Biases.")
     wandb_checkpoints: bool = _run(
         False, "Whether best.ckpt and last.ckpt are uploaded to Weights & Biases when the run ends."
+    )
+    wandb_charts: bool = _run(
+        True, "Whether Weights & Biases gets interactive charts and the report of a finished run.", resumable=True
     )
     progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
     fast_dev_run: bool = _run(
@@ -366,6 +402,8 @@ class ExperimentConfig(OptimizationConfig):
                 f"val_size + test_size must be < 1, got {self.val_size} + {self.test_size}: "
                 "nothing is left to train on."
             )
+        if self.plot_parts is not None and not self.plot_status:
+            raise ConfigError("plot_parts needs plot_status=True, got plot_status=False.")
         self._check_lambda_schedule()
         self._check_jumpstart()
 
@@ -387,6 +425,11 @@ class ExperimentConfig(OptimizationConfig):
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
         if self.unit_dim == 0:
             raise ConfigError("unit_dim must not be 0, the dimension of the points; 1 and -1 are usual.")
+
+    @property
+    def parts_plotted(self) -> tuple[Part | None, ...]:
+        """The parts of the data whose status is plotted; None for the default, the validation part without a name."""
+        return (None,) if self.plot_parts is None else tuple(map(Part, self.plot_parts.split(",")))
 
     @property
     def trainer_options(self) -> TrainerOptions:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 
 from jumpstart.plots.canvas import save_figure
+from jumpstart.plots.loggers import log_figures
 from jumpstart.plotting import animate_decision_regions, plot_decision_regions
 from jumpstart.regions import DecisionRegions
-from jumpstart.status_plot import log_figures
 from jumpstart.words import counted
 from model.experiment import Experiment
 

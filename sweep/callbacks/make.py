@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 
 from jumpstart.callbacks import NetworkStatusPlot
+from jumpstart.choices import Part
+from jumpstart.history import history_name
 from model.config.experiment import ExperimentConfig
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.decision_animation import DecisionAnimation
@@ -24,11 +27,44 @@ ENDLESS_PLOTS_EVERY = 100
 
 
 class StatusPlots(NetworkStatusPlot):
-    """The status plots of a run, logged at the step of their epoch like the metrics of :class:`EpochLog`."""
+    """The status plots of a run, logged at the step of their epoch like the metrics of :class:`EpochLog`.
+
+    The test part is plotted in the evaluation after training, with the best weights.
+
+    Args:
+        checkpoints: Knows the epoch of the best weights.
+        part: The part of the data; None for the validation part, under names without a part.
+        frequency: Epochs from one plot to the next.
+        config: Names the number of points.
+        directory: Receives the plots and the history.
+    """
+
+    def __init__(
+        self, checkpoints: BestAndLast, part: Part | None, frequency: int, config: ExperimentConfig,
+        directory: RunDirectory,
+    ) -> None:  # fmt: skip
+        self._checkpoints = checkpoints
+        # EpochLog sends the same metrics to the loggers, so the plots send none.
+        super().__init__(
+            frequency,
+            config.plot_num_points,
+            directory=directory.plots,
+            history=directory.path / history_name(part),
+            scalars=False,
+            part=part,
+        )
 
     def logging_step(self, trainer: pl.Trainer) -> int:
-        """The epoch."""
-        return trainer.current_epoch
+        """The epoch; after training, the last one, because steps can't be logged out of order."""
+        return trainer.current_epoch - (trainer.state.fn != TrainerFn.FITTING)
+
+    def evaluated_epoch(self, trainer: pl.Trainer) -> int:
+        """The epoch of the best weights."""
+        return int(self._checkpoints.best_row["epoch"])
+
+    def test_loader(self, trainer: pl.Trainer) -> int:
+        """The last loader: a run evaluates the training, validation and test parts in turn."""
+        return len(trainer.num_test_batches) - 1
 
 
 def make_checkpoints(config: ExperimentConfig, directory: RunDirectory, metrics: MetricsCsv) -> BestAndLast:
@@ -56,7 +92,6 @@ def make_callbacks(
     if config.plot_status:
         usual = ENDLESS_PLOTS_EVERY if config.is_endless else max(1, math.ceil(config.epochs / PLOTS))
         frequency = config.plot_every or usual
-        # EpochLog sends the same metrics to the loggers, so the plots send none.
-        plots = StatusPlots(frequency, directory=directory.plots, history=directory.status, scalars=False)
-        callbacks += [plots, DecisionAnimation(frequency, directory.plots)]
+        callbacks += [StatusPlots(checkpoints, part, frequency, config, directory) for part in config.parts_plotted]
+        callbacks.append(DecisionAnimation(frequency, directory.plots))
     return callbacks

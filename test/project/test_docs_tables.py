@@ -15,7 +15,6 @@ from model.config.options import GROUPS, Option, options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from scripts.make_tables import PAGES, TABLES, filled, table_names
-from sweep.cli import parse
 
 OPTIONS, DATA = PAGES
 PUBLISHED = ROOT / "docs" / "from-the-published-code.md"
@@ -200,16 +199,6 @@ def test_modules_and_classes_of_the_map_exist() -> None:
     files = {name for row in rows for name in re.findall(r"`([\w/]+\.py)`", row["there"])}
     assert files
     assert not [name for name in files if not (ROOT / name).is_file()], "every published module is importable here"
-
-
-def test_flags_that_the_map_calls_unknown_are_refused() -> None:
-    rows = [row for row in published_rows() if "unknown flag" in row["here"]]
-    assert rows
-    for row in rows:
-        for name, _ in FLAG.findall(row["there"]):
-            for config in LAUNCHERS.values():
-                with pytest.raises(ConfigError, match=f"unknown flag --{name}"):
-                    parse(config, [f"--{name}=1"], description="")
 
 
 def test_flags_of_the_published_readme_exist() -> None:

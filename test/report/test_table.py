@@ -134,8 +134,8 @@ def test_special_characters_are_escaped() -> None:
     table = pd.DataFrame({"a|b_c": ["x|y & 5 % of $1 #2 {z} \\w"]})
     assert to_markdown(table).splitlines()[0] == r"| a\|b_c |"
     head, body = to_latex(table).splitlines()[2], to_latex(table).splitlines()[4]
-    assert head == r"a|b\_c \\"
-    assert body == r"x|y \& 5 \% of \$1 \#2 \{z\} \textbackslash{}w \\"
+    assert head == r"a\textbar{}b\_c \\"
+    assert body == r"x\textbar{}y \& 5 \% of \$1 \#2 \{z\} \textbackslash{}w \\"
 
 
 def test_latex() -> None:

@@ -150,6 +150,7 @@ def _registered() -> Mapping[str, ActivationClass]:
     return {_key(kind.__name__): kind for kind in registered_activations()}
 
 
+@functools.cache
 def _arguments(kind: ActivationClass) -> list[str]:
     """The arguments that must be given to build a class."""
     named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

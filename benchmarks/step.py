@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from jumpstart import JumpstartRegularization
 from jumpstart.capture.targets import is_activation
 from jumpstart.extrema import kernel
+from jumpstart.files import path_argument
 
 LAMBDA = 0.01
 
@@ -294,7 +295,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="Rounds of each case (default 15).")
     parser.add_argument("--case", action="append", help="Only cases whose name contains this; may be repeated.")
     parser.add_argument("--compiled", action="store_true", help="The compiled network too (compiling takes minutes).")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="Write the rows to a file as well.")
+    parser.add_argument(
+        "--json", type=path_argument("--json", "file"), metavar="FILE", help="Write the rows to a file as well."
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler's messages about missing GPUs

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TypedDict
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from jumpstart.files import path_argument
 
 COLORS = {
     "empty hooks": "#999999",
@@ -59,8 +60,8 @@ def draw(rows: list[Row]) -> Figure:
 def main() -> None:
     """Read the results, draw the plot and write the SVG."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("plot", type=Path)
+    parser.add_argument("results", type=path_argument("results", "file"))
+    parser.add_argument("plot", type=path_argument("plot", "file"))
     arguments = parser.parse_args()
     rows = json.loads(arguments.results.read_text(encoding="utf-8"))["rows"]
     with matplotlib.rc_context({"svg.hashsalt": "jumpstart", "svg.fonttype": "path"}):

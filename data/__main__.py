@@ -17,6 +17,7 @@ from data.images.folders import describe_folders
 from data.images.published import addresses
 from data.uci.catalog import UCI
 from data.uci.files import archive_url
+from jumpstart.files import PathError, path_argument
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
 _NUMERIC = {"rows", "features", "classes"}
@@ -57,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     options = parser.parse_args(arguments)
+    try:
+        cache_folder(options.data_dir)
+    except PathError as error:  # of the environment variable
+        parser.error(str(error))
     if options.name is None:
         rows = [_row(info, options.data_dir) for info in DATASETS.values()]
         if options.markdown:
@@ -86,6 +91,7 @@ def _make_parser() -> argparse.ArgumentParser:
     form.add_argument("--markdown", action="store_true", help="print the list as a Markdown table")
     parser.add_argument(
         "--data_dir",
+        type=path_argument("--data_dir", "folder"),
         metavar="DIR",
         help="cache folder (default: JUMPSTART_DATA_DIR, else the user's cache folder)",
     )

@@ -28,6 +28,7 @@ from matplotlib.ticker import PercentFormatter
 
 from data.data import make_datamodule
 from data.datamodules import TabularDataModule
+from jumpstart.files import path_argument
 from jumpstart.metrics import NetworkStatus, point_status
 from jumpstart.palette import COLORS, LABELS
 from jumpstart.plots.arrays import point_order
@@ -282,9 +283,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, metavar="RUN_DIRECTORY", help="the plain run, then the run with Jumpstart")
+    add(
+        "runs",
+        nargs="*",
+        type=path_argument("RUN_DIRECTORY", "folder"),
+        metavar="RUN_DIRECTORY",
+        help="the plain run, then the run with Jumpstart",
+    )
     add("--epochs", type=int, default=500, help="epochs of the runs that are trained here (default 500)")
-    add("--output", type=Path, default=FOLDER, help="folder of the diagram (default: diagrams)")
+    add(
+        "--output",
+        type=path_argument("--output", "folder"),
+        default=FOLDER,
+        help="folder of the diagram (default: diagrams)",
+    )
     options = parser.parse_args(arguments)
     if len(options.runs) not in (0, 2):
         parser.error(f"give two run directories or none, got {len(options.runs)}.")

@@ -20,6 +20,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
 from jumpstart.capture.targets import is_activation
+from jumpstart.files import path_argument
 from jumpstart.plots.canvas import style
 from model.rectangular import RectangularNetwork
 from model.resnet import Block, ResNet
@@ -154,7 +155,12 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 def main() -> None:
     """Draw and write both diagrams."""
     parser = argparse.ArgumentParser(prog="python -m diagrams.networks", description=__doc__)
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the diagrams (default: diagrams)")
+    parser.add_argument(
+        "--output",
+        type=path_argument("--output", "folder"),
+        default=FOLDER,
+        help="folder of the diagrams (default: diagrams)",
+    )
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
     matplotlib.rcParams["svg.hashsalt"] = "networks"

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from jumpstart.files import PathError, path_argument, user_path
+
 if TYPE_CHECKING:
     from jumpstart.doctor.examine import StatusSeen
     from jumpstart.doctor.load import LoadedModel
@@ -51,7 +53,12 @@ def _report_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
-    parser.add_argument("--output", metavar="FILE", help="the page that compares several runs (default: compare.html)")
+    parser.add_argument(
+        "--output",
+        type=path_argument("--output", "file"),
+        metavar="FILE",
+        help="the page that compares several runs (default: compare.html)",
+    )
     return parser
 
 
@@ -64,7 +71,12 @@ def _doctor_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
     )
     parser.add_argument("model", metavar="MODEL", help="package.module:name, a checkpoint, or a run directory")
     parser.add_argument("--kwargs", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
-    parser.add_argument("--weights", metavar="FILE", help="a state_dict for the model, or a checkpoint with one")
+    parser.add_argument(
+        "--weights",
+        type=path_argument("--weights", "file"),
+        metavar="FILE",
+        help="a state_dict for the model, or a checkpoint with one",
+    )
     parser.add_argument("--data", default="random", metavar="NAME", help="a data set of this project, or random")
     parser.add_argument("--input-shape", type=_shape, metavar="N,N,N", help="of one random sample (default: guessed)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="default: 64, or as many as fit into --seconds")
@@ -85,8 +97,8 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         for run in runs:
             _write(f"{write_report(run)}\n")
         if len(runs) > 1:
-            _write(f"{write_comparison(runs, Path(options.output or 'compare.html'))}\n")
-    except NotARunError as error:
+            _write(f"{write_comparison(runs, options.output or 'compare.html')}\n")
+    except (NotARunError, PathError) as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"the report can't be written: {error}")
@@ -143,14 +155,15 @@ def _load(options: argparse.Namespace) -> LoadedModel:
     from jumpstart.doctor.weights import load_weights
 
     kwargs = parse_kwargs(options.kwargs)
-    if Path(options.model).exists():
+    path = _path_of(options.model)
+    if path.exists():
         for name, value in (("kwargs", kwargs), ("weights", options.weights)):
             if value:
                 raise DoctorError(f"--{name} is for an import path; a checkpoint holds its own {_OWN[name]}.")
-        return load_file(Path(options.model))
+        return load_file(path)
     loaded = load_import(options.model, kwargs)
     if options.weights:
-        load_weights(loaded.model, Path(options.weights))
+        load_weights(loaded.model, options.weights)
     return loaded
 
 
@@ -161,6 +174,16 @@ _OWN = {"kwargs": "options", "weights": "weights"}
 def _announce(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def _path_of(model: str) -> Path:
+    """The path that MODEL may be; an import path names no file."""
+    from jumpstart.doctor.load import DoctorError
+
+    try:
+        return user_path(model, "MODEL")
+    except PathError as error:
+        raise DoctorError(str(error)) from None
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ Imports no torch, so that command lines can read the options before torch is loa
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from enum import Enum, Flag, StrEnum
@@ -151,19 +150,53 @@ def is_finite(value: object) -> bool:
 
 
 def nearest(value: object, known: Iterable[str]) -> str | None:
-    """The known word most like a misspelled one, or None if none is like it.
+    """The known word that a misspelled one is meant to be, or None if no word, or more than one, is near enough.
 
-    Case, dashes and underscores are ignored.
+    A word is near if it differs by a few letters, such as one in a word of five and two in a word of ten, or if it is
+    the only one that begins with the misspelled one. Case, dashes and underscores are ignored. Other digits, as in
+    ``cifar100`` and ``cifar10``, or another first letter make another word.
 
     Example:
         >>> nearest("Leaky-ReLU", ["leakyrelu", "relu"])
         'leakyrelu'
-        >>> nearest("abc", ["widths"]) is None
+        >>> nearest("n_samples", ["name", "num_points"]) is None
         True
     """
+    given = _without_signs(str(value))
     words = {_without_signs(word): word for word in known}
-    close = difflib.get_close_matches(_without_signs(str(value)), words, n=1)
-    return words[close[0]] if close else None
+    if given in words:
+        return words[given]
+    distances = {word: _edits(given, word) for word in words if word and _may_be_meant(given, word)}
+    near = {word: edits for word, edits in distances.items() if edits <= max(len(given), len(word), 5) // 5}
+    if near:
+        least = min(near.values())
+        best = [word for word, edits in near.items() if edits == least]
+        return words[best[0]] if len(best) == 1 else None
+    longer = [word for word in words if len(given) > 2 and word.startswith(given)]
+    return words[longer[0]] if len(longer) == 1 else None
+
+
+def _may_be_meant(given: str, word: str) -> bool:
+    """Whether two different words can be spellings of one, judged by their digits, lengths and first letters."""
+    if [mark for mark in given if mark.isdigit()] != [mark for mark in word if mark.isdigit()]:
+        return False
+    if min(len(given), len(word)) < 3:
+        return sorted(given) == sorted(word)
+    return given[0] == word[0] or given[1::-1] == word[:2]
+
+
+def _edits(one: str, other: str) -> int:
+    """The least number of letters to add, drop, replace, or swap with their neighbor, to turn one word into another."""
+    before, last = [0] * (len(other) + 1), list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, wanted in enumerate(other, 1):
+            cost = min(last[column] + 1, now[-1] + 1, last[column - 1] + (letter != wanted))
+            if row > 1 and column > 1 and (letter, one[row - 2]) == (other[column - 2], wanted):
+                cost = min(cost, before[column - 2] + 1)
+            now.append(cost)
+        before, last = last, now
+    return last[-1]
 
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:

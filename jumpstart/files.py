@@ -1,12 +1,122 @@
-"""Atomic file writes: a reader finds the old file or the new one, never a part of it."""
+"""Paths that a person gives, checked by one rule; atomic file writes; YAML without repeated keys.
+
+A write is atomic if a reader finds the old file or the new one, never a part of it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from yaml import SafeLoader
+
+UserPath = str | os.PathLike[str]
+"""A path that a person gives, which :func:`user_path` checks. Functions that take a ``Path`` take a checked one."""
+
+Kind = Literal["file", "folder"]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_LONGEST_NAME = 255
+"""Bytes that a name may have on most file systems."""
+
+
+class PathError(ValueError):
+    """A path can't be used. The message is one line, with the parameter, the path and the remedy."""
+
+
+def user_path(path: UserPath, name: str = "path", kind: Kind | None = None) -> Path:
+    """The path that a person means: ``~`` and ``~user`` are home folders, and only local paths are accepted.
+
+    Every path that this project takes from a person goes through this function: arguments of functions, flags, and
+    environment variables. The result can be checked again and stays the same.
+
+    Args:
+        path: The path. A file whose name begins with ``~`` can be given as ``./~name``.
+        name: The parameter or flag, for messages.
+        kind: ``"file"`` refuses a folder, and ``"folder"`` a file; None accepts both. Nothing has to exist.
+
+    Raises:
+        PathError: If the path is empty, a URL, not a name that a file can have, in the home folder of an unknown
+            user, or not of the kind.
+        TypeError: If the path is neither a text nor a path.
+
+    Example:
+        >>> user_path("runs/a").as_posix()
+        'runs/a'
+        >>> user_path("~/runs") == Path.home() / "runs"
+        True
+        >>> user_path("s3://bucket/runs", "output_dir")
+        Traceback (most recent call last):
+        jumpstart.files.PathError: output_dir must be a local path, neither a URL nor with '::', got 's3://bucket/runs'.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a path, got {path!r}.")
+    _check_text(text, name)
+    try:
+        found = Path(text).expanduser() if text.startswith("~") else Path(text)
+    except RuntimeError:
+        user = Path(text).parts[0]
+        raise PathError(
+            f"{name} must begin with the home folder of a user, got {text!r}. Write ./{user} for the name {user}."
+        ) from None
+    if str(found).startswith("~") or _URL.match(str(found)):  # ./~a is ~a as a Path, which must not be expanded later
+        found = Path.cwd() / found
+    if kind is not None:
+        _check_kind(found, name, kind, ends_in_separator=text.endswith(("/", os.sep)))
+    return found
+
+
+def path_argument(name: str, kind: Kind | None = None) -> Callable[[str], Path]:
+    """The ``type`` of an argument of ``argparse`` that is a path; see :func:`user_path`.
+
+    Args:
+        name: The parameter, for messages.
+        kind: ``"file"``, ``"folder"``, or None for both.
+    """
+    from argparse import ArgumentTypeError
+
+    def convert(text: str) -> Path:
+        try:
+            return user_path(text, name, kind)
+        except PathError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _check_text(text: str, name: str) -> None:
+    """Refuse a text that no local path can be."""
+    if not text.strip():
+        raise PathError(f"{name} must not be empty.")
+    if _URL.match(text) or "::" in text:  # libraries read a::b as a chain of URLs
+        raise PathError(f"{name} must be a local path, neither a URL nor with '::', got {text!r}.")
+    try:
+        names = os.fsencode(text).replace(os.fsencode(os.sep), b"/").split(b"/")
+    except UnicodeEncodeError:
+        names = [b"\0"]
+    if any(b"\0" in part for part in names):
+        raise PathError(f"{name} must not contain a character that no file name can have, got {text!r}.")
+    longest = max(map(len, names))
+    if longest > _LONGEST_NAME:
+        raise PathError(f"{name} must have names of at most {_LONGEST_NAME} bytes, got one of {longest}.")
+
+
+def _check_kind(path: Path, name: str, kind: Kind, *, ends_in_separator: bool) -> None:
+    """Refuse a folder where a file is meant, and a file where a folder is meant or on the way to the path."""
+    if kind == "file" and (ends_in_separator or os.path.isdir(path)):
+        raise PathError(f"{name} must name a file, got the folder {path}.")
+    if kind == "folder" and os.path.exists(path) and not os.path.isdir(path):
+        raise PathError(f"{name} must name a folder, got the file {path}.")
+    above = next((folder for folder in path.absolute().parents if os.path.exists(folder)), None)
+    if above is not None and not os.path.isdir(above):
+        raise PathError(f"{name} must be in a folder, got {path}, and {above} is a file.")
 
 
 @contextmanager
@@ -71,3 +181,71 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def load_yaml(text: str, *, as_text: bool = False) -> object:
+    r"""The content of a YAML document, in which each mapping must name each key once.
+
+    A key of a mapping wins over the same key of a mapping that is merged into it with ``<<``, as YAML defines.
+
+    Args:
+        text: The document. JSON is YAML too.
+        as_text: Whether scalars stay text, except null: YAML reads 1e-3 as text, and 1:30 as a number.
+
+    Raises:
+        ValueError: If the text is not YAML, or a key is given twice. The message is one line.
+
+    Example:
+        >>> load_yaml("lr: 0.1\nepochs: 3\nlr: 0.2")
+        Traceback (most recent call last):
+        jumpstart.files.RepeatedKeyError: lr is given twice, in lines 1 and 3: keep one of them.
+    """
+    import yaml
+
+    try:
+        content: object = yaml.load(text, _yaml_loader(as_text))
+        return content
+    except RepeatedKeyError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+
+
+class RepeatedKeyError(ValueError):
+    """A mapping in YAML names a key twice."""
+
+
+def _yaml_loader(as_text: bool) -> type[SafeLoader]:
+    """A loader that refuses repeated keys."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            if id(node) not in checked:  # a mapping that was merged before holds the merged keys too
+                checked.add(id(node))
+                self.refuse_repeated_keys(node)
+            super().flatten_mapping(node)
+            # The keys of the mapping itself are the last. PyYAML merges the first ones into a third mapping.
+            node.value = list({self.name_of(key): (key, value) for key, value in node.value}.values())
+
+        def refuse_repeated_keys(self, node: yaml.MappingNode) -> None:
+            lines: dict[object, int] = {}
+            for key, _ in node.value:
+                name, line = self.name_of(key), key.start_mark.line + 1
+                if name in lines:
+                    where = f"in lines {lines[name]} and {line}" if line > lines[name] else f"in line {line}"
+                    raise RepeatedKeyError(f"{name} is given twice, {where}: keep one of them.")
+                lines[name] = line
+
+        def name_of(self, key: yaml.Node) -> object:
+            if not isinstance(key, yaml.ScalarNode):
+                return id(key)
+            return key.value if key.tag.endswith(":merge") else self.construct_object(key)
+
+    checked: set[int] = set()
+    if as_text:
+        Loader.yaml_implicit_resolvers = {
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+    return Loader

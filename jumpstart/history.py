@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jumpstart.arrays import Array, to_array
-from jumpstart.files import atomic_path
+from jumpstart.files import UserPath, atomic_path, user_path
 from jumpstart.status.codes import Status, status_of_arrays
 from jumpstart.words import counted
 
@@ -153,7 +153,7 @@ class StatusHistory:
     def _points_per_epoch(self) -> int:
         return self._points[0].shape[0] if self._points else 0
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: UserPath) -> None:
         """Write the history as one compressed ``.npz``, atomically.
 
         Args:
@@ -161,9 +161,11 @@ class StatusHistory:
 
         Raises:
             OSError: If the folder is missing or not writable, or the disk is full.
+            ValueError: As :func:`~jumpstart.files.user_path`.
         """
+        file_path = user_path(path, "path", "file")
         labels: dict[str, Any] = {} if self.labels is None else {"labels": self.labels}
-        with atomic_path(Path(path)) as draft, draft.open("wb") as file:
+        with atomic_path(file_path) as draft, draft.open("wb") as file:
             np.savez_compressed(
                 file,
                 layers=np.array(self.layers),
@@ -176,7 +178,7 @@ class StatusHistory:
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> StatusHistory:
+    def load(cls, path: UserPath) -> StatusHistory:
         """Read a file that :meth:`save` wrote.
 
         Args:
@@ -184,9 +186,9 @@ class StatusHistory:
 
         Raises:
             OSError: If the file can't be read.
-            ValueError: If the file is not a status history, or is damaged.
+            ValueError: If the file is not a status history, or is damaged, and as :func:`~jumpstart.files.user_path`.
         """
-        content = _read_archive(Path(path))
+        content = _read_archive(user_path(path, "path", "file"))
         try:
             history = cls(content["layers"].tolist(), content["units"].tolist())
             epochs = content["epochs"].tolist()

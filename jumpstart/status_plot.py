@@ -19,6 +19,7 @@ from jumpstart.capture.passive import NothingCapturedError
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike, small_model
 from jumpstart.choices import Capture
+from jumpstart.files import UserPath, user_path
 from jumpstart.history import HistoryFile
 from jumpstart.monitor import StatusMonitor
 from jumpstart.plots.canvas import save_figure
@@ -86,9 +87,9 @@ class NetworkStatusPlot(pl.Callback):
         self,
         epoch_freq: int = 100,
         num_points: int = 500,
-        directory: str | Path | None = None,
+        directory: UserPath | None = None,
         *,
-        history: str | Path | None = None,
+        history: UserPath | None = None,
         seed: int = 0,
         scalars: bool = True,
         module: str | None = None,
@@ -105,7 +106,9 @@ class NetworkStatusPlot(pl.Callback):
         self.module = module
         self._capture, self._options = capture, options
         self.epoch_freq, self.num_points, self.seed = epoch_freq, num_points, seed
-        self.directory, self.history, self.scalars = directory, history, scalars
+        self.directory = None if directory is None else user_path(directory, "directory", "folder")
+        self.history = None if history is None else user_path(history, "history", "file")
+        self.scalars = scalars
         self._monitor: _Monitor | None = None
         self._step = ExitStack()
         self._warned = False  # whether an epoch without a pass has been reported
@@ -124,7 +127,7 @@ class NetworkStatusPlot(pl.Callback):
         self._by_training = not trainer.enable_validation
         epoch = trainer.current_epoch
         self._counted_epoch, self._plotted_epoch = None, epoch - 1 if epoch else None
-        path = Path(self.history or Path(trainer.default_root_dir) / "status.npz")
+        path = self.history or Path(trainer.default_root_dir) / "status.npz"
         self._history_file = HistoryFile(path, resume=epoch > 0) if trainer.is_global_zero else None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -319,7 +322,7 @@ class NetworkStatusPlot(pl.Callback):
             "unit_status": plot_unit_status(units, names, f"Units, epoch {epoch}"),
             "point_status": plot_point_status(points, labels, names, f"Points, epoch {epoch}"),
         }
-        folder = Path(self.directory or Path(trainer.default_root_dir) / "plots")
+        folder = self.directory or Path(trainer.default_root_dir) / "plots"
         for name, figure in figures.items():
             save_figure(figure, folder / f"{name}-epoch{epoch:06d}.png")
         log_figures(trainer, figures, self._logged_at, self._tag)

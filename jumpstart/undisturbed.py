@@ -33,7 +33,7 @@ def restored(model: nn.Module) -> Iterator[None]:
         >>> int(model.num_batches_tracked)
         0
     """
-    with _restored_modes(model), _restored_buffers(model), _restored_gradients(model), _restored_generators():
+    with _restored_modes(model), _restored_buffers(model), _restored_gradients(model), restored_generators():
         yield
 
 
@@ -104,7 +104,7 @@ def _restored_gradients(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _restored_generators() -> Iterator[None]:
+def restored_generators() -> Iterator[None]:
     """Restore the random generators of Python, of NumPy if it is imported, and of torch on all devices in use."""
     numpy = sys.modules.get("numpy")
     python, arrays = random.getstate(), numpy.random.get_state() if numpy else None

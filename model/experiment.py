@@ -192,10 +192,13 @@ class Experiment(QuickHooksModule):
         layers = [self.meters(stage).watch.first() for stage in ("train", "val")]
         layer = next((name for name in layers if name is not None), None)
         if layer is not None:
+            remedies = ["a lower lr"]
+            remedies += ["gradient_clip=1.0"] * (not 0 < (self.config.gradient_clip or 0) <= 1)
+            remedies += ["warmup_epochs"] * (not self.config.warmup_epochs)
+            kept = "; the last good checkpoint is kept" if self.current_epoch else ""
             raise NonFiniteLossError(
                 f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not "
-                f"finite is {layer}. Try a lower lr, gradient_clip=1.0 or warmup_epochs; the last "
-                "good checkpoint is kept."
+                f"finite is {layer}. Try {' or '.join(remedies)}{kept}."
             )
 
     def _stop_if_perfect(self) -> None:

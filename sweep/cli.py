@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
-from jumpstart.choices import did_you_mean
+from jumpstart.files import PathError, UserPath, load_yaml, user_path
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
+from model.config.other_names import guess
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
@@ -34,12 +35,14 @@ class Parsed(Generic[C]):
     Attributes:
         config: Every option of the run, checked.
         resume: Run directory to continue, or None.
+        given: Names of the options that were given by hand: by flags, or in a file with other values than the default.
         run_directory: The folder that the run writes. The function that runs sets this attribute as soon as the folder
             exists, so that :func:`main` can print the command that continues an interrupted run.
     """
 
     config: C
     resume: Path | None = None
+    given: tuple[str, ...] = ()
     run_directory: Path | None = None
 
 
@@ -64,19 +67,47 @@ def parse(
     Raises:
         ConfigError: If an argument is unknown, malformed, out of range, or contradicts another one.
         RunDirectoryError: If ``--resume`` names no run.
+        PathError: If ``--config`` or ``--resume`` is no local path; see :func:`~jumpstart.files.user_path`.
         SystemExit: With code 0 after ``--help``.
     """
     parser = _make_parser(config_class, description, prog, examples)
     texts = vars(parser.parse_args(list(_checked_arguments(config_class, argv))))
     table = options(config_class)
     config_file, resume = texts.pop("config", None), texts.pop("resume", None)
-    values = _read_yaml(config_class, config_file) if config_file is not None else {}
-    values |= {name: table[name].parse(text) for name, text in texts.items()}
+    values = {name: table[name].parse(text) for name, text in texts.items()}
+    return combine(config_class, values, config_file=config_file, resume=resume)
+
+
+def combine(
+    config_class: type[C],
+    values: Mapping[str, object],
+    *,
+    config_file: UserPath | None = None,
+    resume: UserPath | None = None,
+) -> Parsed[C]:
+    """The config of given values, which override a YAML file, which overrides the run to resume or the defaults.
+
+    Args:
+        config_class: The config.
+        values: Values by name; a text is read as on the command line, unless the option itself is a text.
+        config_file: A YAML file of options.
+        resume: The run directory to continue.
+
+    Raises:
+        ConfigError: If an option is unknown or wrong, or can't be changed when a run is resumed.
+        RunDirectoryError: If there is no run to resume.
+        PathError: If a path is no local path.
+    """
+    table = options(config_class)
+    in_file = _read_yaml(config_class, config_file) if config_file is not None else {}
+    refuse_unknown(config_class, values)
+    by_hand = {*values, *(name for name, value in in_file.items() if value != table[name].default)}
+    given = tuple(name for name in table if name in by_hand)
+    merged = {**in_file, **values}
     if resume is None:
-        return Parsed(config_class.from_dict(values))
-    run = RunDirectory.open(resume)
-    config = _resumed_config(config_class, run, values)
-    return Parsed(config, run.path, run.path)
+        return Parsed(config_class.from_dict(merged), given=given)
+    run = RunDirectory.open(user_path(resume, "resume"))
+    return Parsed(_resumed_config(config_class, run, merged), run.path, given, run.path)
 
 
 def main(
@@ -104,7 +135,7 @@ def main(
         Ctrl-C, 143 after SIGTERM.
     """
     parsed: Parsed[C] | None = None
-    correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, *user_errors)
+    correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, PathError, *user_errors)
     try:
         arguments = sys.argv[1:] if argv is None else argv
         parsed = parse(config_class, arguments, description=description, examples=examples)
@@ -189,11 +220,12 @@ def _unknown_flag(flag: str, known: Mapping[str, object]) -> ConfigError:
     positive = name.removeprefix("no_")
     if positive != name and positive in known:
         return ConfigError(f"unknown flag {flag}. Did you mean '--{positive}=False'?")
-    hint = did_you_mean(flag, [f"--{option}" for option in known]) or " --help lists them all."
-    return ConfigError(f"unknown flag {flag}.{hint}")
+    meant = guess(name, known)
+    hint = f"Did you mean '--{meant}'?" if meant else "--help lists them all."
+    return ConfigError(f"unknown flag {flag}. {hint}")
 
 
-def _read_yaml(config_class: type[Config], path: str) -> dict[str, object]:
+def _read_yaml(config_class: type[Config], path: UserPath) -> dict[str, object]:
     """The options in a YAML file, each read as the same text would be read on the command line."""
     content = _load_yaml(path)
     if content is None:
@@ -202,33 +234,39 @@ def _read_yaml(config_class: type[Config], path: str) -> dict[str, object]:
         kind = "a list" if isinstance(content, list) else repr(content)
         raise ConfigError(f'config file {path} must hold "name: value" lines, got {kind}.')
     table = options(config_class)
-    named = {_canonical(table, str(key)): value for key, value in content.items()}
     try:
+        named = _canonical_names(table, content)
         refuse_unknown(config_class, named)
         return {name: _read_value(table[name], value) for name, value in named.items()}
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
 
 
-def _load_yaml(path: str) -> object:
-    """The content of a YAML file; scalars stay text, except null, because YAML reads 1e-3 as text, 1:30 as a number."""
-    import yaml
+def _canonical_names(names: Mapping[str, object], content: Mapping[object, object]) -> dict[str, object]:
+    """The values by canonical name.
 
-    class Loader(yaml.SafeLoader):
-        """A loader that resolves no scalar but null."""
+    Raises:
+        ConfigError: If two keys are spellings of the same name.
+    """
+    spelled: dict[str, object] = {}
+    for key in content:
+        other = spelled.setdefault(_canonical(names, str(key)), key)
+        if other is not key:
+            raise ConfigError(f"{other} and {key} are the same option, given twice: keep one of them.")
+    return {name: content[key] for name, key in spelled.items()}
 
-        yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
-            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
 
+def _load_yaml(path: UserPath) -> object:
+    """The content of a YAML file, with scalars as text."""
+    file = user_path(path, "config", "file")
     try:
-        content: object = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-        return content
+        return load_yaml(file.read_text(encoding="utf-8"), as_text=True)
     except OSError as error:
         raise ConfigError(f"config file {path} can't be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config file {path} is not YAML: it is no text in UTF-8: {error}.") from None
+    except ValueError as error:
+        raise ConfigError(f"config file {path}: {error}") from None
 
 
 def _read_value(item: Option, value: object) -> object:
@@ -249,7 +287,7 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
         stored = config_class.from_dict(run.read_config())
     except ConfigError as error:
         raise ConfigError(f"{run.config}: {error}") from None
-    changed = stored.replace(**values)
+    changed = config_class.from_dict({**stored.to_dict(), **values})
     for name, item in options(config_class).items():
         before, after = getattr(stored, name), getattr(changed, name)
         if before != after and not item.resumable:

@@ -1,21 +1,28 @@
-"""The launcher behind every command: parses the flags, makes the data, runs, prints the result.
+"""The one way from options to a run, for the commands and for the functions of Python.
 
-Nothing here imports torch before the command line is checked, so that ``--help`` and the message about a wrong flag
-appear without delay.
+Nothing here imports torch before the options are checked, so that ``--help`` and the message about a wrong flag appear
+without delay.
 """
 
 from __future__ import annotations
 
+import inspect
+import logging
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from data.cache import DataError
+from jumpstart.files import UserPath
+from model.config.effects import DataFacts, no_effect_message
 from model.config.experiment import ExperimentConfig
+from model.config.options import options
 from model.errors import ConfigError
-from sweep.cli import Parsed, main
+from sweep.cli import Parsed, combine, main
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -23,8 +30,18 @@ if TYPE_CHECKING:
     from data.datamodules import TabularDataModule
     from data.images.module import ImageModule
     from model.experiment import Experiment
+    from sweep.result import RunResult
+
+logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=ExperimentConfig)
+
+_TRIAL = (
+    "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory can "
+    "be deleted."
+)
+_one_run_at_a_time = threading.RLock()
+"""Two runs in one process would share random generators and threads of torch."""
 
 
 class ImageOptions(TypedDict, total=False):
@@ -36,28 +53,80 @@ class ImageOptions(TypedDict, total=False):
     corrupt: str
 
 
-def launch(
-    config_class: type[C],
-    make_data: Callable[[C], TabularDataModule | ImageModule],
-    build: Callable[[C, TabularDataModule | ImageModule], Experiment],
-    *,
-    description: str,
-    examples: Sequence[str],
-) -> int:
-    """Run the command line of this process.
+@dataclass(frozen=True, kw_only=True)
+class Family(Generic[C]):
+    """A family of networks: what a command and a function need to run one of them.
 
-    Args:
-        config_class: The config whose fields are the flags.
+    Attributes:
+        config_class: The config whose fields are the options.
         make_data: Makes the data module of a config.
         build: Makes the experiment of a config and its data module.
         description: First lines of the help page.
         examples: Commands that end the help page, without ``python`` and the name of the script.
+    """
+
+    config_class: type[C]
+    make_data: Callable[[C], TabularDataModule | ImageModule]
+    build: Callable[[C, TabularDataModule | ImageModule], Experiment]
+    description: str
+    examples: Sequence[str]
+
+
+def launch(family: Family[C]) -> int:
+    """Run the command line of this process.
+
+    Args:
+        family: The networks that the command trains.
 
     Returns:
         The exit code; see :func:`sweep.cli.main`.
     """
-    start = partial(_start, make_data=make_data, build=build)
-    return main(start, config_class, description=description, examples=examples, user_errors=(DataError,))
+    start = partial(_start, family)
+    config = family.config_class
+    return main(start, config, description=family.description, examples=family.examples, user_errors=(DataError,))
+
+
+def run_function(
+    family: Family[C], values: Mapping[str, object], *, config: UserPath | None, resume: UserPath | None
+) -> RunResult:
+    """One run in the process of the caller, in which random generators, threads and Ctrl-C are as before afterwards.
+
+    Args:
+        family: The networks to train.
+        values: Options by name.
+        config: A YAML file of options, which ``values`` override.
+        resume: The run directory to continue.
+
+    Raises:
+        ConfigError: If an option is unknown or wrong. Nothing is written in this case.
+        RunDirectoryError: If the run directory can't be made, or the run can't be resumed.
+        PathError: If a path is no local path.
+        DataError: If the data set can't be provided.
+        NonFiniteLossError: If training diverges.
+        KeyboardInterrupt: At Ctrl-C; a note of the exception says how the run is continued.
+    """
+    parsed = combine(family.config_class, values, config_file=config, resume=resume)
+    from sweep.machine import process_restored
+
+    with _one_run_at_a_time, process_restored():
+        try:
+            return _train(family, parsed)
+        except SystemExit as error:
+            # Lightning's handler of Ctrl-C calls sys.exit(1).
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            interruption = KeyboardInterrupt()
+            if parsed.run_directory is not None:
+                interruption.add_note(f"Continue the run with resume={str(parsed.run_directory)!r}.")
+            raise interruption from None
+
+
+def signature_of(config_class: type[ExperimentConfig]) -> inspect.Signature:
+    """The signature of a function whose keyword arguments are the options, for ``help`` and editors."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [inspect.Parameter(name, keyword, default=None) for name in ("config", "resume")]
+    flags = [inspect.Parameter(name, keyword, default=item.default) for name, item in options(config_class).items()]
+    return inspect.Signature([*flags, *own])
 
 
 def datamodule_for(
@@ -92,24 +161,56 @@ def datamodule_for(
         raise ConfigError(str(error)) from error
 
 
-def _start(
-    parsed: Parsed[C],
-    *,
-    make_data: Callable[[C], TabularDataModule | ImageModule],
-    build: Callable[[C, TabularDataModule | ImageModule], Experiment],
-) -> None:
-    """Run a checked config, store the path of its run directory, and print the result."""
-    data = make_data(parsed.config)
-    # Imported after the data module is made, because a missing data set is reported without these seconds of imports.
+def facts_of(dataset: str) -> DataFacts | None:
+    """What the effect of options depends on in a data set; None if it is none of the named ones.
+
+    Example:
+        >>> facts_of("moons").generated, facts_of("cifar10").published_test, facts_of("my.csv")
+        (True, True, None)
+    """
+    from data.datasets import DATASETS
+    from data.images.catalog import IMAGE_SOURCES
+
+    info, source = DATASETS.get(dataset), IMAGE_SOURCES.get(dataset)
+    if info is None:
+        return None
+    return DataFacts(
+        generated=info.source == "generated",
+        from_files=info.source not in ("generated", "scikit-learn"),
+        images=info.image_shape is not None,
+        augmented=source is not None,
+        in_folders=source is not None and source.folders,
+        published_test=source is not None and (bool(source.test) or source.folders or dataset == "cifar10"),
+    )
+
+
+def _start(family: Family[C], parsed: Parsed[C]) -> None:
+    """Run a parsed command line, and print the result."""
+    result = _train(family, parsed)
     from jumpstart.table import summary_table
     from sweep.machine import is_first_process
-    from sweep.run import headline, run
+    from sweep.run import headline
+
+    if is_first_process():
+        trial = f"{_TRIAL}\n" * parsed.config.fast_dev_run
+        sys.stdout.write(
+            f"{summary_table(headline(result.summary))}\n\n{trial}run directory: {result.path}\n"
+            f"report: {result.directory.report}\n"
+        )
+
+
+def _train(family: Family[C], parsed: Parsed[C]) -> RunResult:
+    """Run checked options, and store the path of the run directory as soon as it exists."""
+    data = family.make_data(parsed.config)
+    # Imported after the data module is made, because a missing data set is reported without these seconds of imports.
+    from sweep.machine import is_first_process
+    from sweep.run import run
+
+    message = no_effect_message(parsed.config, parsed.given, facts_of(parsed.config.dataset))
+    if message and is_first_process():
+        logger.warning("%s", message)
 
     def store_path(path: Path) -> None:
         parsed.run_directory = path
 
-    directory, summary = run(parsed.config, data, build, resume=parsed.resume, on_directory=store_path)
-    if is_first_process():
-        sys.stdout.write(
-            f"{summary_table(headline(summary))}\n\nrun directory: {directory.path}\nreport: {directory.report}\n"
-        )
+    return run(parsed.config, data, family.build, resume=parsed.resume, on_directory=store_path)

@@ -6,6 +6,8 @@ import contextlib
 import gc
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +17,10 @@ import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
+from jumpstart.undisturbed import restored_generators
 from model.config.experiment import ConfigError, ExperimentConfig
+
+_LIGHTNING = ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric")
 
 Devices = int | str | list[int]
 """A number of devices, their indices, or ``"auto"``, as the Lightning trainer reads them."""
@@ -106,9 +111,34 @@ def imports_uncollected() -> Iterator[None]:
         gc.unfreeze()
 
 
+@contextlib.contextmanager
+def process_restored() -> Iterator[None]:
+    """Restore what a run changes in its process: random generators, threads, environment, warnings, Ctrl-C.
+
+    A command may leave these as they are, because its process ends. A caller in Python goes on.
+    """
+    levels = {name: logging.getLogger(name).level for name in _LIGHTNING}
+    environment, threads, precision = dict(os.environ), torch.get_num_threads(), torch.get_float32_matmul_precision()
+    # Lightning switches Ctrl-C off when it is pressed. Only the main thread may set handlers of signals.
+    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    try:
+        with restored_generators(), warnings.catch_warnings():
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
 def quiet_lightning() -> None:
     """Silence Lightning's advice on data loaders, devices and its internals, because no flag of a run concerns it."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+    for name in _LIGHTNING:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, SupportsFloat
 
-from jumpstart.files import write_text
+from jumpstart.files import UserPath, user_path, write_text
 from sweep.files import RunDirectoryError
 
 if TYPE_CHECKING:
@@ -47,13 +46,13 @@ class MetricsCsv:
 
     def __init__(
         self,
-        path: str | Path,
+        path: UserPath,
         *,
         columns: Sequence[str] = (),
         buffer_rows: int = 64,
         flush_seconds: float = 5.0,
     ) -> None:
-        self.path = Path(path)
+        self.path = user_path(path, "path", "file")
         self._buffer_rows = buffer_rows
         self._flush_seconds = flush_seconds
         self._flushed_at = time.monotonic()

@@ -44,7 +44,12 @@ _WITHOUT_EFFECT = {
     "output_dir",
     "plot_every",
     "plot_status",
+    "wandb_checkpoints",
+    "wandb_entity",
+    "wandb_group",
+    "wandb_notes",
     "wandb_project",
+    "wandb_tags",
 }
 """Options that change nothing in the weights: how often the run writes, and where it was made."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from jumpstart.files import write_text
+from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.history import StatusHistory
 from jumpstart.report.write import write_report
 from model.config.experiment import ConfigError, ExperimentConfig
@@ -22,17 +22,15 @@ from sweep.final_plots import draw_curves, draw_units
 from sweep.lock import locked
 from sweep.machine import hardware_options, imports_uncollected, is_first_process, quiet_lightning, set_threads
 from sweep.metrics_csv import MetricsCsv
+from sweep.result import RunResult, Summary
 from sweep.resumption import check_fits, check_resumable
 from sweep.run_directory import RunDirectory
-from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger
+from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger, upload_checkpoints
 
 logger = logging.getLogger(__name__)
 
 Build = Callable[..., Experiment]
 """Makes the experiment from a config and its data module."""
-
-Summary = dict[str, object]
-"""The content of ``summary.json``: numbers by name, and two nested mappings, ``last`` and ``data``."""
 
 
 def run(
@@ -40,9 +38,9 @@ def run(
     datamodule: pl.LightningDataModule,
     build: Build,
     *,
-    resume: Path | None = None,
+    resume: UserPath | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
-) -> tuple[RunDirectory, Summary]:
+) -> RunResult:
     """Train an experiment, test its best weights, and write every result into a run directory.
 
     Args:
@@ -53,7 +51,7 @@ def run(
         on_directory: Called with the path of the run directory as soon as the directory exists.
 
     Returns:
-        The run directory and its summary.
+        The run directory, the summary, and the experiment with its best weights.
 
     Raises:
         ConfigError: If the config does not fit this machine or these data. Nothing is written in this case.
@@ -69,14 +67,15 @@ def run(
     with contextlib.ExitStack() as locks:
         experiment, directory = _begin(config, datamodule, build, resume, locks)
         on_directory(directory.path)
-        return directory, _train(config, hardware, experiment, datamodule, directory)
+        summary = _train(config, hardware, experiment, datamodule, directory)
+        return RunResult(config, directory, summary, experiment.eval())
 
 
 def _begin(
     config: ExperimentConfig,
     datamodule: pl.LightningDataModule,
     build: Build,
-    resume: Path | None,
+    resume: UserPath | None,
     locks: contextlib.ExitStack,
 ) -> tuple[Experiment, RunDirectory]:
     """The experiment, and its directory, locked. A run that is resumed is checked before any of its files changes."""
@@ -131,6 +130,8 @@ def _train(
                 _draw_final_plots(config, directory, metrics)
         if wandb_logger is not None:
             wandb_logger.experiment.summary.update(_for_wandb(summary))
+            if config.wandb_checkpoints:
+                upload_checkpoints(wandb_logger, directory)
     return summary
 
 
@@ -149,7 +150,7 @@ def _make_directory(config: ExperimentConfig) -> RunDirectory:
     """The directory of a new run, made by the first process; the other processes only compute its path."""
     if is_first_process():
         return RunDirectory.create(config.output_dir, config.name, config)
-    return RunDirectory(Path(config.output_dir, config.name or config.label))
+    return RunDirectory(user_path(config.output_dir, "output_dir") / (config.name or config.label))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from jumpstart.files import UserPath, load_yaml, user_path
 from sweep.description import DESCRIPTION, describe_run
 from sweep.files import RunDirectoryError, draft_folder, write_json, write_yaml
 
@@ -80,8 +81,8 @@ class RunDirectory:
         wandb: Folder of the files of Weights & Biases.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: UserPath) -> None:
+        self.path = user_path(path)
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.description = self.path / DESCRIPTION
@@ -101,7 +102,7 @@ class RunDirectory:
         return f"RunDirectory({str(self.path)!r})"
 
     @classmethod
-    def create(cls, output_dir: str | Path, name: str | None, config: _Describable) -> RunDirectory:
+    def create(cls, output_dir: UserPath, name: str | None, config: _Describable) -> RunDirectory:
         """Make the directory of a new run, with its config and environment, in one atomic step.
 
         Args:
@@ -111,8 +112,9 @@ class RunDirectory:
 
         Raises:
             RunDirectoryError: If the name is taken or the folder can't be written.
+            ValueError: As :func:`~jumpstart.files.user_path`.
         """
-        folder = Path(output_dir)
+        folder = user_path(output_dir, "output_dir")
         try:
             _refuse_unwritable(folder)
             if name is not None:
@@ -140,15 +142,17 @@ class RunDirectory:
             raise _unwritable(folder, getattr(error, "strerror", None) or str(error)) from None
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDirectory:
+    def open(cls, path: UserPath) -> RunDirectory:
         """The run in an existing folder.
 
         Raises:
             RunDirectoryError: If the folder holds no run.
+            ValueError: As :func:`~jumpstart.files.user_path`.
         """
         run = cls(path)
-        if not run.path.is_dir():
-            raise RunDirectoryError(f"run directory {path} does not exist.")
+        if not os.path.isdir(run.path):
+            found = "is a file" if os.path.exists(run.path) else "does not exist"
+            raise RunDirectoryError(f"run directory {path} {found}.")
         if not run.config.is_file():
             raise RunDirectoryError(f"{path} is not a run directory: it has no {run.config.name}.")
         return run
@@ -159,11 +163,9 @@ class RunDirectory:
         Raises:
             RunDirectoryError: If ``config.yaml`` can't be read or holds no mapping.
         """
-        import yaml
-
         try:
-            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            content = load_yaml(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise RunDirectoryError(f"{self.config} can't be read: {reason}") from None
         if not isinstance(content, dict):

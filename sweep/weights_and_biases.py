@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from jumpstart.files import user_path
 from model.config.experiment import ConfigError, ExperimentConfig
 from sweep.run_directory import RunDirectory
 
@@ -31,14 +32,17 @@ def check_wandb(config: ExperimentConfig) -> None:
     """Refuse settings that Weights & Biases would refuse only after the run directory is made.
 
     Raises:
-        ConfigError: If Weights & Biases does not accept the name of the project, or WANDB_MODE.
+        ConfigError: If Weights & Biases does not accept the project, the entity, the group, or WANDB_MODE.
     """
     mode = os.environ.get("WANDB_MODE")
     if mode and mode not in MODES:
         raise ConfigError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {mode!r}.")
-    project = config.wandb_project
-    if len(project) > 128 or any(mark in project for mark in "/\\#?%:"):
-        raise ConfigError(f"wandb_project must have at most 128 characters, and none of / \\ # ? % :, got {project!r}.")
+    for name in ("wandb_project", "wandb_entity", "wandb_group"):
+        value = getattr(config, name) or ""
+        reserved = "" if name == "wandb_group" else "/\\#?%:"
+        if len(value) > 128 or any(mark in reserved or not mark.isprintable() for mark in value):
+            none_of = f", and none of {' '.join(reserved)}" if reserved else ""
+            raise ConfigError(f"{name} must have at most 128 characters{none_of}, got {value!r}.")
 
 
 def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> WandbLogger:
@@ -71,6 +75,21 @@ def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> Wand
     return opened
 
 
+def upload_checkpoints(opened: WandbLogger, directory: RunDirectory) -> None:
+    """Log ``best.ckpt`` and ``last.ckpt`` as one artifact of the run; offline, ``wandb sync`` uploads it.
+
+    Args:
+        opened: The logger of the run.
+        directory: The run directory.
+    """
+    import wandb
+
+    artifact = wandb.Artifact(f"checkpoints-{opened.version}", type="model")
+    for path in (directory.best_checkpoint, directory.last_checkpoint):
+        artifact.add_file(str(path), name=path.name)
+    opened.experiment.log_artifact(artifact)
+
+
 def close_wandb() -> None:
     """End the open W&B run, if there is one."""
     import wandb
@@ -84,7 +103,8 @@ def has_key() -> bool:
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
     try:
-        entry = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        place = os.environ.get("NETRC")
+        entry = netrc.netrc(user_path(place, "NETRC") if place else None).authenticators(host)
         return entry is not None and bool(entry[2])
     except (OSError, ValueError, netrc.NetrcParseError):
         return False
@@ -119,6 +139,10 @@ def _logger(config: ExperimentConfig, directory: RunDirectory, mode: Mode) -> Wa
     return WandbLogger(
         name=directory.path.name,
         project=config.wandb_project,
+        entity=config.wandb_entity,
+        group=config.wandb_group,
+        tags=config.wandb_tags.split(",") if config.wandb_tags else None,
+        notes=config.wandb_notes,
         save_dir=directory.path.absolute(),  # wandb's service may run in another working directory
         id=identity,
         config=config.to_dict(),

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data.cache import FOLDER_VARIABLE, DataDir, DataError, cache_folder, one_line
+from data.cache import DataDir, DataError, cache_folder, folder_setting, one_line
 from data.images.catalog import IMAGE_SOURCES
 from data.images.formats import SUFFIXES
 from data.images.published import obtain_published
@@ -128,8 +128,8 @@ def find_folders(name: str, data_dir: DataDir = None, *, download: bool = False)
         raise DataError(
             f"imagenet is not at {own}: put ILSVRC 2012 there as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or unpack "
             "Kaggle's archive there (kaggle competitions download -c imagenet-object-localization-challenge; or "
-            f"register at https://www.image-net.org/download.php), or set {FOLDER_VARIABLE} or --data_dir to the "
-            "folder that holds imagenet/."
+            f"register at https://www.image-net.org/download.php), or set {folder_setting(data_dir)} to the folder "
+            "that holds imagenet/."
         )
     raise DataError(f"{name} is not at {own / _IMAGENETTE[0]}: unpack {IMAGE_SOURCES[name].files[0].name} in {own}.")
 

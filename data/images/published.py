@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import FOLDER_VARIABLE, DataDir, DataError, cache_folder, not_writable
+from data.cache import DataDir, DataError, cache_folder, folder_setting, not_writable
 from data.fetch import FAILURES, WrongContentError, digest_of, fetch_file, reason
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def obtain_published(file: PublishedFile, data_dir: DataDir = None, base_url: st
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise not_writable(path.parent, error) from None
+        raise not_writable(path.parent, error, data_dir) from None
     failures = []
     for url in urls:
         try:
@@ -84,7 +84,7 @@ def obtain_published(file: PublishedFile, data_dir: DataDir = None, base_url: st
         return path
     raise DataError(
         f"{file.name} is not in the cache and could not be downloaded ({'; '.join(failures)}): put it at {path}, or "
-        f"set {FOLDER_VARIABLE} to a folder that has it."
+        f"set {folder_setting(data_dir)} to a folder that has it."
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.cache import FOLDER_VARIABLE, DataDir, DataError, cache_folder, not_writable
+from data.cache import DataDir, DataError, cache_folder, folder_setting, not_writable
 from data.fetch import FAILURES, fetch_archive, reason
 from jumpstart.files import write_bytes, write_text
 
@@ -190,7 +190,7 @@ def _download(remote: Remote, files: Sequence[DataFile], data_dir: DataDir, base
     """Download, check and write files; returns their bytes by name. Writes nothing unless every file is right."""
     url = archive_url(remote, base_url)
     folder = cache_folder(data_dir) / "uci" / remote.folder
-    members = _fetch_members(remote, files, folder, url)
+    members = _fetch_members(remote, files, folder, url, data_dir)
     for file in files:
         fault = _content_fault(remote, file, members[file.name], f"{file.name} from {url}")
         if fault:
@@ -203,12 +203,14 @@ def _download(remote: Remote, files: Sequence[DataFile], data_dir: DataDir, base
         for file in files:
             _write_with_record(folder / file.name, members[file.name], file.sha256)
     except OSError as error:
-        raise not_writable(folder, error) from None
+        raise not_writable(folder, error, data_dir) from None
     logger.info("Downloaded %s to %s.", remote.folder, folder)
     return members
 
 
-def _fetch_members(remote: Remote, files: Sequence[DataFile], folder: Path, url: str) -> dict[str, bytes]:
+def _fetch_members(
+    remote: Remote, files: Sequence[DataFile], folder: Path, url: str, data_dir: DataDir
+) -> dict[str, bytes]:
     try:
         archive = fetch_archive(url)
         return {file.name: extract(archive, file.name) for file in files}
@@ -217,7 +219,8 @@ def _fetch_members(remote: Remote, files: Sequence[DataFile], folder: Path, url:
         places = " and ".join(str(folder / file.name) for file in files)
         raise DataError(
             f"{remote.folder} is not in the cache and could not be downloaded ({reason(error)}): "
-            f"take {names} out of {url} and put it at {places}, or set {FOLDER_VARIABLE} to a folder that has it."
+            f"take {names} out of {url} and put it at {places}, or set {folder_setting(data_dir)} to a folder that has "
+            "it."
         ) from None
 
 

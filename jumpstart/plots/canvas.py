@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jumpstart.files import atomic_path
+from jumpstart.files import UserPath, atomic_path, user_path
 from jumpstart.palette import COLORS
 from jumpstart.plots.arrays import Codes
 
@@ -97,7 +96,7 @@ def rgb(colors: Iterable[str]) -> npt.NDArray[np.uint8]:
 
 
 @style()
-def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = DPI) -> Path:
+def save_figure(figure: Figure, path: UserPath, dpi: float = DPI) -> Path:
     """Write a figure as PNG, atomically: a reader finds the old file or the new one, never a part of it.
 
     Args:
@@ -109,10 +108,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = DPI) 
         The path.
 
     Raises:
-        ValueError: If the path does not end in ``.png``.
+        ValueError: If the path does not end in ``.png``, or as :func:`~jumpstart.files.user_path`.
         OSError: If the file cannot be written.
     """
-    path = Path(path)
+    path = user_path(path, "path", "file")
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png, got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from jumpstart.arrays import to_array
-from jumpstart.files import atomic_path
+from jumpstart.files import UserPath, atomic_path, user_path
 from jumpstart.palette import CLASS_COLORS
 from jumpstart.plots import canvas, headings
 from jumpstart.plots.arrays import Floats
@@ -81,7 +80,7 @@ class _Writer(PillowWriter):
 @canvas.style()
 def animate_decision_regions(
     frames: Sequence[tuple[int, Regions]],
-    path: str | os.PathLike[str],
+    path: UserPath,
     points: npt.ArrayLike | None = None,
     labels: npt.ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
@@ -104,10 +103,11 @@ def animate_decision_regions(
         The path.
 
     Raises:
-        ValueError: If there is no frame, the path does not end in ``.gif``, and as for :func:`plot_decision_regions`.
+        ValueError: If there is no frame, the path does not end in ``.gif``, as for :func:`plot_decision_regions`, and
+            as :func:`~jumpstart.files.user_path`.
         OSError: If the file cannot be written.
     """
-    path = Path(path)
+    path = user_path(path, "path", "file")
     if path.suffix.lower() != ".gif":
         raise ValueError(f"path must end in .gif, got {path.name!r}.")
     if not frames:

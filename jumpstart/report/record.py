@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from jumpstart.files import UserPath, load_yaml, user_path
 from jumpstart.history import StatusHistory
 from jumpstart.report.description import DESCRIPTION, RunDescription
 from jumpstart.words import counted
@@ -122,7 +123,7 @@ class RunRecord:
         return max(int(rows[-1]) + 1 if len(rows) else 0, recorded)
 
 
-def read_run(path: str | Path) -> RunRecord:
+def read_run(path: UserPath) -> RunRecord:
     """Read a run directory.
 
     Args:
@@ -133,8 +134,9 @@ def read_run(path: str | Path) -> RunRecord:
 
     Raises:
         NotARunError: If the path is no directory, or none of the files of a run is in it.
+        ValueError: As :func:`~jumpstart.files.user_path`.
     """
-    path = Path(path)
+    path = user_path(path, "run")
     if not path.is_dir():
         raise NotARunError(
             f"{path} is not a run directory: {'it is a file' if path.exists() else 'it does not exist'}."
@@ -173,12 +175,7 @@ def _mapping(content: object) -> dict[str, object]:
 
 
 def _read_yaml(path: Path) -> dict[str, object]:
-    import yaml
-
-    try:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError(error) from None
+    return _mapping(load_yaml(path.read_text(encoding="utf-8")))
 
 
 def _read_json(path: Path) -> dict[str, object]:

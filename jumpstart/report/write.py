@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jumpstart.files import write_text
+from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.report.comparison import comparison_page
 from jumpstart.report.page import run_page
 from jumpstart.report.record import FAILURE, NotARunError, RunRecord, read_run
@@ -20,7 +20,7 @@ REPORT = "report.html"
 """The name of the report in a run directory."""
 
 
-def write_report(run: str | Path | RunRecord) -> Path:
+def write_report(run: UserPath | RunRecord) -> Path:
     """Write ``report.html`` into a run directory, in place of an older one.
 
     Args:
@@ -43,7 +43,7 @@ def write_report(run: str | Path | RunRecord) -> Path:
     return path
 
 
-def write_comparison(runs: Sequence[str | Path | RunRecord], output: str | Path) -> Path:
+def write_comparison(runs: Sequence[UserPath | RunRecord], output: UserPath) -> Path:
     """Write one page that shows several runs side by side.
 
     Args:
@@ -55,7 +55,7 @@ def write_comparison(runs: Sequence[str | Path | RunRecord], output: str | Path)
 
     Raises:
         NotARunError: If a directory holds no run.
-        ValueError: If there are fewer than two runs.
+        ValueError: If there are fewer than two runs, and as :func:`~jumpstart.files.user_path`.
         OSError: If the page can't be written.
 
     Example:
@@ -64,10 +64,10 @@ def write_comparison(runs: Sequence[str | Path | RunRecord], output: str | Path)
     """
     if len(runs) < 2:
         raise ValueError(f"runs must name at least two run directories to compare, got {len(runs)}.")
-    path = Path(output)
+    path = user_path(output, "output", "file")
     write_text(path, comparison_page([_read(run) for run in runs]))
     return path
 
 
-def _read(run: str | Path | RunRecord) -> RunRecord:
+def _read(run: UserPath | RunRecord) -> RunRecord:
     return run if isinstance(run, RunRecord) else read_run(run)

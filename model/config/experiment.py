@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
+from jumpstart.files import PathError, user_path
 from model.choices import LambdaSchedule, Optimizer, Scheduler
-from model.config.options import Config, option, unknown_value
+from model.config.options import Config, Several, option, unknown_value
 from model.errors import ConfigError
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "check_gpus",
     "check_increasing",
     "check_name",
+    "check_path",
+    "check_tags",
     "check_terms",
     "option",
 ]
@@ -36,6 +39,7 @@ ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.modu
 """The accepted activations, in words."""
 
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
+_LONGEST_TAG = 64
 _GPUS = 'auto, a number >= 0, or indices such as "0,1"'
 
 
@@ -43,7 +47,7 @@ def check_activation(name: str, value: str) -> str:
     """The canonical name of an activation, as :func:`model.activations.canonical_activation` returns it.
 
     Args:
-        name: Name of the option.
+        name: Name of the option, several=Several.NEVER)
         value: A name, or ``package.module:Class``, which is imported.
 
     Raises:
@@ -120,9 +124,47 @@ def check_name(name: str, value: str) -> str:
     Raises:
         ConfigError: If it has separators or unprintable characters, or is too long.
     """
-    if value in (".", "..") or any(mark in "/\\" or not mark.isprintable() for mark in value) or len(value) > 150:
+    unusable = any(mark in "/\\" or not mark.isprintable() for mark in value)
+    if value in (".", "..") or unusable or "::" in value or len(value) > 150:
         raise ConfigError(f"{name} must be a plain folder name of at most 150 characters, got {value!r}.")
     return value
+
+
+def check_path(name: str, value: str) -> str:
+    """A local path, with the home folder in place of ``~``; see :func:`~jumpstart.files.user_path`.
+
+    Args:
+        name: Name of the option.
+        value: The path.
+
+    Raises:
+        ConfigError: If it is a URL, or no path at all.
+    """
+    try:
+        return str(user_path(value, name))
+    except PathError as error:
+        raise ConfigError(str(error)) from None
+
+
+def check_tags(name: str, value: str) -> str:
+    """Tags separated by commas, each once, without blanks around them.
+
+    Args:
+        name: Name of the option.
+        value: The tags.
+
+    Raises:
+        ConfigError: If a tag is empty, or longer than Weights & Biases allows.
+
+    Example:
+        >>> check_tags("wandb_tags", "moons, deep,moons")
+        'moons,deep'
+    """
+    tags = dict.fromkeys(tag.strip() for tag in value.split(","))
+    wrong = next((tag for tag in tags if not 1 <= len(tag) <= _LONGEST_TAG), None)
+    if wrong is not None:
+        raise ConfigError(f"{name} must be tags of 1 to {_LONGEST_TAG} characters, separated by commas, got {wrong!r}.")
+    return ",".join(tags)
 
 
 def check_increasing(name: str, values: tuple[int, ...]) -> None:
@@ -142,6 +184,11 @@ class TrainerOptions(TypedDict, total=False):
     limit_val_batches: int
     limit_test_batches: int
 
+
+TRIAL_EPOCHS = 2
+"""Largest number of epochs with ``fast_dev_run``."""
+
+_TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
 
 _optimization = functools.partial(option, group="optimization")
 _jumpstart = functools.partial(option, group="jumpstart")
@@ -214,6 +261,7 @@ class ExperimentConfig(Config):
         "Hinges (penalties) that the Jumpstart loss contains.",
         words=f"all or a comma-separated list of {', '.join(_TERMS)}",
         check=check_terms,
+        several=Several.BRACKETS,
     )
     aggregate: str = _jumpstart(
         "balanced", "How the losses of units and points are combined into one number.", choices=Aggregate
@@ -238,7 +286,11 @@ class ExperimentConfig(Config):
     )
     test_size: float = _data(0.15, "Share of the rows used for the test.", above=0, below=1)
     data_dir: str | None = _data(
-        None, "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.", resumable=True
+        None,
+        "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.",
+        check=check_path,
+        resumable=True,
+        several=Several.NEVER,
     )
     num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
@@ -253,6 +305,7 @@ class ExperimentConfig(Config):
         minimum=0,
         check=check_gpus,
         resumable=True,
+        several=Several.BRACKETS,
     )
     threads: int | None = _run(None, "CPU threads that one operation may use; None: torch's default.", minimum=1)
     early_stopping: bool = _run(False, "Whether to stop as soon as validation accuracy is 1.")
@@ -265,9 +318,29 @@ class ExperimentConfig(Config):
     )
     checkpoint_seconds: float = _run(30.0, "Least time between two checkpoints, in seconds.", minimum=0)
     wandb: bool = _run(True, "Whether to log to Weights & Biases; without a key, offline.", resumable=True)
-    wandb_project: str = _run("jumpstart", "Weights & Biases project.")
-    progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
-    output_dir: str = _run("runs", "Folder in which the run directories are created.")
+    wandb_project: str = _run("jumpstart", "Weights & Biases project.", several=Several.NEVER)
+    wandb_entity: str | None = _run(
+        None,
+        "Weights & Biases user or team that owns the run; None: the default of the account.",
+        several=Several.NEVER,
+    )
+    wandb_group: str | None = _run(None, "Group of the run in Weights & Biases.", several=Several.NEVER)
+    wandb_tags: str | None = _run(
+        None, "Tags of the run in Weights & Biases, separated by commas.", check=check_tags, several=Several.NEVER
+    )
+    wandb_notes: str | None = _run(None, "Notes on the run in Weights & Biases.", several=Several.NEVER)
+    wandb_checkpoints: bool = _run(
+        False, "Whether best.ckpt and last.ckpt are uploaded to Weights & Biases when the run ends."
+    )
+    progress: bool = _run(True, "Whether to show a progress bar.", resumable=True, several=Several.NEVER)
+    fast_dev_run: bool = _run(
+        False,
+        "Whether to make a trial run: two epochs of two batches, then checkpoint, test and plots.",
+        several=Several.NEVER,
+    )
+    output_dir: str = _run(
+        "runs", "Folder in which the run directories are created.", check=check_path, several=Several.NEVER
+    )
     name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
 
     def check_together(self) -> None:
@@ -311,8 +384,8 @@ class ExperimentConfig(Config):
 
     @property
     def trainer_options(self) -> TrainerOptions:
-        """Further arguments of the Lightning trainer; a subclass that has options for the trainer returns them."""
-        return {}
+        """Further arguments of the Lightning trainer; a subclass that has options for the trainer adds them."""
+        return {"max_epochs": min(self.epochs, TRIAL_EPOCHS), **_TRIAL} if self.fast_dev_run else {}
 
     @property
     def label(self) -> str:

@@ -14,9 +14,11 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from jumpstart.choices import did_you_mean
+from model.config.other_names import guess
 from model.errors import ConfigError
 
 GROUPS = ("network", "optimization", "jumpstart", "data", "run")
@@ -176,6 +178,8 @@ class Option:
         return typed
 
     def _typed(self, value: object) -> Value:
+        if isinstance(value, PurePath):
+            value = str(value)
         if isinstance(value, bool):
             if bool in self.kinds:
                 return value
@@ -420,5 +424,6 @@ def refuse_unknown(config_class: type[Config], names: Iterable[object]) -> None:
     table = options(config_class)
     for name in names:
         if name not in table:
-            hint = did_you_mean(name, table) or f" There are: {', '.join(table)}."
-            raise ConfigError(f"unknown option {name!r}.{hint}")
+            meant = guess(str(name), table)
+            hint = f"Did you mean {meant!r}?" if meant else f"There are: {', '.join(table)}."
+            raise ConfigError(f"unknown option {name!r}. {hint}")

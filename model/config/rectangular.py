@@ -64,8 +64,11 @@ class RectangularConfig(ExperimentConfig):
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
         super().check_together()
-        if self.skip_connections is not None and self.skip_connections > self.depth:
-            raise ConfigError(f"skip_connections must be <= depth = {self.depth}, got {self.skip_connections}.")
+        if self.skip_connections is not None and self.skip_connections >= self.depth:
+            raise ConfigError(
+                f"skip_connections must be < depth = {self.depth}, because none bypasses the first layer, got "
+                f"{self.skip_connections}."
+            )
         check_increasing("pool_at", self.pool_at)
         if self.pool_at and self.pool_at[-1] > self.depth:
             raise ConfigError(f"pool_at must stay <= depth = {self.depth}, got {self.pool_at[-1]}.")

@@ -13,11 +13,6 @@ from model.config.experiment import ACTIVATIONS, ExperimentConfig, TrainerOption
 from model.config.options import option, redefine
 from model.errors import ConfigError
 
-TRIAL_EPOCHS = 2
-"""Largest number of epochs with ``fast_dev_run``."""
-
-_TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
-
 SMALL = 64
 """Up to this height and width in pixels, ``stem="auto"`` is the small stem."""
 
@@ -109,9 +104,6 @@ class ResnetConfig(ExperimentConfig):
         choices=("auto", "ddp", "fsdp"),
     )
     num_nodes: int = _run(1, "Machines that train together.", minimum=1, resumable=True)
-    fast_dev_run: bool = _run(
-        False, "Whether to make a trial run: two epochs of two batches, then checkpoint, test and plots."
-    )
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
@@ -137,14 +129,8 @@ class ResnetConfig(ExperimentConfig):
         ddp = "ddp" if self.use_loss else "ddp_find_unused_parameters_true"
         precision = "32-true" if self.precision == "32" else self.precision
         strategy = ddp if self.strategy == "ddp" else self.strategy
-        arguments: TrainerOptions = {
-            "precision": precision,
-            "strategy": strategy,
-            "num_nodes": self.num_nodes,
-        }
-        if self.fast_dev_run:
-            arguments = {**arguments, "max_epochs": min(self.epochs, TRIAL_EPOCHS), **_TRIAL}
-        return arguments
+        arguments: TrainerOptions = {"precision": precision, "strategy": strategy, "num_nodes": self.num_nodes}
+        return {**arguments, **super().trainer_options}
 
     @property
     def label(self) -> str:

@@ -100,7 +100,9 @@ class LocalExecutor:
             self.ledger.fail(entry.number, f"its process {_death(code)}", 0.0)
         if self._deaths >= _MOST_DEATHS:
             log = (self.ledger.folder / _LOGS / f"{name}.log").read_text(errors="replace").strip()
-            raise LedgerError(f"the processes of the sweep die at their start: {log.splitlines()[-1:] or _death(code)}.")
+            raise LedgerError(
+                f"the processes of the sweep die at their start: {log.splitlines()[-1:] or _death(code)}."
+            )
         self._start()
 
     def _stop(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 from support.server import Answer, Server, cut, fail, files_in, send
 
 from data import fetch
-from data.cache import DataError, cache_folder
+from data.cache import FOLDER_VARIABLE, DataError, cache_folder, folder_setting
 from data.uci import files as download
 from data.uci.files import Content, DataFile, Remote, cache_state, extract, find_cached, obtain
 from jumpstart.files import write_bytes
@@ -47,7 +47,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "BACKOFF", 0.001)
     monkeypatch.setattr(fetch, "TIMEOUT", 5.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    for variable in (download.FOLDER_VARIABLE, download.URL_VARIABLE):
+    for variable in (FOLDER_VARIABLE, download.URL_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -114,7 +114,7 @@ def test_a_permanent_failure_is_reported_with_the_place_of_the_file(
     assert len(server.paths) == attempts
     assert str(tmp_path / "uci" / "letters" / "a.data") in message
     assert f"{server.url}/7/some+letters.zip" in message
-    assert download.FOLDER_VARIABLE in message
+    assert "set data_dir to a folder that " in message
     assert files_in(tmp_path) == []
 
 
@@ -223,7 +223,7 @@ def test_a_cache_that_cannot_be_written_is_reported(server: Server, tmp_path: Pa
     server.answers = [send(zipped(a__data=GOOD))]
     message = refused(REMOTE, tmp_path, server.url)
     assert "cannot be written" in message
-    assert download.FOLDER_VARIABLE in message
+    assert "set data_dir to a folder that " in message
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,12 +258,18 @@ def test_the_cache_folder_is_argument_then_environment_then_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert cache_folder().name == "jumpstart"
-    monkeypatch.setenv(download.FOLDER_VARIABLE, "")
+    monkeypatch.setenv(FOLDER_VARIABLE, "")
     assert cache_folder().name == "jumpstart"
-    monkeypatch.setenv(download.FOLDER_VARIABLE, str(tmp_path / "environment"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "environment"))
     assert cache_folder() == tmp_path / "environment"
     assert cache_folder(tmp_path) == tmp_path
     assert cache_folder("~/x") == Path.home() / "x"
+
+
+def test_a_remedy_names_the_setting_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("", "/data"):
+        monkeypatch.setenv(FOLDER_VARIABLE, variable)
+        assert (folder_setting(), folder_setting("/elsewhere")) == (FOLDER_VARIABLE, "data_dir")
 
 
 class TestUnknownChecksum:

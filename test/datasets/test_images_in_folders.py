@@ -95,7 +95,7 @@ def test_a_missing_folder_is_reported_in_one_line_with_place_and_source(tmp_path
         "train/<wnid>",
         "kaggle competitions",
         "image-net.org",
-        "JUMPSTART_DATA_DIR",
+        "set data_dir to",
     ):
         assert part in text
 

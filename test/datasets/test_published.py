@@ -93,7 +93,7 @@ def test_a_permanent_failure_is_reported_with_the_place_of_the_file(
     server.answers = [answer]  # type: ignore[list-item]
     message = refused(published(server.url), tmp_path)
     assert len(server.paths) == attempts
-    for part in (detail, str(tmp_path / "letters" / "a.gz"), f"{server.url}/a.gz", FOLDER_VARIABLE):
+    for part in (detail, str(tmp_path / "letters" / "a.gz"), f"{server.url}/a.gz", "set data_dir to"):
         assert part in message
     assert files_in(tmp_path) == []
 

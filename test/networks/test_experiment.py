@@ -202,6 +202,28 @@ def test_divergence_names_the_epoch_and_the_first_layer(
         fit(tiny(activation="gelu", lambda_=0.01, **changes), poison)
 
 
+@pytest.mark.parametrize(
+    ("changes", "epoch", "remedies"),
+    [
+        (
+            {"gradient_clip": 0.0},
+            1,
+            "a lower lr or gradient_clip=1.0 or warmup_epochs; the last good checkpoint is kept",
+        ),
+        ({"gradient_clip": None, "warmup_epochs": 1}, 0, "a lower lr or gradient_clip=1.0"),
+        ({"gradient_clip": 5.0}, 0, "a lower lr or gradient_clip=1.0 or warmup_epochs"),
+        ({"gradient_clip": 1.0}, 0, "a lower lr or warmup_epochs"),
+        ({"gradient_clip": 0.5, "warmup_epochs": 2}, 0, "a lower lr"),
+    ],
+)
+def test_the_error_of_divergence_names_only_remedies_that_are_left(
+    changes: dict[str, object], epoch: int, remedies: str
+) -> None:
+    with pytest.raises(NonFiniteLossError) as caught:
+        fit(tiny(depth=1, width=1, epochs=2, batch_size=None, **changes), Poison("output.weight", epoch))
+    assert str(caught.value).endswith(f" is the output. Try {remedies}.")
+
+
 def test_an_overflow_of_the_jumpstart_loss_is_named_as_such() -> None:
     poison = Poison("layers.1.linear.bias", 0, value=-1e25)
     with pytest.raises(NonFiniteLossError, match="not finite is the Jumpstart loss"):

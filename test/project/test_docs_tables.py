@@ -210,8 +210,6 @@ def test_flags_that_the_map_calls_unknown_are_refused() -> None:
             for config in LAUNCHERS.values():
                 with pytest.raises(ConfigError, match=f"unknown flag --{name}"):
                     parse(config, [f"--{name}=1"], description="")
-    assert "fast_dev_run" in options(ResnetConfig)
-    assert "fast_dev_run" not in options(RectangularConfig)
 
 
 def test_flags_of_the_published_readme_exist() -> None:

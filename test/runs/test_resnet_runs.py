@@ -25,9 +25,9 @@ from model.config.options import options
 from model.config.resnet import ResnetConfig
 from model.resnet_conv import resnet50_conv
 from model.resnet_experiment import ResnetExperiment
-from run_resnet_experiment_sweep import build, make_data
 from sweep.cli import parse
 from sweep.machine import quiet_lightning
+from sweep.resnet import build, make_data
 from sweep.run_directory import RunDirectory
 
 

@@ -10,7 +10,7 @@ from support.runs import ROOT
 
 from model.config.resnet import ResnetConfig
 from model.resnet_experiment import ResnetExperiment
-from run_resnet_experiment_sweep import build, make_data
+from sweep.resnet import build, make_data
 from sweep.run import run
 from sweep.run_directory import RunDirectory
 
@@ -39,7 +39,8 @@ def tiny(**changes: object) -> ResnetConfig:
 
 def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[RunDirectory, dict[str, object]]:
     config = tiny(output_dir=str(folder), **{"name": "run", **changes})
-    return run(config, make_data(config), build, resume=resume)
+    result = run(config, make_data(config), build, resume=resume)
+    return result.directory, result.summary
 
 
 def command(*argv: str) -> int:

@@ -18,8 +18,8 @@ from jumpstart import JumpstartRegularization
 from model.config.rectangular import RectangularConfig
 from model.optimization import clip_gradient
 from model.rectangular_experiment import RectangularExperiment, make_network
-from run_rectangular_sweep import build, make_data
 from sweep.machine import quiet_lightning
+from sweep.rectangular import build, make_data
 from sweep.run import run
 from sweep.run_directory import RunDirectory
 
@@ -64,7 +64,8 @@ def flags(**changes: object) -> list[str]:
 def run_tiny(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[RunDirectory, dict[str, object]]:
     """A complete run in this process, in ``folder/run``."""
     config = tiny(output_dir=str(folder), **{"name": "run", **changes})
-    return run(config, make_data(config), build, resume=resume)
+    result = run(config, make_data(config), build, resume=resume)
+    return result.directory, result.summary
 
 
 def command(*argv: str) -> int:

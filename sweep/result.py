@@ -1,0 +1,62 @@
+"""The result of a run in Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+# A result is imported with the functions that return it, before torch is needed.
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from model.config.experiment import ExperimentConfig
+    from model.experiment import Experiment
+    from sweep.run_directory import RunDirectory
+
+Summary = dict[str, object]
+"""The content of ``summary.json``: numbers by name, and two nested mappings, ``last`` and ``data``."""
+
+
+@dataclass(frozen=True, repr=False)
+class RunResult:
+    """What a run leaves: its directory, its summary, and the trained experiment.
+
+    Attributes:
+        config: The options of the run.
+        directory: The run directory; ``directory.path`` is the folder, ``directory.report`` the report.
+        summary: Metrics of the best weights under ``train/...``, ``val/...`` and ``test/...``, ``best_epoch``, and
+            everything else that ``summary.json`` holds.
+        experiment: The experiment with the best weights, in evaluation mode.
+    """
+
+    config: ExperimentConfig
+    directory: RunDirectory
+    summary: Summary
+    experiment: Experiment
+
+    def __repr__(self) -> str:
+        metrics = ", ".join(f"{name}={self.summary[name]:.4f}" for name in ("val/acc", "test/acc"))
+        return f"RunResult({str(self.path)!r}, best_epoch={self.best_epoch}, {metrics})"
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best weights, counted from 0."""
+        return cast("int", self.summary["best_epoch"])
+
+    @property
+    def network(self) -> nn.Module:
+        """The network with the best weights: (N, *input_shape) inputs -> (N, classes) logits."""
+        return self.experiment.network
+
+    def curves(self) -> pd.DataFrame:
+        """The metrics of each recorded epoch, one row per epoch, as in ``metrics.csv``."""
+        from sweep.metrics_csv import MetricsCsv
+
+        return MetricsCsv(self.directory.metrics).read()

@@ -11,11 +11,11 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from jumpstart.choices import did_you_mean
 from model.config.other_names import guess
@@ -315,7 +315,6 @@ def redefine(base: type[Config], name: str, default: object) -> Any:
     return dataclasses.field(default=default, metadata=field.metadata)
 
 
-@functools.cache
 def options(config_class: type[Config]) -> Mapping[str, Option]:
     """Every option of a config class by name, group by group.
 
@@ -324,6 +323,11 @@ def options(config_class: type[Config]) -> Mapping[str, Option]:
         >>> options(RectangularConfig)["depth"].expected
         'an integer >= 1'
     """
+    return _options(cast("Hashable", config_class))
+
+
+@functools.cache
+def _options(config_class: Any) -> Mapping[str, Option]:
     hints = typing.get_type_hints(config_class)
     items = [_option_of(field, hints[field.name]) for field in dataclasses.fields(config_class)]
     items.sort(key=lambda item: GROUPS.index(item.group))

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep.executors.worker import FULL, Keep
+from sweep.executors.worker import FULL
+from sweep.grid.options import Keep
 from sweep.ledger.ledger import Ledger, LedgerError, State
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -18,11 +18,11 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from model.config.experiment import ExperimentConfig
 from sweep.families import family_named
+from sweep.grid.options import Keep
 from sweep.launch import Family
 from sweep.ledger.alive import living
 from sweep.ledger.ledger import Entry, Ledger
@@ -34,17 +34,6 @@ RUNS = "runs"
 """The folder of the run directories, in that of the sweep."""
 
 logger = logging.getLogger(__name__)
-
-
-class Keep(StrEnum):
-    """What the run directory of a member keeps when the run is finished."""
-
-    ALL = "all"
-    """Everything, with plots and the report, as a single run."""
-    WEIGHTS = "weights"
-    """Config, curves, summary and the best weights."""
-    METRICS = "metrics"
-    """Config, curves and summary."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,7 +121,8 @@ def _stop_when_input_ends() -> None:
     """Interrupt this process as Ctrl-C does when the command that started it ends or closes the pipe."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not sys.stdin, whose lock a thread must not hold when Python ends
+            pass
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -94,8 +94,8 @@ def identity_of(config: Config) -> str:
 def _members(config_class: type[ExperimentConfig], grid: Grid) -> Iterator[Member]:
     several = [name for name, values in grid.values.items() if len(values) > 1]
     fixed = {name: values[0] for name, values in grid.values.items() if len(values) == 1}
-    chosen = [(name, options_of(config_class, name)) for name in grid.techniques] or [(None, {})]
-    for technique, extra in chosen:
+    for technique in grid.techniques or (None,):
+        extra = options_of(config_class, technique) if technique else {}
         _refuse_clash(technique, extra, grid)
         for combination in itertools.product(*(grid.values[name] for name in several)):
             varied = dict(zip(several, combination, strict=True))

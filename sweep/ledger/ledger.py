@@ -1,8 +1,8 @@
 """The ledger of a sweep, a SQLite file in its folder that several processes write.
 
-A run is *waiting*, *running*, *finished*, *interrupted* or *failed*. A process that trains runs holds the lock of a file
-of its own for as long as it lives, so a running run whose process has died is known to be interrupted, however the
-process ended. Every change is one transaction, so no run is ever given to two processes, and no result is lost.
+A run is *waiting*, *running*, *finished*, *interrupted* or *failed*. A process that trains runs holds the lock of a
+file of its own for as long as it lives, so a running run whose process has died is known to be interrupted, however
+the process ended. Every change is one transaction, so no run is ever given to two processes, and no result is lost.
 """
 
 from __future__ import annotations
@@ -235,6 +235,11 @@ class Ledger:
         """The number of runs in every state."""
         found = dict(self._database.execute("SELECT state, count(*) FROM runs GROUP BY state").fetchall())
         return {state: found.get(state.value, 0) for state in State}
+
+    def mean_seconds(self) -> float | None:
+        """Mean seconds of the finished runs; None if there is none."""
+        mean = self._database.execute("SELECT avg(seconds) FROM runs WHERE state = 'finished'").fetchone()[0]
+        return None if mean is None else float(mean)
 
     def entries(self, *states: State) -> Iterator[Entry]:
         """The runs, in the order of their numbers.

@@ -12,14 +12,14 @@ _MOUNTS = Path("/proc/self/mounts")
 
 
 def network_drive(folder: Path, mounts: str) -> str | None:
-    """The type of the network file system that holds a folder, or None for a local one.
+    r"""The type of the network file system that holds a folder, or None for a local one.
 
     Args:
         folder: The folder.
         mounts: The content of ``/proc/self/mounts``.
 
     Example:
-        >>> table = "/dev/sda1 / ext4 rw 0 0\\nserver:/home /home nfs4 rw 0 0"
+        >>> table = "/dev/sda1 / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0"
         >>> network_drive(Path("/home/me/runs"), table), network_drive(Path("/tmp"), table)
         ('nfs4', None)
     """

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from sweep.ledger.results import write_results
 from sweep.ledger.status import failures
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
+_INTERRUPTED = 130
 _WRITE_SECONDS = 10.0
 """Least time between two versions of ``results.csv``."""
 
@@ -65,12 +69,11 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
         write: Takes the lines for the user.
 
     Returns:
-        0 if all runs are finished, 1 if some failed.
+        0 if all runs are finished, 1 if some failed, 130 after Ctrl-C or SIGTERM. The same command goes on then.
 
     Raises:
         ConfigError: If an option is wrong. Nothing is written in this case.
         RunDirectoryError: If the folder can't be used.
-        KeyboardInterrupt: At Ctrl-C. The same command goes on with the sweep.
     """
     members = sweep.members()
     _check_data(sweep.family, members)
@@ -92,11 +95,28 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
             on_change=_Progress(ledger),
         )
         try:
-            executor.run()
+            with _terminable():
+                executor.run()
+        except KeyboardInterrupt:
+            write(f"interrupted; the same command goes on with --name={folder.name}\n")
+            return _INTERRUPTED
         finally:
             write_results(ledger)
         write(_end(ledger))
         return int(ledger.counts()[State.FAILED] > 0)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Stop at SIGTERM as at Ctrl-C, so that the processes store the state of their runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Progress:

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--retries", type=int, required=True, help="how often a run that failed is tried again")
     parser.add_argument("--keep", choices=[*Keep], required=True, help="what a finished run keeps")
     options = parser.parse_args(arguments)
+    # A command in the background ignores Ctrl-C, and so would this process, which is stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _stop_when_input_ends()
     with Ledger(options.folder, None) as ledger, living(options.folder, options.name) as life:
         family = family_named(ledger.family)

@@ -47,7 +47,7 @@ def check_activation(name: str, value: str) -> str:
     """The canonical name of an activation, as :func:`model.activations.canonical_activation` returns it.
 
     Args:
-        name: Name of the option, several=Several.NEVER)
+        name: Name of the option.
         value: A name, or ``package.module:Class``, which is imported.
 
     Raises:
@@ -341,7 +341,9 @@ class ExperimentConfig(Config):
     output_dir: str = _run(
         "runs", "Folder in which the run directories are created.", check=check_path, several=Several.NEVER
     )
-    name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
+    name: str | None = _run(
+        None, "Name of the run directory; None: made from the options.", check=check_name, several=Several.NEVER
+    )
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""

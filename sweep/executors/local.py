@@ -9,20 +9,20 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweep.executors.worker import FULL
 from sweep.grid.options import Keep
-from sweep.ledger.ledger import Ledger, LedgerError, State
+from sweep.ledger.alive import was_killed
+from sweep.ledger.ledger import LOGS, Ledger, LedgerError, State
 
 _ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60.0
 _MOST_DEATHS = 3
-"""Processes in a row that may die before they take a run."""
-_LOGS = "logs"
+"""Processes in a row that may end with an error of their own."""
 
 
 @dataclass
@@ -35,6 +35,7 @@ class LocalExecutor:
         retries: How often a run that failed is tried again.
         keep: What the run directories keep.
         on_change: Called several times a second.
+        command: The words that start a process, before those that every process gets.
     """
 
     ledger: Ledger
@@ -42,6 +43,7 @@ class LocalExecutor:
     retries: int
     keep: Keep
     on_change: Callable[[], object] = lambda: None
+    command: Sequence[str] = (sys.executable, "-m", "sweep.executors.worker")
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
     _deaths: int = field(default=0, init=False)
 
@@ -49,7 +51,7 @@ class LocalExecutor:
         """Train all runs that are not finished.
 
         Raises:
-            LedgerError: If the processes die before they begin a run.
+            LedgerError: If one process after another ends with an error.
             OSError: If the disk is full. Runs that were interrupted by this are resumed by the next command.
             KeyboardInterrupt: At Ctrl-C, after the processes have stored the state of their runs.
         """
@@ -71,10 +73,10 @@ class LocalExecutor:
 
     def _start(self) -> None:
         name = f"worker-{uuid.uuid4().hex[:12]}"
-        logs = self.ledger.folder / _LOGS
+        logs = self.ledger.folder / LOGS
         logs.mkdir(exist_ok=True)
-        words = [sys.executable, "-m", "sweep.executors.worker", str(self.ledger.folder.absolute())]
-        words += [f"--name={name}", f"--retries={self.retries}", f"--keep={self.keep.value}"]
+        words = [*self.command, str(self.ledger.folder.absolute()), f"--name={name}"]
+        words += [f"--retries={self.retries}", f"--keep={self.keep.value}"]
         with (logs / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 words,
@@ -95,15 +97,14 @@ class LocalExecutor:
             return
         if code == FULL:
             raise OSError(FULL, f"the disk is full: free some space on that of {self.ledger.folder}, and run it again.")
-        entry = self.ledger.running(name)
-        self._deaths = 0 if entry else self._deaths + 1
-        if entry is not None:
-            self.ledger.fail(entry.number, f"its process {_death(code)}", 0.0)
+        log = self.ledger.folder / LOGS / f"{name}.log"
+        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        with log.open("a") as file:
+            file.write(f"\nthe process {_death(code)}\n")
+        # A process that was killed leaves its lock file. Any other one had an error outside of its runs.
+        self._deaths = 0 if was_killed(self.ledger.folder, name) else self._deaths + 1
         if self._deaths >= _MOST_DEATHS:
-            log = (self.ledger.folder / _LOGS / f"{name}.log").read_text(errors="replace").strip()
-            raise LedgerError(
-                f"the processes of the sweep die at their start: {log.splitlines()[-1:] or _death(code)}."
-            )
+            raise LedgerError(f"the processes of the sweep end with an error: {' '.join(last) or _death(code)}.")
         self._start()
 
     def _stop(self) -> None:

@@ -65,6 +65,16 @@ def is_alive(folder: Path, name: str) -> bool:
         os.close(descriptor)
 
 
+def was_killed(folder: Path, name: str) -> bool:
+    """Whether the process of this name has ended without giving its lock back.
+
+    Args:
+        folder: The folder of the sweep.
+        name: The name of its :class:`Life`.
+    """
+    return (folder / _FOLDER / name).exists() and not is_alive(folder, name)
+
+
 def _try_lock(descriptor: int) -> bool:
     """Whether the lock of an open file was free; it is held from now on."""
     if sys.platform == "win32":

@@ -23,7 +23,10 @@ from sweep.ledger.place import network_drive_of
 
 VERSION = 1
 NAME = "ledger.sqlite"
+LOGS = "logs"
+"""The folder of what the processes print, in that of the sweep."""
 _BUSY_SECONDS = 60.0
+_NEVER = 2**31
 _SCHEMA = """
 CREATE TABLE sweep (version INTEGER NOT NULL, family TEXT NOT NULL);
 CREATE TABLE runs (
@@ -163,13 +166,13 @@ class Ledger:
 
         Args:
             life: The process that takes it.
-            retries: How often a run that failed is begun again.
+            retries: How often a run that failed, or whose process died, is begun again.
 
         Returns:
             The run, which is now running; None if there is none left.
         """
         with self._transaction():
-            self._recover()
+            self._recover(retries)
             for state, most in ((State.INTERRUPTED, None), (State.WAITING, None), (State.FAILED, retries)):
                 row = self._database.execute(
                     "SELECT number FROM runs WHERE state = ? AND (? IS NULL OR failures <= ?) ORDER BY number LIMIT 1",
@@ -185,9 +188,10 @@ class Ledger:
         return None
 
     def forgive(self) -> int:
-        """Let runs that failed be tried again from the beginning of the count, and return how many there are."""
+        """Count the tries of runs from the beginning again, and return how many runs have failed."""
         with self._transaction():
-            return self._database.execute("UPDATE runs SET failures = 0 WHERE state = 'failed'").rowcount
+            self._database.execute("UPDATE runs SET failures = 0")
+            return int(self._database.execute("SELECT count(*) FROM runs WHERE state = 'failed'").fetchone()[0])
 
     def finish(self, number: int, summary: Mapping[str, object], seconds: float) -> None:
         """Store the result of a run.
@@ -220,16 +224,7 @@ class Ledger:
     def recover(self) -> int:
         """Mark the running runs whose process has died as interrupted, and return how many there were."""
         with self._transaction():
-            return self._recover()
-
-    def running(self, worker: str) -> Entry | None:
-        """The run that a process trains now, or None.
-
-        Args:
-            worker: The name of its :class:`~sweep.ledger.alive.Life`.
-        """
-        row = self._database.execute("SELECT * FROM runs WHERE state = 'running' AND worker = ?", (worker,)).fetchone()
-        return None if row is None else _entry(row)
+            return self._recover(None)
 
     def counts(self) -> dict[State, int]:
         """The number of runs in every state."""
@@ -274,15 +269,17 @@ class Ledger:
                 (state.value, state is State.FAILED, error, seconds, summary, time.time(), number),
             )
 
-    def _recover(self) -> int:
+    def _recover(self, retries: int | None) -> int:
         running = self._database.execute("SELECT DISTINCT worker FROM runs WHERE state = 'running'").fetchall()
-        dead = [worker for (worker,) in running if not is_alive(self.folder, worker)]
         changed = 0
-        for worker in dead:
+        for (worker,) in running:
+            if is_alive(self.folder, worker):
+                continue
+            error = f"its process died: see {LOGS}/{worker}.log"
             changed += self._database.execute(
-                "UPDATE runs SET state = 'interrupted', worker = NULL, changed = ? "
-                "WHERE state = 'running' AND worker = ?",
-                (time.time(), worker),
+                "UPDATE runs SET state = iif(failures >= ?1, 'failed', 'interrupted'), failures = failures + ?2, "
+                "error = ?3, worker = NULL, changed = ?4 WHERE state = 'running' AND worker = ?5",
+                (_NEVER if retries is None else retries, retries is not None, error, time.time(), worker),
             ).rowcount
         return changed
 

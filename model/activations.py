@@ -11,9 +11,9 @@ import functools
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import ModuleType
-from typing import TypeGuard
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -156,11 +156,16 @@ def _registered() -> Mapping[str, ActivationClass]:
     return {_key(kind.__name__): kind for kind in registered_activations()}
 
 
-def _arguments(kind: ActivationClass) -> list[str]:
+def _arguments(kind: ActivationClass) -> tuple[str, ...]:
     """The arguments that must be given to build a class."""
+    return _read_arguments(cast("Hashable", kind))
+
+
+@functools.cache
+def _read_arguments(kind: Any) -> tuple[str, ...]:
     named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(kind).parameters.values()
-    return [p.name for p in parameters if p.default is p.empty and p.kind in named]
+    return tuple(p.name for p in parameters if p.default is p.empty and p.kind in named)
 
 
 def _refuse_arguments(name: str, kind: ActivationClass) -> None:

@@ -22,6 +22,9 @@ from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
 from model.errors import ConfigError, NonFiniteLossError
+from sweep.grid.command import GridCommand, canonical, canonical_names, grids_in_file, read_grids
+from sweep.grid.expand import Grid
+from sweep.grid.options import SweepConfig
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
 C = TypeVar("C", bound=Config)
@@ -71,12 +74,68 @@ def parse(
         PathError: If ``--config`` or ``--resume`` is no local path; see :func:`~jumpstart.files.user_path`.
         SystemExit: With code 0 after ``--help``.
     """
+    command = read_command(config_class, argv, description=description, prog=prog, examples=examples)
+    if not command.grid.is_single:
+        raise ConfigError(f"one run is meant here, got a grid of {sum(grid.count for grid in command.grid.grids)}.")
+    return command.single_run()
+
+
+@dataclass(frozen=True)
+class Command(Generic[C]):
+    """A command line that has been read: one run, or a grid of them.
+
+    Attributes:
+        config_class: The config of the runs.
+        grid: The values of all options, and the options of a sweep.
+        flags: Names of the options that were given by flags.
+        config_file: The YAML file, or None.
+        resume: The run directory to continue, or None.
+    """
+
+    config_class: type[C]
+    grid: GridCommand
+    flags: tuple[str, ...]
+    config_file: str | None
+    resume: str | None
+
+    def single_run(self) -> Parsed[C]:
+        """The run of a command line whose options have one value each.
+
+        Raises:
+            ConfigError: If an option is out of range, contradicts another one, or can't be changed in a resumed run.
+            RunDirectoryError: If there is no run to resume.
+        """
+        values = self.grid.single_values(self.config_class)
+        technique = self.grid.options.technique is not None
+        given = {name: value for name, value in values.items() if technique or name in self.flags}
+        file = self.config_file if not technique else None
+        return combine(self.config_class, given, config_file=file, resume=self.resume)
+
+
+def read_command(
+    config_class: type[C],
+    argv: Sequence[str],
+    *,
+    description: str,
+    prog: str | None = None,
+    examples: Sequence[str] = (),
+) -> Command[C]:
+    """Read a command line, with one value or several for each flag; the arguments are those of :func:`parse`.
+
+    Raises:
+        ConfigError: If an argument is unknown or malformed, or if a run is resumed with several values.
+        PathError: If ``--config`` is no local path.
+        SystemExit: With code 0 after ``--help``.
+    """
     parser = _make_parser(config_class, description, prog, examples)
     texts = vars(parser.parse_args(list(_checked_arguments(config_class, argv))))
-    table = options(config_class)
     config_file, resume = texts.pop("config", None), texts.pop("resume", None)
-    values = {name: table[name].parse(text) for name, text in texts.items()}
-    return combine(config_class, values, config_file=config_file, resume=resume)
+    sweep = {name: texts.pop(name) for name in options(SweepConfig) if name in texts}
+    in_file = _grids_of_file(config_class, config_file) if config_file is not None else [Grid({})]
+    grid = read_grids(config_class, texts, sweep, in_file)
+    if resume is not None and not grid.is_single:
+        raise ConfigError("--resume continues one run. A sweep goes on when its command is given again.")
+    return Command(config_class, grid, tuple(texts), config_file, resume)
 
 
 def combine(
@@ -119,6 +178,7 @@ def main(
     description: str,
     examples: Sequence[str] = (),
     user_errors: tuple[type[Exception], ...] = (),
+    sweep: Callable[[GridCommand], int] | None = None,
 ) -> int:
     """Parse the command line, run, and print an error that the user can correct as one line.
 
@@ -130,16 +190,20 @@ def main(
         examples: Commands that end the help page.
         user_errors: Further exceptions that the user can correct, besides those of configs, run directories, files
             and memory. Any other exception is a defect and keeps its traceback.
+        sweep: Runs a grid and returns the exit code; None if there are no grids.
 
     Returns:
-        Exit code: 0 after success, 1 if training diverged, 2 after an error that the user can correct, 130 after
-        Ctrl-C, 143 after SIGTERM.
+        Exit code: 0 after success, 1 if training diverged or runs of a sweep failed, 2 after an error that the user can
+        correct, 130 after Ctrl-C, 143 after SIGTERM.
     """
     parsed: Parsed[C] | None = None
     correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, PathError, *user_errors)
     try:
         arguments = sys.argv[1:] if argv is None else argv
-        parsed = parse(config_class, arguments, description=description, examples=examples)
+        command = read_command(config_class, arguments, description=description, examples=examples)
+        if sweep is not None and (command.grid.options.dry_run or not command.grid.is_single):
+            return sweep(command.grid)
+        parsed = command.single_run()
         run(parsed)
     except correctable as error:
         _print_error(f"error: {error}")
@@ -207,16 +271,11 @@ def _print_error(message: str) -> None:
     sys.stderr.write(" ".join(message.split()) + "\n")
 
 
-def _canonical(names: Mapping[str, object], flag: str) -> str:
-    """The name of the option behind a flag or a YAML key: dashes become underscores, ``lambda`` becomes ``lambda_``."""
-    name = flag.strip().replace("-", "_")
-    return f"{name}_" if name not in names and f"{name}_" in names else name
-
-
 def _checked_arguments(config_class: type[Config], argv: Sequence[str]) -> Iterator[str]:
     """The arguments in the one form ``--name=value``, with errors that argparse alone would not raise."""
     table = options(config_class)
-    known = dict.fromkeys((*table, *_OWN_FLAGS))
+    own = options(SweepConfig)
+    known = dict.fromkeys((*table, *own, *_OWN_FLAGS))
     if any(word in ("-h", "--help") for word in argv):
         yield "--help"
         return
@@ -226,13 +285,13 @@ def _checked_arguments(config_class: type[Config], argv: Sequence[str]) -> Itera
         if not word.startswith("-"):
             raise ConfigError(f"unexpected argument {word!r}; write options as --name=value.")
         flag, equals, value = word.partition("=")
-        name = _canonical(known, flag.removeprefix("--"))
+        name = canonical(known, flag.removeprefix("--"))
         if not flag.startswith("--") or name not in known:
             raise _unknown_flag(flag, known)
         if not equals:
             if words and not words[0].startswith("--"):
                 value = words.pop(0)
-            elif name in table and bool in table[name].kinds:
+            elif name in {**table, **own} and bool in {**table, **own}[name].kinds:
                 value = "True"
             else:
                 raise ConfigError(f"--{name} needs a value: write --{name}=VALUE.")
@@ -259,25 +318,19 @@ def _read_yaml(config_class: type[Config], path: UserPath) -> dict[str, object]:
         raise ConfigError(f'config file {path} must hold "name: value" lines, got {kind}.')
     table = options(config_class)
     try:
-        named = _canonical_names(table, content)
+        named = canonical_names(table, content)
         refuse_unknown(config_class, named)
         return {name: _read_value(table[name], value) for name, value in named.items()}
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
 
 
-def _canonical_names(names: Mapping[str, object], content: Mapping[object, object]) -> dict[str, object]:
-    """The values by canonical name.
-
-    Raises:
-        ConfigError: If two keys are spellings of the same name.
-    """
-    spelled: dict[str, object] = {}
-    for key in content:
-        other = spelled.setdefault(_canonical(names, str(key)), key)
-        if other is not key:
-            raise ConfigError(f"{other} and {key} are the same option, given twice: keep one of them.")
-    return {name: content[key] for name, key in spelled.items()}
+def _grids_of_file(config_class: type[Config], path: str) -> list[Grid]:
+    try:
+        return grids_in_file(config_class, _load_yaml(path))
+    except ConfigError as error:
+        message = str(error)
+        raise ConfigError(message if message.startswith("config file") else f"config file {path}: {message}") from None
 
 
 def _load_yaml(path: UserPath) -> object:
@@ -357,6 +410,9 @@ def _make_parser(
         section = parser.add_argument_group(group)
         for item in members:
             section.add_argument(f"--{item.name}", metavar=_metavar(item), help=_help(item))
+    section = parser.add_argument_group("sweep", "A flag with several values, such as --depth=10,50 --seed=0..9.")
+    for item in options(SweepConfig).values():
+        section.add_argument(f"--{item.name}", metavar=_metavar(item), help=_help(item))
     own = parser.add_argument_group("command line")
     own.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it.")
     own.add_argument(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar, cast
 
 from data.cache import DataError
 from jumpstart.files import UserPath
@@ -23,6 +23,7 @@ from model.config.experiment import ExperimentConfig
 from model.config.options import options
 from model.errors import ConfigError
 from sweep.cli import Parsed, combine, main
+from sweep.grid.command import GridCommand
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -82,8 +83,20 @@ def launch(family: Family[C]) -> int:
         The exit code; see :func:`sweep.cli.main`.
     """
     start = partial(_start, family)
-    config = family.config_class
-    return main(start, config, description=family.description, examples=family.examples, user_errors=(DataError,))
+
+    def sweep(command: GridCommand) -> int:
+        from sweep.sweep import Sweep, run_sweep
+
+        return run_sweep(Sweep(cast("Family[ExperimentConfig]", family), command.grids, command.options))
+
+    return main(
+        start,
+        family.config_class,
+        description=family.description,
+        examples=family.examples,
+        user_errors=(DataError,),
+        sweep=sweep,
+    )
 
 
 def run_function(

@@ -17,7 +17,7 @@ from jumpstart.choices import MARGIN, Aggregate, Capture, Part, PointMode, Terms
 from jumpstart.files import PathError, absolute_path, is_path, user_path
 from model.choices import LambdaSchedule
 from model.config.optimization import OptimizationConfig, check_increasing
-from model.config.options import Config, option, unknown_value
+from model.config.options import Config, Several, option, unknown_value
 from model.errors import ConfigError
 
 __all__ = [
@@ -293,6 +293,7 @@ class ExperimentConfig(OptimizationConfig):
         "Hinges (penalties) that the Jumpstart loss contains.",
         words=f"all or a comma-separated list of {', '.join(_TERMS)}",
         check=check_terms,
+        several=Several.BRACKETS,
     )
     aggregate: str = _jumpstart(
         "balanced", "How the losses of units and points are combined into one number.", choices=Aggregate
@@ -319,16 +320,24 @@ class ExperimentConfig(OptimizationConfig):
     target: str | None = _data(
         None,
         "Column of the classes in a file of your own: its name, or its position from 0, or from -1 at the end.",
+        several=Several.NEVER,
     )
-    drop_columns: str | None = _data(None, "Columns of a file of your own that are left out, separated by commas.")
+    drop_columns: str | None = _data(
+        None, "Columns of a file of your own that are left out, separated by commas.", several=Several.BRACKETS
+    )
     category_columns: str | None = _data(
-        None, "Columns of a file of your own whose numbers are categories, separated by commas."
+        None,
+        "Columns of a file of your own whose numbers are categories, separated by commas.",
+        several=Several.BRACKETS,
     )
     val_dataset: str | None = _data(
-        None, "Path of a validation part of your own; None: split from the dataset.", check=check_file
+        None,
+        "Path of a validation part of your own; None: split from the dataset.",
+        check=check_file,
+        several=Several.NEVER,
     )
     test_dataset: str | None = _data(
-        None, "Path of a test part of your own; None: split from the dataset.", check=check_file
+        None, "Path of a test part of your own; None: split from the dataset.", check=check_file, several=Several.NEVER
     )
     val_size: float | None = _data(
         None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1
@@ -339,6 +348,7 @@ class ExperimentConfig(OptimizationConfig):
         "Folder of the data files; None: JUMPSTART_DATA_DIR, or the cache folder of the user.",
         check=check_path,
         resumable=True,
+        several=Several.NEVER,
     )
     num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
@@ -353,6 +363,7 @@ class ExperimentConfig(OptimizationConfig):
         minimum=0,
         check=check_gpus,
         resumable=True,
+        several=Several.BRACKETS,
     )
     threads: int | None = _run(
         None, "CPU threads that one operation may use; None: torch's default.", minimum=1, maximum=1024
@@ -367,6 +378,7 @@ class ExperimentConfig(OptimizationConfig):
         "without the name of a part.",
         words=_PART_LIST,
         check=check_parts,
+        several=Several.BRACKETS,
     )
     plot_num_points: int = _run(500, "Number of points of each part in the plots of points.", minimum=1)
     curve_points: int = _run(
@@ -374,25 +386,38 @@ class ExperimentConfig(OptimizationConfig):
     )
     checkpoint_seconds: float = _run(30.0, "Least time between two checkpoints, in seconds.", minimum=0)
     wandb: bool = _run(True, "Whether to log to Weights & Biases; without a key, offline.", resumable=True)
-    wandb_project: str = _run("jumpstart", "Weights & Biases project.")
+    wandb_project: str = _run("jumpstart", "Weights & Biases project.", several=Several.NEVER)
     wandb_entity: str | None = _run(
-        None, "Weights & Biases user or team that owns the run; None: the default of the account."
+        None,
+        "Weights & Biases user or team that owns the run; None: the default of the account.",
+        several=Several.NEVER,
     )
-    wandb_group: str | None = _run(None, "Group of the run in Weights & Biases.")
-    wandb_tags: str | None = _run(None, "Tags of the run in Weights & Biases, separated by commas.", check=check_tags)
-    wandb_notes: str | None = _run(None, "Notes on the run in Weights & Biases.")
+    wandb_group: str | None = _run(None, "Group of the run in Weights & Biases.", several=Several.NEVER)
+    wandb_tags: str | None = _run(
+        None, "Tags of the run in Weights & Biases, separated by commas.", check=check_tags, several=Several.NEVER
+    )
+    wandb_notes: str | None = _run(None, "Notes on the run in Weights & Biases.", several=Several.NEVER)
     wandb_checkpoints: bool = _run(
         False, "Whether best.ckpt and last.ckpt are uploaded to Weights & Biases when the run ends."
     )
     wandb_charts: bool = _run(
-        True, "Whether Weights & Biases gets interactive charts and the report of a finished run.", resumable=True
+        True,
+        "Whether Weights & Biases gets interactive charts and the report of a finished run.",
+        resumable=True,
+        several=Several.NEVER,
     )
-    progress: bool = _run(True, "Whether to show a progress bar.", resumable=True)
+    progress: bool = _run(True, "Whether to show a progress bar.", resumable=True, several=Several.NEVER)
     fast_dev_run: bool = _run(
-        False, "Whether to make a trial run: two epochs of two batches, then checkpoint, test and plots."
+        False,
+        "Whether to make a trial run: two epochs of two batches, then checkpoint, test and plots.",
+        several=Several.NEVER,
     )
-    output_dir: str = _run("runs", "Folder in which the run directories are created.", check=check_path)
-    name: str | None = _run(None, "Name of the run directory; None: made from the options.", check=check_name)
+    output_dir: str = _run(
+        "runs", "Folder in which the run directories are created.", check=check_path, several=Several.NEVER
+    )
+    name: str | None = _run(
+        None, "Name of the run directory; None: made from the options.", check=check_name, several=Several.NEVER
+    )
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""

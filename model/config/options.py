@@ -6,14 +6,16 @@ The flags of a command line, the keys of a YAML file and the ``config.yaml`` of 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from jumpstart.choices import did_you_mean
 from model.config.other_names import guess
@@ -45,6 +47,17 @@ def unknown_value(name: str, expected: str, value: object, known: Iterable[str])
     return ConfigError(f"{name} must be {expected}, got {value!r}.{did_you_mean(value, known)}")
 
 
+class Several(StrEnum):
+    """How several values of an option are written in a grid."""
+
+    COMMAS = "commas"
+    """``10,50``, and ``0..9`` for integers."""
+    BRACKETS = "brackets"
+    """``[2,4],[3]``, because a value itself may have commas."""
+    NEVER = "never"
+    """Not at all: all runs of a grid share the value."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One option: the values that a field of a config accepts.
@@ -64,6 +77,7 @@ class Option:
         below: Bound that the value must stay under.
         check: Called after all the other checks, with (name, value); returns the value to keep.
         resumable: Whether the value can be changed when a run is resumed.
+        several: How several values of the option are written in a grid.
     """
 
     name: str
@@ -80,6 +94,9 @@ class Option:
     below: float | None = None
     check: Check | None = None
     resumable: bool = False
+    several: Several = Several.COMMAS
+    _accepted: dict[tuple[type, object], Value] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    """Canonical forms by type and value, because a grid makes thousands of configs of few values."""
 
     @property
     def required(self) -> bool:
@@ -140,6 +157,14 @@ class Option:
         """
         if value is None and self.optional:
             return None
+        if not isinstance(value, bool | int | float | str):
+            return self._clean(value)
+        key = (type(value), value)
+        if key not in self._accepted:
+            self._accepted[key] = self._clean(value)
+        return self._accepted[key]
+
+    def _clean(self, value: object) -> Value:
         if value is None and "none" in self.choices:
             value = "none"
         typed = self._typed(value)
@@ -236,6 +261,7 @@ def option(
     below: float | None = None,
     check: Check | None = None,
     resumable: bool = False,
+    several: Several | None = None,
 ) -> Any:
     """A field of a :class:`Config` that is also a flag; its types come from the annotation.
 
@@ -251,6 +277,7 @@ def option(
         below: Bound that the value must stay under.
         check: Called with (name, value) after all the other checks; returns the value to keep.
         resumable: Whether the value can be changed when a run is resumed.
+        several: How several values are written in a grid; None: in brackets for a tuple, else with commas.
 
     Example:
         >>> @dataclass(frozen=True, kw_only=True)
@@ -271,6 +298,7 @@ def option(
         "below": below,
         "check": check,
         "resumable": resumable,
+        "several": several,
     }
     return dataclasses.field(default=default, metadata={"option": details})
 
@@ -295,6 +323,11 @@ def options(config_class: type[Config]) -> Mapping[str, Option]:
         >>> options(RectangularConfig)["depth"].expected
         'an integer >= 1'
     """
+    return _options(cast("Hashable", config_class))
+
+
+@functools.cache
+def _options(config_class: Any) -> Mapping[str, Option]:
     hints = typing.get_type_hints(config_class)
     items = [_option_of(field, hints[field.name]) for field in dataclasses.fields(config_class)]
     items.sort(key=lambda item: GROUPS.index(item.group))
@@ -304,12 +337,15 @@ def options(config_class: type[Config]) -> Mapping[str, Option]:
 def _option_of(field: dataclasses.Field[object], hint: object) -> Option:
     union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kinds = tuple(typing.get_origin(kind) or kind for kind in union if kind is not types.NoneType)
+    details = dict(field.metadata["option"])
+    several = details.pop("several") or (Several.BRACKETS if tuple in kinds else Several.COMMAS)
     return Option(
         name=field.name,
         kinds=kinds,
         optional=types.NoneType in union,
         default=field.default,
-        **field.metadata["option"],
+        several=several,
+        **details,
     )
 
 

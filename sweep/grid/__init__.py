@@ -1,0 +1,1 @@
+"""Grids: several values of options, and the runs that they make together."""

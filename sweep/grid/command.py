@@ -1,0 +1,151 @@
+"""The grids of a command line: several values of flags, a YAML file of grids, and named techniques."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.config.options import Config, Value, options, refuse_unknown
+from model.errors import ConfigError
+from sweep.grid.expand import TECHNIQUE, Grid
+from sweep.grid.options import SweepConfig
+from sweep.grid.techniques import options_of
+from sweep.grid.values import values_in_yaml, values_of
+
+GRIDS = "grids"
+"""The key of a YAML file under which several grids are listed, each on top of the options beside the key."""
+
+
+@dataclass(frozen=True)
+class GridCommand:
+    """The grids of a command line.
+
+    Attributes:
+        grids: The grids, at least one.
+        options: The options of the sweep.
+    """
+
+    grids: Sequence[Grid]
+    options: SweepConfig
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the command is one run."""
+        return len(self.grids) == 1 and self.grids[0].count == 1
+
+    def single_values(self, config_class: type[Config]) -> dict[str, Value]:
+        """The values of the single run by option, with those of its technique.
+
+        Args:
+            config_class: The config of the run.
+
+        Raises:
+            ConfigError: If the technique is unknown.
+        """
+        grid = self.grids[0]
+        technique = options_of(config_class, grid.techniques[0]) if grid.techniques else {}
+        return {name: values[0] for name, values in grid.values.items()} | technique
+
+
+def read_grids(
+    config_class: type[Config], texts: Mapping[str, str], sweep: Mapping[str, str], in_file: Sequence[Grid]
+) -> GridCommand:
+    """The grids of flags, which override those of a file.
+
+    Args:
+        config_class: The config of the runs.
+        texts: The texts of the flags by option.
+        sweep: The texts of the flags of the sweep by option.
+        in_file: The grids of a YAML file; an empty one without a file.
+
+    Raises:
+        ConfigError: If a value is none of the option.
+    """
+    table, own = options(config_class), options(SweepConfig)
+    flags = {name: values_of(table[name], text) for name, text in texts.items()}
+    sweep_values = {name: own[name].parse(text) for name, text in sweep.items()}
+    techniques = _techniques(sweep_values.get(TECHNIQUE))
+    for technique in techniques:
+        options_of(config_class, technique)
+    grids = [Grid({**grid.values, **flags}, techniques or grid.techniques) for grid in in_file]
+    return GridCommand(grids, SweepConfig(**sweep_values))  # type: ignore[arg-type]
+
+
+def grids_in_file(config_class: type[Config], content: object) -> list[Grid]:
+    """The grids of a YAML file.
+
+    Args:
+        config_class: The config of the runs.
+        content: The content of the file, with scalars as text: options, a list of grids, or options with a list of
+            grids under ``grids``.
+
+    Raises:
+        ConfigError: If an option is unknown or given twice, or a value is none of the option.
+
+    Example:
+        >>> from model.config.rectangular import RectangularConfig
+        >>> content = {"seed": "0..2", "grids": [{"technique": "baseline"}, {"lambda": ["0.01", "0.1"]}]}
+        >>> [grid.count for grid in grids_in_file(RectangularConfig, content)]
+        [3, 6]
+    """
+    shared: Mapping[str, object] = {}
+    parts: object = [content if content is not None else {}]
+    if isinstance(content, list):
+        parts = content
+    elif isinstance(content, dict) and GRIDS in content:
+        shared = {name: value for name, value in content.items() if name != GRIDS}
+        parts = content[GRIDS]
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
+        kind = "a list" if isinstance(content, list) else repr(parts[0] if isinstance(parts, list) and parts else parts)
+        raise ConfigError(f'must hold "name: value" lines, got {kind}.')
+    return [_one_grid(config_class, shared, part) for part in parts]
+
+
+def canonical(names: Iterable[str], flag: str) -> str:
+    """The name of the option behind a flag or a YAML key: dashes become underscores, ``lambda`` becomes ``lambda_``.
+
+    Args:
+        names: The names of all options.
+        flag: The flag without its dashes, or the key.
+    """
+    name = flag.strip().replace("-", "_")
+    return f"{name}_" if name not in names and f"{name}_" in names else name
+
+
+def canonical_names(names: Iterable[str], content: Mapping[Any, object]) -> dict[str, object]:
+    """The values of a YAML mapping by canonical name.
+
+    Args:
+        names: The names of all options.
+        content: The mapping.
+
+    Raises:
+        ConfigError: If two keys are spellings of the same name.
+    """
+    spelled: dict[str, object] = {}
+    for key in content:
+        other = spelled.setdefault(canonical(names, str(key)), key)
+        if other is not key:
+            raise ConfigError(f"{other} and {key} are the same option, given twice: keep one of them.")
+    return {name: content[key] for name, key in spelled.items()}
+
+
+def _one_grid(config_class: type[Config], shared: Mapping[str, object], part: Mapping[str, object]) -> Grid:
+    table = options(config_class)
+    named = {**canonical_names(table, shared), **canonical_names(table, part)}
+    techniques = _techniques(named.pop(TECHNIQUE, None))
+    for technique in techniques:
+        options_of(config_class, technique)
+    refuse_unknown(config_class, named)
+    return Grid({name: values_in_yaml(table[name], value) for name, value in named.items()}, techniques)
+
+
+def _techniques(value: object) -> tuple[str, ...]:
+    """The names in a text or a list, each once."""
+    if value is None:
+        return ()
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ConfigError(f"{TECHNIQUE} must be names separated by commas, got {value!r}.")
+    return tuple(dict.fromkeys(word.strip().lower() for word in words))

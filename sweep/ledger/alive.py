@@ -1,0 +1,86 @@
+"""Whether a process that trains runs is still alive, on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_FOLDER = "workers"
+
+
+@dataclass(frozen=True)
+class Life:
+    """A process that holds the lock of a file of its own.
+
+    Attributes:
+        name: The name of the file, which no other process has ever had.
+    """
+
+    name: str
+
+
+@contextlib.contextmanager
+def living(folder: Path, name: str) -> Iterator[Life]:
+    """Hold a lock while the block runs. The operating system ends the lock with the process, however that ends.
+
+    Args:
+        folder: The folder of the sweep.
+        name: A name that no other process of the sweep has or had.
+
+    Raises:
+        FileExistsError: If another process has this name.
+    """
+    path = folder / _FOLDER / name
+    path.parent.mkdir(exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        _try_lock(descriptor)
+        yield Life(name)
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def is_alive(folder: Path, name: str) -> bool:
+    """Whether the process of this name still holds its lock.
+
+    Args:
+        folder: The folder of the sweep.
+        name: The name of its :class:`Life`.
+    """
+    try:
+        descriptor = os.open(folder / _FOLDER / name, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def was_killed(folder: Path, name: str) -> bool:
+    """Whether the process of this name has ended without giving its lock back.
+
+    Args:
+        folder: The folder of the sweep.
+        name: The name of its :class:`Life`.
+    """
+    return (folder / _FOLDER / name).exists() and not is_alive(folder, name)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Whether the lock of an open file was free; it is held from now on."""
+    if sys.platform == "win32":
+        raise NotImplementedError("a sweep needs locks of files, which this system does not have: run it on Linux.")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

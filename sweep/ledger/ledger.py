@@ -1,0 +1,372 @@
+"""The ledger of a sweep, a SQLite file in its folder that several processes write.
+
+A run is *waiting*, *running*, *finished*, *interrupted* or *failed*. A process that trains runs holds the lock of a
+file of its own for as long as it lives, so a running run whose process has died is known to be interrupted, however
+the process ended. Every change is one transaction, so no run is ever given to two processes, and no result is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from sweep.files import RunDirectoryError
+from sweep.grid.expand import Member
+from sweep.ledger.alive import Life, is_alive
+from sweep.ledger.place import network_drive_of
+
+VERSION = 1
+NAME = "ledger.sqlite"
+LOGS = "logs"
+"""The folder of what the processes print, in that of the sweep."""
+_BUSY_SECONDS = 60.0
+_NEVER = 2**31
+_SCHEMA = """
+CREATE TABLE sweep (version INTEGER NOT NULL, family TEXT NOT NULL);
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL UNIQUE,
+    label TEXT NOT NULL UNIQUE,
+    technique TEXT,
+    config TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting',
+    tries INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    worker TEXT,
+    seconds REAL,
+    changed REAL NOT NULL,
+    summary TEXT
+);
+CREATE INDEX by_state ON runs (state, number);
+"""
+
+
+class State(StrEnum):
+    """What became of a run."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in the ledger.
+
+    Attributes:
+        number: Its number, from 1 on, in the order in which runs were added.
+        identity: The hash of what decides its result.
+        label: The name of its run directory.
+        technique: The name of its technique, or None.
+        config: Its options by name.
+        state: What became of it.
+        tries: How often it was begun.
+        failures: How often it failed in the latest command.
+        error: The error of the latest try, or None.
+        seconds: Seconds of the latest try, or None.
+        summary: Its summary, or None before it is finished.
+    """
+
+    number: int
+    identity: str
+    label: str
+    technique: str | None
+    config: Mapping[str, object]
+    state: State
+    tries: int
+    failures: int
+    error: str | None
+    seconds: float | None
+    summary: Mapping[str, object] | None
+
+
+class LedgerError(RunDirectoryError):
+    """A ledger that can't be read or written. The message is one line with a remedy."""
+
+
+class Ledger:
+    """The ledger in the folder of a sweep.
+
+    Args:
+        folder: The folder, which must exist. A ledger is made in it if there is none.
+        family: The family of networks of the sweep, such as ``rectangular``; None for that of the ledger.
+
+    Attributes:
+        folder: The folder.
+        family: The family.
+
+    Raises:
+        LedgerError: If the ledger is damaged, of another version, of another family, or missing with ``family=None``;
+            or if the folder is on a network drive, on which SQLite can't keep two processes apart.
+    """
+
+    def __init__(self, folder: Path, family: str | None) -> None:
+        self.folder, self._path = folder, folder / NAME
+        if family is None and not self._path.is_file():
+            raise LedgerError(f"{folder} is no folder of a sweep: it has no {NAME}.")
+        self._refuse_network_drive()
+        with self._reporting():
+            self._database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._database.row_factory = sqlite3.Row
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self.family = self._open(family)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def add(self, members: Sequence[Member]) -> tuple[int, int]:
+        """Add the runs of a grid that are not in the ledger yet.
+
+        Args:
+            members: The runs.
+
+        Returns:
+            How many were added, and how many were there.
+        """
+        with self._transaction():
+            known = {row[0] for row in self._database.execute("SELECT identity FROM runs")}
+            number = self._database.execute("SELECT coalesce(max(number), 0) FROM runs").fetchone()[0]
+            new = [member for member in members if member.identity not in known]
+            now = time.time()
+            rows = [
+                (
+                    number + place,
+                    member.identity,
+                    label_of(number + place, member),
+                    member.technique,
+                    json.dumps(member.config.to_dict()),
+                    now,
+                )
+                for place, member in enumerate(new, 1)
+            ]
+            self._database.executemany(
+                "INSERT INTO runs (number, identity, label, technique, config, changed) VALUES (?, ?, ?, ?, ?, ?)", rows
+            )
+        return len(new), len(members) - len(new)
+
+    def claim(self, life: Life, retries: int) -> Entry | None:
+        """Take the next run: one that was interrupted, else one that waits, else one that failed.
+
+        Args:
+            life: The process that takes it.
+            retries: How often a run that failed, or whose process died, is begun again.
+
+        Returns:
+            The run, which is now running; None if there is none left.
+        """
+        with self._transaction():
+            self._recover(retries)
+            for state, most in ((State.INTERRUPTED, None), (State.WAITING, None), (State.FAILED, retries)):
+                row = self._database.execute(
+                    "SELECT number FROM runs WHERE state = ? AND (? IS NULL OR failures <= ?) ORDER BY number LIMIT 1",
+                    (state.value, most, most),
+                ).fetchone()
+                if row is not None:
+                    self._database.execute(
+                        "UPDATE runs SET state = 'running', tries = tries + 1, worker = ?, changed = ? "
+                        "WHERE number = ?",
+                        (life.name, time.time(), row[0]),
+                    )
+                    return self.entry(row[0])
+        return None
+
+    def forgive(self) -> int:
+        """Count the tries of runs from the beginning again, and return how many runs have failed."""
+        with self._transaction():
+            self._database.execute("UPDATE runs SET failures = 0")
+            return int(self._database.execute("SELECT count(*) FROM runs WHERE state = 'failed'").fetchone()[0])
+
+    def finish(self, number: int, summary: Mapping[str, object], seconds: float) -> None:
+        """Store the result of a run.
+
+        Args:
+            number: The run.
+            summary: The content of its ``summary.json``.
+            seconds: Seconds of this try.
+        """
+        self._set(number, State.FINISHED, error=None, seconds=seconds, summary=json.dumps(summary))
+
+    def fail(self, number: int, error: str, seconds: float) -> None:
+        """Store the error that ended a run.
+
+        Args:
+            number: The run.
+            error: One line.
+            seconds: Seconds of this try.
+        """
+        self._set(number, State.FAILED, error=error, seconds=seconds, summary=None)
+
+    def interrupt(self, number: int) -> None:
+        """Give a run back, to be resumed.
+
+        Args:
+            number: The run.
+        """
+        self._set(number, State.INTERRUPTED, error=None, seconds=None, summary=None)
+
+    def recover(self) -> int:
+        """Mark the running runs whose process has died as interrupted, and return how many there were."""
+        with self._transaction():
+            return self._recover(None)
+
+    def counts(self) -> dict[State, int]:
+        """The number of runs in every state."""
+        found = dict(self._database.execute("SELECT state, count(*) FROM runs GROUP BY state").fetchall())
+        return {state: found.get(state.value, 0) for state in State}
+
+    def mean_seconds(self) -> float | None:
+        """Mean seconds of the finished runs; None if there is none."""
+        mean = self._database.execute("SELECT avg(seconds) FROM runs WHERE state = 'finished'").fetchone()[0]
+        return None if mean is None else float(mean)
+
+    def entries(self, *states: State) -> Iterator[Entry]:
+        """The runs, in the order of their numbers.
+
+        Args:
+            states: The states of the runs to give; none for all.
+        """
+        chosen = states or tuple(State)
+        marks = ", ".join("?" * len(chosen))
+        for row in self._database.execute(f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY number", chosen):
+            yield _entry(row)
+
+    def entry(self, number: int) -> Entry:
+        """One run.
+
+        Args:
+            number: Its number.
+
+        Raises:
+            LedgerError: If there is none of this number.
+        """
+        row = self._database.execute("SELECT * FROM runs WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            raise LedgerError(f"{self.folder} has no run of number {number}.")
+        return _entry(row)
+
+    def _set(self, number: int, state: State, *, error: str | None, seconds: float | None, summary: str | None) -> None:
+        with self._transaction():
+            self._database.execute(
+                "UPDATE runs SET state = ?, failures = failures + ?, error = ?, seconds = ?, summary = ?, "
+                "worker = NULL, changed = ? WHERE number = ?",
+                (state.value, state is State.FAILED, error, seconds, summary, time.time(), number),
+            )
+
+    def _recover(self, retries: int | None) -> int:
+        running = self._database.execute("SELECT DISTINCT worker FROM runs WHERE state = 'running'").fetchall()
+        changed = 0
+        for (worker,) in running:
+            if is_alive(self.folder, worker):
+                continue
+            error = f"its process died: see {LOGS}/{worker}.log"
+            changed += self._database.execute(
+                "UPDATE runs SET state = iif(failures >= ?1, 'failed', 'interrupted'), failures = failures + ?2, "
+                "error = ?3, worker = NULL, changed = ?4 WHERE state = 'running' AND worker = ?5",
+                (_NEVER if retries is None else retries, retries is not None, error, time.time(), worker),
+            ).rowcount
+        return changed
+
+    def _open(self, family: str | None) -> str:
+        """Make the tables of a new ledger, or check those of an old one. Returns the family."""
+        with self._transaction():
+            tables = {row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not tables:
+                assert family is not None
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    self._database.execute(statement)
+                self._database.execute("INSERT INTO sweep VALUES (?, ?)", (VERSION, family))
+            row = self._database.execute("SELECT version, family FROM sweep").fetchone()
+        if row[0] != VERSION:
+            raise LedgerError(
+                f"{self._path} is of version {row[0]}, and this program writes version {VERSION}. Keep the folder, and "
+                "choose another --name."
+            )
+        if family is not None and row[1] != family:
+            raise LedgerError(f"{self.folder} is a sweep of {row[1]} networks. Choose another --name.")
+        return str(row[1])
+
+    def _refuse_network_drive(self) -> None:
+        kind = network_drive_of(self.folder)
+        if kind is not None:
+            raise LedgerError(
+                f"{self.folder} is on a network drive ({kind}), where the ledger of a sweep can be damaged by two "
+                "processes. Choose an --output_dir on a local disk, and copy the folder afterwards."
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._reporting():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Turn an error of SQLite into one with a remedy. A full disk stays what it is: the sweep can go on later."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"{self._path} can't be used: {error}. It is kept as it is; choose another --name, or move it away "
+                "(finished runs stay in their folders)."
+            ) from error
+
+
+def label_of(number: int, member: Member) -> str:
+    """The name of the directory of a run: its number, its technique, and the values that vary.
+
+    Example:
+        >>> from model.config.rectangular import RectangularConfig
+        >>> from sweep.grid.expand import Grid, expand
+        >>> runs = expand(RectangularConfig, [Grid({"depth": [2, 3]}, ["jumpstart"])])
+        >>> label_of(7, runs[1])
+        '00007-jumpstart-depth=3'
+    """
+    words = [member.technique] if member.technique else []
+    words += [f"{name}={_short(value)}" for name, value in member.varied.items()]
+    text = "-".join(word for word in words)
+    safe = "".join(sign if sign.isalnum() or sign in "=+-._" else "_" for sign in text)
+    return f"{number:05d}-{safe}"[:100].rstrip("-")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(
+        number=row["number"],
+        identity=row["identity"],
+        label=row["label"],
+        technique=row["technique"],
+        config=json.loads(row["config"]),
+        state=State(row["state"]),
+        tries=row["tries"],
+        failures=row["failures"],
+        error=row["error"],
+        seconds=row["seconds"],
+        summary=None if row["summary"] is None else json.loads(row["summary"]),
+    )

@@ -1,0 +1,196 @@
+"""A sweep: many runs in one folder, each begun once, resumed if it was interrupted, and listed if it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jumpstart.files import user_path
+from jumpstart.words import counted
+from model.config.experiment import ExperimentConfig
+from model.config.options import Value
+from model.errors import ConfigError
+from sweep.executors.local import LocalExecutor, default_workers
+from sweep.executors.worker import RUNS
+from sweep.grid.expand import Grid, Member, expand
+from sweep.grid.options import Keep, SweepConfig
+from sweep.launch import Family
+from sweep.ledger.ledger import NAME, Ledger, State, label_of
+from sweep.ledger.results import write_results
+from sweep.ledger.status import failures
+from sweep.run_directory import RunDirectory, RunDirectoryError
+
+_INTERRUPTED = 130
+_WRITE_SECONDS = 10.0
+"""Least time between two versions of ``results.csv``."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to run.
+
+    Attributes:
+        family: The networks.
+        grids: The values of the options of the runs.
+        options: The options of the sweep.
+    """
+
+    family: Family[ExperimentConfig]
+    grids: Sequence[Grid]
+    options: SweepConfig
+
+    def members(self) -> list[Member]:
+        """The runs.
+
+        Raises:
+            ConfigError: If there are too many, or a combination is refused.
+        """
+        count = sum(grid.count for grid in self.grids)
+        if count > self.options.max_runs:
+            raise ConfigError(
+                f"the grid has {count:,} runs, and max_runs is {self.options.max_runs:,}: give fewer values, or "
+                f"--max_runs={count}."
+            )
+        return expand(self.family.config_class, [_with_defaults(grid, self.options) for grid in self.grids])
+
+
+def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -> int:
+    """Train all runs of a sweep that are not finished.
+
+    Args:
+        sweep: What to run.
+        write: Takes the lines for the user.
+
+    Returns:
+        0 if all runs are finished, 1 if some failed, 130 after Ctrl-C or SIGTERM. The same command goes on then.
+
+    Raises:
+        ConfigError: If an option is wrong. Nothing is written in this case.
+        RunDirectoryError: If the folder can't be used.
+    """
+    members = sweep.members()
+    _check_data(sweep.family, members)
+    if sweep.options.dry_run:
+        lines = [f"{label_of(number, member)}\n" for number, member in enumerate(members, 1)]
+        write("".join([*lines, f"{counted(len(members), 'run')}\n"]))
+        return 0
+    folder = _folder(members[0].config)
+    with Ledger(folder, _family_name(sweep.family)) as ledger:
+        new, old = ledger.add(members)
+        ledger.forgive()
+        ledger.recover()
+        write(_beginning(ledger, new, old))
+        executor = LocalExecutor(
+            ledger,
+            workers=sweep.options.workers or default_workers(),
+            retries=sweep.options.retries,
+            keep=Keep(sweep.options.keep),
+            on_change=_Progress(ledger),
+        )
+        try:
+            with _terminable():
+                executor.run()
+        except KeyboardInterrupt:
+            write(f"interrupted; the same command goes on with --name={folder.name}\n")
+            return _INTERRUPTED
+        finally:
+            write_results(ledger)
+        write(_end(ledger))
+        return int(ledger.counts()[State.FAILED] > 0)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Stop at SIGTERM as at Ctrl-C, so that the processes store the state of their runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Progress:
+    """Keeps ``results.csv`` and a progress bar up to date."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        from tqdm import tqdm
+
+        self._ledger, self._written, self._counts = ledger, time.monotonic(), ledger.counts()
+        total, done = sum(self._counts.values()), self._counts[State.FINISHED]
+        self._bar = tqdm(total=total, initial=done, unit="run", mininterval=0.5 if sys.stderr.isatty() else 30.0)
+
+    def __call__(self) -> None:
+        counts = self._ledger.counts()
+        if counts == self._counts:
+            return
+        self._counts = counts
+        self._bar.n = counts[State.FINISHED]
+        self._bar.set_postfix(running=counts[State.RUNNING], failed=counts[State.FAILED], refresh=False)
+        self._bar.update(0)
+        if time.monotonic() - self._written > _WRITE_SECONDS:
+            write_results(self._ledger)
+            self._written = time.monotonic()
+        if counts[State.FINISHED] + counts[State.FAILED] == sum(counts.values()):
+            self._bar.close()
+
+
+def _with_defaults(grid: Grid, options: SweepConfig) -> Grid:
+    """The grid, with the values that suit many runs where none is given: one thread, no plots, no W&B."""
+    plots = options.keep == Keep.ALL
+    defaults: dict[str, Sequence[Value]] = {
+        "progress": [False],
+        "threads": [1],
+        "plot_status": [plots],
+        "wandb": [False],
+    }
+    return Grid({**defaults, **grid.values}, grid.techniques)
+
+
+def _check_data(family: Family[ExperimentConfig], members: Sequence[Member]) -> None:
+    """Refuse a data set that can't be made, before any run begins."""
+    first = {member.config.dataset: member.config for member in reversed(members)}
+    for config in first.values():
+        family.make_data(config)
+
+
+def _folder(config: ExperimentConfig) -> Path:
+    """The folder of the sweep; it is made if it does not exist."""
+    name = config.name or f"sweep-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = user_path(config.output_dir, "output_dir", "folder") / name
+    if RunDirectory(folder).config.is_file():
+        raise RunDirectoryError(f"{folder} is the directory of a single run. Choose another --name for the sweep.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / NAME).is_file():
+        raise RunDirectoryError(f"{folder} holds something else than a sweep. Choose another --name.")
+    try:
+        (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(f"{folder} can't be made: {error.strerror}. Choose another --output_dir.") from None
+    return folder
+
+
+def _family_name(family: Family[ExperimentConfig]) -> str:
+    return family.config_class.__name__.removesuffix("Config").lower()
+
+
+def _beginning(ledger: Ledger, new: int, old: int) -> str:
+    counts = ledger.counts()
+    others = sum(counts.values()) - new - old
+    there = f", {old:,} of them known ({counts[State.FINISHED]:,} finished)" if old or others else ""
+    more = f"; {counted(others, 'run')} of other grids in this folder are trained too" if others else ""
+    return f"{counted(new + old, 'run')} in {ledger.folder}{there}{more}\n"
+
+
+def _end(ledger: Ledger) -> str:
+    counts = ledger.counts()
+    lines = [f"{counts[State.FINISHED]:,} of {counted(sum(counts.values()), 'run')} finished", *failures(ledger)]
+    return "\n".join([*lines, f"results: {ledger.folder / 'results.csv'}", ""])

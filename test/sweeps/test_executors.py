@@ -1,0 +1,270 @@
+"""Executors: one run of a sweep as the single run, what it keeps, errors, processes that die, and the commands."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.runs import TINY, run_tiny
+
+from model.config.rectangular import RectangularConfig
+from model.errors import ConfigError
+from sweep.__main__ import main as look
+from sweep.executors import worker
+from sweep.executors.local import LocalExecutor
+from sweep.executors.worker import FULL, RUNS, STOPPED, train
+from sweep.grid.expand import Grid, expand
+from sweep.grid.options import Keep, SweepConfig
+from sweep.ledger.alive import living
+from sweep.ledger.ledger import Entry, Ledger, LedgerError, State
+from sweep.rectangular import RECTANGULAR
+from sweep.run_directory import RunDirectory, RunDirectoryError
+from sweep.sweep import Sweep, run_sweep
+
+QUICK: dict[str, list[Any]] = {name: [value] for name, value in TINY.items()} | {"epochs": [2], "threads": [1]}
+
+
+def ledger_of(folder: Path, **changes: list[Any]) -> Ledger:
+    (folder / RUNS).mkdir(exist_ok=True)
+    ledger = Ledger(folder, "rectangular")
+    ledger.add(expand(RectangularConfig, [Grid({**QUICK, **changes})]))
+    return ledger
+
+
+def claimed(ledger: Ledger) -> Entry:
+    with living(ledger.folder, "me") as life:
+        entry = ledger.claim(life, 0)
+        assert entry is not None
+        return entry
+
+
+def summary_of(run: RunDirectory) -> dict[str, object]:
+    content: dict[str, object] = json.loads(run.summary.read_text())
+    return {name: value for name, value in content.items() if name != "seconds"}
+
+
+# One run ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """A sweep of one run, trained by the code of a worker."""
+    ledger = ledger_of(tmp_path_factory.mktemp("sweep"))
+    assert train(ledger, RECTANGULAR, claimed(ledger), Keep.WEIGHTS) == 0
+    return ledger
+
+
+def test_a_member_has_the_result_of_its_single_run(finished: Ledger, tmp_path: Path) -> None:
+    entry = finished.entry(1)
+    member = RunDirectory(finished.folder / RUNS / entry.label)
+    alone, _ = run_tiny(tmp_path, epochs=2, threads=1)
+    assert entry.state is State.FINISHED
+    assert member.metrics.read_bytes() == alone.metrics.read_bytes()
+    assert summary_of(member) == summary_of(alone)
+    assert {name: value for name, value in (entry.summary or {}).items() if name != "seconds"} == summary_of(alone)
+
+
+def test_what_a_run_keeps(finished: Ledger, tmp_path: Path) -> None:
+    member = RunDirectory(finished.folder / RUNS / finished.entry(1).label)
+    kept = {path.relative_to(member.path).as_posix() for path in member.path.rglob("*") if path.is_file()}
+    assert kept == {"config.yaml", "environment.json", "metrics.csv", "summary.json", "checkpoints/best.ckpt"}
+    for keep, files in ((Keep.ALL, {"a.png", "best.ckpt", "last.ckpt"}), (Keep.METRICS, set())):
+        run = RunDirectory(tmp_path / keep.value)
+        run.checkpoints.mkdir(parents=True)
+        run.plots.mkdir()
+        for path in (run.plots / "a.png", run.best_checkpoint, run.last_checkpoint):
+            path.touch()
+        worker.prune(run, keep)
+        assert {path.name for path in run.path.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "state", "told"),
+    [
+        (ValueError("no\nway"), 0, State.FAILED, "ValueError: no way"),
+        (ConfigError("x"), 0, State.FAILED, "ConfigError: x"),
+        (MemoryError(), 0, State.FAILED, "MemoryError: "),
+        (KeyboardInterrupt(), STOPPED, State.INTERRUPTED, None),
+        (SystemExit(1), STOPPED, State.INTERRUPTED, None),
+        (OSError(errno.ENOSPC, "full"), FULL, State.INTERRUPTED, None),
+    ],
+)
+def test_an_error_of_one_run_is_stored(
+    error: BaseException,
+    code: int,
+    state: State,
+    told: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "_run", fail)
+    ledger = ledger_of(tmp_path)
+    assert train(ledger, RECTANGULAR, claimed(ledger), Keep.WEIGHTS) == code
+    entry = ledger.entry(1)
+    assert (entry.state, entry.error) == (state, told)
+
+
+# Processes ----------------------------------------------------------------------------------------
+
+_STUB = """
+import os, sys, time
+from pathlib import Path
+from typing import Any
+from sweep.ledger.alive import living
+from sweep.ledger.ledger import Ledger
+folder, name = Path(sys.argv[1]), sys.argv[2].partition("=")[2]
+retries = int(sys.argv[3].partition("=")[2])
+with Ledger(folder, None) as ledger, living(folder, name) as life:
+    while (entry := ledger.claim(life, retries)) is not None:
+        if entry.config["seed"] == 1 and entry.tries <= {deaths}:
+            os.kill(os.getpid(), 9)
+        if entry.config["seed"] == 2:
+            ledger.fail(entry.number, "ValueError: no", 0.0)
+            continue
+        ledger.finish(entry.number, {{"test/acc": 0.5, "process": name}}, 0.0)
+"""
+
+
+def executor(ledger: Ledger, code: str, retries: int = 1) -> LocalExecutor:
+    return LocalExecutor(ledger, workers=2, retries=retries, keep=Keep.ALL, command=(sys.executable, "-c", code))
+
+
+@pytest.mark.parametrize("deaths", [1, 9])
+def test_a_process_that_dies_is_replaced_and_its_run_is_tried_again(deaths: int, tmp_path: Path) -> None:
+    ledger = ledger_of(tmp_path, seed=[0, 1, 2, 3])
+    executor(ledger, _STUB.format(deaths=deaths)).run()
+    entries = list(ledger.entries())
+    assert [entry.state.value for entry in entries] == [
+        "finished", "finished" if deaths == 1 else "failed", "failed", "finished",
+    ]  # fmt: skip
+    assert (entries[1].tries, entries[2].tries) == (2, 2)
+    logs = "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
+    told = "the process was killed by SIGKILL, which also happens when the memory is full"
+    assert logs.count(told) == min(deaths, 2)
+    if deaths == 9:
+        assert (entries[1].error or "").startswith("its process died: see logs/worker-")
+
+
+def test_processes_that_fail_at_their_start_end_the_sweep(tmp_path: Path) -> None:
+    ledger = ledger_of(tmp_path, seed=[0, 1])
+    with pytest.raises(LedgerError, match=r"the processes of the sweep end with an error: .*no module of this name"):
+        executor(ledger, "raise SystemExit('no module of this name')").run()
+    assert ledger.counts()[State.WAITING] == 2
+
+
+def test_a_full_disk_ends_the_sweep(tmp_path: Path) -> None:
+    ledger = ledger_of(tmp_path, seed=[0, 1])
+    with pytest.raises(OSError, match="the disk is full: free some space"):
+        executor(ledger, f"raise SystemExit({FULL})").run()
+
+
+def test_processes_stop_with_the_command(tmp_path: Path) -> None:
+    ledger = ledger_of(tmp_path, seed=[0, 1])
+    code = "import os, sys\nwhile os.read(0, 1): pass\nopen(sys.argv[1] + '/stopped', 'w')"
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    local = executor(ledger, code)
+    local.on_change = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        local.run()
+    assert (tmp_path / "stopped").exists()
+
+
+def test_a_worker_stops_when_its_input_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    real = os.read
+    monkeypatch.setattr(worker.os, "read", lambda _, size: real(read, size))
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(worker.os, "kill", lambda pid, number: sent.append((pid, number)))
+    started: list[Any] = []
+    monkeypatch.setattr(worker.threading.Thread, "start", lambda self: started.append(self))
+    worker._stop_when_input_ends()
+    os.close(write)
+    started[0].run()
+    os.close(read)
+    assert sent == [(os.getpid(), signal.SIGINT)]
+
+
+# Commands -----------------------------------------------------------------------------------------
+
+
+def sweep_of(folder: Path, **changes: Any) -> Sweep:
+    grid = Grid({**QUICK, "output_dir": [str(folder)], "name": ["grid"], "seed": [0, 1]})
+    return Sweep(RECTANGULAR, [grid], SweepConfig(**{"workers": 1, **changes}))
+
+
+def test_a_sweep_from_the_grid_to_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    assert run_sweep(sweep_of(tmp_path, dry_run=True), lines.append) == 0
+    assert lines == ["00001-seed=0\n00002-seed=1\n2 runs\n"]
+    assert not any(tmp_path.iterdir())
+    assert run_sweep(sweep_of(tmp_path), lines.append) == 0
+    folder = tmp_path / "grid"
+    assert f"2 runs in {folder}\n" in lines
+    assert "2 of 2 runs finished" in lines[-1]
+    assert (folder / "results.csv").read_text().count("finished") == 2
+    before = (folder / RUNS / "00001-seed=0" / "summary.json").stat().st_mtime_ns
+    assert run_sweep(sweep_of(tmp_path), lines.append) == 0
+    assert "2 of them known (2 finished)" in lines[-2]
+    assert (folder / RUNS / "00001-seed=0" / "summary.json").stat().st_mtime_ns == before
+    assert look(["status", str(folder)]) == 0
+    assert "finished            2" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_opened_with_plots_and_the_same_result(
+    finished: Ledger, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert look(["open", str(finished.folder), "1"]) == 0
+    run = RunDirectory(capsys.readouterr().out.strip())
+    assert run.report.is_file()
+    assert (run.plots / "accuracy.png").is_file()
+    numbers = {name: value for name, value in (finished.entry(1).summary or {}).items() if name != "seconds"}
+    assert summary_of(run) == numbers
+    assert not caplog.records
+    before = run.summary.stat().st_mtime_ns
+    assert look(["open", str(finished.folder), finished.entry(1).label]) == 0
+    assert run.summary.stat().st_mtime_ns == before, "the run is made once"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "{}/none"], "is no folder of a sweep"),
+        (["open", "{}", "7"], "has no run of number 7"),
+        (["open", "{}", "seven"], "has no run 'seven'"),
+        (["open", "{}", "1"], "is waiting: only a finished run can be opened"),
+    ],
+)
+def test_wrong_commands_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger_of(tmp_path).close()
+    with pytest.raises(SystemExit) as stop:
+        look([word.format(tmp_path) for word in arguments])
+    err = capsys.readouterr().err
+    assert (stop.value.code, err.count("\n")) == (2, 1)
+    assert message in err
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "thesis.tex").touch()
+    with pytest.raises(RunDirectoryError, match=r"holds something else than a sweep\. Choose another --name"):
+        run_sweep(sweep_of(tmp_path), lambda line: None)
+    (tmp_path / "grid" / "config.yaml").touch()
+    with pytest.raises(RunDirectoryError, match=r"is the directory of a single run\. Choose another --name"):
+        run_sweep(sweep_of(tmp_path), lambda line: None)
+    unknown = Sweep(RECTANGULAR, [Grid({**QUICK, "dataset": ["moons", "mooons"]})], SweepConfig())
+    with pytest.raises(ConfigError, match="mooons"):
+        run_sweep(unknown, lambda line: None)

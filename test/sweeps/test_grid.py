@@ -1,0 +1,245 @@
+"""Grids: several values of options on the command line and in YAML, techniques, and the runs that they make."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.config.options import options
+from model.config.rectangular import RectangularConfig
+from model.config.resnet import ResnetConfig
+from model.errors import ConfigError
+from sweep.cli import Command, main, read_command
+from sweep.grid.command import grids_in_file
+from sweep.grid.expand import Grid, expand, identity_of
+from sweep.grid.options import SweepConfig
+from sweep.grid.techniques import options_of, techniques
+from sweep.grid.values import values_of
+
+TABLE = options(RectangularConfig)
+
+
+def read(*flags: str) -> Command[RectangularConfig]:
+    return read_command(RectangularConfig, flags, description="")
+
+
+# Values of one option -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("depth", "7", [7]),
+        ("depth", "10,50,100", [10, 50, 100]),
+        ("seed", "0..9", list(range(10))),
+        ("seed", "3..3", [3]),
+        ("depth", "2..8..3", [2, 5, 8]),
+        ("depth", "1, 4..5 ,1", [1, 4, 5]),
+        ("lambda_", "0,1e-2,0.0", [0.0, 0.01]),
+        ("use_batchnorm", "True,no", [True, False]),
+        ("skip_connections", "None,1,2", [None, 1, 2]),
+        ("activation", "relu,gelu", ["relu", "gelu"]),
+        ("pool_at", "2,4", [(2, 4)]),
+        ("pool_at", "[2,4],[3], []", [(2, 4), (3,), ()]),
+        ("pool_at", "[2,4]", [(2, 4)]),
+        ("terms", "unit,point", ["unit,point"]),
+        ("terms", "[unit],[all]", ["unit", "all"]),
+        ("gpus", "0,1", ["0,1"]),
+        ("name", "a,b", ["a,b"]),
+        ("output_dir", "0..9", ["0..9"]),
+    ],
+)
+def test_values_of_an_option(name: str, text: str, values: list[object]) -> None:
+    assert values_of(TABLE[name], text) == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("depth", "10,x", "depth must be an integer >= 1, got 'x'"),
+        ("depth", "10,0", "depth must be >= 1, got 0"),
+        ("depth", "9..2", r"depth: the range '9\.\.2' is empty; write it as 2\.\.9"),
+        ("depth", "2..9..0", "depth: the step of a range must be >= 1, got 0"),
+        ("depth", "0..2", "depth must be >= 1, got 0"),
+        ("depth", "1,,2", "depth must have a value between two commas, got '1,,2'"),
+        ("seed", "0..9999999", "more than 1,000,000 values"),
+        ("lr", "0..2", r"lr must be a number > 0.*, got '0\.\.2'"),
+        ("capture", "weights,activation", "capture must be one of"),
+    ],
+)
+def test_values_that_are_wrong_name_the_option(name: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        values_of(TABLE[name], text)
+
+
+# Grids --------------------------------------------------------------------------------------------
+
+
+def test_a_grid_has_every_combination_once() -> None:
+    values: dict[str, list[Any]] = {"depth": [2, 3, 4], "lambda_": [0.0, 0.1], "seed": [0, 1], "dataset": ["moons"]}
+    members = expand(RectangularConfig, [Grid(values)])
+    found = [(member.config.depth, member.config.lambda_, member.config.seed) for member in members]
+    assert found == list(itertools.product(*(values[name] for name in ("depth", "lambda_", "seed"))))
+    assert all(list(member.varied) == ["depth", "lambda_", "seed"] for member in members)
+    assert len({member.identity for member in members}) == len(members) == Grid(values).count
+
+
+def test_equal_runs_of_several_grids_are_one() -> None:
+    first, second = Grid({"depth": [2, 3]}), Grid({"depth": [3, 4], "plot_status": [False], "threads": [1]})
+    assert [member.config.depth for member in expand(RectangularConfig, [first, second])] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.02}, {"epochs": 3}, {"activation": "gelu"}, {"depth": 9}])
+def test_what_decides_the_result_decides_the_identity(change: dict[str, object]) -> None:
+    config = RectangularConfig()
+    assert identity_of(config) != identity_of(config.replace(**change))
+    other = config.replace(name="x", output_dir="y", plot_status=False, wandb=False, progress=False, threads=1)
+    assert identity_of(config) == identity_of(other)
+    assert identity_of(config) == identity_of(RectangularConfig.from_dict(config.to_dict()))
+
+
+def test_a_combination_that_is_refused_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"skip_connections.*combination depth=2, skip_connections=3"):
+        expand(RectangularConfig, [Grid({"depth": [5, 2], "skip_connections": [1, 3]})])
+
+
+def test_a_large_grid_is_refused_before_it_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--seed=0..9999", "--depth=1..100", "--dry_run"]
+    code = main(print, RectangularConfig, flags, description="", sweep=_dry)
+    assert code == 2
+    assert "the grid has 1,000,000 runs, and max_runs is 10,000: give fewer values, or --max_runs=1000000" in (
+        capsys.readouterr().err
+    )
+
+
+def _dry(command: object) -> int:
+    from sweep.grid.command import GridCommand
+    from sweep.rectangular import RECTANGULAR
+    from sweep.sweep import Sweep, run_sweep
+
+    assert isinstance(command, GridCommand)
+    return run_sweep(Sweep(RECTANGULAR, command.grids, command.options))
+
+
+# Techniques ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config_class", [RectangularConfig, ResnetConfig])
+@pytest.mark.parametrize("name", techniques())
+def test_every_technique_makes_a_run(name: str, config_class: type[RectangularConfig] | type[ResnetConfig]) -> None:
+    table = options(config_class)
+    known = {option for option in techniques()[name] if option in table}
+    (member,) = expand(config_class, [Grid({"lambda_": [0.25]}, [name])])
+    assert member.config.lambda_ == (0.25 if name == "jumpstart" else 0.0)
+    for option in known:
+        assert getattr(member.config, option) == table[option].clean(techniques()[name][option])
+
+
+def test_techniques_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {**techniques(), "squash": {"activation": "tanh"}}
+    monkeypatch.setattr("sweep.grid.techniques.techniques", lambda: own)
+    assert options_of(RectangularConfig, "batchnorm+skip+jumpstart") == {"use_batchnorm": True, "skip_connections": 1}
+    with pytest.raises(ConfigError, match="sets activation twice, to 'gelu' and to 'tanh'"):
+        options_of(RectangularConfig, "gelu+squash")
+    with pytest.raises(ConfigError, match=r"got 'batchnrom'\. Did you mean 'batchnorm'"):
+        options_of(RectangularConfig, "jumpstart+batchnrom")
+    with pytest.raises(ConfigError, match="technique='gelu' sets activation to 'gelu', and the grid sets it to 'relu'"):
+        expand(RectangularConfig, [Grid({"activation": ["relu"]}, ["gelu"])])
+
+
+def test_a_technique_without_jumpstart_is_one_run_for_all_lambdas() -> None:
+    members = expand(RectangularConfig, [Grid({"lambda_": [0.1, 0.2, 0.3]}, ["baseline", "jumpstart"])])
+    assert [(m.technique, m.config.lambda_) for m in members] == [
+        ("baseline", 0.0),
+        ("jumpstart", 0.1),
+        ("jumpstart", 0.2),
+        ("jumpstart", 0.3),
+    ]
+
+
+# The command line ---------------------------------------------------------------------------------
+
+
+def test_one_value_everywhere_is_one_run() -> None:
+    command = read("--depth=5", "--lambda_=0.1", "--lambda_=0.2", "--technique=batchnorm")
+    assert command.grid.is_single
+    config = command.single_run().config
+    assert (config.depth, config.use_batchnorm, config.lambda_) == (5, True, 0.0)
+
+
+def test_the_last_of_several_equal_flags_counts() -> None:
+    (grid,) = read("--depth=5,6", "--depth=7,8,9").grid.grids
+    assert grid.values["depth"] == [7, 8, 9]
+    assert read("--depth=5,6", "--depth=7").grid.is_single
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("depth: [2, 3]\nlambda: 0,0.1", [(2, 0.0), (2, 0.1), (3, 0.0), (3, 0.1)]),
+        ("- {depth: 2}\n- {depth: 3, lambda_: 0.5}", [(2, 0.01), (3, 0.5)]),
+        ("lambda_: 0.5\ngrids:\n- depth: 2..4..2\n- {depth: 3, lambda: 1}", [(2, 0.5), (4, 0.5), (3, 1.0)]),
+        ("depth: 2\ntechnique: baseline, jumpstart", [(2, 0.0), (2, 0.01)]),
+        ("depth: 2\ntechnique: [jumpstart, baseline]", [(2, 0.01), (2, 0.0)]),
+    ],
+)
+def test_grids_of_a_file(text: str, runs: list[tuple[int, float]], tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(text)
+    command = read(f"--config={tmp_path / 'grid.yaml'}")
+    members = expand(RectangularConfig, command.grid.grids)
+    assert [(member.config.depth, member.config.lambda_) for member in members] == runs
+
+
+def test_flags_override_the_grids_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text("- {depth: 2, seed: 1}\n- {depth: 3}")
+    command = read(f"--config={tmp_path / 'grid.yaml'}", "--depth=7,8")
+    members = expand(RectangularConfig, command.grid.grids)
+    assert [(m.config.depth, m.config.seed) for m in members] == [(7, 1), (8, 1), (7, 42), (8, 42)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("depth: []", "depth must have at least one value, got an empty list"),
+        ("depth: [2, x]", "depth must be an integer >= 1, got 'x'"),
+        ("grids: 3", "must hold"),
+        ("- depth: 2\n- dpeth: 3", "unknown option 'dpeth'. Did you mean 'depth'?"),
+        ("lambda: [0, 1]\nlambda_: 3", "the same option, given twice"),
+        ("technique: [gelo]", "Did you mean 'gelu'?"),
+        ("technique: 3", "technique must be one of"),
+        ("technique: [[a]]", "technique must be names"),
+    ],
+)
+def test_a_wrong_file_of_grids_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read(f"--config={path}")
+    assert str(caught.value).startswith(f"config file {path}: ")
+    assert message in str(caught.value)
+
+
+def test_a_sweep_is_not_resumed_by_a_flag(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--resume continues one run\. A sweep goes on when its command is given again"
+    ):
+        read(f"--resume={tmp_path}", "--epochs=3,4")
+
+
+def test_every_option_says_how_several_values_are_written() -> None:
+    for name, item in options(RectangularConfig).items():
+        if item.required or item.default is None:
+            continue
+        text = item.default_text if item.default != () else "[],[]"
+        assert values_of(item, text) == [item.default], name
+    assert options(SweepConfig).keys().isdisjoint(TABLE)
+
+
+def test_grids_in_a_file_take_lists_of_lists_for_options_that_are_lists() -> None:
+    (grid,) = grids_in_file(RectangularConfig, {"pool_at": [["1"], ["2", "3"]]})
+    assert grid.values == {"pool_at": [(1,), (2, 3)]}
+    (grid,) = grids_in_file(RectangularConfig, {"pool_at": ["2", "3"]})
+    assert grid.values == {"pool_at": [(2, 3)]}

@@ -6,7 +6,7 @@ A hook holds its recorder by a weak reference. Copies and pickles of the model h
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ class PassRecorder(Protocol):
     """The recorder of forward passes, as the hooks use it.
 
     Attributes:
+        root: A weak reference to the model.
         active: Whether a forward pass is running.
         grad: Whether gradients were enabled when the pass began.
         small: Elements up to which a preactivation is kept and reduced later.
@@ -29,6 +30,7 @@ class PassRecorder(Protocol):
         kept: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
     """
 
+    root: Callable[[], nn.Module | None]
     active: bool
     grad: bool
     small: int
@@ -199,11 +201,26 @@ def attached(model: nn.Module) -> PassRecorder | None:
 
 
 def recorder_hooks(model: nn.Module) -> Iterator[tuple[nn.Module, RecorderHook]]:
-    """The hooks of recorders on all modules of a model, each with its module. Some may be dead."""
+    """The hooks of recorders on all modules of a model, each with its module. Some may be dead.
+
+    Hooks of another model that only shares modules without parameters, such as one activation, are left out.
+    """
     for module in model.modules():
         for _, _, hook in forward_hooks(module):
             if isinstance(hook, RecorderHook):
-                yield module, hook
+                root = hook.owner.root() if hook.owner is not None else None
+                if root is None or have_common_parts(root, model):
+                    yield module, hook
+
+
+def have_common_parts(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules have a parameter in common, or one of them contains the other."""
+    parameters = {id(parameter) for parameter in one.parameters()}
+    return (
+        any(id(parameter) in parameters for parameter in other.parameters())
+        or any(module is other for module in one.modules())
+        or any(module is one for module in other.modules())
+    )
 
 
 def clear_dead(model: nn.Module) -> None:

@@ -22,6 +22,7 @@ from jumpstart.capture.hooks import (
     after_module,
     before_module,
     clear_dead,
+    have_common_parts,
     is_read_last,
     read_last,
     replaced,
@@ -35,10 +36,12 @@ from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import GROUP, SMALL, SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL, Weights, extrema_of, tap
 from jumpstart.extrema.rule import NextOp, Rule
 from jumpstart.extrema.torch_internals import (
+    callers,
     count_of_hooks,
     in_backward,
     in_reentrant_checkpoint,
     is_replica,
+    running_calls,
     traced_in_backward,
     transformed,
     version_of,
@@ -95,6 +98,7 @@ class Recorder:
         kept: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
         small: Elements up to which a preactivation is kept and reduced later.
         in_graph: Whether the records of the latest pass can be differentiated.
+        root: A weak reference to the model.
         monitors: Monitors that count the passes. They are called before a pass is dropped, and after a
             :meth:`scope`.
 
@@ -118,10 +122,12 @@ class Recorder:
         self._sample_dims = SampleDims(batch_first)
         self.learn, self.note_sizes = self._unit_dims.learn, self._sample_dims.note_sizes
         self.warning = self._sample_dims.warning
+        self.root: Callable[[], nn.Module | None] = _no_module
         self._modules: list[weakref.ref[nn.Module]] = []
         self._hooks_seen: object = None
         self._failure: Exception | None = None
         self._depth = 0
+        self._scopes = 0  # how much of the depth is that of a scope
         self._records: list[Extrema] = []
         self._names: list[str] = []
         self._named: list[Read] = []  # the calls that _names belongs to
@@ -131,6 +137,7 @@ class Recorder:
     def attach(self, model: nn.Module, targets: list[Target]) -> list[HookHandle]:
         """Register the hooks on a model; the handles remove them."""
         clear_dead(model)
+        self.root = weakref.ref(model)
         handles = [before_module(model, Begin(self), first=True)]
         reads: list[tuple[Read, nn.Module]] = []
         for target in targets:
@@ -181,6 +188,9 @@ class Recorder:
         """
         if module is not None and is_replica(module):
             raise _no_replicas()
+        if self._depth and module is not None and not is_compiling():
+            # Torch runs no hook after a KeyboardInterrupt, so such a pass has not ended.
+            self._depth = min(self._depth, self._scopes + running_calls(module) - 1)
         # A checkpoint that recomputes the model during the backward pass starts no pass.
         if self._depth == 0 and (is_compiling() or not in_backward()):
             early = False
@@ -217,27 +227,37 @@ class Recorder:
         """
         self._depth = 0
         self.begin()
+        self._scopes = 1
         if not grad:
             self.in_graph = self.grad = False
             self.defers = True
         try:
             yield
         finally:
-            self._depth = 1
+            self._depth, self._scopes = 1, 0
             self.end()
         for monitor in list(self.monitors):
             monitor.on_pass_end()
 
     def note_outside(self, read: Read) -> None:
-        """Note that a captured module ran outside of a pass, and not because a checkpoint recomputes it."""
+        """Note that a captured module ran outside of a pass.
+
+        Not if a checkpoint recomputes it, or another model calls it, which may share an activation with this one.
+        """
         if self.outside is not None or self._depth:
             return
-        if traced_in_backward() if is_compiling() else in_backward():
+        if traced_in_backward() if is_compiling() else in_backward() or self._called_by_another():
             return
         self.outside = read.name
         if not is_compiling():
             for monitor in list(self.monitors):
                 monitor.note_outside(read.name)
+
+    def _called_by_another(self) -> bool:
+        """Whether the innermost running module with parameters has none in common with the model."""
+        root = self.root()
+        caller = next((module for module in callers() if next(module.parameters(), None) is not None), None)
+        return root is not None and caller is not None and not have_common_parts(root, caller)
 
     def record(self, read: Read, value: object, module: nn.Module) -> object:
         """Record one preactivation: keep a small one, reduce a large one.
@@ -446,6 +466,10 @@ def in_graph(device: str) -> AbstractContextManager[object]:
     if autocast:
         stack.enter_context(torch.autocast(device, enabled=False))
     return stack
+
+
+def _no_module() -> None:
+    """A weak reference to no module."""
 
 
 def _check(name: str, z: Tensor) -> None:

@@ -150,7 +150,7 @@ def reduce(
     unit, point = z.new_empty(2, calls, layout.units), z.new_empty(2, calls, layout.samples)
     penalty, at, where = z.new_empty(()), None, (0, 0)
     if locate:
-        at = torch.empty(unit.shape, dtype=torch.int32), torch.empty(point.shape, dtype=torch.int32)
+        at = unit.new_empty(unit.shape, dtype=torch.int32), unit.new_empty(point.shape, dtype=torch.int32)
         where = at[0].data_ptr(), at[1].data_ptr()
     _kernel.reduce(
         [tensor.data_ptr() for tensor in tensors],

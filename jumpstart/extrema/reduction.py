@@ -201,7 +201,7 @@ def _zeros_like_inputs(ctx: _ReduceContext) -> Tensor:
     assert ctx.at is not None
     shape, stride = ctx.like
     dtype = torch.float64 if ctx.layout.double else torch.float32
-    zeros = torch.zeros(ctx.at[0].shape[1], *shape, dtype=dtype)
+    zeros = ctx.at[0].new_zeros(ctx.at[0].shape[1], *shape, dtype=dtype)
     if zeros[0].stride() != stride:  # channels last
         zeros = zeros.as_strided(zeros.shape, (shape.numel(), *stride))
     return zeros

@@ -56,7 +56,7 @@ def sole_holder() -> tuple[int, ...]:
             return through
 
     with torch.inference_mode(False), torch.enable_grad():
-        z = torch.zeros(2, requires_grad=True)
+        z = torch.zeros(2, requires_grad=True, device="cpu")
         torch.autograd.backward(Probe.apply(z)[0].relu().sum(), inputs=[z])
     return counted[0] or (-1,)
 
@@ -110,6 +110,25 @@ def in_reentrant_checkpoint() -> bool:
 
 
 # Modules -----------------------------------------------------------------------------------------------------------
+
+
+def callers() -> Iterator[nn.Module]:
+    """The modules of which a method is running in this thread, the innermost first; one item per frame."""
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        if frame.f_code.co_varnames[:1] == ("self",) and isinstance(caller := frame.f_locals.get("self"), nn.Module):
+            yield caller
+        frame = frame.f_back
+
+
+def running_calls(module: nn.Module) -> int:
+    """How many calls of a module are running in this thread. Fallback: a number that no model reaches."""
+    code = getattr(getattr(nn.Module, "_call_impl", None), "__code__", None)
+    count, frame = 0, sys._getframe(1)
+    while frame is not None:
+        count += frame.f_code is code and frame.f_locals.get("self") is module
+        frame = frame.f_back  # type: ignore[assignment]
+    return count if code is not None else sys.maxsize
 
 
 def is_replica(module: nn.Module) -> bool:

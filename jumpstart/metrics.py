@@ -78,6 +78,7 @@ class NetworkStatus(MetricGroup):
         - ``compute``: a dictionary of scalars; :meth:`read_numbers` lists their names.
 
     Raises:
+        TypeError: If what is counted are no records.
         ValueError: If ``margin`` is wrong, or a batch has other layers than the batches before it, or layers of unequal
             numbers of samples. When states are merged or loaded, if they have another margin or other layers.
         RuntimeError: If the records are on another device than the metric.
@@ -417,7 +418,12 @@ class _Queue:
 
     @staticmethod
     def check(records: Sequence[Extrema]) -> None:
-        """Refuse layers of unequal numbers of samples."""
+        """Refuse what are no records of a pass, and layers of unequal numbers of samples."""
+        if not isinstance(records, list | tuple) or not records or not isinstance(records[0], Extrema):
+            raise TypeError(
+                "records must be those of a forward pass, status.update(jumpstart.extrema), got "
+                f"{type(records).__name__}: {records!r:.60}."
+            )
         samples = records[0].samples
         if len(records) > 1 and any(record.samples != samples for record in records):
             sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])

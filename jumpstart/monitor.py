@@ -112,8 +112,9 @@ class StatusMonitor:
         recorder.monitors.add(self)
         self._recorder: Callable[[], Recorder | None] = weakref.ref(recorder)
         self._root: Callable[[], nn.Module | None] = weakref.ref(root)
-        self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
         self._device = torch.device("cpu")
+        with self._device:  # whatever the default device is
+            self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
         self._points = 0
         self._counted = recorder.calls  # identifies a pass, because each pass starts a new list
         self._missed = 0
@@ -401,7 +402,9 @@ class StatusMonitor:
     def _state(self) -> _State:
         """The options, for a copy that is attached to no model and has counted nothing."""
         sample = PointSample(self._sample.num_points, self._sample.seed)
-        return {"_sample": sample, "_status": NetworkStatus(self._status.margin, sample), "_enabled": self._enabled}
+        with torch.device("cpu"):
+            status = NetworkStatus(self._status.margin, sample)
+        return {"_sample": sample, "_status": status, "_enabled": self._enabled}
 
 
 class _PassEnd(Hook[StatusMonitor]):

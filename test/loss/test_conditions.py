@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
+from jumpstart.monitor import StatusMonitor
 
 LAST = {"tokens": 2, "transformer": 2}
 # Small preactivations, large ones (which are tapped), with space, with units last.
@@ -381,3 +382,19 @@ def test_in_place_activations_write_into_views_too(name: str, path: str) -> None
         assert jumpstart.loss.item() == pytest.approx(expected, rel=1e-6)
         jumpstart.loss.backward()
     assert_same_grads(grads_of(model), grads[:-1])
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_default_device_changes_nothing(memory_format: torch.memory_format) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2)).to(memory_format=memory_format)  # type: ignore[call-overload]
+    x = torch.randn(6, 3, 5, 5).to(memory_format=memory_format)
+    losses, grads = [], []
+    for device in ("cpu", "meta"):
+        model.zero_grad()
+        with torch.device(device), JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:
+            model(x)
+            jumpstart.loss.backward()
+            losses.append((jumpstart.loss.item(), monitor.numbers()["unit_loss"]))
+        grads.append(grads_of(model))
+    assert losses[0] == losses[1]
+    assert_same_grads(grads[1], grads[0])

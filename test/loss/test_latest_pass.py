@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -111,3 +112,80 @@ def test_hidden_passes_and_second_derivatives_are_no_calls_outside_of_a_pass() -
         with evaluating(net, torch.device("cpu")):
             net.features(x)
         assert jumpstart.loss is loss
+
+
+class Dense(nn.Module):
+    """A network whose instances share one activation, because the default argument is made once."""
+
+    def __init__(self, activation: nn.Module = nn.ReLU()) -> None:  # noqa: B008
+        super().__init__()
+        self.first, self.activation, self.last = nn.Linear(4, 8), activation, nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.last(self.activation(self.first(x)))
+        return result
+
+
+def test_models_that_share_an_activation_have_losses_and_monitors_of_their_own() -> None:
+    net, target, x, y = Dense(), Dense(), torch.randn(6, 4), torch.randn(5, 4)
+    assert net.activation is target.activation
+    monitor = StatusMonitor(net)
+    net(x), target(y)
+    assert monitor.numbers()["unit_loss"] >= 0
+    assert monitor.points == 6
+    monitor.remove()
+    with JumpstartRegularization(net) as jumpstart:
+        net(x)
+        alone = jumpstart.loss.item()
+        for other in (target, nn.Sequential(nn.Linear(4, 8), net.activation)):
+            net(x), other(y)
+            assert jumpstart.loss.item() == alone
+        with JumpstartRegularization(target) as of_target:
+            net(x), target(y)
+            assert jumpstart.loss.item() == alone != of_target.loss.item()
+            with pytest.raises(RuntimeError, match="attached to this Dense"):
+                JumpstartRegularization(net)
+        net.last(net.activation(net.first(x)))
+        with pytest.raises(RuntimeError, match=r"'activation' ran outside"):
+            _ = jumpstart.loss
+
+
+class Interrupted(Dense):
+    """A model that a person interrupts once."""
+
+    interrupt: type[BaseException] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = super().forward(x)
+        if self.interrupt is not None:
+            raise self.interrupt
+        return result
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
+@pytest.mark.parametrize("scoped", [False, True])
+def test_the_pass_after_an_interrupted_one_counts_alone(error: type[BaseException], scoped: bool) -> None:
+    net, x = Interrupted(nn.ReLU()), torch.randn(6, 4)
+    with JumpstartRegularization(net) as jumpstart, StatusMonitor(net) as monitor:
+        net.interrupt = error
+        for _ in range(2):
+            with pytest.raises(error), jumpstart.recording() if scoped else nullcontext():
+                net(torch.randn(9, 4))
+        net.interrupt = None
+        monitor.reset()
+        net(x)
+        assert jumpstart.layers == ["activation"]
+        assert jumpstart.extrema[0].samples == 6
+        net(x)
+        assert monitor.points == 12
+
+
+def test_a_model_that_calls_itself_makes_one_pass() -> None:
+    class Twice(Dense):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if len(x) == 3 else self(x[:3]) + self(x[3:])
+
+    net = Twice(nn.ReLU())
+    with JumpstartRegularization(net) as jumpstart:
+        net(torch.randn(6, 4))
+        assert jumpstart.layers == ["activation", "activation#2"]

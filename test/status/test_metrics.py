@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from support.references import preactivations
@@ -104,3 +106,9 @@ def test_changed_layers_and_misuse_are_refused() -> None:
     odd = extrema.extrema_of([torch.randn(2, 3)], ["c"], [1])
     with pytest.raises(ValueError, match="unequal numbers of samples"):
         NetworkStatus().update([one, odd])
+
+
+@pytest.mark.parametrize("records", [[], torch.zeros(3, 4), [torch.zeros(3, 4)], None])
+def test_what_are_no_records_is_refused(records: Any) -> None:
+    with pytest.raises(TypeError, match=r"records must be those of a forward pass, status\.update\("):
+        NetworkStatus().update(records)

@@ -31,6 +31,8 @@ from jumpstart.words import counted, percent
 
 _FAR = 1e100
 """On a logarithmic axis, matplotlib places no ticks for numbers far beyond this one and its reciprocal."""
+_CLOSE = 1 + 1e-12
+"""On a logarithmic axis, matplotlib has no limits for numbers whose ratio is below about this one."""
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 # Size of the plot of every unit, in pixels.
@@ -314,10 +316,16 @@ def _scale_values(axes: Axes, lines: Sequence[Line2D], *, logy: bool) -> None:
     """Scale the axis of values so that all curves are visible."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in lines])
     axes.margins(x=0.01)
-    if logy and (values.max() > _FAR or values.min() < 1 / _FAR):
-        ticks.scale_far(axes, float(values.min()), float(values.max()))
+    low, high = float(values.min()), float(values.max())
+    close = logy and low < high <= low * _CLOSE
+    if close:
+        axes.set_autoscaley_on(False)
+    if logy and (high > _FAR or low < 1 / _FAR):
+        ticks.scale_far(axes, low, high)
     elif logy:
         axes.set_yscale("log")
+    if close:
+        axes.set_ylim(low / 10, high * 10)
     axes.autoscale_view()
 
 

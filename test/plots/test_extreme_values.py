@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,9 @@ def test_a_single_place_far_away_has_a_grid() -> None:
     torch.nn.init.zeros_(net[0].weight)
     regions = find_regions(net, [[1e20, 1e20]], resolution=5)
     assert regions.x[0] < 1e20 < regions.x[-1]
+
+
+@pytest.mark.parametrize("value", [1e-20, 1e16, 1e99])
+def test_values_that_differ_in_their_last_digits_are_drawn_on_a_logarithmic_axis(value: float) -> None:
+    for difference in (3e-16, 1e-13):
+        assert drawn_or_said(partial(plot_curves, [0, 1], {"a": [value, value * (1 + difference)]}, True))

@@ -22,9 +22,8 @@ from pathlib import Path
 
 from jumpstart.files import path_argument
 from model.config.experiment import ExperimentConfig
-from sweep.families import family_named
+from sweep.families import Family, family_named
 from sweep.grid.options import Keep
-from sweep.launch import Family
 from sweep.ledger.alive import living
 from sweep.ledger.ledger import Entry, Ledger
 from sweep.run_directory import RunDirectory

@@ -19,9 +19,10 @@ from model.config.options import GROUPS, options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from model.config.tables import markdown_table as option_table
+from sweep.grid.options import SweepConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "options.md", DOCS / "data.md")
+PAGES = (DOCS / "options.md", DOCS / "data.md", DOCS / "sweeps.md")
 """The pages with tables."""
 
 _TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -37,6 +38,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     **{group: partial(option_table, RectangularConfig, group) for group in GROUPS},
     "resnet": partial(option_table, ResnetConfig, differing_from=RectangularConfig),
     "not for resnets": inapplicable_options,
+    "sweep": partial(option_table, SweepConfig),
     "data sets": dataset_table,
 }
 """Every table by the name in its comment."""

@@ -1,14 +1,41 @@
-"""The families of networks by name."""
+"""The families of networks: what a command and a function need to run one of them."""
 
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from model.config.experiment import ExperimentConfig
-from sweep.launch import Family
+
+if TYPE_CHECKING:
+    from data.datamodules import TabularDataModule
+    from data.images.module import ImageModule
+    from model.experiment import Experiment
+
+C = TypeVar("C", bound=ExperimentConfig)
 
 _FAMILIES = {"rectangular": ("sweep.rectangular", "RECTANGULAR"), "resnet": ("sweep.resnet", "RESNET")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(Generic[C]):
+    """A family of networks: what a command and a function need to run one of them.
+
+    Attributes:
+        config_class: The config whose fields are the options.
+        make_data: Makes the data module of a config.
+        build: Makes the experiment of a config and its data module.
+        description: First lines of the help page.
+        examples: Commands that end the help page, without ``python`` and the name of the script.
+    """
+
+    config_class: type[C]
+    make_data: Callable[[C], TabularDataModule | ImageModule]
+    build: Callable[[C, TabularDataModule | ImageModule], Experiment]
+    description: str
+    examples: Sequence[str]
 
 
 def family_named(name: str) -> Family[ExperimentConfig]:

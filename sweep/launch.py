@@ -10,11 +10,10 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 from data.cache import DataError
 from jumpstart.files import UserPath
@@ -23,6 +22,7 @@ from model.config.experiment import ExperimentConfig
 from model.config.options import options
 from model.errors import ConfigError
 from sweep.cli import Parsed, combine, main
+from sweep.families import Family
 from sweep.grid.command import GridCommand
 
 if TYPE_CHECKING:
@@ -52,25 +52,6 @@ class ImageOptions(TypedDict, total=False):
     augment: bool
     num_workers: int | None
     corrupt: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family(Generic[C]):
-    """A family of networks: what a command and a function need to run one of them.
-
-    Attributes:
-        config_class: The config whose fields are the options.
-        make_data: Makes the data module of a config.
-        build: Makes the experiment of a config and its data module.
-        description: First lines of the help page.
-        examples: Commands that end the help page, without ``python`` and the name of the script.
-    """
-
-    config_class: type[C]
-    make_data: Callable[[C], TabularDataModule | ImageModule]
-    build: Callable[[C, TabularDataModule | ImageModule], Experiment]
-    description: str
-    examples: Sequence[str]
 
 
 def launch(family: Family[C]) -> int:

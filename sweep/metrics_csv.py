@@ -32,6 +32,7 @@ class MetricsCsv:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp(), "metrics.csv")
         >>> with MetricsCsv(path) as metrics:
         ...     metrics.append(1, {"train/loss": 0.1})

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from jumpstart.files import UserPath
 from model.config.resnet import ResnetConfig
-from sweep.launch import Family, datamodule_for, run_function, signature_of
+from sweep.families import Family
+from sweep.launch import datamodule_for, run_function, signature_of
 
 if TYPE_CHECKING:
     from data.datamodules import TabularDataModule

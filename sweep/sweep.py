@@ -19,9 +19,9 @@ from model.config.options import Value
 from model.errors import ConfigError
 from sweep.executors.local import LocalExecutor, default_workers
 from sweep.executors.worker import RUNS
+from sweep.families import Family
 from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
-from sweep.launch import Family
 from sweep.ledger.ledger import NAME, Ledger, State, label_of
 from sweep.ledger.results import write_results
 from sweep.ledger.status import failures

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from data.batches import mixed_seed
 from data.cache import DataError, one_line
 from data.images.folders import Corrupt, Listing
-from data.images.formats import UNDECODABLE, decoding_fault, in_threads, open_rgb
+from data.images.formats import UNDECODABLE, decoding_fault, in_threads, open_image
 from data.images.transforms import Output, TransformError, Transforms, stacked, transformed
 from jumpstart.files import write_text
 
@@ -150,7 +150,7 @@ class FolderDataset(Dataset[Decoded]):
         if self.unreadable[row]:
             return f"{path} cannot be decoded: replace it, or choose corrupt=skip."
         try:
-            return open_rgb(path)
+            return open_image(path)
         except UNDECODABLE as error:
             self.unreadable[row] = 1
             return f"{path} cannot be decoded ({one_line(error)}): replace it, or choose corrupt=skip."

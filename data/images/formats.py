@@ -145,7 +145,7 @@ class Header(NamedTuple):
     is_transparent: bool
 
 
-def open_rgb(path: str) -> Image.Image:
+def open_image(path: str) -> Image.Image:
     """The decoded image in three channels of 8 bits.
 
     Raises:
@@ -160,7 +160,7 @@ def read_header(path: str) -> Header:
     """The header of an image file; an image whose values may have no known range is decoded.
 
     Raises:
-        DataError: As :func:`open_rgb`.
+        DataError: As :func:`open_image`.
         OSError: If the header cannot be read; or another error of :data:`UNDECODABLE`.
     """
     with _opened(path) as image:
@@ -181,7 +181,7 @@ def decoding_fault(path: str) -> str:
     JPEG files are decoded at an eighth of their size, which finds the same faults in less time.
 
     Raises:
-        DataError: As :func:`open_rgb`.
+        DataError: As :func:`open_image`.
     """
     try:
         with _opened(path) as image:

@@ -19,7 +19,7 @@ import numpy as np
 
 from data.cache import DataError, one_line
 from data.images.folders import Listing
-from data.images.formats import UNDECODABLE, Header, in_threads, open_rgb, read_header
+from data.images.formats import UNDECODABLE, Header, in_threads, open_image, read_header
 from data.tables import Integers
 from jumpstart.files import write_text
 
@@ -170,7 +170,7 @@ def _header(path: str) -> Header | None:
 def _moments(path: str) -> tuple[Sequence[float], Sequence[float]] | None:
     """Mean and mean square of each channel."""
     try:
-        pixels = np.asarray(open_rgb(path)).reshape(-1, 3) / 255
+        pixels = np.asarray(open_image(path)).reshape(-1, 3) / 255
     except UNDECODABLE:
         return None
     return pixels.mean(axis=0).tolist(), np.square(pixels).mean(axis=0).tolist()

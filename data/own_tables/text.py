@@ -139,7 +139,7 @@ def find_layout(text: str, target: str | None = None) -> Layout:
     Example:
         >>> find_layout("size;kind\n1,5;a\n2,5;b\n")
         Layout(separator=';', names=('size', 'kind'), width=2, skipped=1)
-        >>> find_layout("1 a\n2 b\n").names is None
+        >>> find_layout("0.5 a\n0.7 b\n").names is None
         True
     """
     blank = len(text) - len(text.lstrip("\r\n"))

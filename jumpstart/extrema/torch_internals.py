@@ -72,10 +72,13 @@ def in_backward() -> bool:
         return False
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def traced_in_backward() -> bool:
     """:func:`in_backward` when the caller was traced by ``torch.compile``. The graph keeps that answer."""
     return in_backward()
+
+
+# This is what torch.compiler.assume_constant_result does, but for the import of the compiler, which takes a second.
+traced_in_backward._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def transformed() -> bool:

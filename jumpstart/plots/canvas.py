@@ -69,16 +69,28 @@ def new_axes(
     return figure, figure.add_axes(box)
 
 
-def axes_for(ax: Axes | None, width: float, height: float, **margins: float) -> Axes:
+def axes_for(
+    ax: Axes | None,
+    width: float,
+    height: float,
+    *,
+    right: float = RIGHT,
+    bottom: float = BOTTOM,
+    top: float = TOP,
+    left: float = LEFT,
+) -> Axes:
     """The user's axes, or new ones of a figure of their own.
 
     Args:
         ax: The user's axes, which keep their place and size, or None.
         width: Width of new axes.
         height: Height of new axes.
-        margins: Those of :func:`new_axes`.
+        right: Margin of new axes on the right.
+        bottom: Margin below.
+        top: Margin above.
+        left: Margin on the left.
     """
-    return new_axes(width, height, **margins)[1] if ax is None else ax
+    return new_axes(width, height, right, bottom, top, left)[1] if ax is None else ax
 
 
 def check_axes(ax: object) -> None:

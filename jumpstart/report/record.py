@@ -13,10 +13,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from jumpstart.best_epoch import best_epoch
 from jumpstart.choices import Part
 from jumpstart.files import UserPath, load_yaml, user_path
 from jumpstart.history import StatusHistory, history_name
+from jumpstart.report.best_epoch import best_epoch
 from jumpstart.report.description import DESCRIPTION, RunDescription
 from jumpstart.words import counted
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
-from jumpstart.best_epoch import rank_row
 from jumpstart.files import atomic_path
+from jumpstart.report.best_epoch import rank_row
 from model.experiment import Experiment
 from sweep.metrics_csv import MetricsCsv
 
@@ -31,7 +31,7 @@ class CheckpointState(TypedDict):
 class BestAndLast(Checkpoint):
     """Stores the best weights in memory, and writes them and the last state to files at intervals.
 
-    The best epoch is that of :mod:`jumpstart.best_epoch`.
+    The best epoch is that of :mod:`jumpstart.report.best_epoch`.
     A subclass of ``Checkpoint``, because Lightning calls such callbacks after the experiment has computed the row of
     the epoch.
 

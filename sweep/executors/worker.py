@@ -20,10 +20,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from jumpstart.files import path_argument
 from model.config.experiment import ExperimentConfig
-from sweep.families import family_named
+from sweep.families import Family, family_named
 from sweep.grid.options import Keep
-from sweep.launch import Family
 from sweep.ledger.alive import living
 from sweep.ledger.ledger import Entry, Ledger
 from sweep.run_directory import RunDirectory
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     parser = argparse.ArgumentParser(prog="python -m sweep.executors.worker", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the folder of the sweep")
+    parser.add_argument("folder", type=path_argument("folder", "folder"), help="the folder of the sweep")
     parser.add_argument("--name", required=True, help="the name of this process in the ledger")
     parser.add_argument("--retries", type=int, required=True, help="how often a run that failed is tried again")
     parser.add_argument("--keep", choices=[*Keep], required=True, help="what a finished run keeps")

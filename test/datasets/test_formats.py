@@ -18,7 +18,16 @@ from data.cache import DataError
 from data.images import formats
 from data.images.decode import FolderDataset
 from data.images.folders import find_folders, list_images
-from data.images.formats import SUFFIXES, TO_RGB, UNDECODABLE, decoding_fault, in_threads, open_rgb, read_header, to_rgb
+from data.images.formats import (
+    SUFFIXES,
+    TO_RGB,
+    UNDECODABLE,
+    decoding_fault,
+    in_threads,
+    open_image,
+    read_header,
+    to_rgb,
+)
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLORS = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=-1)
@@ -28,7 +37,7 @@ Values = npt.NDArray[np.float64]
 
 def gray_of(path: Path) -> Values:
     """The one value of the three channels of each pixel."""
-    image = open_rgb(str(path))
+    image = open_image(str(path))
     assert image.mode == "RGB"
     pixels = np.asarray(image).astype(float)
     assert (pixels == pixels[..., :1]).all()
@@ -97,7 +106,7 @@ def test_transparency_is_ignored_and_noted(opaque: int, tmp_path: Path) -> None:
     image = Image.fromarray(np.dstack([COLORS, np.full_like(RAMP, opaque)]))
     path = str(tmp_path / "a.png")
     image.save(path)
-    np.testing.assert_array_equal(open_rgb(path), COLORS)
+    np.testing.assert_array_equal(open_image(path), COLORS)
     assert read_header(path).is_transparent
 
 
@@ -106,14 +115,14 @@ def test_a_palette_with_transparent_colors_is_read(tmp_path: Path) -> None:
     image.putpalette(bytes([200, 0, 0, 0, 100, 0, 0, 0, 50]))
     path = str(tmp_path / "a.png")
     image.save(path, transparency=bytes([0, 128, 255]))
-    assert [open_rgb(path).getpixel(at) for at in ((0, 0), (1, 0), (0, 1))] == [(200, 0, 0), (0, 100, 0), (0, 0, 50)]
+    assert [open_image(path).getpixel(at) for at in ((0, 0), (1, 0), (0, 1))] == [(200, 0, 0), (0, 100, 0), (0, 0, 50)]
     assert read_header(path).is_transparent
 
 
 def test_a_jpeg_of_printing_colors_is_not_inverted(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(path)
-    assert open_rgb(str(path)).getpixel((4, 4)) == pytest.approx((0, 255, 255), abs=3)
+    assert open_image(str(path)).getpixel((4, 4)) == pytest.approx((0, 255, 255), abs=3)
 
 
 # Bits ---------------------------------------------------------------------------------------------
@@ -186,7 +195,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("values", "message"), UNKNOWN.values(), ids=UNKNOWN)
-@pytest.mark.parametrize("read", [open_rgb, read_header, decoding_fault])
+@pytest.mark.parametrize("read", [open_image, read_header, decoding_fault])
 def test_values_of_unknown_range_are_refused_by_name(
     read: Callable[[str], object], values: npt.NDArray[np.float32], message: str, tmp_path: Path
 ) -> None:
@@ -201,7 +210,7 @@ def test_values_of_unknown_range_are_refused_by_name(
 def test_signed_integers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(tiff(WIDE.astype("<i2").tobytes(), bits=16, kind=2))
     with pytest.raises(DataError, match="signed"):
-        open_rgb(str(tmp_path / "a.tif"))
+        open_image(str(tmp_path / "a.tif"))
 
 
 def test_an_unknown_mode_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +230,7 @@ def test_warnings_are_silenced_in_the_main_thread_alone(tmp_path: Path, monkeypa
             super().__init__(record=False)
 
     monkeypatch.setattr(warnings, "catch_warnings", Watched)
-    for read in (open_rgb, read_header, decoding_fault):
+    for read in (open_image, read_header, decoding_fault):
         assert len(in_threads(read, [str(tmp_path / "a.png")] * 4, 2)) == 4
     assert set(threads) == {threading.main_thread()}
 
@@ -258,7 +267,7 @@ def test_a_turned_image_is_served_upright(orientation: int, suffix: str, dtype: 
 def test_damaged_metadata_do_not_matter(exif: bytes, tmp_path: Path) -> None:
     path = str(tmp_path / "a.jpg")
     Image.fromarray(COLORS).save(path, exif=exif)
-    assert open_rgb(path).size == (16, 16)
+    assert open_image(path).size == (16, 16)
     assert read_header(path)[:2] == (16, 16)
 
 
@@ -273,7 +282,7 @@ def test_the_first_of_several_frames_is_read_and_noted(suffix: str, tmp_path: Pa
 
 def test_a_wrong_ending_does_not_matter(tmp_path: Path) -> None:
     Image.fromarray(COLORS).save(tmp_path / "a.jpg", "PNG")
-    np.testing.assert_array_equal(open_rgb(str(tmp_path / "a.jpg")), COLORS)
+    np.testing.assert_array_equal(open_image(str(tmp_path / "a.jpg")), COLORS)
 
 
 # Images in folders --------------------------------------------------------------------------------
@@ -332,6 +341,6 @@ def test_a_damaged_file_has_a_fault_and_cannot_be_opened(content: bytes, tmp_pat
     assert fault
     assert "\n" not in fault
     with pytest.raises(UNDECODABLE):
-        open_rgb(str(path))
+        open_image(str(path))
     path.write_bytes(jpeg(3))
     assert decoding_fault(str(path)) == ""

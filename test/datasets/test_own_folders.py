@@ -233,13 +233,13 @@ def test_the_files_are_read_again_only_if_one_changes(
     flowers: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    read = survey.open_rgb
+    read = survey.open_image
 
     def watched(path: str) -> Image.Image:
         opened.append(path)
         return read(path)
 
-    monkeypatch.setattr(survey, "open_rgb", watched)
+    monkeypatch.setattr(survey, "open_image", watched)
     first = make(flowers)
     assert len(opened) == first.num_rows("train")
     again = make(flowers)

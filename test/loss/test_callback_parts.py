@@ -222,7 +222,7 @@ def test_no_value_is_read_before_the_epoch_ends(tmp_path: Path, monkeypatch: pyt
     def watched(own: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
             calls.append(own.__name__)
-            with NoReads():
+            with NoReads():  # type: ignore[no-untyped-call]
                 return own(*args)
 
         return call
@@ -235,5 +235,5 @@ def test_no_value_is_read_before_the_epoch_ends(tmp_path: Path, monkeypatch: pyt
     zero = torch.tensor(0.0)
     ClassificationMetrics().update(torch.zeros(2, 2), torch.zeros(2).long(), zero, zero, (zero, zero))
     assert {name: calls.count(name) for name in calls} == {"_values": STEPS, "_add": STEPS, "update": 1}
-    with pytest.raises(AssertionError), NoReads():
+    with pytest.raises(AssertionError), NoReads():  # type: ignore[no-untyped-call]
         zero.item()

@@ -142,7 +142,7 @@ def test_wrong_values_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="aggregate must be one of"):
         Jumpstart(aggregate="blanced")
     with pytest.raises(TypeError, match="agregate"):
-        Jumpstart(agregate="mean")
+        Jumpstart(agregate="mean")  # type: ignore[call-arg]
     before = torch.get_rng_state()
     Jumpstart(0.1, capture=["anything"])
     assert torch.equal(torch.get_rng_state(), before)

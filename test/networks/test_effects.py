@@ -27,7 +27,7 @@ ALWAYS = {
 """Options that have an effect in every run."""
 
 REFUSED = {
-    *("groups", "milestones", "pool_at", "width_per_group"),
+    *("groups", "milestones", "plot_parts", "pool_at", "width_per_group"),
     *("category_columns", "drop_columns", "target", "test_dataset", "val_dataset"),
 }
 """Options that are refused where they would have no effect."""
@@ -67,6 +67,7 @@ CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str,
         "num_points": ({"num_points": 99, "dataset": "iris"}, {"dataset": "moons"}, "a generated data set"),
         "plateau_patience": ({"plateau_patience": 5}, {"scheduler": "plateau"}, "scheduler=plateau"),
         "plot_every": ({"plot_every": 5, "plot_status": False}, {"plot_status": True}, "plot_status=True"),
+        "plot_num_points": ({"plot_num_points": 9, "plot_status": False}, {"plot_status": True}, "plot_status=True"),
         "point": ({"point": "location"}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
         "skip_kind": ({"skip_kind": "preactivation"}, {"skip_connections": 2}, "skip_connections"),
         "skip_last": ({"skip_last": False}, {"capture": "weights"}, "capture=weights"),
@@ -87,6 +88,7 @@ CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str,
             f"wandb_{name}": ({f"wandb_{name}": value, "wandb": False}, {"wandb": True}, "wandb=True")
             for name, value in {"project": "a", "entity": "b", "group": "c", "tags": "d,e", "notes": "f"}.items()
         },
+        "wandb_charts": ({"wandb_charts": False, "wandb": False}, {"wandb": True}, "wandb=True"),
         "wandb_checkpoints": ({"wandb_checkpoints": True, "wandb": False}, {"wandb": True}, "wandb=True"),
     },
     ResnetConfig: {

@@ -21,7 +21,8 @@ NOISY: dict[str, object] = {"epochs": 30, "scheduler": "none", "lr": 0.02, "nois
 def slow_stop(values: list[float], patience: int, sign: int, min_delta: float) -> int | None:
     """The index of the epoch that ends training; None if no epoch does."""
     best, bad = -math.inf, 0
-    for epoch, value in enumerate(np.float32(values).tolist()):
+    rounded: list[float] = np.asarray(values, np.float32).tolist()
+    for epoch, value in enumerate(rounded):
         if np.float32(sign * value - min_delta) > np.float32(best):
             best, bad = sign * value, 0
         else:

@@ -16,9 +16,10 @@ from torch import nn
 
 from jumpstart import JumpstartRegularization
 from model.config.rectangular import RectangularConfig
-from sweep.cli import parse
+from sweep.cli import parse, read_command
+from sweep.grid.expand import expand
 
-SILENT = {"text", "bash", "diff"}
+SILENT = {"yaml", "text", "bash", "diff"}
 EXPECTED = re.compile(r"#\s*->\s*(.+?)\s*$")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -219,7 +220,7 @@ def test_commands_exist(path: Path) -> None:
             assert (ROOT / words[1]).is_file(), f"{path.name}: {' '.join(words)}"
         if words[1] in LAUNCHERS:
             flags = [w for w in words[2:] if not w.startswith(("--resume", "--config", "--help"))]
-            parse(LAUNCHERS[words[1]], flags, description="")
+            expand(LAUNCHERS[words[1]], read_command(LAUNCHERS[words[1]], flags, description="").grid.grids)
 
 
 def test_the_users_command_gives_the_documented_config() -> None:

@@ -16,7 +16,7 @@ from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from scripts.make_tables import PAGES, TABLES, filled, table_names
 
-OPTIONS, DATA = PAGES
+OPTIONS, DATA, SWEEPS = PAGES
 PUBLISHED = ROOT / "docs" / "from-the-published-code.md"
 EXPERIMENTS = ROOT / "docs" / "experiments.md"
 README_LINES = 380

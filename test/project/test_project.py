@@ -327,3 +327,8 @@ def test_nothing_names_a_machine() -> None:
         names += [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
     for name in names:
         assert not home.search(read(name)), name
+
+
+def test_the_method_is_imported_without_the_compiler() -> None:
+    done = python("import sys; from jumpstart import JumpstartRegularization; print('torch._dynamo' in sys.modules)")
+    assert (done.stdout, done.stderr) == ("False\n", "")

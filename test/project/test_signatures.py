@@ -79,7 +79,7 @@ def test_options_of_one_name_have_one_type_and_default(one: type, other: type) -
 
 @pytest.mark.parametrize("kind", FAMILY)
 def test_every_type_can_be_read_at_run_time(kind: type) -> None:
-    assert options_of(kind).keys() <= typing.get_type_hints(kind.__init__).keys()
+    assert options_of(kind).keys() <= typing.get_type_hints(kind.__init__).keys()  # type: ignore[misc]
 
 
 def test_the_callback_has_and_hands_on_every_option_of_the_regularizer() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.report_runs import make_run
 
-from jumpstart.best_epoch import best_epoch
+from jumpstart.report.best_epoch import best_epoch
 from jumpstart.report.comparison import comparison_page
 from jumpstart.report.record import read_run
 from jumpstart.report.verdict import judge

@@ -270,7 +270,7 @@ def test_summary_without_splits_or_without_other_values() -> None:
     [
         (lambda: results_table([], "dataset"), "at least one run"),
         (lambda: results_table(RUNS, "data_set"), r"no run has 'data_set'\. Did you mean 'dataset'\? There are: "),
-        (lambda: results_table(RUNS, "dataset", "test/accuracy"), r"Did you mean 'test/acc'\?"),
+        (lambda: results_table(RUNS, "dataset", "test/acs"), r"Did you mean 'test/acc'\?"),
         (lambda: results_table(RUNS, "dataset", columns="lamda"), r"Did you mean 'lambda_'\?"),
         (lambda: results_table([*RUNS, {"seed": 3}], "dataset"), "number for 'test/acc', got None"),
         (

@@ -16,7 +16,6 @@ from jumpstart.history import StatusHistory
 from sweep.callbacks.decision_animation import DecisionAnimation
 from sweep.final_plots import draw_units
 
-pytestmark = pytest.mark.usefixtures("data_alone")
 FILES = ("decision_regions.gif", "decision_regions.png")
 
 
@@ -43,6 +42,7 @@ def test_an_animation_has_the_first_and_the_last_epoch_and_every_nth(
     assert frames(tmp_path) == expected
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_training_is_the_same_with_and_without_an_animation(tmp_path: Path) -> None:
     animated, _ = fit(tiny(dropout=0.2, use_batchnorm=True, epochs=3), DecisionAnimation(1, tmp_path))
     plain, _ = fit(tiny(dropout=0.2, use_batchnorm=True, epochs=3))
@@ -54,6 +54,7 @@ def test_data_with_other_than_two_features_have_no_animation(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_the_frames_so_far_are_written_after_a_failure(tmp_path: Path) -> None:
     class Stop(DecisionAnimation):
         def on_train_epoch_end(self, trainer: object, pl_module: object) -> None:
@@ -82,6 +83,7 @@ def test_an_epoch_with_a_diverged_network_is_left_out_and_logged(
     assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_a_resumed_run_has_the_animation_of_an_uninterrupted_one(plotted_run: PlottedRun, tmp_path: Path) -> None:
     options = {**PLOTTED, "plot_every": 1}
     directory, _ = run_tiny(tmp_path, **{**options, "epochs": 2})

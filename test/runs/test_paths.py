@@ -70,7 +70,7 @@ CASES: dict[str, Callable[[str], object]] = {
 """Every parameter that takes a person's path, with a call that gives the path."""
 
 NO_PATHS = {
-    "data.images.formats.open_rgb(path)",  # from the list of files in a folder that was checked
+    "data.images.formats.open_image(path)",  # from the list of files in a folder that was checked
     "data.images.formats.decoding_fault(path)",
     "data.images.formats.read_header(path)",
     "data.uci.reading.UciSource.remote(folder)",  # the name of a data set

@@ -124,7 +124,7 @@ def test_a_requeued_job_resumes_with_or_without_a_checkpoint(tmp_path: Path, mon
 
 
 def test_the_job_script_names_the_resumable_options() -> None:
-    said = "epochs, data_dir, num_workers, gpus, num_nodes, wandb, progress"
+    said = "epochs, data_dir, num_workers, gpus, num_nodes, wandb, wandb_charts, progress"
     text = (ROOT / "scripts" / "imagenet.slurm").read_text()
     assert said in " ".join(text.replace("\n#", "").split())
     names = {name for name, item in options(ResnetConfig).items() if item.resumable}

@@ -176,7 +176,7 @@ def test_every_kind_of_network_completes_a_run(changes: dict[str, object], tmp_p
     table = MetricsCsv(directory.metrics).read()
     assert table.notna().all(axis=None)
     metrics = {name: value for name, value in summary.items() if "/" in name}
-    assert len(metrics) == 3 * 19
+    assert len(metrics) == 3 * 21
     assert all(math.isfinite(value) for value in metrics.values())
     for stage in ("train", "val", "test"):
         shares = [summary[f"{stage}/unit_{status}_ratio"] for status in ("dead", "linear", "nonlinear")]

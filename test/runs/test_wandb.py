@@ -197,8 +197,8 @@ def test_checkpoints_are_uploaded_as_one_artifact_only_if_asked(
         logged.append((artifact.name, artifact.type, files))
 
     monkeypatch.setattr(wandb.Run, "log_artifact", note)
-    directory, _ = run_tiny(tmp_path, wandb=True, epochs=1, wandb_checkpoints=True)
-    run_tiny(tmp_path, wandb=True, epochs=1, name="other")
+    directory, _ = run_tiny(tmp_path, wandb=True, epochs=1, wandb_checkpoints=True, wandb_charts=False)
+    run_tiny(tmp_path, wandb=True, epochs=1, name="other", wandb_charts=False)
     (identity,) = offline_runs(directory.path)
     ((name, kind, files),) = logged
     assert (name, kind) == (f"checkpoints-{identity}", "model")

@@ -149,7 +149,8 @@ def test_any_sequence_of_calls_equals_the_reference(name: str, seed: int) -> Non
             before.update(*case.batches[batch])  # which the copy must not see
         elif act == 8:
             metric = loaded(case, metric)
-            assert not seen or assert_is(metric.compute(), case.expected(seen)) is None
+            if seen:
+                assert_is(metric.compute(), case.expected(seen))
         elif act == 9 and random.random() < 0.3:
             metric.reset()
             seen.clear()
@@ -236,7 +237,7 @@ def test_a_metric_with_a_sample_draws_every_point_once() -> None:
         assert by_update.sample is not None
         assert metric.sample.seen == sum(SIZES)
         assert torch.equal(metric.sample.rows, by_update.sample.rows)
-    assert copied.sample is not by_forward.sample
+    assert id(copied.sample) != id(by_forward.sample)
     with pytest.raises(ValueError, match="sample must be None where metrics are merged"):
         NetworkStatus().merge_state(by_update)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization, register_activation
+from jumpstart.capture import targets
 from jumpstart.doctor import examine
 from jumpstart.monitor import StatusMonitor
 
@@ -58,7 +59,14 @@ def test_a_model_that_skips_layers_runs(regularized: bool, none: int) -> None:
         jumpstart.remove()
 
 
-@register_activation
+@pytest.fixture(autouse=True, scope="module")
+def _registered() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "_registered", {})
+        register_activation(Any1)
+        yield
+
+
 class Any1(nn.Module):
     """An activation that takes anything, or nothing."""
 

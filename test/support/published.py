@@ -29,7 +29,9 @@ def rectangular(weights: Weights, x: Tensor, depth: int, span: int | None = None
         depth: Number of hidden layers.
         span: Layers that a skip connection spans; None for no skip connections.
     """
-    read, outputs, h = [], [], x
+    read: list[Tensor] = []
+    outputs: list[Tensor] = []
+    h = x
     for number in range(1, depth + 1):
         name = f"layers.{number - 1}.linear"
         z = F.linear(h, weights[f"{name}.weight"], weights[f"{name}.bias"])

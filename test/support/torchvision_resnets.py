@@ -25,6 +25,6 @@ def published(depth: int, num_classes: int = 7, name: str | None = None, **optio
             module.num_batches_tracked.zero_()
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
+        elif isinstance(module, nn.Linear | nn.GroupNorm):
             module.reset_parameters()
     return network.eval()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jumpstart.files import load_yaml
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
@@ -243,3 +245,10 @@ def test_grids_in_a_file_take_lists_of_lists_for_options_that_are_lists() -> Non
     assert grid.values == {"pool_at": [(1,), (2, 3)]}
     (grid,) = grids_in_file(RectangularConfig, {"pool_at": ["2", "3"]})
     assert grid.values == {"pool_at": [(2, 3)]}
+
+
+def test_the_file_of_grids_of_the_page_is_read() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    members = expand(RectangularConfig, grids_in_file(RectangularConfig, load_yaml(text, as_text=True)))
+    assert [member.technique for member in members] == ["baseline"] * 10 + ["jumpstart"] * 30

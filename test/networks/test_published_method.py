@@ -113,8 +113,8 @@ def test_the_published_command_for_moons_runs_with_its_options_renamed(tmp_path:
     experiment(torch.zeros(3, 2))
     assert experiment.jumpstart.layers == [*(f"layers.{number}.linear" for number in range(50)), "output"]
     assert experiment.network.skip_kind == "published"
-    words = "50 layers of 4 units, skip connections over 5 layers added after the activation"
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["network"] == words
+    network = "50 layers of 4 units, skip connections over 5 layers added after the activation"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["network"] == network
     loaded = load_model(tmp_path / "run")
     assert loaded.name == f"{tmp_path / 'run'}, {words}"
     assert (loaded.capture["capture"], loaded.capture["skip_last"]) == ("weights", False)

@@ -167,7 +167,9 @@ def refuse_inexact(raw: RawTable, cells: Cells) -> None:
         DataError: If a number of a file has a magnitude of 2^53 or more.
         ValueError: The same for a data frame.
     """
-    wrong = np.flatnonzero(np.abs(cells.numbers) >= _EXACT) if cells.numbers is not None else ()
+    if cells.numbers is None:
+        return
+    wrong = np.flatnonzero(np.abs(cells.numbers) >= _EXACT)
     if len(wrong):
         row = int(wrong[0])
         raise raw.error(

@@ -18,8 +18,8 @@ from data.images.folders import describe_folders
 from data.images.published import addresses
 from data.uci.catalog import UCI
 from data.uci.files import archive_url
-from jumpstart.command_line import CommandParser
 from jumpstart.files import PathError, is_path, path_argument
+from jumpstart.words import CommandParser
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
 _NUMERIC = {"rows", "features", "classes"}

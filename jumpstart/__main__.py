@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jumpstart.command_line import CommandParser
 from jumpstart.files import PathError, path_argument, user_path
+from jumpstart.words import CommandParser
 
 if TYPE_CHECKING:
     from jumpstart.doctor.examine import StatusSeen

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jumpstart.command_line import CommandParser
 from jumpstart.files import PathError, path_argument
+from jumpstart.words import CommandParser
 from model.errors import ConfigError
 from sweep.ledger.ledger import Entry, Ledger, State
 from sweep.ledger.status import status_text

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
-from jumpstart.command_line import CommandParser
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
+from jumpstart.words import CommandParser
 from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess

@@ -7,7 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import NoReturn, Required, TypedDict
+from typing import Required, TypedDict
 
 from data.cache import DataError, cache_folder
 from data.dataset_info import DatasetInfo
@@ -19,6 +19,7 @@ from data.images.published import addresses
 from data.uci.catalog import UCI
 from data.uci.files import archive_url
 from jumpstart.files import PathError, is_path, path_argument
+from jumpstart.words import CommandParser
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
 _NUMERIC = {"rows", "features", "classes"}
@@ -46,11 +47,6 @@ class FileDetails(TypedDict, total=False):
     sha256: list[str]
     checksum: str
     path: Required[str]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,7 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m data", description="List the data sets, or describe one.", allow_abbrev=False)
+    parser = CommandParser(
+        prog="python -m data", description="List the data sets, or describe one.", allow_abbrev=False
+    )
     parser.add_argument("name", nargs="?", metavar="NAME", help="data set to describe, or a path to data of your own")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")

@@ -9,20 +9,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from jumpstart.files import PathError, path_argument, user_path
+from jumpstart.words import CommandParser
 
 if TYPE_CHECKING:
     from jumpstart.doctor.examine import StatusSeen
     from jumpstart.doctor.load import LoadedModel
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = _Parser(
+    parser = CommandParser(
         prog="python -m jumpstart",
         description="Show what training does to units and points.",
         allow_abbrev=False,
@@ -45,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _report(report, options) if options.command == "report" else _doctor(doctor, options)
 
 
-def _report_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
+def _report_parser(commands: argparse._SubParsersAction[CommandParser]) -> CommandParser:
     parser = commands.add_parser(
         "report",
         help="write report.html into run directories, and compare them",
@@ -62,7 +56,7 @@ def _report_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
     return parser
 
 
-def _doctor_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
+def _doctor_parser(commands: argparse._SubParsersAction[CommandParser]) -> CommandParser:
     parser = commands.add_parser(
         "doctor",
         help="examine a model: captured layers, dead units, the cost of a step, and advice",
@@ -77,11 +71,14 @@ def _doctor_parser(commands: argparse._SubParsersAction[_Parser]) -> _Parser:
         metavar="FILE",
         help="a state_dict for the model, or a checkpoint with one",
     )
-    parser.add_argument("--data", default="random", metavar="NAME", help="a data set of this project, or random")
+    parser.add_argument(
+        "--data", default="random", metavar="NAME", help="a data set, the path of your own data, or random"
+    )
+    parser.add_argument("--target", metavar="COLUMN", help="the column of the classes in a file that --data names")
     parser.add_argument("--input-shape", type=_shape, metavar="N,N,N", help="of one random sample (default: guessed)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="default: 64, or as many as fit into --seconds")
     parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="time of all passes (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and data (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of weights and data (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -134,15 +131,18 @@ def _examine_status(options: argparse.Namespace) -> StatusSeen:
     from jumpstart.doctor.batch import check_inputs
     from jumpstart.doctor.budget import MOST_SAMPLES, Budget
     from jumpstart.doctor.examine import Plan, examine_status, first_samples
+    from jumpstart.doctor.load import DoctorError
     from jumpstart.doctor.plugins import load_batch
 
+    if options.data == "random" and options.target is not None:
+        raise DoctorError("--target names a column of a file: give --data=FILE too, or leave --target out.")
     budget = Budget(options.seconds)
     loaded = _load(options)
     plan = Plan(options.data, options.input_shape, options.batch_size, options.seed, budget, _announce)
     batch = None
     if options.data != "random":
         check_inputs(getattr(loaded.model, "_orig_mod", loaded.model))  # before a data set is read for nothing
-        batch = load_batch(options.data, loaded.model, options.batch_size or MOST_SAMPLES, options.seed)
+        batch = load_batch(options.data, loaded.model, options.batch_size or MOST_SAMPLES, options.seed, options.target)
         plan = dataclasses.replace(plan, budget=Budget(options.seconds))  # a download is not of the model's time
         batch = batch if options.batch_size else first_samples(loaded, batch, plan)
     return examine_status(loaded, batch, plan)
@@ -194,6 +194,12 @@ def _shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise argparse.ArgumentTypeError(f"must be whole numbers separated by commas, such as 3,224,224, got {text!r}.")
     return shape
+
+
+def _seed(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 4294967295, got {text!r}.")
+    return int(text)
 
 
 def _write(text: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from jumpstart.files import PathError, path_argument
+from jumpstart.words import CommandParser
 from model.errors import ConfigError
 from sweep.ledger.ledger import Entry, Ledger, State
 from sweep.ledger.status import status_text
@@ -17,13 +16,6 @@ from sweep.run_directory import RunDirectoryError
 
 _EVERY_SECONDS = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = _Parser(prog="python -m sweep", description="Look at a sweep.", allow_abbrev=False)
+    parser = CommandParser(prog="python -m sweep", description="Look at a sweep.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="how many runs are finished, and the time left", allow_abbrev=False)
     status.add_argument("--watch", action="store_true", help="show it again every two seconds until all runs are done")

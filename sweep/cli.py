@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
+from jumpstart.words import CommandParser
 from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
@@ -377,7 +378,7 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
     return changed
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(CommandParser):
     """A parser that raises ConfigError instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:

@@ -75,21 +75,23 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     return (options, state) if isinstance(options, dict) and isinstance(state, dict) else None
 
 
-def load_batch(name: str, model: nn.Module, batch_size: int, seed: int) -> Tensor:
+def load_batch(name: str, model: nn.Module, batch_size: int, seed: int, target: str | None = None) -> Tensor:
     """The first training batch of a data set.
 
     Args:
-        name: The name of the data set, as ``python -m data`` lists it.
+        name: The name of the data set, as ``python -m data`` lists it, or the path of data of the user.
         model: The model. A model whose first layer is a convolution gets images, any other model gets rows.
         batch_size: Samples in the batch.
         seed: The seed of the split and of the order.
+        target: The column of the classes, if the data set is a table of the user.
 
     Raises:
         DoctorError: If there is no such data set, or it can't be read.
     """
     first = next((module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)), None)
     try:
-        data = make_datamodule(name, batch_size=batch_size, seed=seed, as_images=isinstance(first, nn.Conv2d))
+        images = isinstance(first, nn.Conv2d)
+        data = make_datamodule(name, batch_size=batch_size, seed=seed, as_images=images, target=target)
         data.prepare_data()
         data.setup("fit")
         batch = next(iter(data.train_dataloader()))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -134,24 +135,38 @@ def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> N
                 )
 
 
-def check_same_data(run: RunDirectory, content: Content, datamodule: pl.LightningDataModule) -> None:
-    """Refuse data of the user that changed since the checkpoint, which would mix the three parts.
+def check_same_data(run: RunDirectory, content: Content | None, datamodule: pl.LightningDataModule) -> None:
+    """Refuse data of the user that changed since the run began, which would mix the three parts.
 
     Args:
-        run: The run, for the message.
+        run: The run. Without a checkpoint, its ``data.json`` has the fingerprint of the data.
         content: The checkpoint that :func:`check_resumable` returned.
         datamodule: The data, set up.
 
     Raises:
         RunDirectoryError: If the fingerprints differ.
     """
-    before = content.get(type(datamodule).__qualname__, {}).get("fingerprint")
+    if content is not None:
+        source, before = run.last_checkpoint, content.get(type(datamodule).__qualname__, {}).get("fingerprint")
+    elif run.data.exists():
+        source, before = run.data, _stored_fingerprint(run.data)
+    else:
+        return
     found = datamodule.state_dict().get("fingerprint")
     if before != found:
         raise RunDirectoryError(
-            f"the data changed since {run.last_checkpoint} was written: {found or 'another data set'}, and before "
+            f"the data changed since {source} was written: {found or 'another data set'}, and before "
             f"{before or 'another data set'}. Restore the data, or start a new run."
         )
+
+
+def _stored_fingerprint(file: Path) -> str | None:
+    """The fingerprint in ``data.json``."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{file} can't be read: {error}. Restore it, or start a new run.") from None
+    return content.get("fingerprint") if isinstance(content, dict) else None
 
 
 def _shape(value: object) -> str:

@@ -84,14 +84,14 @@ def _begin(
         directory = _make_directory(config)
         locks.enter_context(_locked(directory))
         if is_first_process() and datamodule.state_dict():
-            write_json(directory.data, _described(datamodule))
+            write_json(directory.data, {**_described(datamodule), **datamodule.state_dict()})
         return experiment, directory
     directory = RunDirectory.open(resume)
     locks.enter_context(_locked(directory))
     checkpoint = check_resumable(directory, config, warn=is_first_process())
     experiment = _seeded_experiment(config, datamodule, build)
+    check_same_data(directory, checkpoint, datamodule)
     if checkpoint is not None:
-        check_same_data(directory, checkpoint, datamodule)
         check_fits(directory, checkpoint, experiment)
     if is_first_process():
         directory.record_resume(config)

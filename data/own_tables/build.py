@@ -10,7 +10,7 @@ from typing import Unpack
 
 import numpy as np
 
-from data.own_tables.columns import MOST_CATEGORIES, Cells, number_text, read_cells
+from data.own_tables.columns import MOST_CATEGORIES, Cells, number_text, read_cells, refuse_inexact
 from data.own_tables.reading import RawTable
 from data.splitting import PARTS
 from data.tables import ColumnInfo, ColumnOptions, FileInfo, Integers, Kind, Names, Table
@@ -157,6 +157,8 @@ def find_classes(tables: Parts, name: str, *, force: bool = False) -> tuple[tupl
         DataError: The same for data of a file.
     """
     cells = [read_cells(table, name, mixed=force) for table in tables.values()]
+    for raw, column in zip(tables.values(), cells, strict=True):
+        refuse_inexact(raw, column)
     if force:
         cells = [column.as_texts() for column in cells]
     for raw, column in zip(tables.values(), cells, strict=True):
@@ -229,11 +231,13 @@ def _interpret(tables: Parts, name: str, *, force: bool) -> _Column:
     if train.missing.all():
         return _Column(Kind.DROPPED, (), "it has no values")
     if train.numbers is None or force:
-        train = train.as_texts()
-        if not _is_index(raw, name, train):
-            _refuse_many(raw, train)
-        others = [read_cells(table, name, mixed=True).as_texts() for part, table in tables.items() if part != "train"]
-        return _Column(Kind.CATEGORY, (train, *others))
+        cells = [train, *(read_cells(table, name, mixed=True) for part, table in tables.items() if part != "train")]
+        for table, column in zip(tables.values(), cells, strict=True):
+            refuse_inexact(table, column)
+        texts = [column.as_texts() for column in cells]
+        if not _is_index(raw, name, texts[0]):
+            _refuse_many(raw, texts[0])
+        return _Column(Kind.CATEGORY, tuple(texts))
     others = [_number_cells(raw, table, name) for part, table in tables.items() if part != "train"]
     return _Column(Kind.NUMBER, (train, *others))
 

@@ -18,7 +18,14 @@ MOST_CATEGORIES = 100
 
 _LARGEST = 1e100
 """Magnitude up to which numbers can be scaled: their squares must be finite."""
+_EXACT = 2.0**53
+"""Magnitude below which every whole number is exact: ``9007199254740993`` becomes ``9007199254740992``."""
 _COMMAS = re.compile(r"[-+]?\d+(,\d+)+(\.\d+)?")
+_MARKED = re.compile(
+    r"[-+\u2212]?[$\u20ac\u00a3\u00a5]?\s?[-+\u2212]?\d+([.,' _\u00a0\u202f\u2019]\d{3})*([.,]\d*)?([eE][-+]?\d+)?"
+    r"\s?[%$\u20ac\u00a3\u00a5]?"
+)
+"""A number with a sign that is not read: a percent sign, a currency, thousands, or a minus sign of typography."""
 _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}.*)?"
 )
@@ -132,7 +139,7 @@ def _refuse_mixed(raw: RawTable, cells: Cells, counts: Integers, numeric: npt.ND
 
 
 def _refuse_likely(raw: RawTable, cells: Cells, counts: Integers) -> None:
-    """Refuse texts of which most are dates, or numbers that are written with commas."""
+    """Refuse texts of which most are dates, or numbers that are not written as plain numbers."""
     texts = [text for text, count in zip(cells.texts, counts, strict=True) if count]
     for kind, what, remedy in (
         (_DATE, "dates", f"which are not supported{_remedy(cells.name)}"),
@@ -141,10 +148,35 @@ def _refuse_likely(raw: RawTable, cells: Cells, counts: Integers) -> None:
             "numbers with commas",
             "which can stand for decimals or thousands: write the numbers without commas.",
         ),
+        (
+            _MARKED,
+            "numbers with other signs",
+            f"which are not read: write them like -1234.5, or give category_columns={cells.name} if they are "
+            "categories.",
+        ),
     ):
         like = [text for text in texts if kind.fullmatch(text)]
         if 2 * len(like) > len(texts):
             raise raw.error(f"column {cells.name!r} of {raw.name} holds {what} ({like[0]!r}), {remedy}")
+
+
+def refuse_inexact(raw: RawTable, cells: Cells) -> None:
+    """Refuse whole numbers as categories or classes if several of them would become one.
+
+    Raises:
+        DataError: If a number of a file has a magnitude of 2^53 or more.
+        ValueError: The same for a data frame.
+    """
+    if cells.numbers is None:
+        return
+    wrong = np.flatnonzero(np.abs(cells.numbers) >= _EXACT)
+    if len(wrong):
+        row = int(wrong[0])
+        raise raw.error(
+            f"column {cells.name!r} of {raw.name} holds the category {raw.frame[cells.name].iloc[row]} in "
+            f"{raw.place(row)}, but whole numbers from 2**53 on are not exact: begin each with a letter, so that it is "
+            "a text."
+        )
 
 
 def _remedy(name: str) -> str:

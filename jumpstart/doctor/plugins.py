@@ -33,7 +33,7 @@ class Plugin(Protocol):
             path: A checkpoint, or a folder that holds one.
         """
 
-    def load_batch(self, name: str, model: nn.Module, batch_size: int, seed: int) -> Tensor | None:
+    def load_batch(self, name: str, model: nn.Module, batch_size: int, seed: int, target: str | None) -> Tensor | None:
         """A batch of a data set.
 
         Args:
@@ -41,6 +41,7 @@ class Plugin(Protocol):
             model: The model that the batch is for.
             batch_size: Samples in the batch.
             seed: The seed of the split and of the order.
+            target: The column of the classes, if the data set is a table of the user.
         """
 
 
@@ -63,7 +64,7 @@ def load_file(path: Path) -> LoadedModel:
     )
 
 
-def load_batch(name: str, model: nn.Module, batch_size: int, seed: int) -> Tensor:
+def load_batch(name: str, model: nn.Module, batch_size: int, seed: int, target: str | None = None) -> Tensor:
     """The first training batch of a data set, read by a plugin.
 
     Args:
@@ -71,12 +72,13 @@ def load_batch(name: str, model: nn.Module, batch_size: int, seed: int) -> Tenso
         model: The model that the batch is for.
         batch_size: Samples in the batch.
         seed: The seed of the split and of the order.
+        target: The column of the classes, if the data set is a table of the user.
 
     Raises:
         DoctorError: If no plugin can read the data set.
     """
     for plugin in _plugins():
-        batch = plugin.load_batch(name, model, batch_size, seed) if hasattr(plugin, "load_batch") else None
+        batch = plugin.load_batch(name, model, batch_size, seed, target) if hasattr(plugin, "load_batch") else None
         if batch is not None:
             return batch
     raise DoctorError(

@@ -327,6 +327,30 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, object], str]] = {
     "dates": ("d,a,y\n" + "2024-01-31,1,p\n2024-02-01,2,n\n" * 9, {}, "column 'd' .* dates .*drop_columns=d"),
     "quoted commas": ("a,y\n" + '"1,5",p\n"2,5",n\n' * 9, {}, r"column 'a' .* holds numbers with commas \('1,5'\)"),
     "commas for thousands": ("a,y\n" + '"1,500",p\n"2,500.5",n\n' * 9, {}, "holds numbers with commas"),
+    "percents": (
+        "a,y\n" + "".join(f"{row}.5%,{'pn'[row % 2]}\n" for row in range(9)),
+        {},
+        r"with other signs \('0\.5%'\)",
+    ),
+    "money": ("a,y\n" + "-$5,p\n$ 7.50,n\n" * 9, {}, "write them like -1234.5, or give category_columns=a"),
+    "blanks for thousands": ("a,y\n" + "1\u00a0500,p\n2 500 000.5,n\n" * 9, {}, "holds numbers with other signs"),
+    "a minus sign": ("a,y\n" + "\u22121.5,p\n\u22122,n\n" * 9, {}, "holds numbers with other signs"),
+    "points for thousands": ("a;b;y\n" + "1,5;1.234,00;p\n2,5;-12.500,75;n\n" * 9, {}, "column 'b' .* other signs"),
+    "classes beyond 2**53": (
+        "a,y\n" + "".join(f"{row},{2**53 + row % 3}\n" for row in range(30)),
+        {},
+        "column 'y' of table.csv holds the category 9007199254740992 in line 2, .* begin each with a letter",
+    ),
+    "classes beyond 2**64": (
+        "a,y\n" + "".join(f"{row},{-(10**25) - row % 3}\n" for row in range(30)),
+        {},
+        "the category -10000000000000000000000000 in line 2",
+    ),
+    "categories beyond 2**53": (
+        "a,b,y\n" + "".join(f"{2**63 + row % 3},{row * 3},{row % 2}\n" for row in range(30)),
+        {"category_columns": "a"},
+        "column 'a' of table.csv holds the category 9223372036854775808 in line 2",
+    ),
     "many texts": (
         "d,a,y\n" + "".join(f"u{row % 101},{row},{row % 2}\n" for row in range(400)),
         {},

@@ -124,6 +124,11 @@ def test_arguments_are_literals() -> None:
         (["torch.nn:ReLU", "--seconds=0"], "seconds must be a finite number above 0, got 0"),
         (["docs", "--weights=x"], "--weights is for an import path"),
         (["torch.nn:ReLU", "--data=mooons"], "Did you mean 'moons'?"),
+        (["torch.nn:ReLU", "--target=y"], "--target names a column of a file: give --data=FILE too"),
+        (["torch.nn:ReLU", "--data=moons", "--target=y"], "target has an effect for a table of your own only"),
+        (["torch.nn:ReLU", "--seed=-1"], "must be a whole number from 0 to 4294967295, got '-1'"),
+        (["torch.nn:ReLU", "--seed=99999999999999999999"], "must be a whole number from 0 to 4294967295"),
+        (["torch.nn:ReLU", "--weights=--"], "--weights must not be '--'"),
         (["setup.cfg.ckpt"], "does not exist"),
         (["pyproject.toml"], "pyproject.toml is no file that torch.save wrote"),
         (["docs"], "docs has no checkpoint"),
@@ -275,6 +280,16 @@ def test_data_that_cannot_be_downloaded_is_one_line(
     assert f"--data={name}: " in err
 
 
+def test_a_table_of_the_user_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,y\n" + "".join(f"{row * 3},{row * 7 % 5},{'pn'[row % 2]}\n" for row in range(40)))
+    monkeypatch.chdir(ROOT)
+    batch = load_batch(str(path), nn.Linear(2, 2), 8, 0, "y")
+    assert batch.shape == (8, 2)
+    with pytest.raises(DoctorError, match=r"target must name the column of the classes: .* columns a, b, y"):
+        load_batch(str(path), nn.Linear(2, 2), 8, 0)
+
+
 def test_the_status_is_printed_before_steps_are_timed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,7 +349,9 @@ def test_a_plugin_of_another_project_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = types.ModuleType("their_plugin")
-    plugin.load_batch = lambda name, model, batch_size, seed: torch.ones(batch_size, 3) if name == "ones" else None
+    plugin.load_batch = lambda name, model, batch_size, seed, target: (
+        torch.ones(batch_size, 3) if name == "ones" else None
+    )
     monkeypatch.setitem(sys.modules, "their_plugin", plugin)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text("[tool.jumpstart]\nplugins = ['their_plugin']")

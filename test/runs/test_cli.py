@@ -136,6 +136,8 @@ def test_flags_may_be_written_in_several_ways(argv: tuple[str, ...], expected: T
         (["--epochs=0", "stray"], "unexpected argument 'stray'; write options as --name=value."),
         (["--depth"], "--depth needs a value: write --depth=VALUE."),
         (["--depth", "--epochs=1"], "--depth needs a value: write --depth=VALUE."),
+        (["--depth=--"], "--depth must not be '--': give a value, or leave the option out."),
+        (["--config=--"], "--config must not be '--': give a value, or leave the option out."),
         (["--depth=51"], "depth must be one of 18, 34, 50, got 51."),
         (["--epochs=0"], "epochs must be >= 1, got 0."),
         (["--epochs="], "epochs must be an integer >= 1, got ''."),

@@ -32,6 +32,7 @@ def test_a_run_keeps_what_was_found(finished: Path) -> None:
     assert config["dataset"] == str(finished / "my table.csv")
     assert config["target"] == "-1"
     data = json.loads((run / "data.json").read_text())
+    assert data.pop("fingerprint").startswith("my table.csv with SHA-256 ")
     assert {column["name"]: column["kind"] for column in data["columns"]} == {
         "id": "left out",
         "width": "number",
@@ -71,6 +72,16 @@ def test_a_resumed_run_refuses_a_file_that_has_changed(
         assert message.count("\n") == 1
         assert "the data changed since" in message
         assert all(path.read_bytes() == old for path, old in before.items())
+        without = tmp_path / "without"
+        shutil.copytree(run, without)
+        for path in (*(without / "checkpoints").iterdir(), without / "metrics.csv", without / "summary.json"):
+            path.unlink()
+        assert command(f"--resume={without}", "--epochs=2") == 2
+        message = capsys.readouterr().err
+        assert f"the data changed since {without / 'data.json'} was written: my table.csv with SHA-256" in message
+        (without / "data.json").write_text("{")
+        assert command(f"--resume={without}", "--epochs=2") == 2
+        assert f"{without / 'data.json'} can't be read" in capsys.readouterr().err
     finally:
         table.write_text(content)
     assert command(f"--resume={run}", "--epochs=2") == 0

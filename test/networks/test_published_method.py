@@ -116,7 +116,7 @@ def test_the_published_command_for_moons_runs_with_its_options_renamed(tmp_path:
     network = "50 layers of 4 units, skip connections over 5 layers added after the activation"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["network"] == network
     loaded = load_model(tmp_path / "run")
-    assert loaded.name == f"{tmp_path / 'run'}, {words}"
+    assert loaded.name == f"{tmp_path / 'run'}, {network}"
     assert (loaded.capture["capture"], loaded.capture["skip_last"]) == ("weights", False)
 
 

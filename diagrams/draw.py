@@ -1,9 +1,9 @@
 """The graphical abstract of the README, drawn from two runs: ``python -m diagrams.draw``.
 
-Without arguments, the command trains both runs: the network of the README's command for ``--epochs`` epochs, once
-with ``--lambda_=0`` and once with Jumpstart, with all other options equal. Otherwise, give two run directories, the
-plain run first. The status of units and points, and the classes of the plane, are those of the best weights; the
-status is taken over the training part. The command writes ``graphical_abstract.png`` and ``.svg``.
+Without arguments, the command trains both runs: the network of the README's command with ``--seed=0`` for ``--epochs``
+epochs, once with ``--lambda_=0`` and once with Jumpstart, with all other options equal. Otherwise, give two run
+directories, the plain run first. The status of units and points, and the classes of the plane, are those of the best
+weights; the status is taken over the training part. The command writes ``graphical_abstract.png`` and ``.svg``.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def train(folder: Path, name: str, epochs: int, lambda_: float) -> Path:
         epochs: Epochs of training.
         lambda_: Weight of the Jumpstart loss.
     """
-    flags = ["--dataset=moons", "--depth=50", "--width=4", f"--epochs={epochs}"]
+    flags = ["--dataset=moons", "--depth=50", "--width=4", "--seed=0", f"--epochs={epochs}"]
     flags += [f"--lambda_={lambda_}", "--plot_status=False", "--wandb=False", "--gpus=0"]
     flags += [f"--output_dir={folder}", f"--name={name}"]
     command = [sys.executable, "run_rectangular_sweep.py", *flags]

@@ -22,6 +22,7 @@ from sweep.executors.worker import RUNS
 from sweep.families import Family
 from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
+from sweep.ledger.alive import check_locks
 from sweep.ledger.ledger import NAME, Ledger, State, label_of
 from sweep.ledger.results import write_results
 from sweep.ledger.status import failures
@@ -81,6 +82,7 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
         lines = [f"{label_of(number, member)}\n" for number, member in enumerate(members, 1)]
         write("".join([*lines, f"{counted(len(members), 'run')}\n"]))
         return 0
+    check_locks()
     folder = _folder(members[0].config)
     with Ledger(folder, _family_name(sweep.family)) as ledger:
         new, old = ledger.add(members)

@@ -203,10 +203,7 @@ def check_file(name: str, value: str) -> str:
         >>> check_file("val_dataset", "/data/../val.csv")
         '/val.csv'
     """
-    try:
-        return str(absolute_path(value, name))
-    except PathError as error:
-        raise ConfigError(str(error)) from None
+    return str(absolute_path(check_path(name, value), name))
 
 
 def check_tags(name: str, value: str) -> str:

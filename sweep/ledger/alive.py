@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweep.files import RunDirectoryError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -75,10 +77,24 @@ def was_killed(folder: Path, name: str) -> bool:
     return (folder / _FOLDER / name).exists() and not is_alive(folder, name)
 
 
+def check_locks() -> None:
+    """Refuse a system without locks of files, before a sweep writes anything.
+
+    Raises:
+        RunDirectoryError: On Windows.
+    """
+    if sys.platform == "win32":
+        raise RunDirectoryError(
+            "a sweep needs locks of files, which Windows does not have: run it on Linux or macOS, or give each flag "
+            "one value."
+        )
+
+
 def _try_lock(descriptor: int) -> bool:
     """Whether the lock of an open file was free; it is held from now on."""
-    if sys.platform == "win32":
-        raise NotImplementedError("a sweep needs locks of files, which this system does not have: run it on Linux.")
+    check_locks()
+    if sys.platform == "win32":  # for the type checker
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -268,3 +268,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     unknown = Sweep(RECTANGULAR, [Grid({**QUICK, "dataset": ["moons", "mooons"]})], SweepConfig())
     with pytest.raises(ConfigError, match="mooons"):
         run_sweep(unknown, lambda line: None)
+
+
+def test_a_system_without_locks_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.ledger.alive.sys.platform", "win32")
+    with pytest.raises(RunDirectoryError, match="a sweep needs locks of files, which Windows does not have: run it on"):
+        run_sweep(sweep_of(tmp_path), lambda line: None)
+    assert not any(tmp_path.iterdir())

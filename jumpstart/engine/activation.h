@@ -5,10 +5,14 @@
 
 namespace {
 
-// Whether a value is recomputed from its preactivation whenever it is needed: for less than it costs to store.
+// Whether a value is computed from its preactivation for less than it costs to store.
 INLINE bool is_cheap(int activation) { return activation == RELU || activation == LEAKY_RELU; }
 
 // f(z), and a gradient times f'(z), where `h` is f(z) at the same place.
+struct Identity {
+    static INLINE Vector value(Vector z) { return z; }
+    static INLINE Vector back(Vector gradient, Vector, Vector) { return gradient; }
+};
 struct Relu {
     // In this order of the arguments, what is not a number stays.
     static INLINE Vector value(Vector z) { return larger(Vector{}, z); }

@@ -1,6 +1,8 @@
 // Linear layers on blocks of points, in tiles that stay in registers.
+//
+// Where a tile reads its inputs, it applies the activation F to them: Identity to what is an output already.
 #pragma once
-#include "vector.h"
+#include "activation.h"
 
 namespace {
 
@@ -8,7 +10,7 @@ namespace {
 enum { THIN_TILE = 4, WIDE_TILE = LANES == 16 ? 12 : 6, WIDE = 12 };
 
 // out[o] = bias[o] + sum over i of weights[o * row + i * column] * in[i], of N outputs of one block.
-template <int N>
+template <int N, class F>
 INLINE void product_tile(int inputs, const float *weights, int row, int column, const float *bias, const float *in,
                          float *out)
 {
@@ -19,7 +21,7 @@ INLINE void product_tile(int inputs, const float *weights, int row, int column, 
     for (int i = 0; i < inputs; i++) {
         Vector x[PARTS];
         for (int k = 0; k < PARTS; k++)
-            x[k] = load(in + i * BLOCK + k * LANES);
+            x[k] = F::value(load(in + i * BLOCK + k * LANES));
         for (int o = 0; o < N; o++) {
             Vector weight = splat(weights[o * row + i * column]);
             for (int k = 0; k < PARTS; k++)
@@ -31,120 +33,115 @@ INLINE void product_tile(int inputs, const float *weights, int row, int column, 
             store(out + o * BLOCK + k * LANES, total[o][k]);
 }
 
-template <int N>
+template <int N, class F>
 INLINE void rest_of_product(int outputs, int inputs, const float *weights, int row, int column, const float *bias,
                             const float *in, float *out)
 {
     if constexpr (N > 0) {
         if (outputs == N)
-            product_tile<N>(inputs, weights, row, column, bias, in, out);
+            product_tile<N, F>(inputs, weights, row, column, bias, in, out);
         else
-            rest_of_product<N - 1>(outputs, inputs, weights, row, column, bias, in, out);
+            rest_of_product<N - 1, F>(outputs, inputs, weights, row, column, bias, in, out);
     }
 }
 
-template <int TILE>
+template <int TILE, class F>
 INLINE void product_in_tiles(int outputs, int inputs, const float *weights, int row, int column, const float *bias,
                              const float *in, float *out)
 {
     int o = 0;
     for (; o + TILE <= outputs; o += TILE)
-        product_tile<TILE>(inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr, in,
+        product_tile<TILE, F>(inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr, in,
                            out + o * BLOCK);
-    rest_of_product<TILE - 1>(outputs - o, inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr,
+    rest_of_product<TILE - 1, F>(outputs - o, inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr,
                               in, out + o * BLOCK);
 }
 
+template <class F>
 INLINE void product(int outputs, int inputs, const float *weights, int row, int column, const float *bias,
                     const float *in, float *out)
 {
     if (outputs >= WIDE)
-        product_in_tiles<WIDE_TILE>(outputs, inputs, weights, row, column, bias, in, out);
+        product_in_tiles<WIDE_TILE, F>(outputs, inputs, weights, row, column, bias, in, out);
     else
-        product_in_tiles<THIN_TILE>(outputs, inputs, weights, row, column, bias, in, out);
+        product_in_tiles<THIN_TILE, F>(outputs, inputs, weights, row, column, bias, in, out);
 }
 
 // The outputs of a linear layer, for one block.
+template <class F>
 INLINE void forward_product(int outputs, int inputs, const float *weights, const float *in, float *out)
 {
-    product(outputs, inputs, weights, inputs, 1, weights + (int64_t)outputs * inputs, in, out);
+    product<F>(outputs, inputs, weights, inputs, 1, weights + (int64_t)outputs * inputs, in, out);
 }
 // The gradient of its inputs, from that of its outputs.
 INLINE void backward_product(int outputs, int inputs, const float *weights, const float *gradient, float *out)
 {
-    product(inputs, outputs, weights, 1, inputs, nullptr, gradient, out);
+    product<Identity>(inputs, outputs, weights, 1, inputs, nullptr, gradient, out);
 }
 
-// The gradient of O x I weights: sums over all points of gradient[o] * in[i].
-template <int O, int I>
-INLINE void weight_tile(int blocks, int outputs, int inputs, const float *gradient, const float *in, float *out)
+// The gradient of O x I weights: sums over all points of gradient[o] * in[i]. With Bias, that of O biases too.
+template <int O, int I, bool Bias, class F>
+INLINE void weight_tile(int blocks, int outputs, int inputs, const float *gradient, const float *in, float *out, float *bias)
 {
-    Vector total[I][4] = {};
+    Vector total[I][4] = {}, plain[4] = {};
     for (int b = 0; b < blocks; b++, gradient += outputs * BLOCK, in += inputs * BLOCK)
         for (int k = 0; k < PARTS; k++) {
             Vector x[I];
             for (int i = 0; i < I; i++)
-                x[i] = load(in + i * BLOCK + k * LANES);
+                x[i] = F::value(load(in + i * BLOCK + k * LANES));
             for (int o = 0; o < O; o++) {
                 Vector g = load(gradient + o * BLOCK + k * LANES);
                 for (int i = 0; i < I; i++)
                     total[i][o] += g * x[i];
+                if (Bias)
+                    plain[o] += g;
             }
         }
+    float sums[4];
     for (int i = 0; i < I; i++) {
-        float sums[4];
         sum_four(total[i], sums);
         for (int o = 0; o < O; o++)
             out[o * inputs + i] = sums[o];
     }
-}
-
-template <int O> INLINE void weight_rows(int blocks, int outputs, int inputs, const float *gradient, const float *in, float *out)
-{
-    enum { I = LANES == 16 ? 6 : 3 };
-    int i = 0;
-    if (inputs % I != 1 && inputs != 4)
-        for (; i + I <= inputs; i += I)
-            weight_tile<O, I>(blocks, outputs, inputs, gradient, in + i * BLOCK, out + i);
-    for (; i + 2 <= inputs; i += 2)
-        weight_tile<O, 2>(blocks, outputs, inputs, gradient, in + i * BLOCK, out + i);
-    if (i < inputs)
-        weight_tile<O, 1>(blocks, outputs, inputs, gradient, in + i * BLOCK, out + i);
-}
-
-// The gradient of the bias: sums over all points.
-INLINE void bias_gradient(int blocks, int outputs, const float *gradient, float *out)
-{
-    int o = 0;
-    for (; o < outputs; o += 4) {
-        int count = outputs - o < 4 ? outputs - o : 4;
-        Vector total[4] = {};
-        for (int b = 0; b < blocks; b++) {
-            const float *block = gradient + ((int64_t)b * outputs + o) * BLOCK;
-            for (int u = 0; u < 4; u++)
-                for (int k = 0; k < PARTS && u < count; k++)
-                    total[u] += load(block + u * BLOCK + k * LANES);
-        }
-        float sums[4];
-        sum_four(total, sums);
-        for (int u = 0; u < count; u++)
-            out[o + u] = sums[u];
+    if (Bias) {
+        sum_four(plain, sums);
+        for (int o = 0; o < O; o++)
+            bias[o] = sums[o];
     }
 }
 
+template <int O, class F>
+INLINE void weight_rows(int blocks, int outputs, int inputs, const float *gradient, const float *in, float *out, float *bias)
+{
+    enum { I = LANES == 16 ? 6 : 3 };
+    int i = 0;
+    if (inputs == 1)
+        return weight_tile<O, 1, true, F>(blocks, outputs, inputs, gradient, in, out, bias);
+    weight_tile<O, 2, true, F>(blocks, outputs, inputs, gradient, in, out, bias);
+    for (i = 2; i + I <= inputs && inputs >= WIDE; i += I)
+        weight_tile<O, I, false, F>(blocks, outputs, inputs, gradient, in + i * BLOCK, out + i, bias);
+    for (; i + 2 <= inputs; i += 2)
+        weight_tile<O, 2, false, F>(blocks, outputs, inputs, gradient, in + i * BLOCK, out + i, bias);
+    if (i < inputs)
+        weight_tile<O, 1, false, F>(blocks, outputs, inputs, gradient, in + i * BLOCK, out + i, bias);
+}
+
 // The gradient of the weights and the bias of a linear layer.
+template <class F>
 INLINE void weight_gradient(int blocks, int outputs, int inputs, const float *gradient, const float *in, float *out)
 {
+    float *bias = out + (int64_t)outputs * inputs;
     int o = 0;
     for (; o + 4 <= outputs; o += 4)
-        weight_rows<4>(blocks, outputs, inputs, gradient + o * BLOCK, in, out + (int64_t)o * inputs);
+        weight_rows<4, F>(blocks, outputs, inputs, gradient + o * BLOCK, in, out + (int64_t)o * inputs, bias + o);
+    gradient += o * BLOCK;
+    out += (int64_t)o * inputs;
     if (outputs - o == 3)
-        weight_rows<3>(blocks, outputs, inputs, gradient + o * BLOCK, in, out + (int64_t)o * inputs);
+        weight_rows<3, F>(blocks, outputs, inputs, gradient, in, out, bias + o);
     else if (outputs - o == 2)
-        weight_rows<2>(blocks, outputs, inputs, gradient + o * BLOCK, in, out + (int64_t)o * inputs);
+        weight_rows<2, F>(blocks, outputs, inputs, gradient, in, out, bias + o);
     else if (outputs - o == 1)
-        weight_rows<1>(blocks, outputs, inputs, gradient + o * BLOCK, in, out + (int64_t)o * inputs);
-    bias_gradient(blocks, outputs, gradient, out + (int64_t)outputs * inputs);
+        weight_rows<1, F>(blocks, outputs, inputs, gradient, in, out, bias + o);
 }
 
 } // namespace

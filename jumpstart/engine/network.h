@@ -8,10 +8,6 @@
 
 namespace {
 
-struct Identity {
-    static INLINE Vector back(Vector gradient, Vector, Vector) { return gradient; }
-};
-
 template <int Width> class Network {
   public:
     Network(const Member &member, Workspace &workspace) : m(member), space(workspace) {}
@@ -47,16 +43,23 @@ template <int Width> class Network {
         penalizes_points = point_weight[0] != 0 || point_weight[1] != 0;
         float *above = space.gradient, *here = space.below;
         if (m.capture_output)
-            penalize<Identity>(pass, m.classes, space.logits, nullptr, above, m.depth);
-        const int64_t output = offset(m.depth);
-        weight_gradient(blocks, m.classes, width(), above, last_inputs(), space.parameter_gradient + output);
-        for (int l = m.depth - 1; l >= 0; l--) {
-            const bool from_output = l == m.depth - 1;
-            backward_layer(pass, l, from_output ? m.classes : width(), m.weights + offset(l + 1), above, here);
-            const int in_units = l ? width() : m.features;
-            weight_gradient(blocks, width(), in_units, here, l ? outputs_of_all(l - 1) : inputs,
-                            space.parameter_gradient + offset(l));
-            std::swap(above, here);
+            penalize<Identity>(pass, m.classes, space.logits, above, m.depth);
+        for (int l = m.depth; l >= 0; l--) {
+            if (l < m.depth) {
+                backward_layer(pass, l, m.weights + offset(l + 1), above, here);
+                std::swap(above, here);
+            }
+            float *found = space.parameter_gradient + offset(l);
+            const int units = l == m.depth ? m.classes : width();
+            if (l == 0)
+                weight_gradient<Identity>(blocks, units, m.features, above, inputs, found);
+            else
+                with_outputs(l - 1, [&](auto kind, const float *values) {
+                    if (l == m.depth)
+                        weight_gradient<decltype(kind)>(blocks, units, width(), above, values, found);
+                    else
+                        weight_gradient<decltype(kind)>(blocks, width(), width(), above, values, found);
+                });
         }
     }
 
@@ -100,41 +103,26 @@ template <int Width> class Network {
     bool joins(int l) const { return m.skip && l % m.skip_span == 0; }
     bool adds(int l) const { return joins(l) && l > 0; }
 
-    void activate(const float *z, float *h) const
+    // Call with the outputs of a layer: as they are stored, or as preactivations and the activation to apply to them.
+    template <class Call> INLINE void with_outputs(int l, Call call) const
     {
-        for_activation(m.activation, [&](auto kind) {
-            for (int i = 0; i < width() * PARTS; i++)
-                store(h + i * LANES, decltype(kind)::value(load(z + i * LANES)));
+        if (space.keeps_outputs)
+            call(Identity{}, space.h + l * layer_size());
+        else if (m.activation == RELU)
+            call(Relu{}, preactivations(l));
+        else
+            call(LeakyRelu{}, preactivations(l));
+    }
+    // Add the outputs of the layer at the other end of a skip connection.
+    void add_carried(int l, float *values) const
+    {
+        with_outputs(l - m.skip_span, [&](auto kind, const float *carried) {
+            for (int i = 0; i < vectors(); i++)
+                store(values + i * LANES, load(values + i * LANES) + decltype(kind)::value(load(carried + i * LANES)));
         });
     }
-    // Cheap activations alone, so that the compiler unrolls the loop in the place where it is called.
-    INLINE void activate_cheaply(const float *z, float *h) const
-    {
-        if (m.activation == RELU)
-            for (int i = 0; i < width() * PARTS; i++)
-                store(h + i * LANES, Relu::value(load(z + i * LANES)));
-        else
-            for (int i = 0; i < width() * PARTS; i++)
-                store(h + i * LANES, LeakyRelu::value(load(z + i * LANES)));
-    }
-    // The outputs of one block of a layer: stored, or computed into `scratch`.
-    INLINE const float *outputs(int l, int b, float *scratch) const
-    {
-        if (space.keeps_outputs)
-            return space.h + l * layer_size() + (int64_t)b * width() * BLOCK;
-        activate_cheaply(preactivations(l) + (int64_t)b * width() * BLOCK, scratch);
-        return scratch;
-    }
-    // The outputs of all blocks of a layer.
-    const float *outputs_of_all(int l)
-    {
-        if (space.keeps_outputs)
-            return space.h + l * layer_size();
-        for (int b = 0; b < blocks; b++)
-            activate_cheaply(preactivations(l) + (int64_t)b * width() * BLOCK, space.last + (int64_t)b * width() * BLOCK);
-        return space.last;
-    }
-    const float *last_inputs() const { return space.keeps_outputs ? space.h + (m.depth - 1) * layer_size() : space.last; }
+    // Vectors in the values of a hidden layer.
+    int vectors() const { return blocks * width() * PARTS; }
 
     // Forward -------------------------------------------------------------------------------------------------------
 
@@ -143,51 +131,34 @@ template <int Width> class Network {
         const int in_units = l ? width() : m.features;
         const float *weights = m.weights + offset(l);
         float *linear = linear_outputs(l), *z = preactivations(l);
-        Vector fixed[2][Width ? Width : 1];
-        Reader reader{};
-        reader.most = Width ? fixed[0] : (Vector *)space.scratch;
-        reader.least = Width ? fixed[1] : (Vector *)space.scratch + (int64_t)width() * PARTS;
-        begin_layer(m, reader, width());
-        float known[(Width ? Width : 1) * BLOCK] __attribute__((aligned(64)));
-        float *scratch = Width ? known : space.scratch + 2 * (int64_t)width() * BLOCK;
-        for (int b = 0; b < blocks; b++) {
-            const int64_t at = (int64_t)b * width() * BLOCK;
-            const float *in = l ? outputs(l - 1, b, scratch) : inputs + (int64_t)b * in_units * BLOCK;
-            forward_product(width(), in_units, weights, in, linear + at);
-            if (!m.batchnorm)
-                finish_block(l, b, reader, linear + at, z + at, scratch);
-        }
-        if (m.batchnorm) {
+        if (l == 0)
+            for (int b = 0; b < blocks; b++)
+                forward_product<Identity>(width(), in_units, weights, inputs + (int64_t)b * in_units * BLOCK,
+                                          linear + (int64_t)b * width() * BLOCK);
+        else
+            with_outputs(l - 1, [&](auto kind, const float *values) {
+                for (int b = 0; b < blocks; b++) {
+                    const int64_t at = (int64_t)b * width() * BLOCK;
+                    forward_product<decltype(kind)>(width(), width(), weights, values + at, linear + at);
+                }
+            });
+        if (m.batchnorm)
             normalize(l, training, weights + (int64_t)width() * in_units + width(), linear, z);
-            for (int b = 0; b < blocks; b++) {
-                const int64_t at = (int64_t)b * width() * BLOCK;
-                finish_block(l, b, reader, linear + at, z + at, scratch);
-            }
-        }
-        end_layer(m, reader, space, pass, width(), captured(l), blocks, l * width(), training);
-    }
-
-    // From the outputs of the linear layer, normalized if that is wanted, to the outputs of the activation.
-    INLINE void finish_block(int l, int b, Reader &reader, const float *linear, float *z, float *scratch)
-    {
-        const int count = width() * PARTS;
-        if (space.keeps_linear && !m.batchnorm)
-            std::memcpy(z, linear, sizeof(float) * width() * BLOCK);
-        if (m.skip == BEFORE_ACTIVATION && adds(l)) {
-            const float *carried = outputs(l - m.skip_span, b, scratch);
-            for (int i = 0; i < count; i++)
-                store(z + i * LANES, load(z + i * LANES) + load(carried + i * LANES));
-        }
-        read_block(reader, space, width(), m.capture_weights ? linear : z, b, l);
+        else if (space.keeps_linear)
+            std::memcpy(z, linear, sizeof(Vector) * vectors());
+        if (m.skip == BEFORE_ACTIVATION && adds(l))
+            add_carried(l, z);
+        read_points(m, space, pass, width(), captured(l), blocks, l);
+        read_units(m, space, pass, width(), captured(l), blocks, l * width(), training);
         if (!space.keeps_outputs)
             return;
-        float *h = space.h + l * layer_size() + (int64_t)b * width() * BLOCK;
-        activate(z, h);
-        if (m.skip == AFTER_ACTIVATION && adds(l)) {
-            const float *carried = outputs(l - m.skip_span, b, scratch);
-            for (int i = 0; i < count; i++)
-                store(h + i * LANES, load(h + i * LANES) + load(carried + i * LANES));
-        }
+        float *h = space.h + l * layer_size();
+        for_activation(m.activation, [&](auto kind) {
+            for (int i = 0; i < vectors(); i++)
+                store(h + i * LANES, decltype(kind)::value(load(z + i * LANES)));
+        });
+        if (m.skip == AFTER_ACTIVATION && adds(l))
+            add_carried(l, h);
     }
 
     // Batch normalization: by the statistics of the batch in training, which also move the running ones.
@@ -231,25 +202,23 @@ template <int Width> class Network {
     {
         const float *weights = m.weights + offset(m.depth);
         const int classes = m.classes;
-        Reader reader{};
-        if (m.capture_output) {
-            reader.most = (Vector *)space.scratch;
-            reader.least = (Vector *)space.scratch + (int64_t)classes * PARTS;
-            begin_layer(m, reader, classes);
-        }
+        with_outputs(m.depth - 1, [&](auto kind, const float *values) {
+            for (int b = 0; b < blocks; b++)
+                forward_product<decltype(kind)>(classes, width(), weights, values + (int64_t)b * width() * BLOCK,
+                                                space.logits + (int64_t)b * classes * BLOCK);
+        });
         Vector loss{}, correct{};
-        for (int b = 0; b < blocks; b++) {
-            float *logits = space.logits + (int64_t)b * classes * BLOCK, *gradient = space.gradient + (int64_t)b * classes * BLOCK;
-            forward_product(classes, width(), weights, outputs(m.depth - 1, b, space.last + (int64_t)b * width() * BLOCK), logits);
-            if (m.capture_output)
-                read_block(reader, space, classes, logits, b, m.depth);
-            for (int k = 0; k < PARTS; k++)
-                cross_entropy(logits + k * LANES, gradient + k * LANES, b * BLOCK + k * LANES, loss, correct);
-        }
+        for (int b = 0; b < blocks; b++)
+            for (int k = 0; k < PARTS; k++) {
+                const int64_t at = (int64_t)b * classes * BLOCK + k * LANES;
+                cross_entropy(space.logits + at, space.gradient + at, b * BLOCK + k * LANES, loss, correct);
+            }
         pass.loss = (double)sum(loss) / points;
         pass.correct = sum(correct);
-        if (m.capture_output)
-            end_layer(m, reader, space, pass, classes, space.logits, blocks, m.depth * width(), training);
+        if (m.capture_output) {
+            read_points(m, space, pass, classes, space.logits, blocks, m.depth);
+            read_units(m, space, pass, classes, space.logits, blocks, m.depth * width(), training);
+        }
     }
 
     INLINE void cross_entropy(const float *logits, float *gradient, int at, Vector &loss, Vector &correct) const
@@ -277,13 +246,20 @@ template <int Width> class Network {
 
     // Backward ------------------------------------------------------------------------------------------------------
 
-    // The gradient of a layer's linear outputs, from that of the layer above.
-    void backward_layer(const Pass &pass, int l, int outputs_above, const float *weights_above, const float *above,
-                        float *here)
+    INLINE void back_to(int outputs_above, const float *weights, const float *above, float *here) const
     {
         for (int b = 0; b < blocks; b++)
-            backward_product(outputs_above, width(), weights_above, above + (int64_t)b * outputs_above * BLOCK,
+            backward_product(outputs_above, width(), weights, above + (int64_t)b * outputs_above * BLOCK,
                              here + (int64_t)b * width() * BLOCK);
+    }
+
+    // The gradient of a layer's linear outputs, from that of the layer above.
+    void backward_layer(const Pass &pass, int l, const float *weights_above, const float *above, float *here)
+    {
+        if (l == m.depth - 1)
+            back_to(m.classes, weights_above, above, here);
+        else
+            back_to(width(), weights_above, above, here);
         const int64_t size = (int64_t)blocks * width() * BLOCK;
         if (joins(l) && l + m.skip_span < m.depth)
             for (int64_t i = 0; i < size; i += LANES)
@@ -294,20 +270,20 @@ template <int Width> class Network {
         const bool reads_z = captured(l) == z;
         if (is_cheap(m.activation) && reads_z) {
             if (m.activation == RELU)
-                penalize<Relu>(pass, width(), z, z, here, l);
+                penalize<Relu>(pass, width(), z, here, l);
             else
-                penalize<LeakyRelu>(pass, width(), z, z, here, l);
+                penalize<LeakyRelu>(pass, width(), z, here, l);
         } else {
             deactivate(l, z, h, here);
             if (reads_z)
-                penalize<Identity>(pass, width(), z, nullptr, here, l);
+                penalize<Identity>(pass, width(), z, here, l);
         }
         if (m.skip == BEFORE_ACTIVATION && adds(l))
             std::memcpy(space.carried, here, sizeof(float) * size);
         if (m.batchnorm)
             normalize_backward(l, here);
         if (!reads_z)
-            penalize<Identity>(pass, width(), captured(l), nullptr, here, l);
+            penalize<Identity>(pass, width(), captured(l), here, l);
     }
 
     void deactivate(int l, const float *z, const float *h, float *gradient) const
@@ -324,7 +300,7 @@ template <int Width> class Network {
 
     // Take a gradient through the activation F, and add that of the hinges of a captured layer.
     template <class F>
-    INLINE void penalize(const Pass &pass, int units, const float *values, const float *, float *gradient, int layer)
+    INLINE void penalize(const Pass &pass, int units, const float *values, float *gradient, int layer)
     {
         for (int b = 0; b < blocks; b++)
             penalize_block<F>(pass, units, values + (int64_t)b * units * BLOCK, gradient + (int64_t)b * units * BLOCK, b);

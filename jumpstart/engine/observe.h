@@ -19,69 +19,43 @@ struct Pass {
     double unit_squares, point_squares; // of the slices, for aggregates that are not linear
 };
 
-// The extrema of one layer while its blocks are read.
-struct Reader {
-    Vector *most, *least;           // (units,) by lane
-    Vector hinges[2], squares;      // sums over points
-    Vector margin[2], weight[2];    // of points
-    bool linear_aggregate;
-};
-
 INLINE bool is_linear(const Member &m) { return m.aggregate == BALANCED || m.aggregate == MEAN; }
 
-INLINE void begin_layer(const Member &m, Reader &reader, int units)
+// Read the extrema of the points of a layer: (blocks, units, BLOCK) values.
+INLINE void read_points(const Member &m, Workspace &space, Pass &pass, int units, const float *values, int blocks, int layer)
 {
-    for (int u = 0; u < units; u++) {
-        reader.most[u] = splat(-INFINITY);
-        reader.least[u] = splat(INFINITY);
-    }
-    reader.squares = Vector{};
-    reader.linear_aggregate = is_linear(m);
-    for (int side = 0; side < 2; side++) {
-        reader.hinges[side] = Vector{};
-        reader.margin[side] = splat((float)m.margin[side]);
-        reader.weight[side] = splat((float)m.point_weight[side]);
-    }
-}
-
-// Read one block of a layer: (units, BLOCK) values.
-INLINE void read_block(Reader &reader, Workspace &space, int units, const float *values, int block, int layer)
-{
-    Vector most[PARTS] = {}, least[PARTS] = {};
-    for (int u = 0; u < units; u++) {
-        Vector v[PARTS];
+    const Vector margin[2] = {splat((float)m.margin[0]), splat((float)m.margin[1])},
+                 weight[2] = {splat((float)m.point_weight[0]), splat((float)m.point_weight[1])};
+    const bool linear_aggregate = is_linear(m);
+    Vector hinges[2] = {}, squares{};
+    for (int b = 0; b < blocks; b++, values += units * BLOCK)
         for (int k = 0; k < PARTS; k++) {
-            v[k] = load(values + u * BLOCK + k * LANES);
-            most[k] = u ? larger(most[k], v[k]) : v[k];
-            least[k] = u ? smaller(least[k], v[k]) : v[k];
+            Vector most = load(values + k * LANES), least = most;
+            for (int u = 1; u < units; u++) {
+                const Vector v = load(values + u * BLOCK + k * LANES);
+                most = larger(most, v);
+                least = smaller(least, v);
+            }
+            const int at = b * BLOCK + k * LANES;
+            const Vector counts = load(space.valid + at), hinge[2] = {larger(Vector{}, margin[0] - most),
+                                                                      larger(Vector{}, margin[1] + least)};
+            hinges[0] += counts * hinge[0];
+            hinges[1] += counts * hinge[1];
+            if (!linear_aggregate) {
+                const Vector slice = weight[0] * hinge[0] + weight[1] * hinge[1];
+                squares += counts * slice * slice;
+            }
+            const Mask dead = most <= 0.0f, linear = least > 0.0f;
+            if (any(dead | linear)) {
+                Mask *last = (Mask *)(space.last_dead + at);
+                *last = (*last & ~dead) | ((Mask{} + (layer + 1)) & dead);
+                *(Mask *)(space.dead + at) -= dead;
+                *(Mask *)(space.linear_layers + at) -= linear;
+            }
         }
-        Vector top = v[0], low = v[0];
-        for (int k = 1; k < PARTS; k++) {
-            top = larger(top, v[k]);
-            low = smaller(low, v[k]);
-        }
-        reader.most[u] = larger(reader.most[u], top);
-        reader.least[u] = smaller(reader.least[u], low);
-    }
-    for (int k = 0; k < PARTS; k++) {
-        const int at = block * BLOCK + k * LANES;
-        const Vector counts = load(space.valid + at);
-        Vector hinge[2] = {larger(Vector{}, reader.margin[0] - most[k]), larger(Vector{}, reader.margin[1] + least[k])};
-        for (int side = 0; side < 2; side++)
-            reader.hinges[side] += counts * hinge[side];
-        if (!reader.linear_aggregate) {
-            Vector slice = reader.weight[0] * hinge[0] + reader.weight[1] * hinge[1];
-            reader.squares += counts * slice * slice;
-        }
-        const Mask dead = most[k] <= 0.0f, linear = least[k] > 0.0f;
-        if (any(dead | linear)) {
-            Mask *last = (Mask *)(space.last_dead + at), *dead_layers = (Mask *)(space.dead + at),
-                 *linear_layers = (Mask *)(space.linear_layers + at);
-            *last = (*last & ~dead) | ((Mask{} + (layer + 1)) & dead);
-            *dead_layers -= dead;
-            *linear_layers -= linear;
-        }
-    }
+    for (int side = 0; side < 2; side++)
+        pass.point_hinges[side] += sum(hinges[side]);
+    pass.point_squares += sum(squares);
 }
 
 // The first point at which a unit has the value `extreme`.
@@ -99,13 +73,27 @@ INLINE int place_of(const float *values, int stride, int blocks, float extreme)
     return -1;
 }
 
-// Close a layer: the extrema of its units, their hinges, and the places where these have a gradient.
-INLINE void end_layer(const Member &m, Reader &reader, Workspace &space, Pass &pass, int units, const float *values,
-                      int blocks, int first_unit, bool with_places)
+// Read the extrema of the units of a layer, and find the places where their hinges have a gradient.
+INLINE void read_units(const Member &m, Workspace &space, Pass &pass, int units, const float *values, int blocks,
+                       int first_unit, bool with_places)
 {
     for (int u = 0; u < units; u++) {
-        const float extreme[2] = {largest(reader.most[u]), -largest(reader.least[u] * -1.0f)};
         const int unit = first_unit + u;
+        const float *own = values + u * BLOCK;
+        Vector most[PARTS], least[PARTS];
+        for (int k = 0; k < PARTS; k++)
+            most[k] = least[k] = load(own + k * LANES);
+        for (int b = 1; b < blocks; b++)
+            for (int k = 0; k < PARTS; k++) {
+                const Vector v = load(own + (int64_t)b * units * BLOCK + k * LANES);
+                most[k] = larger(most[k], v);
+                least[k] = smaller(least[k], v);
+            }
+        for (int k = 1; k < PARTS; k++) {
+            most[0] = larger(most[0], most[k]);
+            least[0] = smaller(least[0], least[k]);
+        }
+        const float extreme[2] = {largest(most[0]), -largest(least[0] * -1.0f)};
         double slice = 0;
         for (int side = 0; side < 2; side++) {
             const float reach = side ? -extreme[1] : extreme[0], hinge = (float)m.margin[side] - reach;
@@ -120,13 +108,10 @@ INLINE void end_layer(const Member &m, Reader &reader, Workspace &space, Pass &p
             pass.unit_hinges[side] += hinge;
             slice += m.unit_weight[side] * hinge;
             if (with_places && m.unit_weight[side] != 0)
-                space.place[2 * unit + side] = place_of(values + u * BLOCK, units * BLOCK, blocks, extreme[side]);
+                space.place[2 * unit + side] = place_of(own, units * BLOCK, blocks, extreme[side]);
         }
         pass.unit_squares += slice * slice;
     }
-    for (int side = 0; side < 2; side++)
-        pass.point_hinges[side] += sum(reader.hinges[side]);
-    pass.point_squares += sum(reader.squares);
 }
 
 // The weight of one hinge in the loss of a batch, before the factor of aggregates that are not linear.

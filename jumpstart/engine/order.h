@@ -55,8 +55,8 @@ class MersenneTwister {
     void refill()
     {
         for (uint32_t i = 0; i < SIZE; i++) {
-            uint32_t low = state[(i + 1) % SIZE], mixed = (state[i] & 0x80000000u) | (low & 0x7fffffffu);
-            state[i] = state[(i + OFFSET) % SIZE] ^ (mixed >> 1) ^ (low & 1 ? 0x9908b0dfu : 0);
+            uint32_t low = state[i + 1 < SIZE ? i + 1 : 0], mixed = (state[i] & 0x80000000u) | (low & 0x7fffffffu);
+            state[i] = state[i + OFFSET < SIZE ? i + OFFSET : i + OFFSET - SIZE] ^ (mixed >> 1) ^ (0x9908b0dfu & -(low & 1));
         }
         at = 0;
     }

@@ -1,6 +1,6 @@
 // The memory of one call, allocated once: values of one batch, and sums of one epoch.
 #pragma once
-#include "activation.h"
+#include "linear.h"
 #include <cstdlib>
 #include <cstring>
 
@@ -19,12 +19,11 @@ struct Workspace {
     // (depth, blocks, width, BLOCK) but where another shape is given.
     float *x;                      // (blocks, features, BLOCK)
     float *linear, *z, *h;         // outputs of the linear layers, preactivations, outputs of the activations
-    float *logits, *last;          // (blocks, classes, BLOCK); (blocks, width, BLOCK) inputs of the output layer
+    float *logits;                 // (blocks, classes, BLOCK)
     float *gradient, *below, *carried; // (blocks, the larger of width and classes, BLOCK)
     float *valid;                  // (blocks, BLOCK) 1 for a point, 0 for padding
     int32_t *y;                    // (blocks, BLOCK)
     float *mean, *scale;           // (depth, width) of batch normalization
-    float *scratch;                // (4, the larger of width and classes, BLOCK)
     int32_t *place;                // (units, 2) where a unit has its extrema; -1 where its hinge is 0
     float *hinge;                  // (units, 2)
     float *parameter_gradient;     // (parameters,)
@@ -38,7 +37,7 @@ struct Workspace {
 
     explicit Workspace(const Member &m)
         : keeps_linear(m.batchnorm || (m.capture_weights && m.skip == BEFORE_ACTIVATION)),
-          keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION),
+          keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION || m.width >= WIDE),
           captured(m.depth + (m.capture_output ? 1 : 0)),
           units(m.depth * m.width + (m.capture_output ? m.classes : 0)), blocks(blocks_of(m.batch))
     {
@@ -76,7 +75,6 @@ struct Workspace {
         take(linear, keeps_linear ? layers : 0);
         take(h, keeps_outputs ? layers : 0);
         take(logits, points * m.classes);
-        take(last, points * m.width);
         take(gradient, points * widest);
         take(below, points * widest);
         take(carried, m.skip ? points * m.width : 0);
@@ -84,7 +82,6 @@ struct Workspace {
         take(y, points);
         take(mean, m.batchnorm ? (size_t)m.depth * m.width : 0);
         take(scale, m.batchnorm ? (size_t)m.depth * m.width : 0);
-        take(scratch, 4 * BLOCK * widest);
         take(place, 2 * (size_t)units);
         take(hinge, 2 * (size_t)units);
         take(parameter_gradient, m.parameters + BLOCK);

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from data.cache import DataDir, DataError
 from data.checks import check_integer
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from data.images.transforms import Transform, Transforms
     from data.split_data import SplitOptions
     from data.tabular import TabularData
+
+    AnyData: TypeAlias = TabularData | MemoryImageData | ImageModule
+    """Data in three parts, of which only images in folders need Lightning."""
 
 __all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_data", "make_datamodule"]
 
@@ -78,7 +81,7 @@ def make_data(
     category_columns: Names = (),
     val: object = None,
     test: object = None,
-) -> TabularData | MemoryImageData | ImageModule:
+) -> AnyData:
     """A named data set, or data of your own, in three parts. Nothing is loaded before its ``setup``.
 
     Every data set has ``input_shape``, ``num_classes``, ``class_names``, ``num_rows(part)``, ``describe()`` and

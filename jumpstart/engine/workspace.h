@@ -26,6 +26,7 @@ struct Workspace {
     float *mean, *scale;           // (depth, width) of batch normalization
     int32_t *place;                // (units, 2) where a unit has its extrema; -1 where its hinge is 0
     float *hinge;                  // (units, 2)
+    bool *is_short;                // (captured, blocks, PARTS) whether a point is short of its margin
     float *parameter_gradient;     // (parameters,)
     int32_t *order;                // (rows,)
     float *val_x, *train_x;        // the parts in blocks; the training part if a batch has all its rows
@@ -84,6 +85,7 @@ struct Workspace {
         take(scale, m.batchnorm ? (size_t)m.depth * m.width : 0);
         take(place, 2 * (size_t)units);
         take(hinge, 2 * (size_t)units);
+        take(is_short, (size_t)captured * blocks * PARTS);
         take(parameter_gradient, m.parameters + BLOCK);
         take(order, m.rows);
         take(val_x, val_points * m.features);

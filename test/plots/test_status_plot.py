@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from jumpstart import JumpstartRegularization, Status
 from jumpstart.callbacks import Jumpstart, NetworkStatusPlot
 from jumpstart.history import HistoryFile, StatusHistory
+from jumpstart.plots import status_drawer
 from model.optimization import lr_at
 from sweep.machine import quiet_lightning
 

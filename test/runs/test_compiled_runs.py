@@ -111,7 +111,7 @@ def test_a_run_says_in_one_line_which_engine_it_took_and_why(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"ties": "random"}, {"epochs": -1, "patience": 3},
+        {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"ties": "random"}, {"epochs": -1, "patience": 3, "scheduler": "none"},
         {"fast_dev_run": True}, {"unit_dim": 1}, {"sync": True},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -173,7 +173,7 @@ def test_a_run_is_resumed_by_the_engine_that_began_it(
 def test_a_run_of_the_engine_is_not_resumed_without_it(begun: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUMPSTART_ENGINE", "0")
     with pytest.raises(RunDirectoryError, match="was begun by the compiled engine, which can't continue it here"):
-        run_tiny(begun.path.parent, resume=begun.path, use_batchnorm=True, engine="compiled", **PLOTTED)
+        run_tiny(begun.path.parent, resume=begun.path, engine="compiled", **PLOTTED)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def test_a_run_of_the_engine_is_not_resumed_without_it(begun: RunDirectory, monk
 def test_an_incomplete_checkpoint_is_refused(part: str, begun: RunDirectory) -> None:
     change(begun, part, lambda content, key: content.pop(key))
     with pytest.raises(RunDirectoryError, match=f"it has no {part.split('/')[-1]}"):
-        run_tiny(begun.path.parent, resume=begun.path, use_batchnorm=True, engine="compiled", **PLOTTED)
+        run_tiny(begun.path.parent, resume=begun.path, engine="compiled", **PLOTTED)
 
 
 @pytest.mark.parametrize("part", ["member/tensors/weights", "member/tensors/moment1", "state_dict/network.output.bias"])
 def test_weights_of_another_network_are_refused(part: str, begun: RunDirectory) -> None:
     change(begun, part, lambda content, key: content.update({key: torch.zeros(3, 1)}))
     with pytest.raises(RunDirectoryError, match="holds another network: in its "):
-        run_tiny(begun.path.parent, resume=begun.path, use_batchnorm=True, engine="compiled", **PLOTTED)
+        run_tiny(begun.path.parent, resume=begun.path, engine="compiled", **PLOTTED)
 
 
 def change(run: RunDirectory, path: str, act: Callable[[dict[str, object], str], object]) -> None:

@@ -221,7 +221,7 @@ class _Training:
                 raise divergence(config, member.epoch, captured_layers(config)[member.diverged_layer])
             is_due = self.best.tick()
             self._draw(member.epoch - 1, last=last)
-            if is_due:
+            if is_due and not last:
                 self._write()
 
     def _has_stopped(self) -> bool:
@@ -296,7 +296,7 @@ class _Training:
             "hyper_parameters": self._arguments(),
             "state_dict": {f"network.{name}": value for name, value in self._network.state_dict().items()},
             "member": member.state_dict(),
-            "best": self.best.state_dict(),
+            "best": {**self.best.state_dict(), "weights": {}},  # which the member has
             "frames": self._regions.state_dict() if self._regions is not None else {},
             "data": {"fingerprint": self._data.fingerprint()} if self._data.fingerprint() else {},
         }

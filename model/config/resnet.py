@@ -96,7 +96,7 @@ class ResnetConfig(ExperimentConfig):
     )
     corrupt: str = _data(
         "skip",
-        "Whether images in folders that can't be decoded are skipped, or stop the run.",
+        "With an image file that can't be decoded: use the next one of its class (skip), or end the run (refuse).",
         choices=("skip", "refuse"),
     )
 

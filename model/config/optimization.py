@@ -98,14 +98,12 @@ class OptimizationConfig(Config):
     )
     early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
     patience: int | None = _optimization(
-        None, "Epochs without an improvement of monitor after which training stops; None: no such stop.", minimum=1
+        None, "Epochs without an improvement of monitor after which training stops; None: no limit.", minimum=1
     )
     monitor: str = _optimization(
         "val/loss", "Metric that patience watches; lower losses and higher accuracies are better.", choices=Monitor
     )
-    min_delta: float = _optimization(
-        0.0, "A change of monitor counts as an improvement only if it is larger.", minimum=0
-    )
+    min_delta: float = _optimization(0.0, "Change of monitor that an improvement must exceed.", minimum=0)
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""

@@ -96,7 +96,7 @@ class ResnetConfig(ExperimentConfig):
     )
     corrupt: str = _data(
         "skip",
-        "With an image file that can't be decoded: use the next one of its class (skip), or end the run (refuse).",
+        "Image files that can't be decoded: use the next one of the class instead (skip), or end the run (refuse).",
         choices=("skip", "refuse"),
     )
 

@@ -154,7 +154,12 @@ REFERENCES: dict[str, Callable[[], Figure]] = {
 }
 
 _PLANE = synthetic_regions(2, places=9)
-_ENDS = [2.0, -1.0], [-2.0, -3.0]  # largest and smallest preactivation of every other layer
+
+
+def _in_turn(one: float, other: float, layers: int) -> list[list[float]]:
+    """The extremum of the only unit of each layer."""
+    return [[other if layer % 2 else one] for layer in range(layers)]
+
 
 PLOTS: dict[str, Callable[..., Figure]] = {
     "plot_unit_status": lambda names, **k: plot_unit_status(_status(3, len(names), 0.5), names, **k),
@@ -165,7 +170,7 @@ PLOTS: dict[str, Callable[..., Figure]] = {
         _status(9 * len(names), 2, 0.5).T, [0, 1], [9] * len(names), names, **k
     ),
     "plot_ranges": lambda names, **k: plot_ranges(
-        *([[end] for end in np.resize(ends, len(names))] for ends in _ENDS), names, **k
+        _in_turn(2.0, -1.0, len(names)), _in_turn(-2.0, -3.0, len(names)), names, **k
     ),
     "plot_decision_regions": lambda names, **k: plot_decision_regions(_PLANE, [[0.5, 0.5]], [1], names[:10], **k),
 }

@@ -108,10 +108,8 @@ template <int Width> class Network {
     {
         if (space.keeps_outputs)
             call(Identity{}, space.h + l * layer_size());
-        else if (m.activation == RELU)
-            call(Relu{}, preactivations(l));
         else
-            call(LeakyRelu{}, preactivations(l));
+            call(Relu{}, preactivations(l));
     }
     // Add the outputs of the layer at the other end of a skip connection.
     void add_carried(int l, float *values) const
@@ -268,12 +266,9 @@ template <int Width> class Network {
             std::memcpy(space.carried, here, sizeof(float) * size);
         const float *z = preactivations(l), *h = space.keeps_outputs ? space.h + l * layer_size() : z;
         const bool reads_z = captured(l) == z;
-        if (is_cheap(m.activation) && reads_z) {
-            if (m.activation == RELU)
-                penalize<Relu>(pass, width(), z, here, l);
-            else
-                penalize<LeakyRelu>(pass, width(), z, here, l);
-        } else {
+        if (m.activation == RELU && reads_z)
+            penalize<Relu>(pass, width(), z, here, l);
+        else {
             deactivate(l, z, h, here);
             if (reads_z)
                 penalize<Identity>(pass, width(), z, here, l);

@@ -40,6 +40,11 @@ class LightningEngine:
         self._hardware = hardware_options(config)
         self._config, self._build = config, build
 
+    @property
+    def environment(self) -> dict[str, object]:
+        """What ``environment.json`` says of the engine."""
+        return {"engine": "lightning"}
+
     def build(self, data: AnyData) -> None:
         """Build the experiment."""
         self._datamodule = as_datamodule(data)

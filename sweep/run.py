@@ -12,6 +12,7 @@ from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.report.write import write_report
 from model.config.experiment import ConfigError, ExperimentConfig
 from sweep.engine import Engine, Trained
+from sweep.engines import choose_engine
 from sweep.files import write_json
 from sweep.lock import locked
 from sweep.machine import imports_uncollected, is_first_process, seed_everything, set_threads
@@ -38,15 +39,17 @@ def run(
     *,
     resume: UserPath | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> RunResult:
     """Train an experiment, test its best weights, and write every result into a run directory.
 
     Args:
         config: The run.
         data: The data of the run, not yet set up.
-        build: Makes the experiment from the config and the data, after the seed is set.
+        build: Makes the experiment from the config and the data, after the seed is set, if Lightning trains the run.
         resume: A run directory to continue; see :func:`~sweep.resumption.check_resumable`.
         on_directory: Called with the path of the run directory as soon as the directory exists.
+        say: Called with what the user is told before training: what was found in the data, and the engine.
 
     Returns:
         The run directory, the summary, and the experiment with its best weights.
@@ -57,9 +60,8 @@ def run(
             case.
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
-    from sweep.lightning_run import LightningEngine
-
-    return run_by(LightningEngine(config, build), config, data, resume=resume, on_directory=on_directory)
+    engine, line = choose_engine(config, data, build, resume)
+    return run_by(engine, config, data, resume=resume, on_directory=on_directory, say=say, engine_line=line)
 
 
 def run_by(
@@ -69,6 +71,8 @@ def run_by(
     *,
     resume: UserPath | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
+    say: Callable[[str], object] = lambda line: None,
+    engine_line: str = "",
 ) -> RunResult:
     """The same as :func:`run` by any engine.
 
@@ -78,6 +82,8 @@ def run_by(
         data: The data of the run, not yet set up.
         resume: A run directory to continue.
         on_directory: Called with the path of the run directory as soon as the directory exists.
+        say: Called with what the user is told before training.
+        engine_line: The line about the engine; empty to say nothing.
     """
     set_threads(config.threads)
     if config.wandb:
@@ -85,6 +91,9 @@ def run_by(
     with contextlib.ExitStack() as locks:
         directory = _begin(engine, config, data, resume, locks)
         on_directory(directory.path)
+        for line in filter(None, (data.found(), engine_line)):
+            if is_first_process():
+                say(line)
         trained, summary = _train(engine, config, data, directory)
         return RunResult(config, directory, summary, trained.network.eval(), trained.make_experiment)
 
@@ -95,7 +104,7 @@ def _begin(
     """The directory of the run, locked. A run that is resumed is checked before any of its files changes."""
     if resume is None:
         _build_seeded(engine, config, data)
-        directory = _make_directory(config)
+        directory = _make_directory(config, engine)
         locks.enter_context(_locked(directory))
         if is_first_process() and data.fingerprint():
             write_json(directory.data, {**data.describe(), "fingerprint": data.fingerprint()})
@@ -159,10 +168,10 @@ def _build_seeded(engine: Engine, config: ExperimentConfig, data: AnyData) -> No
         raise ConfigError(str(error)) from error
 
 
-def _make_directory(config: ExperimentConfig) -> RunDirectory:
+def _make_directory(config: ExperimentConfig, engine: Engine) -> RunDirectory:
     """The directory of a new run, made by the first process; the other processes only compute its path."""
     if is_first_process():
-        return RunDirectory.create(config.output_dir, config.name, config)
+        return RunDirectory.create(config.output_dir, config.name, config, engine.environment)
     return RunDirectory(user_path(config.output_dir, "output_dir") / (config.name or config.label))
 
 

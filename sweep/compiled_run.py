@@ -165,13 +165,14 @@ class _Training:
 
     def draw_test(self) -> None:
         """Plot the test part with the best weights, if it is plotted."""
+        config = self._config
+        if not config.plot_status or Part.TEST not in config.parts_plotted:
+            return
         from sweep.watchers.status_frames import StatusFrames
 
-        for part in self._config.parts_plotted if self._config.plot_status else ():
-            if part == Part.TEST:
-                frames = StatusFrames(self._network, self._config, self._directory, part, self._every)
-                frames.draw(int(self.best.best_row["epoch"]), self._batches(part), self._loggers)
-                frames.close()
+        frames = StatusFrames(self._network, config, self._directory, Part.TEST, self._every)
+        frames.draw(int(self.best.best_row["epoch"]), self._batches(Part.TEST), self._loggers)
+        frames.close()
 
     # A run that is resumed ---------------------------------------------------------------------------------------
 

@@ -60,8 +60,9 @@ def run(
             case.
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
-    engine, line = choose_engine(config, data, build, resume)
-    return run_by(engine, config, data, resume=resume, on_directory=on_directory, say=say, engine_line=line)
+    folder = None if resume is None else RunDirectory.open(resume).path
+    engine, line = choose_engine(config, data, build, folder)
+    return run_by(engine, config, data, resume=folder, on_directory=on_directory, say=say, engine_line=line)
 
 
 def run_by(
@@ -69,7 +70,7 @@ def run_by(
     config: ExperimentConfig,
     data: AnyData,
     *,
-    resume: UserPath | None = None,
+    resume: Path | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
     say: Callable[[str], object] = lambda line: None,
     engine_line: str = "",
@@ -99,7 +100,7 @@ def run_by(
 
 
 def _begin(
-    engine: Engine, config: ExperimentConfig, data: AnyData, resume: UserPath | None, locks: contextlib.ExitStack
+    engine: Engine, config: ExperimentConfig, data: AnyData, resume: Path | None, locks: contextlib.ExitStack
 ) -> RunDirectory:
     """The directory of the run, locked. A run that is resumed is checked before any of its files changes."""
     if resume is None:

@@ -3,6 +3,7 @@
 const MOST_ACROSS = 40; // groups of a heat map or of box plots
 const MOST_WITH_TEXT = 16; // columns of a heat map whose cells hold numbers
 const MOST_COLORS = 6;
+const MANY = 1500; // dots that are drawn small
 const WIDTH = 560;
 const wordsOf = (name) => columns.get(name)?.words ?? name;
 const textIn = (name, value) => metricText(columns.get(name).metric, value);
@@ -32,7 +33,7 @@ function drawHeat(rows) {
   const most = Math.max(...means);
   const small = across.length > MOST_WITH_TEXT;
   const head = element("tr", {}, element("th", { scope: "col", class: "corner" }, y ? `${y} \\ ${x}` : x),
-    ...across.map((group) => element("th", { scope: "col", title: group.name }, small ? shorten(group.name, 9) : group.name)));
+    ...across.map((group) => element("th", { scope: "col", title: group.name }, small ? shorten(group.name, 16) : group.name)));
   const body = cells.map((line, index) => element("tr", {}, element("th", { scope: "row" }, down[index].name),
     ...line.map((cell, column) => heatCell(cell, across[column], down[index], { metric, x, y, least, most, small }))));
   const title = `Mean ${wordsOf(metric)}${y ? ` by ${y} and ${x}` : x ? ` by ${x}` : ""}`;
@@ -98,13 +99,15 @@ function drawBoxes(rows) {
   const boxes = groups.map((group) => ({ name: group.name, values: valuesOf(metric, group.rows) })).map((group) => ({ ...group, ...boxOf(group.values) }));
   const labels = boxes.map((box) => shorten(box.name, 24));
   const left = 16 + 7.2 * Math.max(4, ...labels.map((label) => [...label].length));
-  const [right, top, high] = [WIDTH - 56, 6, 26];
+  const counts = boxes.map((box) => `n = ${format(box.count)}`);
+  const [right, top, high] = [WIDTH - 14 - 7.2 * Math.max(...counts.map((text) => text.length)), 22, 26];
   const base = top + high * boxes.length;
   const ends = limits(boxes.flatMap((box) => [box.least, box.most]), columns.get(metric).metric.share);
   const x = scaleOf(ends, left, right);
   const parts = boxes.flatMap((box, index) => boxParts(box, labels[index], x, top + high * (index + 0.5), { left, right }));
   const alt = `Box plots of ${wordsOf(metric)}${by ? ` by ${by}` : ""}; the table below has the numbers.`;
   place.replaceChildren(element("svg:svg", { viewBox: `0 0 ${WIDTH} ${base + 36}`, role: "img", "aria-label": alt },
+    element("svg:text", { class: "tick", x: left - 8, y: 14, "text-anchor": "end" }, shorten(by, 24)),
     ...axisAcross(metric, ends, x, { left, right, top, base }), ...parts));
   find("#box-table").replaceChildren(boxTable(boxes, metric, by));
   find("#box-details").hidden = false;
@@ -148,7 +151,7 @@ function drawDots(rows) {
   const [x, y] = [scaleOf(xEnds, frame.left, frame.right), scaleOf(yEnds, frame.base, frame.top)];
   const groups = groupsOf(by, known, MOST_ACROSS).filter((group) => group.rows.length);
   const clouds = groups.map((group, index) => element("svg:path", {
-    class: groups.length > MOST_COLORS ? "dots" : `dots d${index}`,
+    class: `dots${groups.length > MOST_COLORS ? "" : ` d${index}`}${known.length > MANY ? " many" : ""}`,
     style: groups.length > MOST_COLORS ? `stroke:${cssColor(rampColor(0.1 + 0.85 * group.place))}` : null,
     d: group.rows.map((i) => `M${x(xColumn.value(i)).toFixed(1)} ${y(yColumn.value(i)).toFixed(1)}h0`).join(""),
   }));

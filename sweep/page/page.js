@@ -7,14 +7,24 @@ const SELECTS = {
 };
 const MOST_CHOICES = 200; // values that the list of an option holds
 
-// Draws everything anew from what is chosen.
+const drawn = {}; // what each part was drawn from
+
+// Draws a part of the page, unless its runs and its choices are the same as before.
+function draw(part, filter, make) {
+  const key = JSON.stringify([filter, Object.keys(SELECTS).filter((name) => name.startsWith(part)).map((name) => view[name])]);
+  if (drawn[part] !== key) make();
+  drawn[part] = key;
+}
+
+// Draws what has changed from what is chosen.
 function update() {
   writeAddress();
   const { rows, unknown } = filtered();
+  const filter = Object.entries(view).filter(([name]) => name === "filter" || name === "states" || name.startsWith("only:"));
   drawStates();
-  drawHeat(rows);
-  drawBoxes(rows);
-  drawDots(rows);
+  draw("heat", filter, () => drawHeat(rows));
+  draw("box", filter, () => drawBoxes(rows));
+  draw("dots", filter, () => drawDots(rows));
   drawTable(rows);
   const left = rows.length < ALL.length ? `The filter leaves ${count(rows.length, "run")} of ${format(ALL.length)}, in the charts too.` : "";
   find("#hint").textContent = unknown.length ? `${left} No column has the name ${unknown.join(", ")}.` : left;
@@ -146,6 +156,8 @@ function follow() {
 history.scrollRestoration = "manual";
 readAddress();
 find("#views").hidden = false;
+for (const part of findAll(".chart")) part.hidden = !metrics.length;
+find("#no-metrics").hidden = metrics.length > 0;
 makeControls();
 update();
 addEventListener("hashchange", () => { for (const name of Object.keys(view)) view[name] = DEFAULTS[name] ?? ""; readAddress(); update(); });

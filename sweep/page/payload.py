@@ -43,11 +43,15 @@ class Payload:
     rows: Rows
     _numbers: dict[int, tuple[Row, list[float | None]]] = field(default_factory=dict, init=False)
     _places: dict[int, tuple[Row, int]] = field(default_factory=dict, init=False)
+    _options: tuple[int, list[dict[str, object]]] = field(default=(-1, []), init=False)
 
     def make(self) -> dict[str, object]:
         """What JSON can store: ``runs``, ``options`` and ``metrics``, each with one list for a column."""
         rows = self.rows.read()
-        options = self._options(rows)
+        if self._options[0] != len(rows):  # the options of a run never change
+            self._options = (len(rows), [self._option(rows, name) for name in self._names(rows)])
+        options = self._options[1]
+        taken = [option["name"] for option in options]
         errors = list(dict.fromkeys(row.error for row in rows if row.error is not None))
         place_of = {error: place for place, error in enumerate(errors)}
         states = list(State)
@@ -64,11 +68,12 @@ class Payload:
                 "error": [None if row.error is None else place_of[row.error] for row in rows],
                 "place": self._where(rows),
             },
-            "options": [self._option(rows, name) for name in options],
-            "metrics": [metric for metric in self._metrics(rows) if metric["name"] not in options],
+            "options": options,
+            "metrics": [metric for metric in self._metrics(rows) if metric["name"] not in taken],
         }
 
-    def _options(self, rows: Sequence[Row]) -> list[str]:
+    def _names(self, rows: Sequence[Row]) -> list[str]:
+        """The options that vary, and ``technique``."""
         several = len({row.technique for row in rows}) > 1
         return [*([TECHNIQUE] if several else []), *self.rows.varied()]
 
@@ -84,7 +89,7 @@ class Payload:
         place_of = {key: place for place, key in enumerate(values)}
         return {
             "name": _text(name, _LONGEST_VALUE),
-            "values": [_text(value_text(value), _LONGEST_VALUE) for value in values.values()],
+            "values": [_text(text, _LONGEST_VALUE) for text in _value_texts(list(values.values()))],
             "numbers": numbers if are_numbers else None,
             "codes": [place_of[key] for key in keys],
         }
@@ -117,6 +122,12 @@ def _place(folder: Path, row: Row) -> int:
 
 def _is_share(name: str) -> bool:
     return "/" in name and not name.endswith("loss")
+
+
+def _value_texts(values: Sequence[object]) -> list[str]:
+    """Values as texts: four digits of each number, or all of them if the texts would be equal otherwise."""
+    short = [f"{value:.4g}" if isinstance(value, float) else value_text(value) for value in values]
+    return short if len(set(short)) == len(short) else [value_text(value) for value in values]
 
 
 def _text(text: object, most: int) -> str:

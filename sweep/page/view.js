@@ -28,7 +28,6 @@ function element(name, attributes = {}, ...children) {
 // A column: `value` is what is sorted and compared, `text` what is shown.
 const columns = new Map();
 const addColumn = (name, column) => columns.set(name, { name, kind: "number", words: name, ...column });
-const whole = (value) => (value === null ? "" : format(value));
 const numberText = (value) => (value === null ? "" : Number.isInteger(value) ? format(value) : String(Number(value.toPrecision(4))));
 
 function metricText(metric, value) {
@@ -39,7 +38,10 @@ function metricText(metric, value) {
 addColumn("number", { value: (i) => runs.number[i], text: (i) => String(runs.number[i]) });
 addColumn("run", { kind: "text", value: (i) => runs.label[i], text: (i) => runs.label[i] });
 addColumn("state", { kind: "text", value: (i) => data.states[runs.state[i]], text: (i) => data.states[runs.state[i]] });
-addColumn("tries", { value: (i) => runs.tries[i], text: (i) => whole(runs.tries[i]) });
+addColumn("error", { kind: "text", value: (i) => errorOf(i), text: (i) => errorOf(i) });
+for (const metric of data.metrics) {
+  addColumn(metric.name, { metric, words: metric.words, value: (i) => metric.values[i], text: (i) => metricText(metric, metric.values[i]) });
+}
 for (const option of data.options) {
   const { values, numbers, codes } = option;
   addColumn(option.name, {
@@ -47,13 +49,10 @@ for (const option of data.options) {
     value: (i) => (numbers ? numbers[codes[i]] : values[codes[i]]), text: (i) => values[codes[i]],
   });
 }
-for (const metric of data.metrics) {
-  addColumn(metric.name, { metric, words: metric.words, value: (i) => metric.values[i], text: (i) => metricText(metric, metric.values[i]) });
-}
 const duration = (seconds) => (seconds === null ? "" : seconds < 100 ? `${Number(seconds.toPrecision(3))} s`
   : [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":"));
+addColumn("tries", { value: (i) => runs.tries[i], text: (i) => format(runs.tries[i]) });
 addColumn("elapsed", { words: "seconds of the latest try", value: (i) => runs.elapsed[i], text: (i) => duration(runs.elapsed[i]) });
-addColumn("error", { kind: "text", value: (i) => errorOf(i), text: (i) => errorOf(i) });
 
 function errorOf(i) {
   return runs.error[i] === null ? "" : data.errors[runs.error[i]];
@@ -75,18 +74,18 @@ function prefer(names, wanted) {
 
 const several = options.filter((name) => columns.get(name).option.values.length > 1);
 const settings = several.filter((name) => name !== "seed"); // a seed is no setting that is compared
-const defaultX = prefer(settings, ["width", "lambda_", "lr"]) || prefer(several, []);
+const defaultX = prefer(settings, ["width", "technique", "lambda_", "lr"]) || prefer(several, []);
 const defaultY = prefer([...settings, ...several].filter((name) => name !== defaultX), ["depth", "technique"]);
 const usualMetric = prefer(metrics, ["test/acc", "val/acc", "train/acc"]);
-const shownAtFirst = ["number", "run", "state", ...several.slice(0, 8),
-  ...["test/acc", "val/acc", "val/unit_dead_ratio", "best_epoch"].filter((name) => metrics.includes(name)), "tries", "elapsed", "error"];
+const shownAtFirst = ["number", "run", "state", ...(data.errors.length ? ["error"] : []),
+  ...["test/acc", "val/acc", "test/unit_dead_ratio", "best_epoch"].filter((name) => metrics.includes(name)), ...several.slice(0, 8), "tries", "elapsed"];
 
 const DEFAULTS = {
   sort: "number", down: "", page: "1", filter: "", states: "", columns: shownAtFirst.join(" "), pause: "", open: "",
   "heat-metric": usualMetric, "heat-x": defaultX, "heat-y": defaultY,
-  "box-metric": usualMetric, "box-by": prefer(several, ["technique", ...settings]),
+  "box-metric": usualMetric, "box-by": prefer(settings, ["technique"]),
   "dots-x": prefer(metrics, ["test/unit_dead_ratio", "val/unit_dead_ratio"]), "dots-y": usualMetric,
-  "dots-by": prefer(several, ["technique", ...settings]),
+  "dots-by": prefer(settings, ["technique"]),
 };
 
 // What is chosen -------------------------------------------------------------------------------------
@@ -123,6 +122,8 @@ function testOf(word) {
   if (column.kind === "number") {
     const share = column.metric && column.metric.share && given.endsWith("%");
     const wanted = Number(share ? given.slice(0, -1) : given) / (share ? 100 : 1);
+    const same = (i) => column.value(i) === wanted || column.text(i) === given; // the text may have fewer digits
+    if (sign === "=" || sign === "!=") return { test: (i) => same(i) === (sign === "=") };
     if (Number.isFinite(wanted)) return { test: (i) => isNumber(column.value(i)) && COMPARE[sign](column.value(i), wanted) };
   }
   const wanted = given.toLowerCase();

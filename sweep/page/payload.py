@@ -85,7 +85,7 @@ class Payload:
         if all(value is None or isinstance(value, int | float) for value in given):
             values = dict(sorted(values.items(), key=lambda item: _size(item[1])))
         numbers = [_number(value) for value in values.values()]
-        are_numbers = all(value is None or number is not None for value, number in zip(values.values(), numbers, strict=True))
+        are_numbers = numbers.count(None) == (None in values.values())
         place_of = {key: place for place, key in enumerate(values)}
         return {
             "name": _text(name, _LONGEST_VALUE),
@@ -139,12 +139,11 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
-def _size(value: int | float | None) -> tuple[bool, float]:
-    return (value is not None, value or 0.0)
+def _size(value: object) -> tuple[bool, float]:
+    return (True, value) if isinstance(value, int | float) else (False, 0.0)
 
 
 def _rounded(value: object) -> float | None:
     """A number with few digits, which take little room in the page; an integer as it is."""
     number = _number(value)
     return float(f"{number:.{_DIGITS}g}") if isinstance(number, float) else number
-

@@ -123,6 +123,8 @@ function testOf(word) {
     const share = column.metric && column.metric.share && given.endsWith("%");
     const wanted = Number(share ? given.slice(0, -1) : given) / (share ? 100 : 1);
     const same = (i) => column.value(i) === wanted || column.text(i) === given; // the text may have fewer digits
+    // Part of a name such as depth=2-width=3 is no value: it is searched for.
+    if (!Number.isFinite(wanted) && !ALL.some(same)) return { test: (i) => searchText(i).includes(word.toLowerCase()) };
     if (sign === "=" || sign === "!=") return { test: (i) => same(i) === (sign === "=") };
     if (Number.isFinite(wanted)) return { test: (i) => isNumber(column.value(i)) && COMPARE[sign](column.value(i), wanted) };
   }

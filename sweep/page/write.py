@@ -64,7 +64,8 @@ class SweepPage:
         try:
             self.write(seconds)
         except OSError as error:
-            logger.warning("%s can't be written (%s); the sweep goes on without it.", self.path, error.strerror or error)
+            reason = error.strerror or error
+            logger.warning("%s can't be written (%s); the sweep goes on without it.", self.path, reason)
 
     def _text(self, seconds: float | None) -> str:
         data = self._payload.make() | {"written": round(time.time()), "seconds": seconds}
@@ -145,7 +146,8 @@ def _subtitle(ledger: Ledger, counts: Mapping[State, int], data: Mapping[str, ob
 def _bar(counts: Mapping[State, int]) -> str:
     """The shares of the states as a bar."""
     order = (State.FINISHED, State.FAILED, State.RUNNING, State.INTERRUPTED, State.WAITING)
-    return "".join(f'<span class="{state}" style="flex-grow:{counts[state]}"></span>' for state in order if counts[state])
+    shares = ((state, counts[state]) for state in order if counts[state])
+    return "".join(f'<span class="{state}" style="flex-grow:{count}"></span>' for state, count in shares)
 
 
 def _facts(data: Mapping[str, object]) -> str:
@@ -160,7 +162,8 @@ def _facts(data: Mapping[str, object]) -> str:
     lines = [f"{counted(count, 'run')} failed: {_short(error)}" for error, count in found[:_MOST_ERRORS]]
     more = len(found) - len(lines)
     lines += [f"{counted(more, 'other error')}: see the table."] if more else []
-    return "".join(f'<li class="bad"><span class="mark" aria-hidden="true">✗</span>{html_text(line)}</li>' for line in lines)
+    mark = '<span class="mark" aria-hidden="true">✗</span>'
+    return "".join(f'<li class="bad">{mark}{html_text(line)}</li>' for line in lines)
 
 
 def _short(error: str) -> str:

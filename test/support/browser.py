@@ -137,9 +137,11 @@ def browser(profile: Path) -> Iterator[Browser]:
     """
     assert CHROMIUM is not None
     (its_read, write), (read, its_write) = os.pipe(), os.pipe()
-    shell = f"exec {CHROMIUM} \"$@\" 3<&{its_read} 4>&{its_write}"
+    shell = f'exec {CHROMIUM} "$@" 3<&{its_read} 4>&{its_write}'
     words = ["bash", "-c", shell, "chromium", *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
-    process = subprocess.Popen(words, pass_fds=(its_read, its_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words, pass_fds=(its_read, its_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     os.close(its_read)
     os.close(its_write)
     try:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _SHARE = 0.002
-"""The largest share of the time: 2 ms for a run of one second."""
+"""The share of the time that the work may cost: 2 ms for a run of one second."""
+_LONGEST = 300.0
+"""Most seconds between two calls, however long the work takes."""
 
 
 @dataclass
 class Seldom:
-    """An action that is repeated after some seconds, or later if it takes long.
+    """Work that is repeated after some seconds, or later if it takes long.
 
     Args:
-        action: What is done; called with the seconds until the next time, as far as they are known.
+        action: The work; called with the seconds after which it is likely to be done again.
         seconds: Least seconds between two calls.
         clock: The time in seconds.
     """
@@ -29,14 +31,12 @@ class Seldom:
     def __post_init__(self) -> None:
         self._last, self._wait = self.clock(), self.seconds
 
-    def __call__(self) -> None:
-        """Do it if it is time."""
-        if self.clock() - self._last >= self._wait:
-            self.now()
-
-    def now(self) -> None:
-        """Do it now."""
+    def __call__(self) -> bool:
+        """Do the work if enough time has passed, and return whether it was done."""
         begin = self.clock()
+        if begin - self._last < self._wait:
+            return False
         self.action(self._wait)
         self._last = self.clock()
-        self._wait = max(self.seconds, (self._last - begin) / _SHARE)
+        self._wait = max(self.seconds, min((self._last - begin) / _SHARE, _LONGEST))
+        return True

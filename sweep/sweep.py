@@ -7,7 +7,7 @@ import datetime
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,7 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
         ledger.recover()
         write(_beginning(ledger, new, old))
         tables = _Tables(ledger)
+        write(f"page: {folder / PAGE}\n")
         executor = LocalExecutor(
             ledger,
             workers=sweep.options.workers or default_workers(),
@@ -135,10 +136,13 @@ class _Tables:
         self._page = SweepPage(self._rows)
         self._results = Seldom(lambda _: write_results(self._rows), _RESULTS_SECONDS)
         self._pages = Seldom(self._page.try_to_write, PAGE_SECONDS)
-        self._pages.now()
+        self._written: Mapping[State, int] = ledger.counts()
+        self._page.try_to_write(PAGE_SECONDS)
 
-    def __call__(self) -> None:
-        self._results()
+    def __call__(self, counts: Mapping[State, int]) -> None:
+        """Write what has changed, if enough time has passed."""
+        if counts != self._written and self._results():
+            self._written = counts
         self._pages()
 
     def end(self) -> None:
@@ -158,8 +162,8 @@ class _Progress:
         self._bar = tqdm(total=total, initial=done, unit="run", mininterval=0.5 if sys.stderr.isatty() else 30.0)
 
     def __call__(self) -> None:
-        self._tables()
         counts = self._ledger.counts()
+        self._tables(counts)
         if counts == self._counts:
             return
         self._counts = counts

@@ -28,7 +28,7 @@ _METRICS = {
     "parameters": "parameters",
 }
 """The metrics of the page, with their words."""
-_LONGEST_VALUE, _LONGEST_ERROR = 120, 600
+_LONGEST_VALUE, _LONGEST_ERROR = 120, 300
 _DIGITS = 6
 
 

@@ -104,7 +104,11 @@ function readAddress() {
 function writeAddress() {
   const kept = Object.entries(view).filter(([name, value]) => value !== (DEFAULTS[name] ?? ""));
   const text = new URLSearchParams(kept).toString();
-  history.replaceState(history.state, "", text ? `#${text}` : location.href.split("#")[0]);
+  try {
+    history.replaceState(history.state, "", text ? `#${text}` : location.href.split("#")[0]);
+  } catch (error) {
+    if (error.name !== "SecurityError") throw error; // a browser may allow only so many changes in half a minute
+  }
 }
 
 // The filter -----------------------------------------------------------------------------------------

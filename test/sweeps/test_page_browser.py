@@ -277,7 +277,7 @@ def test_hostile_names_are_shown_and_not_run(window: Browser, tmp_path: Path) ->
     assert window.run("document.querySelectorAll('img').length") == 0
     assert window.run("document.querySelector('h1').textContent") == place.name
     shown = window.run("[...document.querySelectorAll('#table td.error')].map(cell => cell.textContent)")
-    assert [text for text in shown if len(text) < 600] == [visible(name) for name in names if len(name) < 600]
+    assert [text for text in shown if len(text) < 300] == [visible(name) for name in names if len(name) < 300]
 
 
 class ManyRows(Rows):

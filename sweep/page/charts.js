@@ -28,29 +28,29 @@ function drawHeat(rows) {
     for (const i of group.rows) parts[columnOf.get(i)].push(columns.get(metric).value(i));
     return parts.map((values) => (values.length ? { values, mean: mean(values) } : null));
   });
-  const means = cells.flat().filter(Boolean).map((cell) => cell.mean);
-  const least = Math.min(...means);
-  const most = Math.max(...means);
+  const [least, most] = extremes(cells.flat().filter(Boolean).map((cell) => cell.mean));
   const small = across.length > MOST_WITH_TEXT;
   const head = element("tr", {}, element("th", { scope: "col", class: "corner" }, y ? `${y} \\ ${x}` : x),
-    ...across.map((group) => element("th", { scope: "col", title: group.name }, small ? shorten(group.name, 16) : group.name)));
+    ...across.map((group) => element("th", { scope: "col", title: group.name }, small ? shorten(group.short, 16) : group.name)));
   const body = cells.map((line, index) => element("tr", {}, element("th", { scope: "row" }, down[index].name),
     ...line.map((cell, column) => heatCell(cell, across[column], down[index], { metric, x, y, least, most, small }))));
   const title = `Mean ${wordsOf(metric)}${y ? ` by ${y} and ${x}` : x ? ` by ${x}` : ""}`;
   place.replaceChildren(element("table", { class: small ? "heat small" : "heat" }, element("caption", {}, title),
     element("thead", {}, head), element("tbody", {}, ...body)), rampKey(textIn(metric, least), textIn(metric, most)));
   const others = several.filter((name) => name !== x && name !== y);
-  find("#heat-note").textContent = `Each cell is the mean over ${others.length ? `the other options (${others.join(", ")})` : "its runs"}`
-    + ` and shows the number of its runs. ${count(measured.length, "run")} in all.`
-    + `${across.concat(down).some((group) => group.only) ? " Choose a cell to see its runs in the table." : ""}`;
+  find("#heat-note").textContent = [
+    `Each cell is the mean over ${others.length ? `the other options (${others.join(", ")})` : "its runs"}.`,
+    small ? "Point at a cell to see its numbers." : `n is the number of its runs, of ${format(measured.length)} in all.`,
+    across.concat(down).some((group) => group.only !== null) ? "Choose a cell to see its runs in the table." : "",
+  ].join(" ");
 }
 
 function heatCell(cell, across, down, { metric, x, y, least, most, small }) {
   if (!cell) return element("td", { class: "empty" }, element("span", { class: "hidden" }, "no run"));
   const color = rampColor(most > least ? (cell.mean - least) / (most - least) : 0.5);
   const where = [[y, down], [x, across]].filter(([name]) => name);
-  const range = `from ${textIn(metric, Math.min(...cell.values))} to ${textIn(metric, Math.max(...cell.values))}`;
-  const label = `${where.map(([name, group]) => `${name} ${group.name}`).join(", ")}: mean ${textIn(metric, cell.mean)}, ${range}, ${count(cell.values.length, "run")}`;
+  const range = extremes(cell.values).map((value) => textIn(metric, value)).join(" to ");
+  const label = `${where.map(([name, group]) => `${name} ${group.name}`).join(", ")}: mean ${textIn(metric, cell.mean)}, from ${range}, ${count(cell.values.length, "run")}`;
   const choose = () => {
     for (const [name, group] of where) if (group.only !== null) view[`only:${name}`] = group.only;
     view.page = "1";
@@ -75,7 +75,8 @@ function scaleOf([least, greatest], from, to) {
 }
 
 function tickText(metric, value) {
-  return metric && metric.share ? `${Number((100 * value).toPrecision(6))} %` : format(value);
+  if (metric.share) return `${Number((100 * value).toPrecision(6))} %`;
+  return Math.abs(value) < 1000 ? String(value) : format(value);
 }
 
 function axisAcross(name, ends, x, { left, right, top, base }) {

@@ -42,14 +42,19 @@ function ticks(least, greatest, most) {
   return found;
 }
 
-// The ends of an axis, with some room on both sides; shares stay between 0 and 1.
-function limits(values, share) {
-  let least = Infinity;
-  let greatest = -Infinity;
+// The least and the greatest of any number of values: Math.min takes no hundred thousand.
+function extremes(values) {
+  let [least, greatest] = [Infinity, -Infinity];
   for (const value of values) {
     if (value < least) least = value;
     if (value > greatest) greatest = value;
   }
+  return [least, greatest];
+}
+
+// The ends of an axis, with some room on both sides; shares stay between 0 and 1.
+function limits(values, share) {
+  const [least, greatest] = extremes(values);
   const gap = greatest - least || Math.abs(greatest) / 10 || 0.1;
   const ends = [least - 0.05 * gap, greatest + 0.05 * gap];
   return share ? [Math.max(ends[0], -0.02), Math.min(ends[1], 1.02)] : ends;

@@ -160,7 +160,7 @@ for (const part of findAll(".chart")) part.hidden = !metrics.length;
 find("#no-metrics").hidden = metrics.length > 0;
 makeControls();
 update();
-addEventListener("hashchange", () => { for (const name of Object.keys(view)) view[name] = DEFAULTS[name] ?? ""; readAddress(); update(); });
+addEventListener("hashchange", () => location.reload()); // another address was chosen, not by this script
 follow();
 restorePlace();
 root.dataset.ready = "sweep";

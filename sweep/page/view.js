@@ -173,7 +173,7 @@ function sorted(rows) {
 // The values of an option that occur, as groups of runs. Many values are joined to ranges of neighbors.
 function groupsOf(name, rows, most) {
   const option = columns.get(name)?.option;
-  if (!option) return [{ name: "all runs", title: "all runs", rows }];
+  if (!option) return [{ name: "all runs", short: "all runs", only: null, rows }];
   const used = [...new Set(rows.map((i) => option.codes[i]))].sort((a, b) => a - b);
   const size = Math.ceil(used.length / most);
   const groups = [];
@@ -183,7 +183,7 @@ function groupsOf(name, rows, most) {
     const [one, last] = [option.values[codes[0]], option.values[codes[codes.length - 1]]];
     const title = codes.length > 1 ? `${one} to ${last}` : one;
     for (const code of codes) groupOf.set(code, groups.length);
-    groups.push({ name: title, only: codes.length > 1 ? null : one, rows: [], place: codes[0] / Math.max(1, option.values.length - 1) });
+    groups.push({ name: title, short: codes.length > 1 ? `${one} …` : one, only: codes.length > 1 ? null : one, rows: [], place: codes[0] / Math.max(1, option.values.length - 1) });
   }
   for (const i of rows) groups[groupOf.get(option.codes[i])].rows.push(i);
   return groups;

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import re
+import sqlite3
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,9 +20,10 @@ from support.ledgers import finish, ledger_of, rows_of
 from jumpstart.literal import visible
 from sweep.__main__ import main as look
 from sweep.ledger.alive import living
+from sweep.ledger.ledger import NAME as LEDGER
 from sweep.ledger.ledger import Entry, Ledger, LedgerError, State
 from sweep.ledger.results import results_text
-from sweep.ledger.rows import Row, Rows
+from sweep.ledger.rows import Row, Rows, cell
 from sweep.page.payload import Payload
 from sweep.page.write import NAME, SweepPage, write_page
 from sweep.seldom import Seldom
@@ -39,7 +41,9 @@ class Page(HTMLParser):
         self.addresses: list[str | None] = []
         self._script = False
         self.feed(self.content)
-        self.data: dict[str, Any] = json.loads(re.findall(r'id="data">(.*?)</script>', self.content)[0])
+        (text,) = re.findall(r'id="data">(.*?)</script>', self.content)
+        assert not set("<>&") & set(text), "HTML must find no tag and no comment in the data"
+        self.data: dict[str, Any] = json.loads(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -176,6 +180,17 @@ def test_links_lead_to_what_a_run_left(ledger: Ledger) -> None:
     assert all((ledger.folder / link).exists() for link in links)
 
 
+def test_a_running_run_has_a_link_as_soon_as_it_has_a_directory(ledger: Ledger) -> None:
+    payload = Payload(Rows(ledger))
+    with living(ledger.folder, "me") as life:
+        entry = ledger.claim(life, 0)
+        assert entry is not None
+        places = [payload.make()["runs"]["place"][0]]  # type: ignore[index]
+        (ledger.folder / "runs" / entry.label).mkdir(parents=True)
+        places.append(payload.make()["runs"]["place"][0])  # type: ignore[index]
+    assert places == [0, 1]
+
+
 @pytest.mark.parametrize("folder", ["</h1><img src=x onerror=alert(1)>", "\u202egnp", "a'b\"c & $name ${x}"])
 def test_hostile_names_are_texts(folder: str, tmp_path: Path) -> None:
     place = tmp_path / folder.replace("/", "\u2215")
@@ -221,6 +236,8 @@ def test_only_runs_that_changed_are_read_again(ledger: Ledger, monkeypatch: pyte
         assert payload.make() == Payload(Rows(other)).make()
         assert results_text(rows) == results_text(Rows(other))
     assert read == [4, 5, 6, 7, 8]
+    ledger.fail(6, "another error", 0.0)
+    assert [row.error for row in rows.read()] == [entry.error for entry in ledger.entries()]
     ledger.recover()
     assert [row.state for row in rows.read()] == [entry.state for entry in ledger.entries()]
 
@@ -233,6 +250,15 @@ def test_rows_have_every_option_of_every_run(ledger: Ledger) -> None:
         assert {name: rows.option(row, name) for name in entry.config} == dict(entry.config)
         assert rows.option(row, "technique") == entry.technique
     assert rows.varied() == ["depth", "lambda_", "seed"]
+
+
+def test_options_differ_as_their_texts_do(ledger: Ledger) -> None:
+    change = "UPDATE runs SET config = json_set(config, '$.width', json(?)) WHERE number = ?"
+    with sqlite3.connect(ledger.folder / LEDGER) as database:
+        for number, text in enumerate(("1", "1.0", "true", "null", "[1]"), 1):
+            database.execute(change, (text, number))
+    rows = Rows(ledger)
+    assert [cell(rows.option(row, "width")) for row in rows.read()[:5]] == ["1", "1.0", "true", "null", "[1]"]
 
 
 def test_a_grid_that_grows_has_all_its_options(ledger: Ledger) -> None:

@@ -348,7 +348,7 @@ def test_a_page_is_loaded_again_until_the_sweep_has_ended(window: Browser, tmp_p
         page = SweepPage(rows_of(ledger))
         page.write(0.05)
         window.call("Page.navigate", url=page.path.as_uri())
-        window.wait("document.querySelector('#pause')")
+        window.wait("document.querySelector('#pause') !== null")
         finish(ledger)
         page.write(None)
         window.wait("document.querySelector('.verdict h2')?.textContent === 'All 2 runs finished'")

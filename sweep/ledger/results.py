@@ -1,4 +1,4 @@
-"""``results.csv`` of a sweep: one row for each run, with every option that varies and every metric of its summary."""
+"""``results.csv`` of a sweep: a row for each run, with the options that vary, all metrics and the facts of the data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from jumpstart.files import write_text
+from jumpstart.literal import csv_text
+from jumpstart.tables.data_sets import data_facts
 from sweep.grid.expand import TECHNIQUE
 from sweep.ledger.ledger import Entry, Ledger
 
@@ -32,15 +34,17 @@ def results_text(entries: Sequence[Entry]) -> str:
     """
     varied = varied_options([entry.config for entry in entries])
     techniques = [TECHNIQUE] if any(entry.technique for entry in entries) else []
-    metrics = sorted({name for entry in entries for name in _flat(entry.summary)})
+    results = [_flat(entry.summary or {}) for entry in entries]
+    metrics = sorted({name for result in results for name in result})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*_FIRST, *techniques, *varied, *metrics])
-    for entry in entries:
+    for entry, result in zip(entries, results, strict=True):
         first = (entry.number, entry.label, entry.state.value, entry.tries, entry.seconds, entry.error)
-        options = [_cell(entry.config.get(name)) for name in varied]
-        summary = _flat(entry.summary)
-        writer.writerow([*first, *[entry.technique] * len(techniques), *options, *map(summary.get, metrics)])
+        options = [_option(entry.config.get(name)) for name in varied]
+        cells = (*first, *[entry.technique] * len(techniques))
+        texts = [csv_text(cell) if isinstance(cell, str) else cell for cell in cells]
+        writer.writerow([*texts, *options, *map(result.get, metrics)])
     return text.getvalue()
 
 
@@ -58,8 +62,14 @@ def varied_options(configs: Iterable[Mapping[str, object]]) -> list[str]:
     return [name for name, found in values.items() if len(found) > 1]
 
 
-def _flat(summary: Mapping[str, object] | None) -> dict[str, object]:
-    return {name: value for name, value in (summary or {}).items() if not isinstance(value, dict)}
+def _flat(summary: Mapping[str, object]) -> dict[str, object]:
+    """The metrics of a summary, and the facts of the data."""
+    return {**{name: value for name, value in summary.items() if not isinstance(value, dict)}, **data_facts(summary)}
+
+
+def _option(value: object) -> str:
+    """The value of an option as a cell that no spreadsheet reads as a formula."""
+    return csv_text(value) if isinstance(value, str) else _cell(value)
 
 
 def _cell(value: object) -> str:

@@ -166,7 +166,6 @@ def test_the_reference_has_a_page_for_every_public_module_of_the_method() -> Non
         "arrays",
         "files",
         "literal",
-        "metric_group",
         "palette",
         "plots",
         "undisturbed",

@@ -192,7 +192,7 @@ def plot_critical_difference(
     texts = [f"{plain(name, _LONGEST)}  ({place:.2f})" for name, place in zip(ranks, places, strict=True)]
     side = 0.3 + max(map(len, texts)) * canvas.CHARACTER
     height = _LEVEL * (len(texts) + 3)
-    axes = canvas.axes_for(ax, 5.0, height, left=side, right=side, top=0.75, bottom=0.1)
+    axes = canvas.axes_for(ax, 5.0, height, left=side, right=side, top=0.85, bottom=0.1)
     # The names are written below, sign by sign: the library is given numbers.
     drawn = critical_difference_diagram(
         pd.Series(places),
@@ -204,11 +204,13 @@ def plot_critical_difference(
         label_fmt_right="{label}",
         crossbar_props={"color": "#222222", "linewidth": 3.0},
         elbow_props={"linewidth": 1.2},
+        marker_props={"clip_on": False},
         text_h_margin=0.02 * float(np.ptp(places)),
     )
     for label in drawn["labels"]:
         label.set(text=texts[int(label.get_text())], color="#222222")
         literal(label)
+    axes.set_ylim(top=0.0)
     axes.xaxis.set_label_position("top")
     axes.set_xlabel("mean rank", labelpad=6)
     headings.name_plot(axes, title, given=ax is not None)

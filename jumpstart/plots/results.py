@@ -20,6 +20,8 @@ _LONGEST = 40
 _SEPARATE = 0.33
 """Height of a box or a violin with the space around it, in inches."""
 _MARKERS = "osD^vP"
+_FAR = 1e100
+"""The largest values of which a density is estimated, whose squares are finite; violins end there."""
 
 
 @canvas.style()
@@ -129,7 +131,7 @@ def plot_scatter(
     names, group_of = _groups_of(groups, len(across))
     texts = [plain(name, _LONGEST) for name in names]
     right = 0.6 + max(map(len, texts)) * canvas.CHARACTER if groups is not None else canvas.RIGHT
-    axes = canvas.axes_for(ax, 5.0, 3.4, right=right, top=0.4)
+    axes = canvas.axes_for(ax, 5.0, max(3.4, 0.19 * len(texts)), right=right, top=0.4)
     for index in range(len(texts)):
         of_group = keep & (group_of == index)
         axes.scatter(drawable(across[of_group]), drawable(up[of_group]), s=18, linewidths=0, alpha=0.8, **_look(index))
@@ -205,8 +207,9 @@ def _draw_boxes(axes: Axes, values: Sequence[Floats]) -> None:
 
 
 def _draw_violins(axes: Axes, values: Sequence[Floats]) -> None:
+    near = [np.clip(runs, -_FAR, _FAR) for runs in values]
     drawn = axes.violinplot(
-        values, positions=range(len(values)), orientation="horizontal", widths=0.8, showextrema=False, showmedians=True
+        near, positions=range(len(values)), orientation="horizontal", widths=0.8, showextrema=False, showmedians=True
     )
     for body, color in zip(drawn["bodies"], _colors(len(values)), strict=True):
         body.set(facecolor=(color, 0.3), edgecolor="#444444", linewidth=0.9, alpha=None)

@@ -18,13 +18,18 @@ from jumpstart.literal import visible
 from jumpstart.plots.texts import plain
 from jumpstart.plotting import (
     animate_decision_regions,
+    plot_box,
+    plot_critical_difference,
     plot_curves,
     plot_decision_regions,
+    plot_heat_map,
     plot_point_status,
     plot_ranges,
+    plot_scatter,
     plot_status_shares,
     plot_unit_life,
     plot_unit_status,
+    plot_violin,
     save_figure,
 )
 from jumpstart.regions.grid import Regions
@@ -43,6 +48,13 @@ PLOTS: dict[str, Draw] = {
     "plot_curves": lambda **k: plot_curves([0, 1], {name: [1, 2] for name in NAMES}, True, TITLE, **k),
     "plot_unit_life": lambda **k: plot_unit_life(CODES.repeat(9, 1), [0, 1], [9] * COUNT, NAMES, TITLE, **k),
     "plot_ranges": lambda **k: plot_ranges([[1.0]] * COUNT, [[-1.0]] * COUNT, NAMES, title=TITLE, **k),
+    "plot_box": lambda **k: plot_box({name: [1, 2] for name in NAMES}, TITLE, label=NAMES[0], **k),
+    "plot_violin": lambda **k: plot_violin({name: [1, 2] for name in NAMES}, TITLE, label=NAMES[0], **k),
+    "plot_scatter": lambda **k: plot_scatter(range(COUNT), range(COUNT), NAMES, TITLE, x_label=NAMES[0], **k),
+    "plot_heat_map": lambda **k: plot_heat_map([range(COUNT)], NAMES[:1], NAMES, TITLE, label=NAMES[0], **k),
+    "plot_critical_difference": lambda **k: plot_critical_difference(
+        {name: rank for rank, name in enumerate(NAMES)}, np.ones((COUNT, COUNT)), title=TITLE, **k
+    ),
     "plot_decision_regions": lambda **k: plot_decision_regions(
         GRID, [[0.5, 0.5]], [1], NAMES[k.pop("first", 0) :][:10], TITLE, **k
     ),

@@ -85,11 +85,12 @@ def legend(figure: Figure) -> list[str]:
 
 
 def ticks(axes: Axes, axis: str) -> list[Text]:
-    """The labels of the ticks that are drawn."""
+    """The labels of the ticks that are drawn, on whichever side they are."""
     pixels(axes.figure)
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
-    major = getattr(axes, f"{axis}axis").get_major_ticks()
-    return [t.label1 for t in major if low <= t.get_loc() <= high and t.label1.get_text()]
+    major = [t for t in getattr(axes, f"{axis}axis").get_major_ticks() if low <= t.get_loc() <= high]
+    labels = [t.label1 if t.label1.get_visible() else t.label2 for t in major]
+    return [label for label in labels if label.get_text()]
 
 
 def tick_labels(axes: Axes, axis: str) -> list[str]:

@@ -10,7 +10,7 @@
 
 The names below need torch alone. ``jumpstart.metrics`` needs the extra ``lightning``, ``jumpstart.plotting`` needs
 ``plots``, ``jumpstart.callbacks`` both of them, ``jumpstart.report`` needs ``report``, and ``jumpstart.table`` needs
-``tables``.
+``tables``. Critical differences need ``ranks`` too.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jumpstart.choices import Part
 from jumpstart.files import path_argument, user_path, write_text
 from jumpstart.table import (
+    Best,
     Draw,
     best_runs,
     dataset_table,
@@ -108,13 +109,14 @@ def write_table(options: Namespace) -> None:
     runs = _read(options.folders)
     if options.plot is not None and options.show not in (Show.RESULTS, Show.RANKS):
         raise ValueError(f"--plot draws --show=results and --show=ranks, not {options.show}.")
-    text = {
+    tables: dict[Show, Callable[[pd.DataFrame, Namespace], str]] = {
         Show.RESULTS: _results,
         Show.WINS: _wins,
         Show.RANKS: _ranks,
         Show.KEY_FIGURES: _key_figures,
         Show.DATASETS: lambda rows, given: _written(dataset_table(rows), given),
-    }[options.show](runs, options)
+    }
+    text = tables[options.show](runs, options)
     if options.output is None:
         sys.stdout.write(f"{text}\n")
     else:
@@ -134,16 +136,7 @@ def _read(folders: Sequence[str]) -> pd.DataFrame:
                 ledger.recover()
                 write_results(ledger)
     frames = [read_results(*paths)] if paths else []
-    return pd.concat([*frames, *map(_read_project, projects)], ignore_index=True)
-
-
-def _read_project(project: str) -> pd.DataFrame:
-    import wandb
-
-    try:
-        return read_wandb(project)
-    except wandb.Error as error:
-        raise ValueError(f"{_WANDB}{project} can't be read: {error}") from None
+    return pd.concat([*frames, *map(read_wandb, projects)], ignore_index=True)
 
 
 def _results(runs: pd.DataFrame, options: Namespace) -> str:
@@ -236,7 +229,7 @@ def _varied(runs: pd.DataFrame) -> list[str]:
     return [TECHNIQUE, *(name for name in names if texts.groupby(TECHNIQUE)[name].nunique().max() > 1)]
 
 
-def _written(table: pd.DataFrame, options: Namespace, best: str | None = None) -> str:
+def _written(table: pd.DataFrame, options: Namespace, best: Best | None = None) -> str:
     """The table in its format."""
     colors = options.colors and best is not None
     formats: dict[Format, Callable[[], str]] = {

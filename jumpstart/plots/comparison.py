@@ -85,7 +85,7 @@ def plot_heat_map(
     literal(axes.set_xlabel(plain(column_label)), axes.set_ylabel(plain(row_label)))
     bar = canvas.figure_of(axes).colorbar(image, cax=axes.inset_axes((1.02, 0.0, min(0.04, 0.12 / width), 1.0)))
     literal(bar.ax.set_ylabel(plain(label)))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     headings.name_plot(axes, title, given=ax is not None)
     return canvas.figure_of(axes)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -153,10 +155,15 @@ def _groups_of(groups: Sequence[Hashable] | None, count: int) -> tuple[list[Hash
     return list(names), np.array([names[name] for name in given], dtype=np.intp)
 
 
-def _look(index: int) -> dict[str, object]:
+def _look(index: int) -> _Look:
     """Color and marker of the points of a group."""
     turn = index // len(CURVE_COLORS)
     return {"color": CURVE_COLORS[index % len(CURVE_COLORS)], "marker": _MARKERS[turn % len(_MARKERS)]}
+
+
+class _Look(TypedDict):
+    color: str
+    marker: str
 
 
 _Drawer = Callable[[Axes, Sequence[Floats]], None]
@@ -211,7 +218,8 @@ def _draw_violins(axes: Axes, values: Sequence[Floats]) -> None:
     drawn = axes.violinplot(
         near, positions=range(len(values)), orientation="horizontal", widths=0.8, showextrema=False, showmedians=True
     )
-    for body, color in zip(drawn["bodies"], _colors(len(values)), strict=True):
+    bodies = cast("list[Collection]", drawn["bodies"])
+    for body, color in zip(bodies, _colors(len(values)), strict=True):
         body.set(facecolor=(color, 0.3), edgecolor="#444444", linewidth=0.9, alpha=None)
     drawn["cmedians"].set(color="#111111", linewidth=1.6)
 
@@ -222,7 +230,7 @@ def _colors(count: int) -> list[str]:
 
 def _offsets(count: int) -> Floats:
     """Places of the points of a group across its line, so that equal values stay apart; the same in every plot."""
-    return 0.3 * ((np.arange(count) * 0.618034 + 0.5) % 1 - 0.5)
+    return 0.3 * ((np.arange(count, dtype=np.float64) * 0.618034 + 0.5) % 1 - 0.5)
 
 
 def _finish(axes: Axes, title: str | None, x_label: str, y_label: str, *, given: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,7 +133,7 @@ def _sweep_rows(folder: Path) -> list[Record]:
     """The rows of a sweep: its ``results.csv``, and the options that have one value in all runs."""
     rows = list(_csv_rows(folder / RESULTS))
     configs = (folder / "runs" / Path(str(row["run"])).name / _CONFIG for row in rows)
-    config = _mapping(next((path for path in configs if path.is_file()), folder / _CONFIG))
+    config = _mapping(next((path for path in configs if os.path.isfile(path)), folder / _CONFIG))
     known = {name for row in rows for name in row}
     constant = {name: value for name, value in config.items() if name not in known and name not in _PER_RUN}
     return [{**row, **constant} for row in rows]

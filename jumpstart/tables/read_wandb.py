@@ -53,7 +53,7 @@ def read_wandb(
         run has for the last epoch alone are those of the last epoch.
 
     Raises:
-        ValueError: If ``project`` is not a project, there is none, or none of its runs has finished.
+        ValueError: If ``project`` is not a project, can't be read, or has no run that has finished.
 
     Example:
         >>> from types import SimpleNamespace as Run
@@ -65,14 +65,22 @@ def read_wandb(
     names = project.split("/") if isinstance(project, str) else []
     if not 1 <= len(names) <= 2 or not all(name.strip() for name in names):
         raise ValueError(f"project must be 'entity/project' or 'project', got {project!r}.")
-    if api is None:
-        import wandb
-
-        api = wandb.Api()
-    rows = [_row(run) for run in api.runs(project, dict(filters or {}), lazy=False)]
+    chosen = dict(filters or {})
+    runs = _fetched(project, chosen) if api is None else api.runs(project, chosen, lazy=False)
+    rows = [_row(run) for run in runs]
     if not rows:
         raise ValueError(f"project must have runs, got {project!r}, where none is found.")
     return frame_of(only_finished(rows, project) if finished else rows)
+
+
+def _fetched(project: str, filters: dict[str, object]) -> list[WandbRun]:
+    """The runs on the server."""
+    import wandb
+
+    try:
+        return list(wandb.Api().runs(project, filters, lazy=False))
+    except wandb.Error as error:
+        raise ValueError(f"project {project!r} can't be read: {' '.join(str(error).split())}") from error
 
 
 def _row(run: WandbRun) -> Record:

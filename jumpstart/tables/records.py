@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from jumpstart.choices import did_you_mean
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Record: TypeAlias = Mapping[str, object]
 Rows: TypeAlias = "Sequence[Record] | pd.DataFrame"
 
+_LARGEST_INTEGER = 2**53
+"""The largest integer up to which a column of floats holds every integer."""
 _MOST_NAMES = 20
 """The most names that a message lists."""
 
@@ -46,10 +48,40 @@ def records_of(rows: Rows) -> list[Record]:
 
 
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
-    """The records as a DataFrame whose columns keep the types of their values: None stays None."""
+    """The records as a DataFrame. Columns of numbers have their type; all others hold the values as they are.
+
+    A name that a record lacks is None there. In a column of floats, None is NaN.
+
+    Example:
+        >>> frame_of([{"depth": 2, "batch_size": None}, {"depth": 3, "batch_size": 256, "test/acc": 0.5}])
+           depth batch_size  test/acc
+        0      2       None       NaN
+        1      3        256       0.5
+    """
     import pandas as pd
 
-    return pd.DataFrame([dict(record) for record in records], dtype=object).infer_objects()
+    rows = [dict(record) for record in records]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pd.DataFrame({name: pd.Series(values, dtype=_type_of(values)) for name, values in columns.items()})
+
+
+def _type_of(values: Sequence[object]) -> type:
+    """The type of a column with these values."""
+    kinds = {_kind(value) for value in values}
+    if float in kinds and kinds <= {float, int, None}:
+        return float
+    return next(iter(kinds)) or object if len(kinds) == 1 else object
+
+
+def _kind(value: object) -> type | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return bool
+    if isinstance(value, Integral):
+        return int if abs(int(value)) <= _LARGEST_INTEGER else object
+    return float if isinstance(value, Real) else object
 
 
 def flat(table: pd.DataFrame) -> pd.DataFrame:

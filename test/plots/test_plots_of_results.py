@@ -22,7 +22,11 @@ GROUPS = {"plain": [0.5, 0.6, 0.9, np.nan, 0.7], "ours": [1.0, np.inf], "$skip$"
 def test_every_finite_run_is_a_point_on_the_line_of_its_group(plot: Callable[..., Figure]) -> None:
     axes = plot(GROUPS, label="accuracy").axes[0]
     points = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [sorted(line.get_xdata()) for line in points] == [[0.5, 0.6, 0.7, 0.9], [1.0], [0.8, 0.8, 0.8]]
+    assert [sorted(np.asarray(line.get_xdata()).tolist()) for line in points] == [
+        [0.5, 0.6, 0.7, 0.9],
+        [1.0],
+        [0.8, 0.8, 0.8],
+    ]
     assert [round(float(np.mean(line.get_ydata()))) for line in points] == [0, 1, 2]
     assert len(set(np.asarray(points[2].get_ydata()).tolist())) == 3, "equal runs stay apart"
     assert [line.get_color() for line in points] == list(CURVE_COLORS[:3])
@@ -79,7 +83,7 @@ def test_bars_join_the_techniques_that_do_not_differ() -> None:
     pairs = np.array([[1, 0.01, 0.9, 0.2], [0.01, 1, 0.01, 0.3], [0.9, 0.01, 1, 0.01], [0.2, 0.3, 0.01, 1]])
     figure = plot_critical_difference(ranks, pairs)
     axes = figure.axes[0]
-    bars = [sorted(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 3.0]
+    bars = [sorted(np.asarray(line.get_xdata()).tolist()) for line in axes.lines if line.get_linewidth() == 3.0]
     assert sorted(bars) == [[1.0, 2.0], [2.0, 3.0], [3.0, 3.5]]
     assert [text.get_text() for text in axes.texts] == ["a  (1.00)", "b  (2.00)", "d  (3.50)", "c$  (3.00)"]
     assert axes.get_xlabel() == "mean rank"

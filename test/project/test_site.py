@@ -168,6 +168,7 @@ def test_the_reference_has_a_page_for_every_public_module_of_the_method() -> Non
         "literal",
         "palette",
         "plots",
+        "tables",
         "undisturbed",
         "words",
         "__init__",

@@ -10,12 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 from matplotlib.image import imread
+from support.documents import DOCUMENTS, commands_of
 
+from jumpstart.words import CommandParser
 from model.config.rectangular import RectangularConfig
 from sweep.__main__ import main
 from sweep.grid.expand import Grid, expand
 from sweep.ledger.ledger import Ledger
 from sweep.ledger.results import NAME, results_text
+from sweep.table import add_table_options
 
 Table = Callable[..., list[str]]
 FACTS = {"moons": (1000, 2, 2), "iris": (150, 4, 3)}
@@ -166,6 +169,14 @@ def test_what_makes_no_table_is_refused_in_one_line(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_the_commands_of_the_documents_are_read() -> None:
+    parser = CommandParser()
+    add_table_options(parser)
+    found = [words[4:] for path in DOCUMENTS for words in commands_of(path) if words[1:4] == ["-m", "sweep", "table"]]
+    assert len(found) >= 2
+    assert all(parser.parse_args(words).folders for words in found)
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from data.tables import Floats, Integers, Table
+from data.tables import Floats, Integers, Objects, Table
+
+# scikit-learn is imported for the columns that need it, because its import takes half as long as that of torch.
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +47,12 @@ class Encoder:
             numbers = table.numbers[rows]
             self._medians = _medians(numbers)
             numbers = np.where(np.isnan(numbers), self._medians, numbers)
-            self._scaler = None if table.common_scale else StandardScaler().fit(numbers)
+            self._scaler = None if table.common_scale else _fitted_scaler(numbers)
             if table.common_scale:
                 self._mean, self._scale = float(numbers.mean()), float(numbers.std()) or 1.0
-        onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
-        self._categories = make_pipeline(SimpleImputer(strategy="most_frequent", keep_empty_features=True), onehot)
         if table.category_names:
-            self._categories.fit(table.categories[rows])
+            self._categories = _fitted_categories(table.categories[rows])
+            onehot = self._categories[-1]
             self._known = onehot.categories_
             self.names += tuple(onehot.get_feature_names_out(table.category_names))
 
@@ -84,6 +86,21 @@ class Encoder:
             unknown = {value for value in column if value == value} - set(known)
             if unknown:
                 logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
+
+
+def _fitted_scaler(numbers: Floats) -> StandardScaler:
+    from sklearn.preprocessing import StandardScaler
+
+    return StandardScaler().fit(numbers)
+
+
+def _fitted_categories(categories: Objects) -> Pipeline:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
+    return make_pipeline(SimpleImputer(strategy="most_frequent", keep_empty_features=True), onehot).fit(categories)
 
 
 def _medians(numbers: Floats) -> Floats:

@@ -10,18 +10,19 @@ import shlex
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from model.config.experiment import ExperimentConfig
 from model.config.options import options
-from model.experiment import Experiment
 from sweep.files import RunDirectoryError
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from data.data import AnyData
 
 logger = logging.getLogger(__name__)
 
@@ -109,22 +110,16 @@ def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool =
     return content
 
 
-def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> None:
+def check_fits(run: RunDirectory, parts: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]]) -> None:
     """Refuse a checkpoint whose weights are not those of the network.
 
     Args:
         run: The run, for the message.
-        content: The checkpoint that :func:`check_resumable` returned.
-        experiment: The experiment that is to be trained.
+        parts: The weights of the network, and those of the checkpoint, by the name of the part.
 
     Raises:
         RunDirectoryError: If a name or a shape differs.
     """
-    best = content["callbacks"]["BestAndLast"]["weights"]
-    parts = {
-        "state_dict": (experiment.state_dict(), content["state_dict"]),
-        "best weights": (experiment.network.state_dict(), best),
-    }
     for part, (wanted, found) in parts.items():
         for name in sorted(wanted.keys() | found.keys()):
             if _shape(wanted.get(name)) != _shape(found.get(name)):
@@ -135,29 +130,35 @@ def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> N
                 )
 
 
-def check_same_data(run: RunDirectory, content: Content | None, datamodule: pl.LightningDataModule) -> None:
+def check_same_data(run: RunDirectory, content: Content | None, data: AnyData) -> None:
     """Refuse data of the user that changed since the run began, which would mix the three parts.
 
     Args:
         run: The run. Without a checkpoint, its ``data.json`` has the fingerprint of the data.
         content: The checkpoint that :func:`check_resumable` returned.
-        datamodule: The data, set up.
+        data: The data, set up.
 
     Raises:
         RunDirectoryError: If the fingerprints differ.
     """
     if content is not None:
-        source, before = run.last_checkpoint, content.get(type(datamodule).__qualname__, {}).get("fingerprint")
+        source, before = run.last_checkpoint, _fingerprint_in(content)
     elif run.data.exists():
         source, before = run.data, _stored_fingerprint(run.data)
     else:
         return
-    found = datamodule.state_dict().get("fingerprint")
-    if before != found:
+    found = data.fingerprint()
+    if (before or "") != found:
         raise RunDirectoryError(
             f"the data changed since {source} was written: {found or 'another data set'}, and before "
             f"{before or 'another data set'}. Restore the data, or start a new run."
         )
+
+
+def _fingerprint_in(content: Content) -> str | None:
+    """The fingerprint in a checkpoint, in which Lightning stores it under the name of a class."""
+    states = [state for state in content.values() if isinstance(state, Mapping)]
+    return next((state["fingerprint"] for state in states if "fingerprint" in state), None)
 
 
 def _stored_fingerprint(file: Path) -> str | None:

@@ -230,7 +230,7 @@ def test_classes_too_small_for_a_split_are_logged(caplog: pytest.LogCaptureFixtu
     numbers = np.arange(82.0)[:, None]
     table = Table(numbers, no_categories(82), labels, ("a", "b", "rare"), ("x",))
     module = TabularDataModule(lambda: table, name="mine")
-    with caplog.at_level(logging.INFO, logger="data.datamodules"):
+    with caplog.at_level(logging.INFO, logger="data.tabular"):
         module.setup()
     assert "mine: classes in fewer than three distinct rows stay in training: rare" in caplog.text
     assert module.describe()["classes_kept_in_train"] == ["rare"]

@@ -60,6 +60,11 @@ def test_colors_go_from_the_worst_to_the_best_number_of_a_row() -> None:
     assert "cellcolor" not in to_latex(WINNERS, best="max")
 
 
+def test_infinity_is_one_sign_in_latex() -> None:
+    table = pd.DataFrame({"loss": [float("inf")], "other": [float("-inf")]})
+    assert to_latex(table).splitlines()[4] == r"$\infty$ & $-\infty$ \\"
+
+
 class Rows(HTMLParser):
     """The cells of a table: text, background, and whether it is bold."""
 

@@ -8,7 +8,7 @@ from setuptools import Extension, setup
 KERNEL = ["-O3", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-strict-aliasing"]
 # The engine computes in the order that its code says, but for products that are fused with sums.
 ENGINE = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions",
-          "-fno-rtti", "-Wno-psabi"]  # fmt: skip
+          "-fno-rtti", "-g0", "-Wno-psabi", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # fmt: skip
 # One build for each instruction set; jumpstart/engine/build.py chooses one when the engine is first used.
 INSTRUCTION_SETS = {"plain": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
@@ -37,5 +37,5 @@ setup(
             for name, flags in INSTRUCTION_SETS.items()
         ],
     ],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}, "build_ext": {"parallel": 4}},
 )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
 from model.config.experiment import ExperimentConfig
-from model.errors import NonFiniteLossError
+from model.divergence import divergence
 from model.meters import StageMeters
 from model.optimization import LearningRate, clip_gradient, clip_values, lambda_at, make_optimizer
 from model.quick_hooks import QuickHooksModule
@@ -194,14 +194,7 @@ class Experiment(QuickHooksModule):
         layers = [self.meters(stage).watch.first() for stage in ("train", "val")]
         layer = next((name for name in layers if name is not None), None)
         if layer is not None:
-            remedies = ["a lower lr"]
-            remedies += ["gradient_clip=1.0"] * (not 0 < (self.config.gradient_clip or 0) <= 1)
-            remedies += ["warmup_epochs"] * (not self.config.warmup_epochs)
-            kept = "; the last good checkpoint is kept" if self.current_epoch else ""
-            raise NonFiniteLossError(
-                f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not "
-                f"finite is {layer}. Try {' or '.join(remedies)}{kept}."
-            )
+            raise divergence(self.config, self.current_epoch, layer)
 
     def _stop_if_perfect(self) -> None:
         if self.config.early_stopping and self.row.get("val/acc") == 1.0:

@@ -43,6 +43,10 @@ class Trained:
 class Engine(Protocol):
     """Trains one run. Its methods are called in this order, each at most once."""
 
+    @property
+    def environment(self) -> dict[str, object]:
+        """What ``environment.json`` says of the engine: its name, and what its numbers depend on."""
+
     def build(self, data: AnyData) -> None:
         """Build the network for data that are set up. The seed of the run has just been set.
 

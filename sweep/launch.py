@@ -215,10 +215,4 @@ def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) 
         if message and is_first_process():
             logger.warning("%s", message)
 
-    def show_and_build(config: C, data: AnyData) -> Experiment:
-        found = data.found()
-        if found and is_first_process():
-            show(found)
-        return family.build(config, data)
-
-    return run(parsed.config, data, show_and_build, resume=parsed.resume, on_directory=begin)
+    return run(parsed.config, data, family.build, resume=parsed.resume, on_directory=begin, say=show)

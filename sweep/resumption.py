@@ -38,6 +38,8 @@ _PARTS = {
     "state_dict",
 }
 """Keys of a checkpoint that training resumes from; ``best.ckpt`` lacks some of them."""
+_COMPILED_PARTS = {"best", "data", "epoch", "frames", "hyper_parameters", "member", "row", "state_dict"}
+"""The same of a checkpoint of the compiled engine."""
 _KEEPER_PARTS = {"best_row", "elapsed", "weights"}
 """Keys of the state of :class:`~sweep.callbacks.checkpoints.BestAndLast`."""
 _WITHOUT_EFFECT = {
@@ -213,10 +215,16 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
     return ""
 
 
+def read_checkpoint(checkpoint: Path) -> Content:
+    """The content of a checkpoint that :func:`check_resumable` has accepted. Reading it executes nothing in the file."""
+    content: Content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return content
+
+
 def _read(checkpoint: Path) -> tuple[Content, str]:
     """The content of a checkpoint, and the reason why training can't be resumed from it, empty if it can."""
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = read_checkpoint(checkpoint)
         with zipfile.ZipFile(checkpoint) as archive:  # torch.load verifies no checksum
             wrong = archive.testzip()
     except pickle.UnpicklingError:
@@ -233,11 +241,16 @@ def _missing_part(content: object) -> str:
     """The first part that a whole checkpoint would have; empty if none is missing."""
     if not isinstance(content, dict):
         return min(_PARTS)
-    callbacks, arguments = content.get("callbacks"), content.get("hyper_parameters")
-    keeper = callbacks.get("BestAndLast") if isinstance(callbacks, dict) else None
+    if content.get("engine") == "compiled":
+        parts, name, keeper = _COMPILED_PARTS, "best", content.get("best")
+    else:
+        callbacks = content.get("callbacks")
+        parts, name = _PARTS, "BestAndLast"
+        keeper = callbacks.get(name) if isinstance(callbacks, dict) else None
+    arguments = content.get("hyper_parameters")
     missing = {
-        *(_PARTS - content.keys()),
-        *(_KEEPER_PARTS - keeper.keys() if isinstance(keeper, dict) else {"BestAndLast"}),
+        *(parts - content.keys()),
+        *(_KEEPER_PARTS - keeper.keys() if isinstance(keeper, dict) else {name}),
         *({"config", "input_shape", "num_classes"} - (arguments.keys() if isinstance(arguments, dict) else set())),
     }
     return min(missing, default="")

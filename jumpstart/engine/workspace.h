@@ -40,7 +40,7 @@ struct Workspace {
         : keeps_linear(m.batchnorm || (m.capture_weights && m.skip == BEFORE_ACTIVATION)),
           keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION || m.width >= WIDE),
           captured(m.depth + (m.capture_output ? 1 : 0)),
-          units(m.depth * m.width + (m.capture_output ? m.classes : 0)), blocks(blocks_of(m.batch))
+          units(m.depth * m.width + (m.capture_output ? m.classes : 0)), blocks(blocks_of(m.batch > m.val_batch ? m.batch : m.val_batch))
     {
         carve(m);
         size_t bytes = used;
@@ -70,7 +70,7 @@ struct Workspace {
     {
         used = 0;
         const size_t points = (size_t)blocks * BLOCK, widest = m.width > m.classes ? m.width : m.classes;
-        const size_t layers = points * m.depth * m.width, val_points = (size_t)blocks_of_parts(m.val_rows, m.batch) * BLOCK;
+        const size_t layers = points * m.depth * m.width, val_points = (size_t)blocks_of_parts(m.val_rows, m.val_batch) * BLOCK;
         take(x, points * m.features);
         take(z, layers);
         take(linear, keeps_linear ? layers : 0);

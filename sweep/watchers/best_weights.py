@@ -70,8 +70,21 @@ class BestWeights:
             Whether the checkpoints are to be written, because ``seconds`` have passed since :meth:`note_written`.
         """
         if self._is_better(row):
-            self.best_row = dict(row)
-            self._copy(network)
+            self.take(row, network)
+        return self.tick()
+
+    def take(self, row: Mapping[str, float], network: nn.Module) -> None:
+        """Copy the weights of an epoch that is known to be the best so far.
+
+        Args:
+            row: The metrics of the epoch, with ``epoch``.
+            network: Has the weights of the epoch.
+        """
+        self.best_row = dict(row)
+        self._copy(network)
+
+    def tick(self) -> bool:
+        """Add the time since the latest call to ``elapsed``. Returns whether the checkpoints are to be written."""
         now = time.monotonic()
         self.elapsed += now - self._clock
         self._clock = now

@@ -19,7 +19,18 @@ from matplotlib.text import Text
 from jumpstart.palette import COLORS
 from jumpstart.plots.canvas import save_figure
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
-from jumpstart.plotting import plot_curves, plot_decision_regions, plot_ranges, plot_status_shares, plot_unit_life
+from jumpstart.plotting import (
+    plot_box,
+    plot_critical_difference,
+    plot_curves,
+    plot_decision_regions,
+    plot_heat_map,
+    plot_ranges,
+    plot_scatter,
+    plot_status_shares,
+    plot_unit_life,
+    plot_violin,
+)
 from jumpstart.regions.grid import Regions
 
 RGB = {s: tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for s, c in COLORS.items()}
@@ -153,6 +164,36 @@ REFERENCES: dict[str, Callable[[], Figure]] = {
     "regions_2": lambda: plot_decision_regions(synthetic_regions(2), *_points(2), ["ham", "spam"]),
     "regions_10": lambda: plot_decision_regions(synthetic_regions(10), *_points(10)),
 }
+
+_PLANE = synthetic_regions(2, places=9)
+
+
+def _in_turn(one: float, other: float, layers: int) -> list[list[float]]:
+    """The extremum of the only unit of each layer."""
+    return [[other if layer % 2 else one] for layer in range(layers)]
+
+
+PLOTS: dict[str, Callable[..., Figure]] = {
+    "plot_unit_status": lambda names, **k: plot_unit_status(_status(3, len(names), 0.5), names, **k),
+    "plot_point_status": lambda names, **k: plot_point_status(_status(len(names), 2, 0.5), names, ["$a$", "_b"], **k),
+    "plot_status_shares": lambda names, **k: plot_status_shares([0, 1], [0.5, 0.1], [0.2, 0.2], [0.3, 0.7], **k),
+    "plot_curves": lambda names, **k: plot_curves([0, 1], {name: [1, 2] for name in names}, **k),
+    "plot_unit_life": lambda names, **k: plot_unit_life(
+        _status(9 * len(names), 2, 0.5).T, [0, 1], [9] * len(names), names, **k
+    ),
+    "plot_ranges": lambda names, **k: plot_ranges(
+        _in_turn(2.0, -1.0, len(names)), _in_turn(-2.0, -3.0, len(names)), names, **k
+    ),
+    "plot_decision_regions": lambda names, **k: plot_decision_regions(_PLANE, [[0.5, 0.5]], [1], names[:10], **k),
+    "plot_box": lambda names, **k: plot_box({name: [1, 2] for name in names}, label=names[0], **k),
+    "plot_violin": lambda names, **k: plot_violin({name: [1, 2] for name in names}, label=names[0], **k),
+    "plot_scatter": lambda names, **k: plot_scatter(range(len(names)), range(len(names)), names, **k),
+    "plot_heat_map": lambda names, **k: plot_heat_map([range(len(names))], names[:1], names, label=names[0], **k),
+    "plot_critical_difference": lambda names, **k: plot_critical_difference(
+        {name: rank for rank, name in enumerate(names)}, np.ones((len(names), len(names))), **k
+    ),
+}
+"""Every public plot, drawn with names (of layers, points, curves or classes) and with arguments such as ``ax``."""
 
 
 @functools.cache

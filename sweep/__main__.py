@@ -1,9 +1,10 @@
-"""``python -m sweep status DIR``, ``python -m sweep page DIR`` and ``python -m sweep open DIR RUN``."""
+"""``python -m sweep status DIR``, ``page DIR``, ``open DIR RUN`` and ``table DIR``."""
 
 from __future__ import annotations
 
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from model.errors import ConfigError
 from sweep.ledger.ledger import Entry, Ledger, State
 from sweep.ledger.status import status_text
 from sweep.run_directory import RunDirectoryError
+from sweep.table import add_table_options, write_table
 
 _EVERY_SECONDS = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
@@ -36,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (status, page, opened):
         command.add_argument("folder", type=path_argument("DIR", "folder"), metavar="DIR", help="folder of a sweep")
     opened.add_argument("run", metavar="RUN", help="the number or the name of a run")
+    table = commands.add_parser("table", help="the results as a table, or as a plot", allow_abbrev=False)
+    add_table_options(table)
     options = parser.parse_args(arguments)
+    if options.command == "table":
+        return _table(table, options)
     try:
         with Ledger(options.folder, None) as ledger:
             if options.command == "status":
@@ -64,6 +70,16 @@ def _page(ledger: Ledger) -> int:
 
     ledger.recover()
     sys.stdout.write(f"{write_page(ledger)}\n")
+    return 0
+
+
+def _table(parser: CommandParser, options: Namespace) -> int:
+    try:
+        write_table(options)
+    except ModuleNotFoundError as error:
+        parser.error(f"{error}: pip install -r requirements.txt installs what tables need.")
+    except (ValueError, RunDirectoryError, OSError) as error:
+        parser.error(str(error))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``results.csv`` of a sweep: one row for each run, with every option that varies and every metric of its summary."""
+"""``results.csv`` of a sweep: a row for each run, with the options that vary, all metrics and the facts of the data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 
 from jumpstart.files import write_text
+from jumpstart.literal import csv_text
 from sweep.grid.expand import TECHNIQUE
 from sweep.ledger.rows import Rows, cell, metrics
 
@@ -36,6 +37,13 @@ def results_text(rows: Rows) -> str:
     writer.writerow([*_FIRST, *techniques, *varied, *names])
     for row in all_rows:
         first = (row.number, row.label, row.state.value, row.tries, row.seconds, row.error)
-        options = [cell(rows.option(row, name)) for name in varied]
-        writer.writerow([*first, *[row.technique] * len(techniques), *options, *map(row.summary.get, names)])
+        cells = (*first, *[row.technique] * len(techniques))
+        texts = [csv_text(value) if isinstance(value, str) else value for value in cells]
+        options = [_option(rows.option(row, name)) for name in varied]
+        writer.writerow([*texts, *options, *map(row.summary.get, names)])
     return text.getvalue()
+
+
+def _option(value: object) -> str:
+    """The value of an option as a cell that no spreadsheet reads as a formula."""
+    return csv_text(value) if isinstance(value, str) else cell(value)

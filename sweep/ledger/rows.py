@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from jumpstart.tables.data_sets import data_facts
 from sweep.grid.expand import TECHNIQUE
 from sweep.ledger.ledger import Entry, Ledger, State
 
@@ -92,9 +93,15 @@ def _row(entry: Entry, first: Mapping[str, object]) -> Row:
         seconds=entry.seconds,
         technique=entry.technique,
         changes=dict(_differences(entry.config, first)),
-        # JSON makes a new text of every name in every run.
-        summary={sys.intern(k): v for k, v in (entry.summary or {}).items() if not isinstance(v, dict)},
+        summary=_flat(entry.summary or {}),
     )
+
+
+def _flat(summary: Mapping[str, object]) -> dict[str, object]:
+    """The metrics of a summary, and the facts of the data."""
+    # JSON makes a new text of every name in every run.
+    metrics = {sys.intern(name): value for name, value in summary.items() if not isinstance(value, dict)}
+    return {**metrics, **data_facts(summary)}
 
 
 def _differences(config: Mapping[str, object], first: Mapping[str, object]) -> Iterator[tuple[str, object]]:

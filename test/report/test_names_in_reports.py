@@ -19,7 +19,7 @@ from support.hostile import HOSTILE
 from support.report_runs import make_run
 
 from jumpstart.history import StatusHistory
-from jumpstart.literal import html_text, isolated, latex_text, markdown_text, visible
+from jumpstart.literal import csv_value, html_text, isolated, latex_text, markdown_text, visible
 from jumpstart.report.write import write_comparison, write_report
 from jumpstart.table import summary_table, to_csv, to_latex, to_markdown
 
@@ -92,7 +92,7 @@ def test_a_csv_file_returns_every_name() -> None:
     assert text.encode("utf-8")
     rows = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row[:1] or [""]][1:]
     assert len(rows) == len(NAMES)
-    assert [row for row in rows if row in names] == names
+    assert [csv_value(row) for row in rows if csv_value(row) in names] == names
 
 
 def test_the_terminal_gets_one_line_for_each_value() -> None:

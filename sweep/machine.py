@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from jumpstart.undisturbed import restored_generators
+from jumpstart.capture.undisturbed import restored_generators
 from model.config.experiment import ConfigError, ExperimentConfig
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from jumpstart.doctor.examination import Batch, CheckpointedModule, Examination,
 from jumpstart.doctor.load import DoctorError, LoadedModel, one_line
 from jumpstart.doctor.observe import Observed, observe
 from jumpstart.doctor.readings import read_status
-from jumpstart.undisturbed import restored
+from jumpstart.capture.undisturbed import restored
 
 __all__ = ["DoctorError", "examine"]
 

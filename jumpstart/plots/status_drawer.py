@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from jumpstart.choices import Part
 from jumpstart.history import HistoryFile
-from jumpstart.monitor import StatusMonitor
 from jumpstart.plots.canvas import save_figure
 from jumpstart.plots.loggers import log_figures
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
@@ -23,6 +23,32 @@ _PART_WORDS = {
     Part.VAL: " of the validation part",
     Part.TEST: " of the test part",
 }
+
+
+class CountedStatus(Protocol):
+    """What is drawn: the part of a :class:`~jumpstart.monitor.StatusMonitor` that holds the status.
+
+    Attributes:
+        layers: The names of the layers, in call order.
+        unit_status: The status of every unit, by layer.
+        unit_max: The largest preactivation of every unit, by layer.
+        unit_min: The smallest preactivation of every unit, by layer.
+        point_status: The status of the sampled points, by layer.
+        point_labels: The classes of the sampled points, or None.
+    """
+
+    @property
+    def layers(self) -> list[str]: ...
+    @property
+    def unit_status(self) -> Mapping[str, Tensor]: ...
+    @property
+    def unit_max(self) -> Mapping[str, Tensor]: ...
+    @property
+    def unit_min(self) -> Mapping[str, Tensor]: ...
+    @property
+    def point_status(self) -> Mapping[str, Tensor]: ...
+    @property
+    def point_labels(self) -> Tensor | None: ...
 
 
 class StatusDrawer:
@@ -42,7 +68,7 @@ class StatusDrawer:
         self.tag = "/".join(["status", *filter(None, (part, module))])
 
     def draw(
-        self, monitor: StatusMonitor, epoch: int, step: int, loggers: Sequence[object] = (), *, writes: bool = True
+        self, monitor: CountedStatus, epoch: int, step: int, loggers: Sequence[object] = (), *, writes: bool = True
     ) -> None:
         """Plot and store an epoch.
 

@@ -19,7 +19,7 @@ from jumpstart.arrays import Array, to_array
 from jumpstart.capture.targets import CaptureLike, find_targets
 from jumpstart.choices import Capture
 from jumpstart.regions.pattern import Pattern
-from jumpstart.undisturbed import evaluating
+from jumpstart.capture.undisturbed import evaluating
 from jumpstart.words import counted
 
 Limits: TypeAlias = tuple[tuple[float, float], tuple[float, float]]

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
 from jumpstart.monitor import StatusMonitor
-from jumpstart.undisturbed import evaluating
+from jumpstart.capture.undisturbed import evaluating
 
 
 class Net(nn.Module):

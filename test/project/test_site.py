@@ -169,7 +169,6 @@ def test_the_reference_has_a_page_for_every_public_module_of_the_method() -> Non
         "palette",
         "plots",
         "tables",
-        "undisturbed",
         "words",
         "__init__",
         "__main__",

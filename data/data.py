@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from data.images.transforms import Transform, Transforms
     from data.split_module import ModuleOptions
 
-__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
+__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "check_datamodule", "get_info", "make_datamodule"]
 
 
 def make_datamodule(
@@ -122,6 +123,52 @@ def make_datamodule(
         >>> module.class_names, module.num_rows("train")
         (('high', 'low'), 28)
     """
+    return _maker(**locals())()
+
+
+def check_datamodule(name: str, **options: object) -> None:
+    """Check the arguments of :func:`make_datamodule`; for a named table, without the seconds that torch takes to import.
+
+    Args:
+        name: The data set.
+        **options: The arguments.
+
+    Raises:
+        ValueError: As :func:`make_datamodule`.
+        DataError: As :func:`make_datamodule`.
+    """
+    given = inspect.signature(make_datamodule).bind(name, **options)
+    given.apply_defaults()
+    _maker(**given.arguments)
+
+
+def _maker(
+    name: str | os.PathLike[str] | pd.DataFrame | Sequence[object],
+    *,
+    batch_size: int | None,
+    seed: int,
+    val_size: float | None,
+    test_size: float | None,
+    num_points: int,
+    noise: float,
+    as_images: bool,
+    data_dir: DataDir,
+    image_size: int | None,
+    augment: bool,
+    num_classes: int,
+    channels: int,
+    num_workers: int | None,
+    corrupt: str,
+    transform: Transform | None,
+    train_transform: Transform | None,
+    eval_transform: Transform | None,
+    target: str | int | None,
+    drop_columns: Names,
+    category_columns: Names,
+    val: object,
+    test: object,
+) -> Callable[[], TabularDataModule | ImageModule]:
+    """What makes the data module of these arguments, which are those of :func:`make_datamodule` and are checked here."""
     images = _checked_images(
         image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
     )
@@ -130,7 +177,8 @@ def make_datamodule(
     )
     if not isinstance(name, str) or is_path(name):
         check_flag("as_images", as_images)
-        return _own(name, as_images, images, table, _module_options(batch_size, seed, val_size, test_size))
+        options = _module_options(batch_size, seed, val_size, test_size)
+        return _always(_own(name, as_images, images, table, options))
     info = get_info(name)
     table.refuse(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
@@ -143,16 +191,20 @@ def make_datamodule(
             _check_num_points(num_points, info.classes, options)
         else:
             check_sizes(options["val_size"], options["test_size"], info.rows)
-        return _tabular(name, num_points, noise, seed, as_images, image_size, data_dir, options)
+        return partial(_tabular, name, num_points, noise, seed, as_images, image_size, data_dir, options)
     check_integer("num_classes", num_classes, 2)
     check_integer("channels", channels, 1)
     if IMAGE_SOURCES[name].folders:
-        return _folder_images(name, images, options)
+        return _always(_folder_images(name, images, options))
     if name == "fake":
         _check_num_points(num_points, num_classes, options)
-        return _fake_images(num_points, num_classes, channels, noise, images, options)
+        return _always(_fake_images(num_points, num_classes, channels, noise, images, options))
     load = partial(load_arrays, name, data_dir)
-    return _memory_images(load, IMAGE_SOURCES[name].class_names, images, options)
+    return _always(_memory_images(load, IMAGE_SOURCES[name].class_names, images, options))
+
+
+def _always(module: TabularDataModule | ImageModule) -> Callable[[], TabularDataModule | ImageModule]:
+    return lambda: module
 
 
 class _Images(NamedTuple):

@@ -25,6 +25,7 @@ class Family(Generic[C]):
 
     Attributes:
         config_class: The config whose fields are the options.
+        check_data: Raises what ``make_data`` raises for a config, as quickly as possible.
         make_data: Makes the data module of a config.
         build: Makes the experiment of a config and its data module.
         description: First lines of the help page.
@@ -32,6 +33,7 @@ class Family(Generic[C]):
     """
 
     config_class: type[C]
+    check_data: Callable[[C], object]
     make_data: Callable[[C], TabularDataModule | ImageModule]
     build: Callable[[C, TabularDataModule | ImageModule], Experiment]
     description: str

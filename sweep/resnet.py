@@ -44,6 +44,7 @@ def build(config: ResnetConfig, data: TabularDataModule | ImageModule) -> Resnet
 
 RESNET = Family(
     config_class=ResnetConfig,
+    check_data=make_data,
     make_data=make_data,
     build=build,
     description="Train a ResNet on images, with Jumpstart or without, with batch normalization and skips or without.",

@@ -51,11 +51,14 @@ def varied_options(configs: Iterable[Mapping[str, object]]) -> list[str]:
         >>> varied_options([{"depth": 2, "lr": 0.1, "seed": 0}, {"depth": 3, "lr": 0.1, "seed": 1}])
         ['depth', 'seed']
     """
-    values: dict[str, set[str]] = {}
+    first: dict[str, object] = {}
+    varied: set[str] = set()
     for config in configs:
         for name, value in config.items():
-            values.setdefault(name, set()).add(_cell(value))
-    return [name for name, found in values.items() if len(found) > 1]
+            other = first.setdefault(name, value)
+            if other is not value and (value != other or type(value) is not type(other)):
+                varied.add(name)
+    return [name for name in first if name in varied]
 
 
 def _flat(summary: Mapping[str, object] | None) -> dict[str, object]:

@@ -127,7 +127,7 @@ def make_datamodule(
 
 
 def check_datamodule(name: str, **options: object) -> None:
-    """Check the arguments of :func:`make_datamodule`; for a named table, without the seconds that torch takes to import.
+    """Check the arguments of :func:`make_datamodule`. For a named table, torch is not imported.
 
     Args:
         name: The data set.
@@ -168,7 +168,7 @@ def _maker(
     val: object,
     test: object,
 ) -> Callable[[], TabularDataModule | ImageModule]:
-    """What makes the data module of these arguments, which are those of :func:`make_datamodule` and are checked here."""
+    """What makes the data module of the arguments of :func:`make_datamodule`, which are checked here."""
     images = _checked_images(
         image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
     )

@@ -40,7 +40,7 @@ class LocalExecutor(Executor):
     workers: int
     gpus: Sequence[str] = ()
     command: Sequence[str] = (sys.executable, "-m", "sweep.executors.worker")
-    _work: Work = field(init=False, repr=False)
+    _work: Work = field(init=False, repr=False, compare=False)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
     _places: dict[str, int] = field(default_factory=dict, init=False)
     _deaths: int = field(default=0, init=False)

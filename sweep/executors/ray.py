@@ -45,7 +45,7 @@ class Result:
     """What an actor sends back.
 
     Attributes:
-        code: 0, or the exit code of a process that must not train another run; see :func:`sweep.executors.worker.train`.
+        code: The result of :func:`sweep.executors.worker.train`.
         outcome: What became of the run.
         files: The run directory, if the actor is on another machine.
     """
@@ -142,7 +142,7 @@ class RayExecutor(Executor):
     on_gpus: bool
     address: str | None
     _ray: ModuleType = field(init=False, repr=False)
-    _work: Work = field(init=False, repr=False)
+    _work: Work = field(init=False, repr=False, compare=False)
     _slots: dict[Any, _Slot] = field(default_factory=dict, init=False)
     _deaths: int = field(default=0, init=False)
 
@@ -157,7 +157,11 @@ class RayExecutor(Executor):
         local = {"include_dashboard": False, "num_cpus": self.workers} if own else {}
         try:
             self._ray.init(
-                address=None if own else self.address, runtime_env=runtime, log_to_driver=False, logging_level="ERROR", **local
+                address=None if own else self.address,
+                runtime_env=runtime,
+                log_to_driver=False,
+                logging_level="ERROR",
+                **local,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
@@ -264,7 +268,9 @@ class RayExecutor(Executor):
         training = {task: slot for task, slot in self._slots.items() if slot.entry is not None}
         for slot in training.values():
             self._interrupt(slot)
-        ready, _ = self._ray.wait(list(training), num_returns=len(training), timeout=_STOP_SECONDS) if training else ([], [])
+        ready, _ = (
+            self._ray.wait(list(training), num_returns=len(training), timeout=_STOP_SECONDS) if training else ([], [])
+        )
         for task in ready:
             with contextlib.suppress(self._ray.exceptions.RayError, OSError):
                 self._store(training[task], self._ray.get(task))
@@ -279,7 +285,9 @@ class RayExecutor(Executor):
 
         there = NodeAffinitySchedulingStrategy(node_id=slot.node, soft=False)
         with contextlib.suppress(self._ray.exceptions.RayError):
-            self._ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=there).remote(slot.process, int(_STOP_SIGNAL))
+            self._ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=there).remote(
+                slot.process, int(_STOP_SIGNAL)
+            )
 
 
 @contextlib.contextmanager

@@ -135,7 +135,7 @@ class SlurmExecutor(Executor):
     workers: int
     parameters: Mapping[str, object]
     cluster: str = "slurm"
-    _work: Work = field(init=False, repr=False)
+    _work: Work = field(init=False, repr=False, compare=False)
     _jobs: list[_Job] = field(default_factory=list, init=False)
     _deaths: int = field(default=0, init=False)
 
@@ -151,7 +151,9 @@ class SlurmExecutor(Executor):
         """
         needed("submitit", "executor=slurm")
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
-            raise ConfigError("executor=slurm needs sbatch and srun on this machine, got neither: choose executor=local.")
+            raise ConfigError(
+                "executor=slurm needs sbatch and srun on this machine, got neither: choose executor=local."
+            )
         sbatch = options.sbatch_options
         gpus = {"gpus_per_node": int(options.gpus_per_run)} if options.gpus_per_run else {}
         parameters: dict[str, object] = {
@@ -215,6 +217,7 @@ class SlurmExecutor(Executor):
         """Submit what a job has left, which counts as a failure for the run in which the job ended."""
         ledger = self._work.ledger
         log = ledger.folder / LOGS / f"{job.share.name}.log"
+        log.parent.mkdir(exist_ok=True)
         log.write_text(f"the output of this job is in {LOGS}/{job.handle.job_id}/\n", encoding="utf-8")
         self._release(job)
         self._deaths = 0 if job.recorded else self._deaths + 1

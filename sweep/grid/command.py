@@ -38,8 +38,8 @@ class GridCommand:
         """Raise :class:`ConfigError` if the single run of the command is meant for a cluster."""
         if self.options.executor != ExecutorName.LOCAL:
             raise ConfigError(
-                f"executor={self.options.executor} trains the runs of a sweep, got one run: give a flag several values, "
-                "such as --seed=0..4, or leave it out."
+                f"executor={self.options.executor} trains the runs of a sweep, got one run: give a flag several "
+                "values, such as --seed=0..4, or leave the executor out."
             )
 
     def single_values(self, config_class: type[Config]) -> dict[str, Value]:

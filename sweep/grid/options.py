@@ -53,13 +53,13 @@ class SweepConfig(Config):
     )
     workers: int | None = option(
         None,
-        "Runs of a sweep that are trained at once; None: as many as cores or GPUs allow, and at most 100 jobs on Slurm.",
+        "Runs of a sweep that are trained at once; None: as many as cores or GPUs allow, and 100 jobs on Slurm.",
         minimum=1,
     )
     gpus_per_run: float | None = option(
         None,
-        "GPUs of each run of a sweep; 0.25 trains four runs on each GPU. None: one, if there are GPUs and gpus=auto; on "
-        "Slurm none.",
+        "GPUs of each run of a sweep; 0.25 trains four runs on each GPU. None: one, if there are GPUs and gpus=auto; "
+        "on Slurm none.",
         minimum=0,
     )
     ray_address: str | None = option(

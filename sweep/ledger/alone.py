@@ -57,7 +57,7 @@ class Copy:
 
 @contextlib.contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Be the one command that writes the ledger of a folder while the block runs, on all machines that share the folder.
+    """Be the one command, on all machines, that writes the ledger of a folder while the block runs.
 
     Args:
         folder: The folder of the sweep.
@@ -88,7 +88,8 @@ def _take(descriptor: int, path: Path, host: str, *, new: bool) -> None:
         free = new
     if not free or not (new or owner.endswith(f" on {host}")):
         raise RunDirectoryError(
-            f"{path.parent} is in use by {owner or 'another command'}. Wait until it ends; if it was killed, remove {path}."
+            f"{path.parent} is in use by {owner or 'another command'}. Wait until it ends; if it was killed, remove "
+            f"{path}."
         )
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {host}".encode(), 0)

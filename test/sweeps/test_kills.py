@@ -32,7 +32,13 @@ EXECUTORS = [
 def start(folder: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
     grid = ["--depth=2,3", f"--seed=0..{RUNS // 2 - 1}", "--checkpoint_seconds=0", "--workers=2"]
     tiny = flags(num_points=60, epochs=3, output_dir=folder, name=name)
-    command = [sys.executable, "run_rectangular_sweep.py", *[word for word in tiny if "depth" not in word], *grid, *words]
+    command = [
+        sys.executable,
+        "run_rectangular_sweep.py",
+        *[word for word in tiny if "depth" not in word],
+        *grid,
+        *words,
+    ]
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
@@ -83,7 +89,7 @@ def test_forty_kills_change_nothing(executor: tuple[str, ...], tmp_path: Path) -
     while kills < KILLS:
         disturbed = start(tmp_path, "disturbed", *executor)
         left = RUNS - finished(tmp_path, "disturbed")
-        latest = usual * (1.2 if left > (KILLS - kills) else 0.8)
+        latest = usual * min(1.2, 0.3 + 0.5 * left / (KILLS - kills))  # so that some runs are left for the last kill
         with contextlib.suppress(subprocess.TimeoutExpired):
             disturbed.wait(random.uniform(0.0, latest))
         assert disturbed.poll() is None, "the sweep ended too early to be killed"

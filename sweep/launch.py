@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=ExperimentConfig)
 T = TypeVar("T")
 
+_OF_DATA = ("batch_size", "seed", "val_size", "test_size", "num_points", "noise", "data_dir", "target")
+"""Options that are arguments of the same name of :func:`data.data.make_datamodule`."""
+
 _TRIAL = (
     "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory can "
     "be deleted."
@@ -163,14 +166,7 @@ def _with_data_of(config: ExperimentConfig, call: Callable[..., T], **options: o
     try:
         return call(
             config.dataset,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            val_size=config.val_size,
-            test_size=config.test_size,
-            num_points=config.num_points,
-            noise=config.noise,
-            data_dir=config.data_dir,
-            target=config.target,
+            **{name: getattr(config, name) for name in _OF_DATA},
             drop_columns=config.drop_columns or (),
             category_columns=config.category_columns or (),
             val=config.val_dataset,

@@ -30,8 +30,8 @@ from sweep.ledger.status import failures
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
 _INTERRUPTED = 130
-_WRITE_SECONDS = 10.0
-"""Least time between two versions of ``results.csv``."""
+_WRITE_SECONDS, _WRITE_SHARE = 10.0, 0.05
+"""Least time between two versions of ``results.csv``, and the largest share of the time that is spent on them."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Progress:
     def __init__(self, ledger: Ledger) -> None:
         from tqdm import tqdm
 
-        self._ledger, self._written, self._counts = ledger, time.monotonic(), ledger.counts()
+        self._ledger, self._next, self._counts = ledger, time.monotonic() + _WRITE_SECONDS, ledger.counts()
         total, done = sum(self._counts.values()), self._counts[State.FINISHED]
         self._bar = tqdm(total=total, initial=done, unit="run", mininterval=0.5 if sys.stderr.isatty() else 30.0)
 
@@ -140,9 +140,11 @@ class _Progress:
         self._bar.n = counts[State.FINISHED]
         self._bar.set_postfix(running=counts[State.RUNNING], failed=counts[State.FAILED], refresh=False)
         self._bar.update(0)
-        if time.monotonic() - self._written > _WRITE_SECONDS:
+        begin = time.monotonic()
+        if begin > self._next:
             write_results(self._ledger)
-            self._written = time.monotonic()
+            now = time.monotonic()
+            self._next = now + max(_WRITE_SECONDS, (now - begin) / _WRITE_SHARE)
         if counts[State.FINISHED] + counts[State.FAILED] == sum(counts.values()):
             self._bar.close()
 

@@ -7,12 +7,15 @@ from types import ModuleType
 
 from model.errors import ConfigError
 
+_LEAST = {"ray": "2.60", "submitit": "1.5"}
+"""The releases that were tried, as the extras of pyproject.toml have them."""
+
 
 def needed(library: str, option: str) -> ModuleType:
     """A library that is no part of requirements.txt.
 
     Args:
-        library: Its name, which is also that of the extra that installs it.
+        library: Its name.
         option: The option that needs it, for the message.
 
     Raises:
@@ -24,5 +27,5 @@ def needed(library: str, option: str) -> ModuleType:
         if (error.name or "").partition(".")[0] != library:
             raise
         raise ConfigError(
-            f"{option} needs {library}, which is not installed: pip install -r requirements.txt -e '.[{library}]'."
+            f"{option} needs {library}, which is not installed: pip install '{library}>={_LEAST[library]}'."
         ) from None

@@ -7,6 +7,7 @@ on another machine it trains in a folder of its own, and the files travel with t
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import tempfile
@@ -79,8 +80,7 @@ class Trainer:
         Returns:
             The node and the number of this process.
         """
-        import ray
-
+        ray = needed("ray", "executor=ray")
         node = ray.get_runtime_context().get_node_id()
         self._at_home = node == home
         if self._at_home:
@@ -281,13 +281,15 @@ class RayExecutor(Executor):
 
     def _interrupt(self, slot: _Slot) -> None:
         """Interrupt the process of an actor as Ctrl-C does, on whatever machine it is."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        there = NodeAffinitySchedulingStrategy(node_id=slot.node, soft=False)
+        strategies = importlib.import_module("ray.util.scheduling_strategies")
+        there = strategies.NodeAffinitySchedulingStrategy(node_id=slot.node, soft=False)
         with contextlib.suppress(self._ray.exceptions.RayError):
-            self._ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=there).remote(
-                slot.process, int(_STOP_SIGNAL)
-            )
+            self._ray.remote(_send_signal).options(num_cpus=0, scheduling_strategy=there).remote(slot.process)
+
+
+def _send_signal(process: int) -> None:
+    """Ask a process of this machine to stop."""
+    os.kill(process, _STOP_SIGNAL)
 
 
 @contextlib.contextmanager

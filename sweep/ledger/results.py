@@ -32,14 +32,14 @@ def results_text(entries: Sequence[Entry]) -> str:
     """
     varied = varied_options([entry.config for entry in entries])
     techniques = [TECHNIQUE] if any(entry.technique for entry in entries) else []
-    metrics = sorted({name for entry in entries for name in _flat(entry.summary)})
+    summaries = [_flat(entry.summary) for entry in entries]
+    metrics = sorted({name for summary in summaries for name in summary})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*_FIRST, *techniques, *varied, *metrics])
-    for entry in entries:
+    for entry, summary in zip(entries, summaries, strict=True):
         first = (entry.number, entry.label, entry.state.value, entry.tries, entry.seconds, entry.error)
         options = [_cell(entry.config.get(name)) for name in varied]
-        summary = _flat(entry.summary)
         writer.writerow([*first, *[entry.technique] * len(techniques), *options, *map(summary.get, metrics)])
     return text.getvalue()
 

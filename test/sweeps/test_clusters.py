@@ -60,8 +60,8 @@ class Cluster:
     """
 
     def __init__(self, deaths: int = 0) -> None:
-        self.deaths, self.submitted, self.cancelled = deaths, [], 0
-        self.job_id = "7_0"
+        self.deaths, self.canceled = deaths, 0
+        self.submitted: list[Share] = []
 
     def batch(self) -> Any:
         return threading.Lock()
@@ -81,12 +81,12 @@ class _Handle:
         if self.cluster.deaths:
             self.cluster.deaths -= 1
             (self.share.folder / JOBS / self.share.name / str(self.share.entries[0].number)).mkdir()
-        elif not self.cluster.cancelled:
+        elif not self.cluster.canceled:
             self.share()
         return True
 
     def cancel(self, check: bool) -> None:
-        self.cluster.cancelled += 1
+        self.cluster.canceled += 1
 
 
 def results_of(*fails: int) -> Any:
@@ -144,7 +144,7 @@ def test_ctrl_c_cancels_the_jobs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(_Handle, "done", lambda self, force_check=False: force_check)
     with pytest.raises(KeyboardInterrupt):
         executor.run(Work(ledger, 1, Keep.ALL, interrupt))
-    assert cluster.cancelled == 2
+    assert cluster.canceled == 2
     assert states(ledger) == [("waiting", 0)] * 5, "nothing was begun"
 
 

@@ -28,8 +28,7 @@ from sweep.grid.command import GridCommand
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from data.datamodules import TabularDataModule
-    from data.images.module import ImageModule
+    from data.data import AnyData
     from model.experiment import Experiment
     from sweep.result import RunResult
 
@@ -39,7 +38,7 @@ C = TypeVar("C", bound=ExperimentConfig)
 T = TypeVar("T")
 
 _OF_DATA = ("batch_size", "seed", "val_size", "test_size", "num_points", "noise", "data_dir", "target")
-"""Options that are arguments of the same name of :func:`data.data.make_datamodule`."""
+"""Options that are arguments of the same name of :func:`data.data.make_data`."""
 
 _TRIAL = (
     "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory can "
@@ -50,7 +49,7 @@ _one_run_at_a_time = threading.RLock()
 
 
 class ImageOptions(TypedDict, total=False):
-    """The arguments of :func:`data.data.make_datamodule` that only data sets of images read."""
+    """The arguments of :func:`data.data.make_data` that only data sets of images read."""
 
     image_size: int | None
     augment: bool
@@ -127,10 +126,8 @@ def signature_of(config_class: type[ExperimentConfig]) -> inspect.Signature:
     return inspect.Signature([*flags, *own])
 
 
-def datamodule_for(
-    config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]
-) -> TabularDataModule | ImageModule:
-    """The data module of a run.
+def data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]) -> AnyData:
+    """The data of a run.
 
     Args:
         config: Names the data set, the batch size, the seed, the split and the folder of the data.
@@ -140,13 +137,13 @@ def datamodule_for(
     Raises:
         ConfigError: If the data set is unknown, or an option does not fit it.
     """
-    from data.data import make_datamodule
+    from data.data import make_data
 
-    return _with_data_of(config, make_datamodule, as_images=as_images, **images)
+    return _with_data_of(config, make_data, as_images=as_images, **images)
 
 
 def check_data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]) -> None:
-    """Check the data of a run as :func:`datamodule_for` does, and import no more than the check needs.
+    """Check the data of a run as :func:`data_for` does, and import no more than the check needs.
 
     Args:
         config: Names the data set.
@@ -156,9 +153,9 @@ def check_data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpac
     Raises:
         ConfigError: If the data set is unknown, or an option does not fit it.
     """
-    from data.data import check_datamodule
+    from data.data import check_data
 
-    _with_data_of(config, check_datamodule, as_images=as_images, **images)
+    _with_data_of(config, check_data, as_images=as_images, **images)
 
 
 def _with_data_of(config: ExperimentConfig, call: Callable[..., T], **options: object) -> T:
@@ -224,7 +221,7 @@ def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) 
         show: Called with what was found in data of the user's own, in words.
     """
     data = family.make_data(parsed.config)
-    # Imported after the data module is made, because a missing data set is reported without these seconds of imports.
+    # Imported after the data object is made, because a missing data set is reported without these seconds of imports.
     from sweep.machine import is_first_process
     from sweep.run import run
 
@@ -235,10 +232,4 @@ def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) 
         if message and is_first_process():
             logger.warning("%s", message)
 
-    def show_and_build(config: C, data: TabularDataModule | ImageModule) -> Experiment:
-        found = data.found()
-        if found and is_first_process():
-            show(found)
-        return family.build(config, data)
-
-    return run(parsed.config, data, show_and_build, resume=parsed.resume, on_directory=begin)
+    return run(parsed.config, data, family.build, resume=parsed.resume, on_directory=begin, say=show)

@@ -9,19 +9,18 @@ from jumpstart.files import UserPath, is_path
 from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.families import Family
-from sweep.launch import check_data_for, datamodule_for, run_function, signature_of
+from sweep.launch import check_data_for, data_for, run_function, signature_of
 
 if TYPE_CHECKING:
-    from data.datamodules import TabularDataModule
-    from data.images.module import ImageModule
+    from data.data import AnyData
     from model.rectangular_experiment import RectangularExperiment
     from sweep.result import RunResult
 
 
-def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
-    """The data module of a run."""
+def make_data(config: RectangularConfig) -> AnyData:
+    """The data of a run."""
     _check_layer(config)
-    return datamodule_for(config, as_images=config.layer == "conv", augment=False)
+    return data_for(config, as_images=config.layer == "conv", augment=False)
 
 
 def check_data(config: RectangularConfig) -> None:
@@ -43,9 +42,9 @@ def _check_layer(config: RectangularConfig) -> None:
         raise ConfigError(f'layer="conv" needs images, got the table {config.dataset}. Use layer="dense".')
 
 
-def build(config: RectangularConfig, data: TabularDataModule | ImageModule) -> RectangularExperiment:
+def build(config: RectangularConfig, data: AnyData) -> RectangularExperiment:
     """The experiment of a run."""
-    from model.experiment import check_batches
+    from model.config.batches import check_batches
     from model.rectangular_experiment import RectangularExperiment
 
     check_batches(config, data.num_rows("train"), data.input_shape)

@@ -6,7 +6,7 @@
 namespace {
 
 // Whether a value is computed from its preactivation for less than it costs to store.
-INLINE bool is_cheap(int activation) { return activation == RELU || activation == LEAKY_RELU; }
+INLINE bool is_cheap(int activation) { return activation == RELU; }
 
 // f(z), and a gradient times f'(z), where `h` is f(z) at the same place.
 struct Identity {

@@ -74,5 +74,5 @@ class MemberLayout(ctypes.Structure):
         *_fields(ctypes.c_int32, "epoch best_epoch waited outcome"),
         *_fields(ctypes.c_double, "best_accuracy best_loss monitored"),
         *_fields(ctypes.c_void_p, "metrics gradient"),
-        *_fields(ctypes.c_int32, "diverged_layer most_steps"),
+        *_fields(ctypes.c_int32, "diverged_layer most_steps first_epoch val_batch"),
     ]

@@ -33,28 +33,30 @@ INLINE void product_tile(int inputs, const float *weights, int row, int column, 
             store(out + o * BLOCK + k * LANES, total[o][k]);
 }
 
+// A tile of `size` outputs, at most N.
 template <int N, class F>
-INLINE void rest_of_product(int outputs, int inputs, const float *weights, int row, int column, const float *bias,
+INLINE void product_tile_of(int size, int inputs, const float *weights, int row, int column, const float *bias,
                             const float *in, float *out)
 {
-    if constexpr (N > 0) {
-        if (outputs == N)
-            product_tile<N, F>(inputs, weights, row, column, bias, in, out);
-        else
-            rest_of_product<N - 1, F>(outputs, inputs, weights, row, column, bias, in, out);
+    if constexpr (N > 1) {
+        if (size < N)
+            return product_tile_of<N - 1, F>(size, inputs, weights, row, column, bias, in, out);
     }
+    product_tile<N, F>(inputs, weights, row, column, bias, in, out);
 }
 
+// All outputs, in tiles of nearly equal size: a small one would wait for its own results.
 template <int TILE, class F>
 INLINE void product_in_tiles(int outputs, int inputs, const float *weights, int row, int column, const float *bias,
                              const float *in, float *out)
 {
-    int o = 0;
-    for (; o + TILE <= outputs; o += TILE)
-        product_tile<TILE, F>(inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr, in,
-                           out + o * BLOCK);
-    rest_of_product<TILE - 1, F>(outputs - o, inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr,
-                              in, out + o * BLOCK);
+    const int tiles = (outputs + TILE - 1) / TILE, least = outputs / tiles, longer = outputs % tiles;
+    for (int tile = 0, o = 0; tile < tiles; tile++) {
+        const int size = least + (tile < longer);
+        product_tile_of<TILE, F>(size, inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr, in,
+                                 out + o * BLOCK);
+        o += size;
+    }
 }
 
 template <class F>

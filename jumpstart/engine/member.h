@@ -56,8 +56,10 @@ struct Member {
     int32_t epoch, best_epoch, waited, outcome;
     double best_accuracy, best_loss, monitored;
     // What is found.
-    double *metrics;          // (epochs, 2, METRICS), of the training and the validation part
+    double *metrics;          // (epochs from first_epoch on, 2, METRICS), of the training and the validation part
     float *gradient;          // (parameters,) of the latest step, before it is clipped, or null
     int32_t diverged_layer;   // captured layer, then the output, then the Jumpstart loss; -1 for none
     int32_t most_steps;       // ends training after this many steps, for tests; 0 for no limit
+    int32_t first_epoch;
+    int32_t val_batch;        // rows of a batch of the validation part
 };

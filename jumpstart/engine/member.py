@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -85,7 +85,7 @@ class TrainingOptions:
     Attributes:
         lr: The learning rate of each epoch.
         lambda_: The weight of the Jumpstart loss in each epoch; as many as ``lr``.
-        batch: Rows of a batch.
+        batch: Rows of a batch; None for all rows.
         seed: Seed of the order of the rows, which is that of :class:`data.batches.TensorBatches`.
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
         betas: Decay rates of Adam's moments.
@@ -103,7 +103,7 @@ class TrainingOptions:
 
     lr: Sequence[float]
     lambda_: Sequence[float]
-    batch: int
+    batch: int | None = None
     seed: int = 0
     optimizer: str = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -207,7 +207,7 @@ class Member:
                 self._arrays[name] = torch.zeros(shape)
             self._arrays["running"][:, 1] = 1.0
         self._schedules = [torch.tensor(values, dtype=torch.float64) for values in (training.lr, training.lambda_)]
-        self.metrics = torch.zeros(len(training.lr), 2, len(METRICS), dtype=torch.float64)
+        self._rows = torch.zeros(0, 2, len(METRICS), dtype=torch.float64)
         self._decays = self._decaying(padded) if training.weight_decay else None
         self.gradient: Tensor | None = None
         self._layout = self._laid_out()
@@ -230,7 +230,7 @@ class Member:
                 raise ValueError(f"the classes of {name} must be from 0 to {network.classes - 1}.")
         if not len(data.x) or not len(data.val_x):
             raise ValueError("the training and the validation part must have at least one row.")
-        if training.batch < 1:
+        if training.batch is not None and training.batch < 1:
             raise ValueError(f"batch must be >= 1, got {training.batch}.")
 
     def _decaying(self, padded: int) -> Tensor:
@@ -282,7 +282,8 @@ class Member:
             clip_value=training.clip_value or 0.0,
             rows=len(data.x),
             val_rows=len(data.val_x),
-            batch=min(training.batch, len(data.x)),
+            batch=min(training.batch or len(data.x), len(data.x)),
+            val_batch=training.batch or len(data.val_x),
             epochs=len(training.lr),
             x=data.x.data_ptr(),
             val_x=data.val_x.data_ptr(),
@@ -299,7 +300,6 @@ class Member:
             decays=None if self._decays is None else self._decays.data_ptr(),
             best_epoch=-1,
             monitored=float("-inf") if training.monitor == "val/acc" else float("inf"),
-            metrics=self.metrics.data_ptr(),
             diverged_layer=-1,
             most_steps=training.most_steps,
         )
@@ -317,21 +317,28 @@ class Member:
             ValueError: If ``until`` is beyond the schedules.
             MemoryError: If the batch of this network does not fit into memory.
         """
-        last = self._layout.epochs if until is None else until
-        if not self.epoch <= last <= self._layout.epochs:
-            raise ValueError(f"until must be from {self.epoch} to {self._layout.epochs}, got {until}.")
-        return Outcome(self._build.functions.train(self._layout, last, seconds))
+        member = self._layout
+        last = member.epochs if until is None else until
+        if not member.epoch <= last <= member.epochs:
+            raise ValueError(f"until must be from {member.epoch} to {member.epochs}, got {until}.")
+        self._rows = torch.zeros(last - member.epoch, 2, len(METRICS), dtype=torch.float64)
+        member.first_epoch, member.metrics = member.epoch, self._rows.data_ptr()
+        return Outcome(self._build.functions.train(member, last, seconds))
 
-    def measure(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        """The metrics of a part of the data, with the present weights.
+    def measure(self, x: Tensor, y: Tensor, *, best: bool = False) -> dict[str, float]:
+        """The metrics of a part of the data.
 
         Args:
             x: (rows, features) inputs, float32.
             y: (rows,) classes, int64.
+            best: Whether the weights of the best epoch are measured, instead of the present ones.
         """
         x, y = x.contiguous(), y.contiguous()
         member = MemberLayout.from_buffer_copy(self._layout)
         member.val_x, member.val_y, member.val_rows = x.data_ptr(), y.data_ptr(), len(x)
+        member.val_batch = self.training.batch or len(x)
+        if best:
+            member.weights, member.running = member.best_weights, member.best_running
         found = torch.zeros(len(METRICS), dtype=torch.float64)
         self._build.functions.measure(member, found.data_ptr())
         return dict(zip(METRICS, found.tolist(), strict=True))
@@ -351,6 +358,22 @@ class Member:
     def steps(self) -> int:
         """Number of steps that are done."""
         return int(self._layout.step)
+
+    @property
+    def waited(self) -> int:
+        """Number of epochs since the monitored metric became better."""
+        return int(self._layout.waited)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Why the latest call of :meth:`train` returned."""
+        return Outcome(self._layout.outcome)
+
+    @property
+    def best_steps(self) -> int:
+        """Number of steps that led to the best weights."""
+        batches = -(-self._layout.rows // self._layout.batch)
+        return (self.best_epoch + 1) * batches
 
     @property
     def best_epoch(self) -> int:
@@ -382,10 +405,22 @@ class Member:
         """(depth, 2, width) the running means and variances of the best epoch, if there are any."""
         return self._arrays.get("best_running")
 
-    def row(self, epoch: int) -> dict[str, float]:
-        """The metrics of an epoch that is done, under ``train/...`` and ``val/...``."""
-        parts = zip(("train", "val"), self.metrics[epoch].tolist(), strict=True)
-        return {f"{part}/{name}": value for part, values in parts for name, value in zip(METRICS, values, strict=True)}
+    def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """The epochs of the latest call of :meth:`train`, each with its metrics under ``train/...`` and ``val/...``."""
+        names = [f"{part}/{name}" for part in ("train", "val") for name in METRICS]
+        first = int(self._layout.first_epoch)
+        for epoch in range(first, self.epoch):
+            yield epoch, dict(zip(names, self._rows[epoch - first].flatten().tolist(), strict=True))
+
+    def metric(self, name: str) -> Tensor:
+        """One metric in each epoch of the latest call of :meth:`train`: (epochs,), float64.
+
+        Args:
+            name: Such as ``"val/acc"``.
+        """
+        part, _, metric = name.partition("/")
+        done = self.epoch - int(self._layout.first_epoch)
+        return self._rows[:done, ("train", "val").index(part), METRICS.index(metric)]
 
     # Checkpoints -------------------------------------------------------------------------------------------------
 

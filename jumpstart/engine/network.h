@@ -108,10 +108,8 @@ template <int Width> class Network {
     {
         if (space.keeps_outputs)
             call(Identity{}, space.h + l * layer_size());
-        else if (m.activation == RELU)
-            call(Relu{}, preactivations(l));
         else
-            call(LeakyRelu{}, preactivations(l));
+            call(Relu{}, preactivations(l));
     }
     // Add the outputs of the layer at the other end of a skip connection.
     void add_carried(int l, float *values) const
@@ -268,12 +266,9 @@ template <int Width> class Network {
             std::memcpy(space.carried, here, sizeof(float) * size);
         const float *z = preactivations(l), *h = space.keeps_outputs ? space.h + l * layer_size() : z;
         const bool reads_z = captured(l) == z;
-        if (is_cheap(m.activation) && reads_z) {
-            if (m.activation == RELU)
-                penalize<Relu>(pass, width(), z, here, l);
-            else
-                penalize<LeakyRelu>(pass, width(), z, here, l);
-        } else {
+        if (m.activation == RELU && reads_z)
+            penalize<Relu>(pass, width(), z, here, l);
+        else {
             deactivate(l, z, h, here);
             if (reads_z)
                 penalize<Identity>(pass, width(), z, here, l);
@@ -303,7 +298,8 @@ template <int Width> class Network {
     INLINE void penalize(const Pass &pass, int units, const float *values, float *gradient, int layer)
     {
         for (int b = 0; b < blocks; b++)
-            penalize_block<F>(pass, units, values + (int64_t)b * units * BLOCK, gradient + (int64_t)b * units * BLOCK, b);
+            penalize_block<F>(pass, units, values + (int64_t)b * units * BLOCK, gradient + (int64_t)b * units * BLOCK, b,
+                              layer);
         const int first = layer * width();
         for (int u = 0; u < units; u++) {
             const int32_t *place = space.place + 2 * (int64_t)(first + u);
@@ -322,41 +318,37 @@ template <int Width> class Network {
     }
 
     template <class F>
-    INLINE void penalize_block(const Pass &pass, int units, const float *values, float *gradient, int block)
+    INLINE void penalize_block(const Pass &pass, int units, const float *values, float *gradient, int block, int layer)
     {
-        Vector most[PARTS] = {}, least[PARTS] = {}, push[2][PARTS] = {};
-        Mask active{};
-        if (penalizes_points) {
-            for (int u = 0; u < units; u++)
-                for (int k = 0; k < PARTS; k++) {
-                    Vector v = load(values + u * BLOCK + k * LANES);
-                    most[k] = u ? larger(most[k], v) : v;
-                    least[k] = u ? smaller(least[k], v) : v;
+        const bool *is_short = space.is_short + ((int64_t)layer * space.blocks + block) * PARTS;
+        for (int k = 0; k < PARTS; k++, values += LANES, gradient += LANES) {
+            if (!penalizes_points || !is_short[k]) {
+                for (int u = 0; u < units; u++) {
+                    const Vector v = load(values + u * BLOCK);
+                    store(gradient + u * BLOCK, F::back(load(gradient + u * BLOCK), v, v));
                 }
-            for (int k = 0; k < PARTS; k++)
-                active |= prepare_points(pass, block * BLOCK + k * LANES, most[k], least[k], push[0][k], push[1][k]);
-        }
-        if (!any(active)) {
-            for (int i = 0; i < units * PARTS; i++) {
-                Vector v = load(values + i * LANES);
-                store(gradient + i * LANES, F::back(load(gradient + i * LANES), v, v));
+                continue;
             }
-            return;
-        }
-        for (int u = 0; u < units; u++)
-            for (int k = 0; k < PARTS; k++) {
-                const int at = u * BLOCK + k * LANES;
-                Vector v = load(values + at), g = F::back(load(gradient + at), v, v);
-                const Mask top = v == most[k], low = v == least[k];
+            Vector most = load(values), least = most, up, down;
+            for (int u = 1; u < units; u++) {
+                const Vector v = load(values + u * BLOCK);
+                most = larger(most, v);
+                least = smaller(least, v);
+            }
+            prepare_points(pass, block * BLOCK + k * LANES, most, least, up, down);
+            for (int u = 0; u < units; u++) {
+                const Vector v = load(values + u * BLOCK), g = F::back(load(gradient + u * BLOCK), v, v);
+                const Mask top = v == most, low = v == least;
                 // The first unit with the extreme value has the gradient: all bits set equals nothing from then on.
-                most[k] = (Vector)((Mask)most[k] | top);
-                least[k] = (Vector)((Mask)least[k] | low);
-                store(gradient + at, g - keep(push[0][k], top) + keep(push[1][k], low));
+                most = (Vector)((Mask)most | top);
+                least = (Vector)((Mask)least | low);
+                store(gradient + u * BLOCK, g - keep(up, top) + keep(down, low));
             }
+        }
     }
 
     // The gradients of the hinges of some points; extrema beyond the margin are replaced by what equals nothing.
-    INLINE Mask prepare_points(const Pass &pass, int at, Vector &most, Vector &least, Vector &up, Vector &down) const
+    INLINE void prepare_points(const Pass &pass, int at, Vector &most, Vector &least, Vector &up, Vector &down) const
     {
         const Vector margin[2] = {splat((float)m.margin[0]), splat((float)m.margin[1])}, counts = load(space.valid + at);
         const Mask enough = most >= margin[0], little = least <= margin[1] * -1.0f;
@@ -371,7 +363,6 @@ template <int Width> class Network {
         }
         most = (Vector)((Mask)most | enough);
         least = (Vector)((Mask)least | little);
-        return ~(enough & little);
     }
 
     void normalize_backward(int l, float *gradient)

@@ -36,9 +36,14 @@ INLINE void read_points(const Member &m, Workspace &space, Pass &pass, int units
                 most = larger(most, v);
                 least = smaller(least, v);
             }
+            const Vector hinge[2] = {larger(Vector{}, margin[0] - most), larger(Vector{}, margin[1] + least)};
+            const Mask is_short = (hinge[0] > 0.0f) | (hinge[1] > 0.0f);
+            const bool any_short = any(is_short);
+            space.is_short[((int64_t)layer * space.blocks + b) * PARTS + k] = any_short;
+            if (!any_short)
+                continue; // nor is any point dead or linear
             const int at = b * BLOCK + k * LANES;
-            const Vector counts = load(space.valid + at), hinge[2] = {larger(Vector{}, margin[0] - most),
-                                                                      larger(Vector{}, margin[1] + least)};
+            const Vector counts = load(space.valid + at);
             hinges[0] += counts * hinge[0];
             hinges[1] += counts * hinge[1];
             if (!linear_aggregate) {
@@ -46,12 +51,10 @@ INLINE void read_points(const Member &m, Workspace &space, Pass &pass, int units
                 squares += counts * slice * slice;
             }
             const Mask dead = most <= 0.0f, linear = least > 0.0f;
-            if (any(dead | linear)) {
-                Mask *last = (Mask *)(space.last_dead + at);
-                *last = (*last & ~dead) | ((Mask{} + (layer + 1)) & dead);
-                *(Mask *)(space.dead + at) -= dead;
-                *(Mask *)(space.linear_layers + at) -= linear;
-            }
+            Mask *last = (Mask *)(space.last_dead + at);
+            *last = (*last & ~dead) | ((Mask{} + (layer + 1)) & dead);
+            *(Mask *)(space.dead + at) -= dead;
+            *(Mask *)(space.linear_layers + at) -= linear;
         }
     for (int side = 0; side < 2; side++)
         pass.point_hinges[side] += sum(hinges[side]);

@@ -89,8 +89,8 @@ template <int Width> class Training {
     Training(Member &member, Workspace &workspace) : m(member), space(workspace), network(member, workspace)
     {
         int at = 0;
-        for (int from = 0; from < m.val_rows; from += m.batch) {
-            const int points = batch_size(from, m.val_rows);
+        for (int from = 0; from < m.val_rows; from += m.val_batch) {
+            const int points = batch_size(from, m.val_rows, m.val_batch);
             gather(m.val_x, m.val_y, nullptr, from, points, m.features, space.val_x + (int64_t)at * m.features * BLOCK,
                    space.val_y + (int64_t)at * BLOCK);
             at += blocks_of(points);
@@ -105,7 +105,7 @@ template <int Width> class Training {
         const auto start = std::chrono::steady_clock::now();
         m.outcome = FINISHED;
         while (m.epoch < until) {
-            double *row = m.metrics + (int64_t)m.epoch * 2 * METRICS;
+            double *row = m.metrics + (int64_t)(m.epoch - m.first_epoch) * 2 * METRICS;
             if (!train_epoch(row) || !validate(row + METRICS)) {
                 m.outcome = DIVERGED;
                 return;
@@ -132,8 +132,8 @@ template <int Width> class Training {
         Sums sums;
         begin_epoch(space, sums);
         int at = 0;
-        for (int from = 0; from < m.val_rows; from += m.batch) {
-            const int points = batch_size(from, m.val_rows);
+        for (int from = 0; from < m.val_rows; from += m.val_batch) {
+            const int points = batch_size(from, m.val_rows, m.val_batch);
             Pass pass;
             network.forward(space.val_x + (int64_t)at * m.features * BLOCK, space.val_y + (int64_t)at * BLOCK, points, false,
                             pass);
@@ -152,7 +152,7 @@ template <int Width> class Training {
     Workspace &space;
     Network<Width> network;
 
-    int batch_size(int from, int rows) const { return rows - from < m.batch ? rows - from : m.batch; }
+    static int batch_size(int from, int rows, int batch) { return rows - from < batch ? rows - from : batch; }
 
     bool is_finite(const Pass &pass)
     {
@@ -171,7 +171,7 @@ template <int Width> class Training {
         Sums sums;
         begin_epoch(space, sums);
         for (int from = 0; from < m.rows; from += m.batch) {
-            const int points = batch_size(from, m.rows);
+            const int points = batch_size(from, m.rows, m.batch);
             if (!whole)
                 gather(m.x, m.y, space.order, from, points, m.features, space.x, space.y);
             Pass pass;

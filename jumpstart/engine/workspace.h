@@ -26,6 +26,7 @@ struct Workspace {
     float *mean, *scale;           // (depth, width) of batch normalization
     int32_t *place;                // (units, 2) where a unit has its extrema; -1 where its hinge is 0
     float *hinge;                  // (units, 2)
+    bool *is_short;                // (captured, blocks, PARTS) whether a point is short of its margin
     float *parameter_gradient;     // (parameters,)
     int32_t *order;                // (rows,)
     float *val_x, *train_x;        // the parts in blocks; the training part if a batch has all its rows
@@ -39,7 +40,7 @@ struct Workspace {
         : keeps_linear(m.batchnorm || (m.capture_weights && m.skip == BEFORE_ACTIVATION)),
           keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION || m.width >= WIDE),
           captured(m.depth + (m.capture_output ? 1 : 0)),
-          units(m.depth * m.width + (m.capture_output ? m.classes : 0)), blocks(blocks_of(m.batch))
+          units(m.depth * m.width + (m.capture_output ? m.classes : 0)), blocks(blocks_of(m.batch > m.val_batch ? m.batch : m.val_batch))
     {
         carve(m);
         size_t bytes = used;
@@ -69,7 +70,7 @@ struct Workspace {
     {
         used = 0;
         const size_t points = (size_t)blocks * BLOCK, widest = m.width > m.classes ? m.width : m.classes;
-        const size_t layers = points * m.depth * m.width, val_points = (size_t)blocks_of_parts(m.val_rows, m.batch) * BLOCK;
+        const size_t layers = points * m.depth * m.width, val_points = (size_t)blocks_of_parts(m.val_rows, m.val_batch) * BLOCK;
         take(x, points * m.features);
         take(z, layers);
         take(linear, keeps_linear ? layers : 0);
@@ -84,6 +85,7 @@ struct Workspace {
         take(scale, m.batchnorm ? (size_t)m.depth * m.width : 0);
         take(place, 2 * (size_t)units);
         take(hinge, 2 * (size_t)units);
+        take(is_short, (size_t)captured * blocks * PARTS);
         take(parameter_gradient, m.parameters + BLOCK);
         take(order, m.rows);
         take(val_x, val_points * m.features);

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jumpstart.words import counted
-from model.choices import Head, Layer, RectangularInit, SkipKind
+from model.choices import EngineChoice, Head, Layer, RectangularInit, SkipKind
 from model.config.experiment import ACTIVATIONS, ExperimentConfig, check_activation, check_increasing
 from model.config.options import option, redefine
 from model.errors import ConfigError
 
 _network = functools.partial(option, group="network")
+_run = functools.partial(option, group="run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,10 @@ class RectangularConfig(ExperimentConfig):
         "flatten",
         "Input of the output layer after convolutions: all pixels, or the mean of each channel.",
         choices=Head,
+    )
+
+    engine: str = _run(
+        "auto", "What trains the network: the compiled engine where it covers the run, or Lightning.", choices=EngineChoice
     )
 
     lr: float = redefine(ExperimentConfig, "lr", 0.01)

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image, ImageSequence
 from support.runs import PLOTTED, PlottedRun, fit, run_tiny, same, tiny
@@ -32,9 +31,9 @@ def test_an_animation_has_the_first_and_the_last_epoch_and_every_nth(
     recorded: list[int] = []
 
     class Counted(DecisionAnimation):
-        def _record(self, epoch: int, pl_module: pl.LightningModule) -> None:
+        def _record(self, epoch: int, network: nn.Module) -> None:
             recorded.append(epoch)
-            super()._record(epoch, pl_module)
+            super()._record(epoch, network)
 
     fit(tiny(), Counted(frequency, tmp_path))
     assert recorded == sorted({*range(0, 5, frequency), 4})
@@ -77,7 +76,7 @@ def test_an_epoch_with_a_diverged_network_is_left_out_and_logged(
                 nn.init.constant_(next(network.parameters()), torch.inf)
             super().on_train_epoch_end(trainer, pl_module)  # type: ignore[arg-type]
 
-    with caplog.at_level(logging.WARNING, logger="sweep.callbacks.decision_animation"):
+    with caplog.at_level(logging.WARNING, logger="sweep.watchers.decision_frames"):
         fit(tiny(epochs=3), Break(1, tmp_path))
     assert "epoch 2 has no decision regions: the model's output must be finite" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)

@@ -20,10 +20,11 @@ from support.runs import ROOT, flags, network_weights, run_tiny, same, tiny
 
 from model.config.experiment import ConfigError
 from model.optimization import lr_at
-from sweep.callbacks.checkpoints import BestAndLast, CheckpointState
+from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
+from sweep.watchers.best_weights import BestState
 
 CASES: dict[str, dict[str, object]] = {
     "dropout": {"dropout": 0.2, "width": 6, "curve_points": 3, "epochs": 12},
@@ -236,7 +237,7 @@ def test_seconds_of_training_are_summed_over_resumptions(tmp_path: Path, monkeyp
     directory, _ = run_tiny(tmp_path, epochs=3)
     load = BestAndLast.load_state_dict
 
-    def longer(self: BestAndLast, state_dict: CheckpointState) -> None:
+    def longer(self: BestAndLast, state_dict: BestState) -> None:
         load(self, {**state_dict, "elapsed": 1000.0})
 
     monkeypatch.setattr(BestAndLast, "load_state_dict", longer)

@@ -403,8 +403,8 @@ def test_one_command_writes_a_ledger_on_a_network_drive_and_others_read(tmp_path
         ledger.finish(entry.number, {"test/acc": 1.0}, 1.0)
     with Ledger(tmp_path, None) as reader:
         assert states(reader) == [("finished", 1), ("waiting", 0)]
-        reader.forgive()
         before = (tmp_path / NAME).read_bytes()
+        reader.fail(2, "no", 0.0)
     assert (tmp_path / NAME).read_bytes() == before, "a reader changes nothing"
     assert not (tmp_path / OWNER).exists()
     with Ledger(tmp_path, "rectangular", alone=True) as ledger:

@@ -7,8 +7,7 @@ import datetime
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +24,19 @@ from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
 from sweep.ledger.alive import check_locks
 from sweep.ledger.ledger import NAME, Ledger, State, label_of
+from sweep.ledger.results import NAME as RESULTS
 from sweep.ledger.results import write_results
+from sweep.ledger.rows import Rows
 from sweep.ledger.status import failures
+from sweep.page.write import NAME as PAGE
+from sweep.page.write import SECONDS as PAGE_SECONDS
+from sweep.page.write import SweepPage
 from sweep.run_directory import RunDirectory, RunDirectoryError
+from sweep.seldom import Seldom
 
 _INTERRUPTED = 130
-_WRITE_SECONDS, _WRITE_SHARE = 10.0, 0.05
-"""Least time between two versions of ``results.csv``, and the largest share of the time that is spent on them."""
+_RESULTS_SECONDS = 10.0
+"""Least time between two versions of ``results.csv``."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,10 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
         ledger.forgive()
         ledger.recover()
         write(_beginning(ledger, new, old))
-        work = Work(ledger, sweep.options.retries, Keep(sweep.options.keep), _Progress(ledger))
+        tables = _Tables(ledger)
+        write(f"page: {folder / PAGE}\n")
+        on_change = _Progress(ledger, tables)
+        work = Work(ledger, sweep.options.retries, Keep(sweep.options.keep), on_change)
         try:
             with _terminable():
                 executor.run(work)
@@ -104,7 +112,7 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
             write(f"interrupted; the same command goes on with --name={folder.name}\n")
             return _INTERRUPTED
         finally:
-            write_results(ledger)
+            tables.end()
         write(_end(ledger))
         return int(ledger.counts()[State.FAILED] > 0)
 
@@ -122,29 +130,48 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Progress:
-    """Keeps ``results.csv`` and a progress bar up to date."""
+class _Tables:
+    """Keeps ``results.csv`` and the page up to date."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._rows = ledger, Rows(ledger)
+        self._page = SweepPage(self._rows)
+        self._results = Seldom(lambda _: write_results(self._rows), _RESULTS_SECONDS)
+        self._pages = Seldom(self._page.try_to_write, PAGE_SECONDS)
+        self._written: Mapping[State, int] = ledger.counts()
+        self._page.try_to_write(PAGE_SECONDS)
+
+    def __call__(self, counts: Mapping[State, int]) -> None:
+        """Write what has changed, if enough time has passed."""
+        if counts != self._written and self._results():
+            self._written = counts
+        self._pages()
+
+    def end(self) -> None:
+        """Write both for the last time, or for another command that goes on in this folder."""
+        write_results(self._rows)
+        self._page.try_to_write(PAGE_SECONDS if self._ledger.counts()[State.RUNNING] else None)
+
+
+class _Progress:
+    """Keeps the tables and a progress bar up to date."""
+
+    def __init__(self, ledger: Ledger, tables: _Tables) -> None:
         from tqdm import tqdm
 
-        self._ledger, self._next, self._counts = ledger, time.monotonic() + _WRITE_SECONDS, ledger.counts()
+        self._ledger, self._tables, self._counts = ledger, tables, ledger.counts()
         total, done = sum(self._counts.values()), self._counts[State.FINISHED]
         self._bar = tqdm(total=total, initial=done, unit="run", mininterval=0.5 if sys.stderr.isatty() else 30.0)
 
     def __call__(self) -> None:
         counts = self._ledger.counts()
+        self._tables(counts)
         if counts == self._counts:
             return
         self._counts = counts
         self._bar.n = counts[State.FINISHED]
         self._bar.set_postfix(running=counts[State.RUNNING], failed=counts[State.FAILED], refresh=False)
         self._bar.update(0)
-        begin = time.monotonic()
-        if begin > self._next:
-            write_results(self._ledger)
-            now = time.monotonic()
-            self._next = now + max(_WRITE_SECONDS, (now - begin) / _WRITE_SHARE)
         if counts[State.FINISHED] + counts[State.FAILED] == sum(counts.values()):
             self._bar.close()
 
@@ -198,4 +225,4 @@ def _beginning(ledger: Ledger, new: int, old: int) -> str:
 def _end(ledger: Ledger) -> str:
     counts = ledger.counts()
     lines = [f"{counts[State.FINISHED]:,} of {counted(sum(counts.values()), 'run')} finished", *failures(ledger)]
-    return "\n".join([*lines, f"results: {ledger.folder / 'results.csv'}", ""])
+    return "\n".join([*lines, f"results: {ledger.folder / RESULTS}", f"page: {ledger.folder / PAGE}", ""])

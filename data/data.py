@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     AnyData: TypeAlias = TabularData | MemoryImageData | ImageModule
     """Data in three parts, of which only images in folders need Lightning."""
 
-__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_data", "make_datamodule"]
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "DatasetInfo",
+    "check_available",
+    "check_data",
+    "get_info",
+    "make_data",
+    "make_datamodule",
+]
 
 
 P = ParamSpec("P")
@@ -138,37 +147,24 @@ def make_data(
         >>> data.x_train.shape, [len(labels) for _, labels in data.batches("val")]
         (torch.Size([70, 2]), [15])
     """
-    images = _checked_images(
-        image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
-    )
-    table = _TableOptions(
-        val, test, {"target": target, "drop_columns": drop_columns, "category_columns": category_columns}
-    )
-    if not isinstance(name, str) or is_path(name):
-        check_flag("as_images", as_images)
-        return _own(name, as_images, images, table, _split_options(batch_size, seed, val_size, test_size))
-    info = get_info(name)
-    table.refuse(name)
-    check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
-    default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
-    options = _split_options(batch_size, seed, val_size, test_size, default)
-    options |= {"name": name, "prepare": partial(check_available, name, data_dir)}
-    if name not in IMAGE_SOURCES:
-        _refuse_transforms(name, images)
-        if info.source == "generated":
-            _check_num_points(num_points, info.classes, options)
-        else:
-            check_sizes(options["val_size"], options["test_size"], info.rows)
-        return _tabular(name, num_points, noise, seed, as_images, image_size, data_dir, options)
-    check_integer("num_classes", num_classes, 2)
-    check_integer("channels", channels, 1)
-    if IMAGE_SOURCES[name].folders:
-        return _folder_images(name, images, options)
-    if name == "fake":
-        _check_num_points(num_points, num_classes, options)
-        return _fake_images(num_points, num_classes, channels, noise, images, options)
-    load = partial(load_arrays, name, data_dir)
-    return _memory_images(load, IMAGE_SOURCES[name].class_names, images, options)
+    return _maker(**locals())()
+
+
+@takes_arguments_of(make_data)
+def check_data(*arguments: object, **options: object) -> None:
+    """Check the arguments of :func:`make_data`. For a named table, torch is not imported.
+
+    Raises:
+        ValueError: As for :func:`make_data`, like all other errors.
+
+    Example:
+        >>> check_data("moons", num_points=10)
+        Traceback (most recent call last):
+        ValueError: num_points must be >= 14 to give each part a point of each class, got 10.
+    """
+    given = inspect.signature(make_data).bind(*arguments, **options)
+    given.apply_defaults()
+    _maker(**given.arguments)
 
 
 @takes_arguments_of(make_data)
@@ -198,6 +194,71 @@ def make_datamodule(*arguments: object, **options: object) -> AnyModule:
     from data.datamodules import as_datamodule
 
     return as_datamodule(data)
+
+
+def _maker(
+    name: str | os.PathLike[str] | pd.DataFrame | Sequence[object],
+    *,
+    batch_size: int | None,
+    seed: int,
+    val_size: float | None,
+    test_size: float | None,
+    num_points: int,
+    noise: float,
+    as_images: bool,
+    data_dir: DataDir,
+    image_size: int | None,
+    augment: bool,
+    num_classes: int,
+    channels: int,
+    num_workers: int | None,
+    corrupt: str,
+    transform: Transform | None,
+    train_transform: Transform | None,
+    eval_transform: Transform | None,
+    target: str | int | None,
+    drop_columns: Names,
+    category_columns: Names,
+    val: object,
+    test: object,
+) -> Callable[[], AnyData]:
+    """What makes the data of the arguments of :func:`make_data`, which are checked here."""
+    images = _checked_images(
+        image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
+    )
+    table = _TableOptions(
+        val, test, {"target": target, "drop_columns": drop_columns, "category_columns": category_columns}
+    )
+    if not isinstance(name, str) or is_path(name):
+        check_flag("as_images", as_images)
+        split = _split_options(batch_size, seed, val_size, test_size)
+        return _always(_own(name, as_images, images, table, split))
+    info = get_info(name)
+    table.refuse(name)
+    check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
+    default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
+    options = _split_options(batch_size, seed, val_size, test_size, default)
+    options |= {"name": name, "prepare": partial(check_available, name, data_dir)}
+    if name not in IMAGE_SOURCES:
+        _refuse_transforms(name, images)
+        if info.source == "generated":
+            _check_num_points(num_points, info.classes, options)
+        else:
+            check_sizes(options["val_size"], options["test_size"], info.rows)
+        return partial(_tabular, name, num_points, noise, seed, as_images, image_size, data_dir, options)
+    check_integer("num_classes", num_classes, 2)
+    check_integer("channels", channels, 1)
+    if IMAGE_SOURCES[name].folders:
+        return _always(_folder_images(name, images, options))
+    if name == "fake":
+        _check_num_points(num_points, num_classes, options)
+        return _always(_fake_images(num_points, num_classes, channels, noise, images, options))
+    load = partial(load_arrays, name, data_dir)
+    return _always(_memory_images(load, IMAGE_SOURCES[name].class_names, images, options))
+
+
+def _always(data: AnyData) -> Callable[[], AnyData]:
+    return lambda: data
 
 
 class _Images(NamedTuple):

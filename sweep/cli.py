@@ -204,6 +204,7 @@ def main(
         command = read_command(config_class, arguments, description=description, examples=examples)
         if sweep is not None and (command.grid.options.dry_run or not command.grid.is_single):
             return sweep(command.grid)
+        command.grid.refuse_executor()
         parsed = command.single_run()
         run(parsed)
     except correctable as error:

@@ -24,6 +24,7 @@ class Family(Generic[C]):
 
     Attributes:
         config_class: The config whose fields are the options.
+        check_data: Raises what ``make_data`` raises for a config, as quickly as possible.
         make_data: Makes the data of a config.
         build: Makes the experiment of a config and its data.
         description: First lines of the help page.
@@ -31,6 +32,7 @@ class Family(Generic[C]):
     """
 
     config_class: type[C]
+    check_data: Callable[[C], object]
     make_data: Callable[[C], AnyData]
     build: Callable[[C, AnyData], Experiment]
     description: str

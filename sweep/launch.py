@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=ExperimentConfig)
+T = TypeVar("T")
+
+_OF_DATA = ("batch_size", "seed", "val_size", "test_size", "num_points", "noise", "data_dir", "target")
+"""Options that are arguments of the same name of :func:`data.data.make_data`."""
 
 _TRIAL = (
     "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory can "
@@ -134,23 +138,36 @@ def data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[Imag
     """
     from data.data import make_data
 
+    return _with_data_of(config, make_data, as_images=as_images, **images)
+
+
+def check_data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]) -> None:
+    """Check the data of a run as :func:`data_for` does, and import no more than the check needs.
+
+    Args:
+        config: Names the data set.
+        as_images: Whether ``digits`` has the shape (1, 8, 8) rather than (64,).
+        **images: Further options for data sets of images.
+
+    Raises:
+        ConfigError: If the data set is unknown, or an option does not fit it.
+    """
+    from data.data import check_data
+
+    _with_data_of(config, check_data, as_images=as_images, **images)
+
+
+def _with_data_of(config: ExperimentConfig, call: Callable[..., T], **options: object) -> T:
+    """Call a function with the options of the data of a run."""
     try:
-        return make_data(
+        return call(
             config.dataset,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            val_size=config.val_size,
-            test_size=config.test_size,
-            num_points=config.num_points,
-            noise=config.noise,
-            as_images=as_images,
-            data_dir=config.data_dir,
-            target=config.target,
+            **{name: getattr(config, name) for name in _OF_DATA},
             drop_columns=config.drop_columns or (),
             category_columns=config.category_columns or (),
             val=config.val_dataset,
             test=config.test_dataset,
-            **images,
+            **options,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -9,7 +9,7 @@ from jumpstart.files import UserPath, is_path
 from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.families import Family
-from sweep.launch import data_for, run_function, signature_of
+from sweep.launch import check_data_for, data_for, run_function, signature_of
 
 if TYPE_CHECKING:
     from data.data import AnyData
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 def make_data(config: RectangularConfig) -> AnyData:
     """The data of a run."""
+    _check_layer(config)
+    return data_for(config, as_images=config.layer == "conv", augment=False)
+
+
+def check_data(config: RectangularConfig) -> None:
+    """Raise what :func:`make_data` raises, without the seconds that its imports take."""
+    _check_layer(config)
+    check_data_for(config, as_images=config.layer == "conv", augment=False)
+
+
+def _check_layer(config: RectangularConfig) -> None:
+    """Refuse convolutions of tables."""
     from data.datasets import DATASETS, IMAGES
 
     if config.layer == "conv" and config.dataset in DATASETS and config.dataset not in IMAGES:
@@ -28,7 +40,6 @@ def make_data(config: RectangularConfig) -> AnyData:
         )
     if config.layer == "conv" and is_path(config.dataset) and os.path.isfile(config.dataset):
         raise ConfigError(f'layer="conv" needs images, got the table {config.dataset}. Use layer="dense".')
-    return data_for(config, as_images=config.layer == "conv", augment=False)
 
 
 def build(config: RectangularConfig, data: AnyData) -> RectangularExperiment:
@@ -42,6 +53,7 @@ def build(config: RectangularConfig, data: AnyData) -> RectangularExperiment:
 
 RECTANGULAR = Family(
     config_class=RectangularConfig,
+    check_data=check_data,
     make_data=make_data,
     build=build,
     description="Train a deep network of constant width on known data or your own table, with Jumpstart or without.",

@@ -43,6 +43,7 @@ def build(config: ResnetConfig, data: AnyData) -> ResnetExperiment:
 
 RESNET = Family(
     config_class=ResnetConfig,
+    check_data=make_data,
     make_data=make_data,
     build=build,
     description="Train a ResNet on images, with Jumpstart or without, with batch normalization and skips or without.",

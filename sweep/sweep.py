@@ -16,7 +16,8 @@ from jumpstart.words import counted
 from model.config.experiment import ExperimentConfig
 from model.config.options import Value
 from model.errors import ConfigError
-from sweep.executors.local import LocalExecutor, default_workers
+from sweep.executors.choose import executor_of
+from sweep.executors.executor import Executor, Work
 from sweep.executors.worker import RUNS
 from sweep.families import Family
 from sweep.grid.expand import Grid, Member, expand
@@ -88,24 +89,25 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
         write("".join([*lines, f"{counted(len(members), 'run')}\n"]))
         return 0
     check_locks()
+    with executor_of(sweep.options, [member.config for member in members]) as executor:
+        return _run(sweep, members, executor, write)
+
+
+def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Callable[[str], object]) -> int:
+    """Train the runs that are not finished, and write the results."""
     folder = _folder(members[0].config)
-    with Ledger(folder, _family_name(sweep.family)) as ledger:
+    with Ledger(folder, _family_name(sweep.family), alone=executor.claims_alone) as ledger:
         new, old = ledger.add(members)
         ledger.forgive()
         ledger.recover()
         write(_beginning(ledger, new, old))
         tables = _Tables(ledger)
         write(f"page: {folder / PAGE}\n")
-        executor = LocalExecutor(
-            ledger,
-            workers=sweep.options.workers or default_workers(),
-            retries=sweep.options.retries,
-            keep=Keep(sweep.options.keep),
-            on_change=_Progress(ledger, tables),
-        )
+        on_change = _Progress(ledger, tables)
+        work = Work(ledger, sweep.options.retries, Keep(sweep.options.keep), on_change)
         try:
             with _terminable():
-                executor.run()
+                executor.run(work)
         except KeyboardInterrupt:
             write(f"interrupted; the same command goes on with --name={folder.name}\n")
             return _INTERRUPTED
@@ -190,7 +192,7 @@ def _check_data(family: Family[ExperimentConfig], members: Sequence[Member]) -> 
     """Refuse a data set that can't be made, before any run begins."""
     first = {member.config.dataset: member.config for member in reversed(members)}
     for config in first.values():
-        family.make_data(config)
+        family.check_data(config)
 
 
 def _folder(config: ExperimentConfig) -> Path:

@@ -42,6 +42,9 @@ __all__ = [
 ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.module:Class of your own"
 """The accepted activations, in words."""
 
+USUAL_ACTIVATIONS = ("relu", "leakyrelu", "gelu", "silu", "elu", "tanh", "sigmoid", "softplus")
+"""Activations by their canonical names; there are many more."""
+
 _TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
 _PART_LIST = f"a comma-separated list of {', '.join(Part)}"
 _LONGEST_TAG = 64
@@ -62,6 +65,8 @@ def check_activation(name: str, value: str) -> str:
         >>> check_activation("activation", "Leaky_ReLU")
         'leakyrelu'
     """
+    if value in USUAL_ACTIVATIONS:  # without the seconds that torch takes to import
+        return value
     from model.activations import canonical_activation
 
     try:

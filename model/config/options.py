@@ -357,14 +357,18 @@ def validate(config: Config) -> None:
     Raises:
         ConfigError: At the first value that is wrong.
     """
-    table = options(type(config))
-    for name, item in table.items():
-        object.__setattr__(config, name, item.clean(getattr(config, name)))
+    _validate(config, list(options(type(config)).values()))
+
+
+def _validate(config: Config, changed: Iterable[Option]) -> None:
+    """The same for a config whose other fields have been checked by themselves."""
+    for item in changed:
+        object.__setattr__(config, item.name, item.clean(getattr(config, item.name)))
     config.check_together()
-    for name, item in table.items():
-        value = getattr(config, name)
+    for item in changed:
+        value = getattr(config, item.name)
         if item.check is not None and value is not None:
-            object.__setattr__(config, name, item.check(name, value))
+            object.__setattr__(config, item.name, item.check(item.name, value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,13 +413,18 @@ class Config:
         return cls(**values)
 
     def replace(self: C, **changes: object) -> C:
-        """A copy with other values, checked again.
+        """A copy with other values, which are checked by themselves and together with the values that stay.
 
         Raises:
             ConfigError: If a name is unknown or a value not allowed.
         """
         refuse_unknown(type(self), changes)
-        return dataclasses.replace(self, **changes)
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        vars(copy).update(changes)
+        table = options(type(self))
+        _validate(copy, [table[name] for name in changes])
+        return copy
 
 
 def refuse_unknown(config_class: type[Config], names: Iterable[object]) -> None:

@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from jumpstart.files import path_argument
 from model.config.experiment import ExperimentConfig
@@ -34,6 +35,23 @@ RUNS = "runs"
 """The folder of the run directories, in that of the sweep."""
 
 logger = logging.getLogger(__name__)
+
+
+class Records(Protocol):
+    """What takes the results of runs: a :class:`~sweep.ledger.ledger.Ledger`, or what is sent to one."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder whose ``runs/`` holds the run directories."""
+
+    def finish(self, number: int, summary: Mapping[str, object], seconds: float) -> None:
+        """Store the result of a run."""
+
+    def fail(self, number: int, error: str, seconds: float) -> None:
+        """Store the error that ended a run."""
+
+    def interrupt(self, number: int) -> None:
+        """Give a run back, to be resumed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,11 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(ledger: Ledger, family: Family[ExperimentConfig], entry: Entry, keep: Keep) -> int:
+def train(ledger: Records, family: Family[ExperimentConfig], entry: Entry, keep: Keep) -> int:
     """Train one run, and store what became of it.
 
     Args:
-        ledger: The ledger.
+        ledger: Takes the result.
         family: The networks of the sweep.
         entry: The run.
         keep: What its directory keeps.

@@ -9,7 +9,7 @@ from typing import Any
 from model.config.options import Config, Value, options, refuse_unknown
 from model.errors import ConfigError
 from sweep.grid.expand import TECHNIQUE, Grid
-from sweep.grid.options import SweepConfig
+from sweep.grid.options import ExecutorName, SweepConfig
 from sweep.grid.techniques import options_of
 from sweep.grid.values import values_in_yaml, values_of
 
@@ -33,6 +33,14 @@ class GridCommand:
     def is_single(self) -> bool:
         """Whether the command is one run."""
         return len(self.grids) == 1 and self.grids[0].count == 1
+
+    def refuse_executor(self) -> None:
+        """Raise :class:`ConfigError` if the single run of the command is meant for a cluster."""
+        if self.options.executor != ExecutorName.LOCAL:
+            raise ConfigError(
+                f"executor={self.options.executor} trains the runs of a sweep, got one run: give a flag several "
+                "values, such as --seed=0..4, or leave the executor out."
+            )
 
     def single_values(self, config_class: type[Config]) -> dict[str, Value]:
         """The values of the single run by option, with those of its technique.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from model.config.experiment import ExperimentConfig
 from model.config.options import Config, Value, options
@@ -86,9 +88,29 @@ def expand(config_class: type[ExperimentConfig], grids: Sequence[Grid]) -> list[
 
 def identity_of(config: Config) -> str:
     """A hash of the options that decide the result of a run."""
-    content = {name: value for name, value in config.to_dict().items() if name not in _UNSEEN and "wandb" not in name}
-    text = json.dumps([type(config).__name__, content], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    content = ", ".join(_texts(config, _deciding(cast("Hashable", type(config)))))
+    return hashlib.sha256(f'["{type(config).__name__}", {{{content}}}]'.encode()).hexdigest()[:20]
+
+
+def json_of(config: Config) -> str:
+    """The options of a run as a JSON object."""
+    return f"{{{', '.join(_texts(config, tuple(options(type(config)))))}}}"
+
+
+def _texts(config: Config, names: Sequence[str]) -> list[str]:
+    values = vars(config)
+    return [_text(name, values[name]) for name in names]
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def _text(name: str, value: Value) -> str:
+    """One item of a JSON object; a sweep has few values in many runs."""
+    return f"{json.dumps(name)}: {json.dumps(value)}"
+
+
+@functools.cache
+def _deciding(config_class: Any) -> tuple[str, ...]:
+    return tuple(sorted(name for name in options(config_class) if name not in _UNSEEN and "wandb" not in name))
 
 
 def _members(config_class: type[ExperimentConfig], grid: Grid) -> Iterator[Member]:
@@ -97,10 +119,17 @@ def _members(config_class: type[ExperimentConfig], grid: Grid) -> Iterator[Membe
     for technique in grid.techniques or (None,):
         extra = options_of(config_class, technique) if technique else {}
         _refuse_clash(technique, extra, grid)
+        first: ExperimentConfig | None = None
         for combination in itertools.product(*(grid.values[name] for name in several)):
             varied = dict(zip(several, combination, strict=True))
             varied |= {name: value for name, value in extra.items() if name in varied}
-            config = _config(config_class, {**fixed, **varied, **extra}, {**varied, **_named(technique)})
+            try:
+                # All options of the first run are checked, and of each further one those that differ.
+                config = first.replace(**varied) if first else _config(config_class, {**fixed, **varied, **extra})
+            except ConfigError as error:
+                where = ", ".join(f"{name}={value}" for name, value in {**varied, **_named(technique)}.items())
+                raise ConfigError(f"{error} This is the combination {where}.") from None
+            first = first or config
             yield Member(config, technique, varied, identity_of(config))
 
 
@@ -119,15 +148,9 @@ def _refuse_clash(technique: str | None, extra: Mapping[str, Value], grid: Grid)
             )
 
 
-def _config(
-    config_class: type[ExperimentConfig], values: Mapping[str, Value], named: Mapping[str, Value]
-) -> ExperimentConfig:
+def _config(config_class: type[ExperimentConfig], values: Mapping[str, Value]) -> ExperimentConfig:
     table = options(config_class)
     missing = [name for name, item in table.items() if item.required and name not in values]
     if missing:
         raise ConfigError(f"{missing[0]} is required: give {table[missing[0]].expected}.")
-    try:
-        return config_class(**values)  # type: ignore[arg-type]
-    except ConfigError as error:
-        where = ", ".join(f"{name}={value}" for name, value in named.items())
-        raise ConfigError(f"{error} This is the combination {where}.") from None
+    return config_class(**values)  # type: ignore[arg-type]

@@ -21,7 +21,8 @@ def values_of(option: Option, text: str) -> list[Value]:
     Args:
         option: The option.
         text: Values separated by commas, of which ``first..last`` or ``first..last..step`` stands for several
-            integers. Values that have commas themselves are written in brackets: ``[2,4],[3]``.
+            integers. Values that have commas themselves are written in brackets: ``[2,4],[3]``. Brackets around all
+            values, and quotes around each, as Python writes a list, are left out.
 
     Raises:
         ConfigError: If a value is none of the option, or a range is empty.
@@ -80,14 +81,21 @@ def _parts(option: Option, text: str) -> list[str]:
     word = text.strip()
     if option.several is Several.NEVER or _is_existing_path(word):
         return [text]
+    groups = _BRACKETS.findall(word)
+    listed = bool(groups) and ",".join(f"[{group}]" for group in groups) == re.sub(r"\]\s*,\s*\[", "],[", word)
     if option.several is Several.BRACKETS:
-        groups = _BRACKETS.findall(word)
-        complete = ",".join(f"[{group}]" for group in groups) == re.sub(r"\]\s*,\s*\[", "],[", word)
-        return groups if len(groups) > 1 and complete else [text]
-    parts = [part.strip() for part in word.split(",")] if "," in word else [text]
+        return [_unquoted(group) for group in groups] if listed else [text]
+    if listed and len(groups) == 1:
+        word = _unquoted(groups[0])
+    parts = [part.strip() for part in word.split(",")] if "," in word else [word if listed else text]
     if len(parts) > 1 and "" in parts:
         raise ConfigError(f"{option.name} must have a value between two commas, got {text!r}.")
     return parts
+
+
+def _unquoted(group: str) -> str:
+    """The items of a list as Python and YAML write it, without quotes around each."""
+    return ",".join(re.sub(r"""^(['"])(.*)\1$""", r"\2", item.strip()) for item in group.split(","))
 
 
 def _is_existing_path(word: str) -> bool:

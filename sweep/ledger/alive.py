@@ -19,7 +19,7 @@ _FOLDER = "workers"
 
 @dataclass(frozen=True)
 class Life:
-    """A process that holds the lock of a file of its own.
+    """A process that holds the lock of a file of its own, alone or together with the process that trains for it.
 
     Attributes:
         name: The name of the file, which no other process has ever had.
@@ -43,10 +43,29 @@ def living(folder: Path, name: str) -> Iterator[Life]:
     path.parent.mkdir(exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        _try_lock(descriptor)
+        try_lock(descriptor, shared=True)
         yield Life(name)
     finally:
         path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def joined(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock of another process too while the block runs, so that the name is alive until both have ended.
+
+    Args:
+        folder: The folder of the sweep.
+        name: The name of the :class:`Life` of the other process.
+
+    Raises:
+        FileNotFoundError: If the other process has ended.
+    """
+    descriptor = os.open(folder / _FOLDER / name, os.O_RDWR)
+    try:
+        try_lock(descriptor, shared=True)
+        yield
+    finally:
         os.close(descriptor)
 
 
@@ -62,7 +81,7 @@ def is_alive(folder: Path, name: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _try_lock(descriptor)
+        return not try_lock(descriptor, shared=False)
     finally:
         os.close(descriptor)
 
@@ -90,13 +109,13 @@ def check_locks() -> None:
         )
 
 
-def _try_lock(descriptor: int) -> bool:
-    """Whether the lock of an open file was free; it is held from now on."""
+def try_lock(descriptor: int, *, shared: bool) -> bool:
+    """Whether the lock of an open file was free, for this process alone or together with others; it is held then."""
     check_locks()
     if sys.platform == "win32":  # for the type checker
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -17,8 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from sweep.files import RunDirectoryError
-from sweep.grid.expand import Member
+from sweep.grid.expand import Member, json_of
 from sweep.ledger.alive import Life, is_alive
+from sweep.ledger.alone import Copy, owned
 from sweep.ledger.place import network_drive_of
 
 VERSION = 1
@@ -102,6 +103,7 @@ class Ledger:
     Args:
         folder: The folder, which must exist. A ledger is made in it if there is none.
         family: The family of networks of the sweep, such as ``rectangular``; None for that of the ledger.
+        alone: Whether no other process changes the ledger, so that the folder may be on a network drive.
 
     Attributes:
         folder: The folder.
@@ -109,20 +111,37 @@ class Ledger:
 
     Raises:
         LedgerError: If the ledger is damaged, of another version, of another family, or missing with ``family=None``;
-            or if the folder is on a network drive, on which SQLite can't keep two processes apart.
+            or if the folder is on a network drive, on which SQLite can't keep two processes apart, and several
+            processes are to change the ledger. With ``family=None`` such a ledger is read.
+        RunDirectoryError: If another command changes a ledger on a network drive.
     """
 
-    def __init__(self, folder: Path, family: str | None) -> None:
-        self.folder, self._path = folder, folder / NAME
+    def __init__(self, folder: Path, family: str | None, *, alone: bool = False) -> None:
+        self.folder, self._path, self._held = folder, folder / NAME, contextlib.ExitStack()
+        self._copy: Copy | None = None
         if family is None and not self._path.is_file():
             raise LedgerError(f"{folder} is no folder of a sweep: it has no {NAME}.")
-        self._refuse_network_drive()
-        with self._reporting():
-            self._database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._database.row_factory = sqlite3.Row
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self.family = self._open(family)
+        kind = network_drive_of(folder)
+        self._writes = kind is None or family is not None
+        if kind is not None and self._writes:
+            self._take_network_drive(kind, alone=alone)
+        try:
+            with self._reporting():
+                self._database = self._connected(kind)
+                self._database.row_factory = sqlite3.Row
+                self.family = self._open(family)
+        except BaseException:
+            self._held.close()
+            raise
+
+    def _connected(self, kind: str | None) -> sqlite3.Connection:
+        if kind is not None:
+            self._copy = Copy(self._path)
+            return self._copy.database
+        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        return database
 
     def __enter__(self) -> Ledger:
         return self
@@ -132,7 +151,9 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        with self._held:
+            self._save(now=True)
+            self._database.close()
 
     def add(self, members: Sequence[Member]) -> tuple[int, int]:
         """Add the runs of a grid that are not in the ledger yet.
@@ -154,7 +175,7 @@ class Ledger:
                     member.identity,
                     label_of(number + place, member),
                     member.technique,
-                    json.dumps(member.config.to_dict()),
+                    json_of(member.config),
                     now,
                 )
                 for place, member in enumerate(new, 1)
@@ -223,6 +244,17 @@ class Ledger:
             number: The run.
         """
         self._set(number, State.INTERRUPTED, error=None, seconds=None, summary=None)
+
+    def give_back(self, number: int) -> None:
+        """Give a run back that was claimed and not begun.
+
+        Args:
+            number: The run.
+        """
+        with self._transaction():
+            self._database.execute(
+                "UPDATE runs SET state = 'waiting', tries = tries - 1, worker = NULL WHERE number = ?", (number,)
+            )
 
     def recover(self) -> int:
         """Mark the running runs whose process has died as interrupted, and return how many there were."""
@@ -320,13 +352,19 @@ class Ledger:
             raise LedgerError(f"{self.folder} is a sweep of {row[1]} networks. Choose another --name.")
         return str(row[1])
 
-    def _refuse_network_drive(self) -> None:
-        kind = network_drive_of(self.folder)
-        if kind is not None:
+    def _take_network_drive(self, kind: str, *, alone: bool) -> None:
+        if not alone:
             raise LedgerError(
                 f"{self.folder} is on a network drive ({kind}), where the ledger of a sweep can be damaged by two "
-                "processes. Choose an --output_dir on a local disk, and copy the folder afterwards."
+                "processes. Choose an --output_dir on a local disk, and copy the folder afterwards, or an --executor "
+                "whose processes leave the ledger to the command: ray or slurm."
             )
+        self._held.enter_context(owned(self.folder))
+
+    def _save(self, *, now: bool = False) -> None:
+        """Write the file of a ledger that is in memory."""
+        if self._copy is not None and self._writes:
+            self._copy.save(now=now)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -338,6 +376,7 @@ class Ledger:
                 self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
+            self._save()
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:

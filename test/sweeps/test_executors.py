@@ -17,6 +17,7 @@ from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.__main__ import main as look
 from sweep.executors import worker
+from sweep.executors.executor import Work
 from sweep.executors.local import LocalExecutor
 from sweep.executors.worker import FULL, RUNS, STOPPED, train
 from sweep.grid.expand import Grid, expand
@@ -134,14 +135,16 @@ with Ledger(folder, None) as ledger, living(folder, name) as life:
 """
 
 
-def executor(ledger: Ledger, code: str, retries: int = 1) -> LocalExecutor:
-    return LocalExecutor(ledger, workers=2, retries=retries, keep=Keep.ALL, command=(sys.executable, "-c", code))
+def execute(ledger: Ledger, code: str, **changes: Any) -> None:
+    """Run Python code in place of two workers."""
+    work = Work(ledger, retries=1, keep=Keep.ALL, **changes)
+    LocalExecutor(workers=2, command=(sys.executable, "-c", code)).run(work)
 
 
 @pytest.mark.parametrize("deaths", [1, 9])
 def test_a_process_that_dies_is_replaced_and_its_run_is_tried_again(deaths: int, tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, seed=[0, 1, 2, 3])
-    executor(ledger, _STUB.format(deaths=deaths)).run()
+    execute(ledger, _STUB.format(deaths=deaths))
     entries = list(ledger.entries())
     assert [entry.state.value for entry in entries] == [
         "finished", "finished" if deaths == 1 else "failed", "failed", "finished",
@@ -157,14 +160,14 @@ def test_a_process_that_dies_is_replaced_and_its_run_is_tried_again(deaths: int,
 def test_processes_that_fail_at_their_start_end_the_sweep(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, seed=[0, 1])
     with pytest.raises(LedgerError, match=r"the processes of the sweep end with an error: .*no module of this name"):
-        executor(ledger, "raise SystemExit('no module of this name')").run()
+        execute(ledger, "raise SystemExit('no module of this name')")
     assert ledger.counts()[State.WAITING] == 2
 
 
 def test_a_full_disk_ends_the_sweep(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, seed=[0, 1])
     with pytest.raises(OSError, match="the disk is full: free some space"):
-        executor(ledger, f"raise SystemExit({FULL})").run()
+        execute(ledger, f"raise SystemExit({FULL})")
 
 
 def test_processes_stop_with_the_command(tmp_path: Path) -> None:
@@ -174,10 +177,8 @@ def test_processes_stop_with_the_command(tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    local = executor(ledger, code)
-    local.on_change = interrupt
     with pytest.raises(KeyboardInterrupt):
-        local.run()
+        execute(ledger, code, on_change=interrupt)
     assert (tmp_path / "stopped").exists()
 
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.runs import ROOT
 
 from jumpstart.files import load_yaml
+from model.activations import canonical_activation
+from model.config.experiment import USUAL_ACTIVATIONS
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from model.errors import ConfigError
 from sweep.cli import Command, main, read_command
 from sweep.grid.command import grids_in_file
-from sweep.grid.expand import Grid, expand, identity_of
+from sweep.grid.expand import Grid, expand, identity_of, json_of
 from sweep.grid.options import SweepConfig
 from sweep.grid.techniques import options_of, techniques
 from sweep.grid.values import values_of
+from sweep.rectangular import RECTANGULAR
 
 TABLE = options(RectangularConfig)
 
@@ -160,6 +169,92 @@ def test_a_technique_without_jumpstart_is_one_run_for_all_lambdas() -> None:
         ("jumpstart", 0.2),
         ("jumpstart", 0.3),
     ]
+
+
+OTHER: dict[str, list[Any]] = {
+    "depth": [1, 7, 0, "x", 2.5],
+    "lambda_": [0.5, 0, -1.0, float("nan")],
+    "use_loss": [False, True],
+    "skip_connections": [None, 1, 9],
+    "activation": ["ReLU", "gelu", "reluu"],
+    "dataset": ["iris", "./data/x.csv"],
+    "pool_at": [(), (1, 2), (2, 1)],
+    "layer": ["conv", "dense"],
+    "scheduler": ["none", "Cosine", "linaer"],
+    "seed": [0, 3, -1],
+}
+
+
+def outcome_of(make: Callable[[], RectangularConfig]) -> object:
+    try:
+        return make()
+    except ConfigError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("start", [{}, {"depth": 3, "layer": "conv", "skip_connections": 1}, {"lambda_": 0.0}], ids=str)
+def test_a_changed_config_is_the_config_that_would_be_made(start: dict[str, Any]) -> None:
+    base = RectangularConfig(**start)
+    for one, other in itertools.combinations(OTHER, 2):
+        for first, second in itertools.product(OTHER[one][:3], OTHER[other]):
+            changes = {one: first, other: second}
+            made = outcome_of(lambda changes=changes: RectangularConfig(**{**start, **changes}))
+            changed = outcome_of(lambda changes=changes: base.replace(**changes))
+            # The error may be that of the other option if both are wrong.
+            assert changed == made or (isinstance(changed, str) and isinstance(made, str)), changes
+            if isinstance(changed, RectangularConfig):
+                assert identity_of(changed) == identity_of(made)
+    assert base == RectangularConfig(**start)
+
+
+def test_every_combination_is_checked_as_a_config_of_its_own() -> None:
+    grid = Grid({"skip_connections": [1, 2], "depth": [5, 4, 2], "lr": [0.1, 0.2]})
+    with pytest.raises(ConfigError, match=r"got 2\. This is the combination skip_connections=2, depth=2, lr=0\.1"):
+        expand(RectangularConfig, [grid])
+    members = expand(
+        RectangularConfig, [Grid({"depth": [5, 6], "activation": ["ReLU", "GELU"]}, ["skip", "batchnorm"])]
+    )
+    for member in members:
+        again = RectangularConfig(**member.config.to_dict())
+        assert member.config == again
+        assert json.loads(json_of(member.config)) == again.to_dict()
+    assert len({member.identity for member in members}) == len(members) == 8
+
+
+def test_the_identity_of_a_run_stays_what_it_was() -> None:
+    """A ledger that was written by an earlier version knows its runs again."""
+    for config in (RectangularConfig(dataset="café", layer="conv", pool_at=(1, 2)), ResnetConfig(lambda_=0.5)):
+        unseen = {"name", "output_dir", "data_dir", "threads", "progress", "curve_points", "checkpoint_seconds"}
+        content = {name: value for name, value in config.to_dict().items() if name not in unseen}
+        content = {name: value for name, value in content.items() if "wandb" not in name and "plot" not in name}
+        text = json.dumps([type(config).__name__, content], sort_keys=True)
+        assert identity_of(config) == hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def test_a_grid_of_a_table_is_checked_without_torch() -> None:
+    words = ["--depth=2,3", "--activation=relu,gelu", "--dataset=iris,moons", "--dry_run"]
+    code = f"import sys; sys.argv[1:] = {words}; from sweep.launch import launch\n"
+    code += "from sweep.rectangular import RECTANGULAR\nassert launch(RECTANGULAR) == 0\n"
+    code += "assert not {'torch', 'pandas', 'sklearn', 'wandb'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_the_usual_activations_are_canonical() -> None:
+    assert all(canonical_activation(name) == name for name in USUAL_ACTIVATIONS)
+
+
+@pytest.mark.parametrize(
+    "options", [{"dataset": "mooons"}, {"dataset": "moons", "num_points": 11}, {"dataset": "iris", "layer": "conv"}]
+)
+def test_data_is_checked_as_it_is_made(options: dict[str, Any]) -> None:
+    config = RectangularConfig(**options)
+    messages = []
+    for check in (RECTANGULAR.check_data, RECTANGULAR.make_data):
+        with pytest.raises(ConfigError) as caught:
+            check(config)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    RECTANGULAR.check_data(RectangularConfig())
 
 
 # The command line ---------------------------------------------------------------------------------

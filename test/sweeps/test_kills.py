@@ -1,0 +1,103 @@
+"""A sweep that is killed forty times and started again has the results of a sweep that nobody disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.runs import ROOT, flags
+
+KILLS, RUNS = 40, 60
+UNEQUAL = ("seconds", "elapsed", "tries")
+"""Columns that differ from one sweep to the next."""
+EXECUTORS = [
+    pytest.param(("--executor=local",), id="local"),
+    pytest.param(
+        ("--executor=ray",),
+        id="ray",
+        marks=pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed"),
+    ),
+]
+
+
+def start(folder: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
+    grid = ["--depth=2,3", f"--seed=0..{RUNS // 2 - 1}", "--checkpoint_seconds=0", "--workers=2"]
+    tiny = flags(num_points=60, epochs=3, output_dir=folder, name=name)
+    command = [
+        sys.executable,
+        "run_rectangular_sweep.py",
+        *[word for word in tiny if "depth" not in word],
+        *grid,
+        *words,
+    ]
+    with (folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+
+
+def family_of(process: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [process]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command with all of its processes, in any order."""
+    victims = family_of(process.pid)
+    random.shuffle(victims)
+    for victim in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    process.wait()
+
+
+def results(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name / "results.csv").open(encoding="utf-8") as file:
+        return [{key: value for key, value in row.items() if key not in UNEQUAL} for row in csv.DictReader(file)]
+
+
+def finished(folder: Path, name: str) -> int:
+    return len(list((folder / name / "runs").glob("*/summary.json")))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the processes are found in /proc")
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_forty_kills_change_nothing(executor: tuple[str, ...], tmp_path: Path) -> None:
+    begin = time.monotonic()
+    calm = start(tmp_path, "calm", *executor)
+    while finished(tmp_path, "calm") < 4:
+        assert calm.poll() is None, (tmp_path / "calm.log").read_text()
+        time.sleep(0.05)
+    usual = time.monotonic() - begin
+    assert calm.wait() == 0
+    kills = 0
+    while kills < KILLS:
+        disturbed = start(tmp_path, "disturbed", *executor)
+        left = RUNS - finished(tmp_path, "disturbed")
+        latest = usual * min(1.2, 0.3 + 0.5 * left / (KILLS - kills))  # so that some runs are left for the last kill
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            disturbed.wait(random.uniform(0.0, latest))
+        assert disturbed.poll() is None, "the sweep ended too early to be killed"
+        kill(disturbed)
+        kills += 1
+    assert start(tmp_path, "disturbed", *executor).wait() == 0, (tmp_path / "disturbed.log").read_text()
+    expected = results(tmp_path, "calm")
+    assert len(expected) == RUNS
+    assert {row["state"] for row in expected} == {"finished"}
+    assert results(tmp_path, "disturbed") == expected
+    sys.stdout.write(f"{kills} kills, {usual:.0f} s to the first runs\n")

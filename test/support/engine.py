@@ -83,12 +83,15 @@ class Reference:
         parts: Training and validation part.
         dtype: Precision of the network.
         classes: Number of classes.
+        measures: Whether batches are added to ``meters``.
+        meters: The metrics of both parts.
     """
 
     run: RectangularConfig
     parts: Parts
     dtype: torch.dtype = torch.float32
     classes: int = 3
+    measures: bool = field(default=False, init=False)
     meters: dict[str, StageMeters] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,14 +125,15 @@ class Reference:
 
     def epochs(self) -> Iterator[Row]:
         """Train epoch by epoch: the metrics of each."""
+        self.measures = True
         for epoch in range(self.run.epochs):
             for meters in self.meters.values():
                 meters.reset()
-            self._train(epoch)
+            self.train_epoch(epoch)
             self.network.eval()
             with torch.no_grad():
                 for x, y in self.batches["val"]:
-                    self._measure("val", x, y)
+                    self._measured("val", x, y)
             self.network.train()
             yield {
                 f"{part}/{name}": value
@@ -137,12 +141,13 @@ class Reference:
                 for name, value in meters.numbers().items()
             }
 
-    def _train(self, epoch: int) -> None:
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.run, epoch)
         self.batches["train"].set_epoch(epoch)
         for x, y in self.batches["train"]:
-            self._backward(*self._measure("train", x, y), lambda_at(self.run, epoch))
+            self._backward(*self._measured("train", x, y), lambda_at(self.run, epoch))
             if self.run.gradient_clip_value:
                 clip_values(self.optimizer, self.run.gradient_clip_value)
             if self.run.gradient_clip:
@@ -153,11 +158,12 @@ class Reference:
         self.optimizer.zero_grad()
         ((loss if self.run.use_loss else 0.0) + lambda_ * jumpstart_loss).backward()
 
-    def _measure(self, part: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _measured(self, part: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(x)
         loss, jumpstart = F.cross_entropy(logits, y), self.jumpstart
-        meters, loss_parts = self.meters[part], (jumpstart.unit_loss, jumpstart.point_loss)
-        meters.classification.update(logits, y, loss, jumpstart.loss, loss_parts)
-        meters.status.update(jumpstart.extrema)
-        meters.watch.update(jumpstart, loss)
+        if self.measures:
+            meters, loss_parts = self.meters[part], (jumpstart.unit_loss, jumpstart.point_loss)
+            meters.classification.update(logits, y, loss, jumpstart.loss, loss_parts)
+            meters.status.update(jumpstart.extrema)
+            meters.watch.update(jumpstart, loss)
         return loss, jumpstart.loss

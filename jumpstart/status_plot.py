@@ -38,8 +38,8 @@ class NetworkStatusPlot(pl.Callback):
     """Plots the status of every unit, and of a sample of points, over the validation data or another part.
 
     The status of a unit follows from its extrema over the whole validation epoch; the sample has the same points in
-    every epoch. Without validation data, the callback monitors the training epoch. It works with any module: with its
-    own regularizer, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
+    every epoch. Without validation data, the callback monitors the training epoch. The module may have its own
+    regularizer, the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
 
     ``part`` chooses the part of the data; for several parts, add one callback for each. The training part is monitored
     in the steps that train, while the weights change. The test part is monitored in ``trainer.test()``, and never
@@ -67,10 +67,10 @@ class NetworkStatusPlot(pl.Callback):
         scalars: Whether the metrics are sent to the loggers.
         module: Name of the monitored part, such as ``"model.encoder"``; by default the whole module. With a name,
             metrics and plots are sent to the loggers as ``status/<module>/...``.
-        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This and the next
-            three can be given only if no regularizer is attached, which has its own options.
+        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This option and the
+            next three can be given only if no regularizer is attached: a regularizer determines what is read.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
-        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more, as for the regularizer.
         batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, as for the regularizer.
         part: The part of the data that is plotted: ``"train"``, ``"val"`` or ``"test"``; by default the validation
             part, or the training part if there is no validation.

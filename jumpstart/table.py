@@ -89,7 +89,7 @@ def results_table(
     values: str | Sequence[str] = "test/acc",
     columns: str | None = None,
 ) -> pd.DataFrame:
-    """Mean and standard deviation over runs that share some settings and differ in all others.
+    """Means and standard deviations of results, each over the runs that have the same settings.
 
     Args:
         rows: One flat mapping per run that holds settings and results, such as the configuration of the
@@ -256,11 +256,11 @@ def to_markdown(table: pd.DataFrame, digits: int = 3, best: Best | None = None) 
     """A Markdown table, as lines without a last line break.
 
     Args:
-        table: Any table, such as from :func:`results_table` or :func:`key_figures`; an index with a name
-            or of words becomes the first columns.
+        table: Any table, such as from :func:`results_table` or :func:`key_figures`; an index that has a
+            name or consists of texts becomes the first columns.
         digits: Decimals of the numbers.
         best: Set the highest (``max``) or lowest (``min``) number of each row in bold; numbers that
-            are equal at these digits are all the best.
+            are equal after rounding are all in bold.
 
     Raises:
         ValueError: If ``best`` is not one of these.

@@ -109,8 +109,8 @@ class CompiledEngine:
         """The metrics of the best weights in each part."""
         found = {}
         for part, (x, y) in self._parts.items():
-            if part == "train":  # in the batches of the first epoch, because the Jumpstart loss is a mean over batches
-                order = order_of_epoch(self._functions, self._config.seed, 0, len(x))
+            if part == "train":  # in shuffled batches, as Lightning serves them: the Jumpstart loss is a mean over batches
+                order = order_of_epoch(self._functions, self._config.seed, self._member.epoch, len(x))
                 x, y = x[order], y[order]
             found.update({f"{part}/{name}": value for name, value in self._member.measure(x, y, best=True).items()})
         return found
@@ -165,13 +165,14 @@ class _Training:
 
     def draw_test(self) -> None:
         """Plot the test part with the best weights, if it is plotted."""
+        config = self._config
+        if not config.plot_status or Part.TEST not in config.parts_plotted:
+            return
         from sweep.watchers.status_frames import StatusFrames
 
-        for part in self._config.parts_plotted if self._config.plot_status else ():
-            if part == Part.TEST:
-                frames = StatusFrames(self._network, self._config, self._directory, part, self._every)
-                frames.draw(int(self.best.best_row["epoch"]), self._batches(part), self._loggers)
-                frames.close()
+        frames = StatusFrames(self._network, config, self._directory, Part.TEST, self._every)
+        frames.draw(int(self.best.best_row["epoch"]), self._batches(Part.TEST), self._loggers)
+        frames.close()
 
     # A run that is resumed ---------------------------------------------------------------------------------------
 
@@ -220,7 +221,7 @@ class _Training:
                 raise divergence(config, member.epoch, captured_layers(config)[member.diverged_layer])
             is_due = self.best.tick()
             self._draw(member.epoch - 1, last=last)
-            if is_due:
+            if is_due and not last:
                 self._write()
 
     def _has_stopped(self) -> bool:
@@ -295,7 +296,7 @@ class _Training:
             "hyper_parameters": self._arguments(),
             "state_dict": {f"network.{name}": value for name, value in self._network.state_dict().items()},
             "member": member.state_dict(),
-            "best": self.best.state_dict(),
+            "best": {**self.best.state_dict(), "weights": {}},  # which the member has
             "frames": self._regions.state_dict() if self._regions is not None else {},
             "data": {"fingerprint": self._data.fingerprint()} if self._data.fingerprint() else {},
         }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jumpstart.files import UserPath
 from model.choices import EngineChoice
 from model.config.experiment import ConfigError, ExperimentConfig
 from model.config.rectangular import RectangularConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def choose_engine(
-    config: ExperimentConfig, data: AnyData, build: Callable[..., Experiment], resume: UserPath | None
+    config: ExperimentConfig, data: AnyData, build: Callable[..., Experiment], resume: Path | None
 ) -> tuple[Engine, str]:
     """The engine of a run. A run that is resumed gets the engine that began it.
 

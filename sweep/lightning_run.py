@@ -13,7 +13,7 @@ from model.experiment import Experiment
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.make import make_callbacks, make_checkpoints
 from sweep.engine import Trained
-from sweep.machine import hardware_options, quiet_lightning
+from sweep.machine import hardware_options, imports_uncollected, quiet_lightning
 from sweep.metrics_csv import MetricsCsv
 from sweep.resumption import Content, check_fits
 from sweep.run_directory import RunDirectory
@@ -74,7 +74,8 @@ class LightningEngine:
             enable_model_summary=False,
             log_every_n_steps=2**31 - 1,  # EpochLog logs once an epoch instead
         )
-        self._fit_and_test(trainer, directory, checkpoints)
+        with imports_uncollected():
+            self._fit_and_test(trainer, directory, checkpoints)
         experiment = self._experiment
         return Trained(
             network=experiment.network,

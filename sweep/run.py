@@ -15,7 +15,7 @@ from sweep.engine import Engine, Trained
 from sweep.engines import choose_engine
 from sweep.files import write_json
 from sweep.lock import locked
-from sweep.machine import imports_uncollected, is_first_process, seed_everything, set_threads
+from sweep.machine import is_first_process, seed_everything, set_threads
 from sweep.metrics_csv import MetricsCsv
 from sweep.result import RunResult, Summary
 from sweep.resumption import check_resumable, check_same_data
@@ -40,6 +40,7 @@ def run(
     resume: UserPath | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
     say: Callable[[str], object] = lambda line: None,
+    report: bool = True,
 ) -> RunResult:
     """Train an experiment, test its best weights, and write every result into a run directory.
 
@@ -50,6 +51,7 @@ def run(
         resume: A run directory to continue; see :func:`~sweep.resumption.check_resumable`.
         on_directory: Called with the path of the run directory as soon as the directory exists.
         say: Called with what the user is told before training: what was found in the data, and the engine.
+        report: Whether to write ``report.html``; a run that fails has one in any case.
 
     Returns:
         The run directory, the summary, and the experiment with its best weights.
@@ -60,8 +62,9 @@ def run(
             case.
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
-    engine, line = choose_engine(config, data, build, resume)
-    return run_by(engine, config, data, resume=resume, on_directory=on_directory, say=say, engine_line=line)
+    folder = None if resume is None else RunDirectory.open(resume).path
+    engine, line = choose_engine(config, data, build, folder)
+    return run_by(engine, config, data, resume=folder, on_directory=on_directory, say=say, engine_line=line, report=report)
 
 
 def run_by(
@@ -69,10 +72,11 @@ def run_by(
     config: ExperimentConfig,
     data: AnyData,
     *,
-    resume: UserPath | None = None,
+    resume: Path | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
     say: Callable[[str], object] = lambda line: None,
     engine_line: str = "",
+    report: bool = True,
 ) -> RunResult:
     """The same as :func:`run` by any engine.
 
@@ -84,6 +88,7 @@ def run_by(
         on_directory: Called with the path of the run directory as soon as the directory exists.
         say: Called with what the user is told before training.
         engine_line: The line about the engine; empty to say nothing.
+        report: Whether to write ``report.html`` of a run that does not fail.
     """
     set_threads(config.threads)
     if config.wandb:
@@ -94,12 +99,12 @@ def run_by(
         for line in filter(None, (data.found(), engine_line)):
             if is_first_process():
                 say(line)
-        trained, summary = _train(engine, config, data, directory)
+        trained, summary = _train(engine, config, data, directory, report=report)
         return RunResult(config, directory, summary, trained.network.eval(), trained.make_experiment)
 
 
 def _begin(
-    engine: Engine, config: ExperimentConfig, data: AnyData, resume: UserPath | None, locks: contextlib.ExitStack
+    engine: Engine, config: ExperimentConfig, data: AnyData, resume: Path | None, locks: contextlib.ExitStack
 ) -> RunDirectory:
     """The directory of the run, locked. A run that is resumed is checked before any of its files changes."""
     if resume is None:
@@ -126,11 +131,13 @@ def _locked(directory: RunDirectory) -> contextlib.AbstractContextManager[None]:
     return locked(directory) if is_first_process() else contextlib.nullcontext()
 
 
-def _train(engine: Engine, config: ExperimentConfig, data: AnyData, directory: RunDirectory) -> tuple[Trained, Summary]:
+def _train(
+    engine: Engine, config: ExperimentConfig, data: AnyData, directory: RunDirectory, *, report: bool
+) -> tuple[Trained, Summary]:
     """Train and test, and write every result. Returns what was trained, and the summary."""
     metrics = MetricsCsv(directory.metrics)
     wandb_logger = make_wandb_logger(config, directory) if config.wandb and is_first_process() else None
-    with _closed_properly(directory, metrics, wandb=wandb_logger is not None), imports_uncollected():
+    with _closed_properly(directory, metrics, wandb=wandb_logger is not None, report=report):
         trained = engine.train(directory, metrics, wandb_logger)
         summary = summarize(trained, data)
         if is_first_process():
@@ -176,7 +183,7 @@ def _make_directory(config: ExperimentConfig, engine: Engine) -> RunDirectory:
 
 
 @contextlib.contextmanager
-def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: bool) -> Iterator[None]:
+def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: bool, report: bool) -> Iterator[None]:
     """Flush the metrics, close W&B and write the report when the block ends, also if an error ends it."""
     failure: BaseException | None = None
     try:
@@ -189,7 +196,7 @@ def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: boo
             metrics.flush()
         if wandb:
             close_wandb()
-        if is_first_process():
+        if is_first_process() and (report or failure is not None):
             leave_report(directory, failure)
 
 

@@ -9,11 +9,11 @@
 #endif
 
 #if defined(__AVX512F__)
-enum { LANES = 16 };
+#define LANES 16
 #elif defined(__AVX2__)
-enum { LANES = 8 };
+#define LANES 8
 #else
-enum { LANES = 4 };
+#define LANES 4
 #endif
 
 #define INLINE inline __attribute__((always_inline))

@@ -42,7 +42,11 @@ class RectangularConfig(ExperimentConfig):
         "Where a skip connection is added: before the activation, or, as in the published code, after it.",
         choices=SkipKind,
     )
-    init: str = _network("torch", "Initial weights.", choices=RectangularInit)
+    init: str = _network(
+        "torch",
+        "Initial weights: torch's own, He's (kaiming), Xavier's (glorot), 0 (zero), or init_value (constant).",
+        choices=RectangularInit,
+    )
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
     layer: str = _network(
         "auto", "Kind of layer: dense (fully connected) or, for images, conv; auto: dense.", choices=("auto", *Layer)

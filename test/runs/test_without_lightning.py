@@ -40,7 +40,7 @@ from sweep.machine import is_first_process, process_restored, seed_everything
 from sweep.watchers import best_weights, epoch_rows, intervals, patience_rule, progress_bar
 assert run.leave_report and is_first_process()
 summary_table({"val/acc": 0.5})
-heavy = ("pytorch_lightning", "torchmetrics", "pandas", "matplotlib", "wandb", "torchvision")
+heavy = ("pytorch_lightning", "torchmetrics", "pandas", "matplotlib", "wandb", "torchvision", "sklearn")
 print([name for name in heavy if name in sys.modules])
 """
 
@@ -70,13 +70,13 @@ def test_patience_is_that_of_lightning(larger: bool, min_delta: float) -> None:
 
 
 def test_the_seed_is_set_as_by_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
+    drawn: list[list[str | float]] = []
     for seed in (lambda: pl.seed_everything(7, workers=True, verbose=False), lambda: seed_everything(7)):
         monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
         monkeypatch.delenv("PL_SEED_WORKERS", raising=False)
         seed()
-        drawn.append((os.environ["PL_GLOBAL_SEED"], os.environ["PL_SEED_WORKERS"], random.random(), np.random.rand()))
-        drawn[-1] += (float(torch.rand(())),)
+        variables = [os.environ[name] for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")]
+        drawn.append([*variables, random.random(), np.random.rand(), float(torch.rand(()))])
     assert drawn[0] == drawn[1]
 
 

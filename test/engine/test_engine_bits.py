@@ -28,7 +28,7 @@ def member(number: int, build: Build) -> Member:
     run = config(
         depth=1 + number % 5,
         width=width,
-        batch_size=None if number % 2 else 7,
+        batch_size=None if number % 2 else 13,
         use_batchnorm=number % 3 == 0,
         skip_connections=1 if number % 5 in (2, 3) else None,
         skip_kind="published" if number % 5 == 2 else "preactivation",

@@ -21,11 +21,15 @@ from model.config.rectangular import RectangularConfig
 STEPS = 50
 LARGEST_RATIO = 3.0
 FLOOR = 1e-7
-FULL = {"batch_size": None, "epochs": STEPS}
-SMALL = {"batch_size": 16, "epochs": 13, "lr": 0.002}  # of 50 rows: three batches of 16, and one of 2
+FULL: dict[str, object] = {"batch_size": None, "epochs": STEPS}
+SMALL: dict[str, object] = {
+    "batch_size": 16,
+    "epochs": 13,
+    "lr": 0.002,
+}  # of 50 rows: three batches of 16, and one of 2
 SGD = FULL | {"optimizer": "sgd", "lr": 0.1}
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, object]] = {
     "adam": FULL | {"weight_decay": 0.1},
     "adamw": SMALL | {"optimizer": "adamw", "weight_decay": 0.3, "scheduler": "cosine", "warmup_epochs": 3},
     "norm": SGD | {"gradient_clip": 0.1},
@@ -64,9 +68,9 @@ def test_weights_after_fifty_steps_are_as_exact_as_those_of_torch(build: Build, 
 
 
 COUNTED = ("acc", "_ratio", "deadness", "linearity", "efficiency")
-MANY = {"batch_size": None, "epochs": 30}
-FEW = {"batch_size": 24, "epochs": 8}
-RUNS = {
+MANY: dict[str, object] = {"batch_size": None, "epochs": 30}
+FEW: dict[str, object] = {"batch_size": 24, "epochs": 8}
+RUNS: dict[str, dict[str, object]] = {
     "plain": MANY,
     "skips": MANY | {"skip_connections": 2, "depth": 5, "width": 3},
     "weights": MANY | {"capture": "weights", "skip_last": False, "terms": "unit,point_negative"},

@@ -54,7 +54,7 @@ def first_by_torch(run: RectangularConfig, reference: Reference) -> str | None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_that_are_not_finite_end_the_member(build: Build, kind: str) -> None:
     run = config(**{"depth": 3, "epochs": 3, "batch_size": 16, "seed": 2, **KINDS[kind]})
-    for value, row, part in itertools.product(NOT_FINITE, (0, 7, 19), (0, 1)):
+    for part, (value, row) in itertools.product((0, 1), zip(NOT_FINITE, (0, 7, 16, 19, 5), strict=True)):
         member = member_of(run, spoiled(value, row, part), build)
         assert member.train() is Outcome.DIVERGED
         assert member.epoch == 0
@@ -85,9 +85,7 @@ def overflowing() -> Parts:
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("value", "layer"), [(3e38, 0), *itertools.product((math.nan, math.inf, -math.inf), (0, 1, 3))]
-)
+@pytest.mark.parametrize(("value", "layer"), [(3e38, 0), (math.nan, 1), (math.inf, 3), (-math.inf, 0)])
 def test_the_layer_is_that_which_lightning_names(build: Build, kind: str, value: float, layer: int) -> None:
     weights, wanted = layer_by_torch(kind, value, layer)
     assert wanted is not None

@@ -69,7 +69,7 @@ def test_weights_after_fifty_steps_are_as_exact_as_those_of_torch(build: Build, 
 
 COUNTED = ("acc", "_ratio", "deadness", "linearity", "efficiency")
 MANY: dict[str, object] = {"batch_size": None, "epochs": 30}
-FEW: dict[str, object] = {"batch_size": 24, "epochs": 8}
+FEW: dict[str, object] = {"batch_size": 24, "epochs": 5}
 RUNS: dict[str, dict[str, object]] = {
     "plain": MANY,
     "skips": MANY | {"skip_connections": 2, "depth": 5, "width": 3},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -51,7 +52,7 @@ def cloud(rows: int = 50, features: int = 2, classes: int = 3, seed: int = 0, va
 
 def network_of(run: RectangularConfig, parts: Parts, classes: int = 3) -> RectangularNetwork:
     """The network of a run with its initial weights."""
-    torch.manual_seed(run.seed)
+    torch.random.default_generator.manual_seed(run.seed)  # torch.manual_seed would take as long as the network
     return make_network(run, parts[0][0].shape[1:], classes)
 
 
@@ -84,7 +85,6 @@ class Reference:
         dtype: Precision of the network.
         classes: Number of classes.
         measures: Whether batches are added to ``meters``.
-        meters: The metrics of both parts.
     """
 
     run: RectangularConfig
@@ -92,19 +92,26 @@ class Reference:
     dtype: torch.dtype = torch.float32
     classes: int = 3
     measures: bool = field(default=False, init=False)
-    meters: dict[str, StageMeters] = field(init=False)
 
     def __post_init__(self) -> None:
         self.network = network_of(self.run, self.parts, self.classes).to(self.dtype)
         self.jumpstart = regularizer(self.run, self.network)
-        self.optimizer = make_optimizer(self.run, self.network.parameters())
-        self.meters = {part: StageMeters(self.run.margin) for part in ("train", "val")}
         converted = [(x.to(self.dtype), y) for x, y in self.parts]
         (train, val), size = converted, self.run.batch_size
         self.batches = {
             "train": TensorBatches(*train, size, shuffle=True, seed=self.run.seed),
             "val": TensorBatches(*val, size),
         }
+
+    @functools.cached_property
+    def meters(self) -> dict[str, StageMeters]:
+        """The metrics of both parts."""
+        return {part: StageMeters(self.run.margin) for part in ("train", "val")}
+
+    @functools.cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of the run."""
+        return make_optimizer(self.run, self.network.parameters())
 
     @property
     def weights(self) -> Tensor:
@@ -155,7 +162,7 @@ class Reference:
             self.optimizer.step()
 
     def _backward(self, loss: Tensor, jumpstart_loss: Tensor, lambda_: float) -> None:
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         ((loss if self.run.use_loss else 0.0) + lambda_ * jumpstart_loss).backward()
 
     def _measured(self, part: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import time
+import platform
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -129,19 +129,15 @@ def test_the_neighbors_train_on(build: Build) -> None:
     assert all(torch.equal(member.weights, alone.weights) for member in crowd[1::2])
 
 
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="the engine sets x86 processors alone"
+)
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)
-def test_tiny_values_take_no_more_time(build: Build) -> None:
-    """Subnormal numbers, as in the gradients of a network that has died, would take a hundred times as long."""
-    run, parts = config(depth=20, batch_size=None, epochs=40, activation="tanh", lambda_=0.0), cloud(256)
-    seconds = {}
-    for scale in (1.0, 1e-20, 1e-38):
-        times = []
-        for _ in range(3):
-            member = member_of(run, ((parts[0][0] * scale, parts[0][1]), parts[1]), build)
-            member.weights.mul_(scale ** (1 / 20))
-            begin = time.thread_time()
-            assert member.train() is Outcome.FINISHED
-            times.append(time.thread_time() - begin)
-        seconds[scale] = min(times)
-    assert max(seconds.values()) < 3 * seconds[1.0]
+def test_subnormal_numbers_count_as_zero(build: Build) -> None:
+    """Many processors take a hundred times as long for them, and a network that has died is full of them."""
+    run, (train, val) = config(epochs=5, activation="tanh"), cloud(40)
+    tiny, zero = (member_of(run, ((scale * train[0], train[1]), val), build) for scale in (1e-39, 0.0))
+    for member in (tiny, zero):
+        assert member.train() is Outcome.FINISHED
+    assert torch.equal(tiny.weights, zero.weights)
     assert float(torch.tensor(1e-30) * 1e-10) > 0  # the setting of the processor is restored

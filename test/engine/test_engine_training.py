@@ -30,7 +30,7 @@ SMALL: dict[str, object] = {
 SGD = FULL | {"optimizer": "sgd", "lr": 0.1}
 
 OPTIONS: dict[str, dict[str, object]] = {
-    "adam": FULL | {"weight_decay": 0.1},
+    "adam": FULL | {"weight_decay": 0.1, "gradient_clip": 0.2},
     "adamw": SMALL | {"optimizer": "adamw", "weight_decay": 0.3, "scheduler": "cosine", "warmup_epochs": 3},
     "norm": SGD | {"gradient_clip": 0.1},
     "values": SGD | {"gradient_clip_value": 0.02, "gradient_clip": 0.05, "momentum": 0.0, "weight_decay": 0.1},

@@ -11,7 +11,7 @@
 The names of this module need torch alone. Other modules need extras, which ``pip install '.[all]'`` installs in a
 clone: ``jumpstart.metrics`` and ``jumpstart.monitor`` need ``lightning``, ``jumpstart.plotting`` needs ``plots``,
 ``jumpstart.callbacks`` needs both of them, ``jumpstart.report`` needs ``report``, and ``jumpstart.table`` needs
-``tables``.
+``tables``. Critical differences need ``ranks`` too.
 """
 
 from __future__ import annotations

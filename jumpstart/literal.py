@@ -1,12 +1,13 @@
 """Names as literal text: no name of a layer, class, data set or run is read as a command by what displays it.
 
-There is one function for each format: HTML, LaTeX and Markdown here, plots in :mod:`jumpstart.plots.texts`. Each
-function first makes the text :func:`visible`.
+There is one function for each format: HTML, LaTeX, Markdown and CSV here, plots in :mod:`jumpstart.plots.texts`. Each
+function first makes the text :func:`visible`, except :func:`csv_text`, whose texts can be read back.
 """
 
 from __future__ import annotations
 
 import html
+import json
 import re
 import unicodedata
 
@@ -29,6 +30,8 @@ _TEX = {
 }
 _LIGATURES = re.compile(r"([-,'])(?=\1)")
 """Signs that LaTeX joins with an equal one after it: two hyphens become a dash."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""Beginnings of a text that a spreadsheet reads as a formula, and of a text whose apostrophe is its own."""
 _MARKDOWN = re.compile(
     r"[\\`*\[\]<|~$]"
     r"|(?<![^\W_])_(?=\S)"  # an underscore within a word begins no emphasis
@@ -98,6 +101,22 @@ def html_text(text: object) -> str:
     return html.escape(visible(text))
 
 
+def script_json(content: object) -> str:
+    r"""JSON inside a ``<script>`` element: HTML reads no tag or comment in it, and JavaScript no line end.
+
+    Args:
+        content: What JSON can store, without NaN and infinity.
+
+    Example:
+        >>> print(script_json(["</script>", 0.5]))
+        ["\u003c/script\u003e",0.5]
+    """
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
 def latex_text(text: object) -> str:
     r"""The visible text, escaped for LaTeX outside of mathematics: also as the cell of a table.
 
@@ -121,6 +140,30 @@ def markdown_text(text: object) -> str:
         a\|b unit_dead_ratio \_\_init__ \*
     """
     return _MARKDOWN.sub(lambda found: "\\" + found[0], visible(text))
+
+
+def csv_text(text: str) -> str:
+    r"""The text as a cell of a CSV file that no spreadsheet reads as a formula; :func:`csv_value` is the inverse.
+
+    A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return gets an apostrophe in front. Halves
+    of surrogate pairs, which no file can hold, are written as Python escapes them.
+
+    Example:
+        >>> print(csv_text("=1+1"), csv_text("a=1"))
+        '=1+1 a=1
+    """
+    written = "".join(escaped(sign) if "\ud800" <= sign <= "\udfff" else sign for sign in text)
+    return f"'{written}" if _FORMULA.match(written) else written
+
+
+def csv_value(cell: str) -> str:
+    """The text of a cell that :func:`csv_text` wrote.
+
+    Example:
+        >>> csv_value("'=1+1")
+        '=1+1'
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _isolates_end(text: str) -> bool:

@@ -19,9 +19,9 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from jumpstart.choices import MARGIN, check_margin
 from jumpstart.extrema.record import Extrema
-from jumpstart.metric_group import MetricGroup
 from jumpstart.status.codes import Status, status_of
 from jumpstart.status.counts import COUNTS, count_points, status_at
+from jumpstart.status.metric_group import MetricGroup
 from jumpstart.status.sample import PointSample
 
 WAITING = 64 * 1024

@@ -81,8 +81,8 @@ def make_member(
             use_task_loss=config.use_loss,
         ),
         TrainingOptions(
-            lr=[lr_at(config, epoch) for epoch in epochs],
-            lambda_=[lambda_at(config, epoch) for epoch in epochs],
+            lr=torch.tensor([lr_at(config, epoch) for epoch in epochs], dtype=torch.float64),
+            lambda_=torch.tensor([lambda_at(config, epoch) for epoch in epochs], dtype=torch.float64),
             batch=config.batch_size,
             seed=config.seed,
             optimizer=config.optimizer,
@@ -114,12 +114,10 @@ def load_weights(member: Member, network: RectangularNetwork, *, best: bool = Fa
         return
     steps = member.best_steps if best else member.steps
     for norm, (mean, variance) in zip(_norms(network), running, strict=True):
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        assert norm.num_batches_tracked is not None
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        norm.num_batches_tracked.fill_(steps)
+        buffers = dict(norm.named_buffers())
+        buffers["running_mean"].copy_(mean)
+        buffers["running_var"].copy_(variance)
+        buffers["num_batches_tracked"].fill_(steps)
 
 
 def captured_layers(config: RectangularConfig) -> list[str]:

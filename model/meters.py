@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
-from jumpstart.metric_group import MetricGroup
 from jumpstart.metrics import NetworkStatus
+from jumpstart.status.metric_group import MetricGroup
 
 SUMS = (
     "correct",

@@ -30,9 +30,10 @@ instructions() { # the compiler's flags of an instruction set
 }
 
 check() { # check NAME SET COMPILER FLAGS...: build one copy, and test it
-    local name=$1 set=$2 compiler=$3 copy
+    local name=$1 set=$2 compiler=$3
     shift 3
     copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
     tar -C "$root" --exclude=.git --exclude='*.so' --exclude=runs -cf - . | tar -C "$copy" -xf -
     if [ "$name" = portable ]; then
         sed -i '/#define INLINE/,$ s/defined(__[A-Za-z0-9_]*__)/0/' "$copy/jumpstart/engine/vector.h"
@@ -41,11 +42,13 @@ check() { # check NAME SET COMPILER FLAGS...: build one copy, and test it
     "$compiler" "${flags[@]}" "$@" $(instructions "$set") -I"$include" "-DENGINE=_$set" \
         "$copy/jumpstart/engine/engine.cpp" -o "$copy/jumpstart/engine/_$set.abi3.so"
     local preload=
-    if [ "$name" = sanitized ]; then preload=$("$compiler" -print-file-name=libasan.so); fi
+    if [ "$name" = sanitized ]; then # a C++ library that is loaded later would find no hooks
+        preload="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libstdc++.so.6)"
+    fi
     echo "== $name, $set"
     (cd "$copy" && PYTHONPATH=$copy OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
         LD_PRELOAD=$preload "$python" -m pytest -q -p no:cacheprovider test/engine)
-    rm -r "$copy"
+    rm -rf "$copy"
 }
 
 for kind in "${@:-sanitized clang portable}"; do

@@ -1,9 +1,10 @@
-"""``python -m sweep status DIR`` and ``python -m sweep open DIR RUN``."""
+"""``python -m sweep status DIR``, ``page DIR``, ``open DIR RUN`` and ``table DIR``."""
 
 from __future__ import annotations
 
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from model.errors import ConfigError
 from sweep.ledger.ledger import Entry, Ledger, State
 from sweep.ledger.status import status_text
 from sweep.run_directory import RunDirectoryError
+from sweep.table import add_table_options, write_table
 
 _EVERY_SECONDS = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
@@ -31,15 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="how many runs are finished, and the time left", allow_abbrev=False)
     status.add_argument("--watch", action="store_true", help="show it again every two seconds until all runs are done")
+    page = commands.add_parser("page", help="write sweep.html, the page of the sweep", allow_abbrev=False)
     opened = commands.add_parser("open", help="make the whole run directory of one run", allow_abbrev=False)
-    for command in (status, opened):
+    for command in (status, page, opened):
         command.add_argument("folder", type=path_argument("DIR", "folder"), metavar="DIR", help="folder of a sweep")
     opened.add_argument("run", metavar="RUN", help="the number or the name of a run")
+    table = commands.add_parser("table", help="the results as a table, or as a plot", allow_abbrev=False)
+    add_table_options(table)
     options = parser.parse_args(arguments)
+    if options.command == "table":
+        return _table(table, options)
     try:
         with Ledger(options.folder, None) as ledger:
             if options.command == "status":
                 return _status(ledger, watch=options.watch)
+            if options.command == "page":
+                return _page(ledger)
             return _open(ledger, options.run)
     except (RunDirectoryError, ConfigError, PathError) as error:
         parser.error(str(error))
@@ -52,6 +61,25 @@ def _status(ledger: Ledger, *, watch: bool) -> int:
         time.sleep(_EVERY_SECONDS)
         ledger.recover()
         sys.stdout.write(f"{_CLEAR if sys.stdout.isatty() else ''}{status_text(ledger)}\n")
+    return 0
+
+
+def _page(ledger: Ledger) -> int:
+    """Write the page of a sweep, and print its path."""
+    from sweep.page.write import write_page
+
+    ledger.recover()
+    sys.stdout.write(f"{write_page(ledger)}\n")
+    return 0
+
+
+def _table(parser: CommandParser, options: Namespace) -> int:
+    try:
+        write_table(options)
+    except ModuleNotFoundError as error:
+        parser.error(f"{error}: pip install -r requirements.txt installs what tables need.")
+    except (ValueError, RunDirectoryError, OSError) as error:
+        parser.error(str(error))
     return 0
 
 

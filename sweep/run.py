@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.report.write import write_report
+from jumpstart.tables.data_sets import data_facts
 from model.config.experiment import ConfigError, ExperimentConfig
 from sweep.engine import Engine, Trained
 from sweep.engines import choose_engine
@@ -64,7 +65,9 @@ def run(
     """
     folder = None if resume is None else RunDirectory.open(resume).path
     engine, line = choose_engine(config, data, build, folder)
-    return run_by(engine, config, data, resume=folder, on_directory=on_directory, say=say, engine_line=line, report=report)
+    return run_by(
+        engine, config, data, resume=folder, on_directory=on_directory, say=say, engine_line=line, report=report
+    )
 
 
 def run_by(
@@ -251,6 +254,5 @@ def headline(summary: Mapping[str, object]) -> dict[str, object]:
 
 def _for_wandb(summary: Mapping[str, object]) -> dict[str, object]:
     """The flat part of a summary; metrics get the prefix ``best/``, unlike those of the last epoch."""
-    return {
-        f"best/{name}" if "/" in name else name: value for name, value in summary.items() if not isinstance(value, dict)
-    }
+    flat = {name: value for name, value in summary.items() if not isinstance(value, dict)}
+    return {f"best/{name}" if "/" in name else name: value for name, value in flat.items()} | data_facts(summary)

@@ -108,7 +108,7 @@ def epoch_axis(epochs: npt.ArrayLike) -> Floats:
     Raises:
         ValueError: If there is no epoch, or if epochs are not increasing numbers of at most 2 to the power of 50.
     """
-    x = _numbers("epochs", epochs)
+    x = numbers("epochs", epochs)
     if x.size and (np.abs(x) > _LAST_EPOCH).any() and np.isfinite(x).all():
         raise ValueError(f"epochs must be <= 2**50, got {x[np.abs(x) > _LAST_EPOCH][0]:g}.")
     if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all() or (np.diff(x) <= 0).any():
@@ -127,13 +127,22 @@ def series(name: str, values: npt.ArrayLike, x: Floats) -> Floats:
     Raises:
         ValueError: If the number of values is not the number of epochs, or one is no number.
     """
-    y = _numbers(name, values)
+    y = numbers(name, values)
     if y.shape != x.shape:
         raise ValueError(f"{name} must have one value per epoch ({len(x)}), got {y.shape}.")
     return y
 
 
-def _numbers(name: str, values: npt.ArrayLike) -> Floats:
+def numbers(name: str, values: npt.ArrayLike) -> Floats:
+    """The values as numbers in double precision.
+
+    Args:
+        name: The parameter, for the message.
+        values: The values.
+
+    Raises:
+        ValueError: If one is no number.
+    """
     try:
         return to_array(values).astype(np.float64)
     except (TypeError, ValueError):

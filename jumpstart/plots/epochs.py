@@ -25,7 +25,7 @@ from jumpstart.plots.arrays import (
     stacked_shares,
     status_table,
 )
-from jumpstart.plots.texts import in_sentence, label_ticks, literal, plain, set_names
+from jumpstart.plots.texts import in_sentence, label_ticks, literal, set_names
 from jumpstart.status.codes import Status
 from jumpstart.words import counted, percent
 
@@ -211,10 +211,7 @@ def plot_curves(
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if ax is None else {"loc": "upper right"}
     legend = axes.legend(handles=lines, labels=[" "] * len(lines), frameon=False, **place)
     set_names(legend, lines)
-    if title and ax is None:
-        headings.add_title(axes, title)
-    elif title:
-        literal(axes.set_title(plain(title), loc="left", size=10, weight="bold", color="#222222"))
+    headings.name_plot(axes, title, given=ax is not None)
     return canvas.figure_of(axes)
 
 

@@ -45,6 +45,20 @@ def add_title(axes: Axes, title: str) -> Text:
     return text
 
 
+def name_plot(axes: Axes, title: str | None, *, given: bool) -> None:
+    """Write the title of a plot without a legend above it, if there is one.
+
+    Args:
+        axes: The axes.
+        title: The title, or None.
+        given: Whether the axes are the user's: the title is then a part of the axes.
+    """
+    if title and not given:
+        add_title(axes, title)
+    elif title:
+        literal(axes.set_title(plain(title), loc="left", size=10, weight="bold", color="#222222"))
+
+
 def status_handles(labels: Mapping[Status, str]) -> list[Artist]:
     """The entries of a legend of the status colors with these texts."""
     return [Patch(color=COLORS[code], label=label) for code, label in labels.items()]

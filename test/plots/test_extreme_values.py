@@ -14,11 +14,15 @@ from matplotlib.figure import Figure
 from support.report_runs import make_run
 
 from jumpstart.plotting import (
+    plot_box,
     plot_curves,
     plot_decision_regions,
+    plot_heat_map,
     plot_ranges,
+    plot_scatter,
     plot_status_shares,
     plot_unit_life,
+    plot_violin,
 )
 from jumpstart.regions import find_regions
 from jumpstart.regions.grid import Regions
@@ -58,7 +62,9 @@ def drawn_or_said(draw: Callable[[], Figure]) -> Figure | None:
         figure.draw_without_rendering()
         return figure
     except ValueError as error:
-        if not re.match(r"(curves\['a'\]|epochs|maximum|margin|points|x) must", str(error)):
+        if not re.match(
+            r"(curves\['a'\]|groups\['[ab]'\]|values|x and y|epochs|maximum|margin|points|x) must", str(error)
+        ):
             raise
         return None
 
@@ -100,6 +106,10 @@ def test_all_other_plots(name: str) -> None:
         lambda: plot_unit_life([[2]] * count, axis, [1]),
         lambda: plot_decision_regions(Regions(axis, axis, square, square), [[1.0, 2.0]]),
         lambda: plot_decision_regions(small, points),
+        lambda: plot_box({"a": values}),
+        lambda: plot_violin({"a": values, "b": values[:1]}),
+        lambda: plot_scatter(values, values, range(len(values))),
+        lambda: plot_heat_map([values], ["a"], range(len(values))),
     ]
     for draw in draws:
         drawn_or_said(draw)

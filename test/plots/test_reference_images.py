@@ -28,7 +28,18 @@ from support.images import (
 
 from jumpstart.palette import CLASS_COLORS, COLORS
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
-from jumpstart.plotting import plot_curves, plot_decision_regions, plot_ranges, plot_status_shares, plot_unit_life
+from jumpstart.plotting import (
+    plot_box,
+    plot_critical_difference,
+    plot_curves,
+    plot_decision_regions,
+    plot_heat_map,
+    plot_ranges,
+    plot_scatter,
+    plot_status_shares,
+    plot_unit_life,
+    plot_violin,
+)
 from jumpstart.regions import plot as plots_of_regions
 from jumpstart.regions.grid import Regions
 from jumpstart.status.codes import Status
@@ -76,6 +87,15 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "large coordinates": lambda: plot_decision_regions(
         Regions([-123456.5, 2e5], [1e-7, 2e-7], [[0, 1], [1, 1]], [[0, 1], [1, 1]])
+    ),
+    "boxes": lambda: plot_box({name: RNG.random(5) for name in LONG[:9]}, "Accuracies", label="test accuracy"),
+    "violins": lambda: plot_violin({"one run": [0.5], "equal runs": [1.0, 1.0], "runs": RNG.random(9)}),
+    "scatter": lambda: plot_scatter(RNG.random(90), RNG.random(90), LONG * 3, x_label="dead", y_label="accuracy"),
+    "heat map": lambda: plot_heat_map(RNG.random((13, 9)), range(13), range(9), row_label="depth", label="accuracy"),
+    "heat map, long names": lambda: plot_heat_map(RNG.random((30, 30)), LONG, LONG, column_label="layer"),
+    "heat map of one cell": lambda: plot_heat_map([[1e-9]], ["a"], ["b"], column_label="width"),
+    "critical differences": lambda: plot_critical_difference(
+        {name: rank for rank, name in enumerate(LONG[:9])}, np.eye(9), title="Ranks"
     ),
 }
 

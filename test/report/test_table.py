@@ -277,7 +277,7 @@ def test_summary_without_splits_or_without_other_values() -> None:
             lambda: results_table(RUNS, "dataset", ["test/acc", "seed"], columns="lambda_"),
             "columns='lambda_' takes one of values, got 2",
         ),
-        (lambda: to_markdown(pd.DataFrame({"a": [1.0]}), best="most"), "best must be 'max', 'min'"),
+        (lambda: to_markdown(pd.DataFrame({"a": [1.0]}), best="most"), "best must be 'max' or 'min', got 'most'"),
         (lambda: key_figures([]), "at least one run"),
         (lambda: key_figures([{"dataset": "moons"}]), "no run has 'technique'"),
         (lambda: key_figures([model("m", "t", 1.5)]), r"accuracy must be in \[0, 1\], got 1.5"),

@@ -22,8 +22,8 @@ from torchmetrics.wrappers import MetricTracker, Running
 
 from jumpstart import JumpstartRegularization
 from jumpstart.extrema.record import Extrema
-from jumpstart.metric_group import MetricGroup
 from jumpstart.metrics import NetworkStatus
+from jumpstart.status.metric_group import MetricGroup
 from jumpstart.status.sample import PointSample
 from model.meters import ClassificationMetrics
 

@@ -24,5 +24,7 @@ HOSTILE = {
     "Chinese": "\u6a21\u578b",
     "underscore": "_hidden",
     "empty": "",
+    "formula": '=HYPERLINK("http://example.org",A1)',
+    "negative": "-1+1",
     "long": "long" * 300,
 }

@@ -19,7 +19,18 @@ from matplotlib.text import Text
 from jumpstart.palette import COLORS
 from jumpstart.plots.canvas import save_figure
 from jumpstart.plots.maps import plot_point_status, plot_unit_status
-from jumpstart.plotting import plot_curves, plot_decision_regions, plot_ranges, plot_status_shares, plot_unit_life
+from jumpstart.plotting import (
+    plot_box,
+    plot_critical_difference,
+    plot_curves,
+    plot_decision_regions,
+    plot_heat_map,
+    plot_ranges,
+    plot_scatter,
+    plot_status_shares,
+    plot_unit_life,
+    plot_violin,
+)
 from jumpstart.regions.grid import Regions
 
 RGB = {s: tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for s, c in COLORS.items()}
@@ -85,11 +96,12 @@ def legend(figure: Figure) -> list[str]:
 
 
 def ticks(axes: Axes, axis: str) -> list[Text]:
-    """The labels of the ticks that are drawn."""
+    """The labels of the ticks that are drawn, on whichever side they are."""
     pixels(axes.figure)
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
-    major = getattr(axes, f"{axis}axis").get_major_ticks()
-    return [t.label1 for t in major if low <= t.get_loc() <= high and t.label1.get_text()]
+    major = [t for t in getattr(axes, f"{axis}axis").get_major_ticks() if low <= t.get_loc() <= high]
+    labels = [t.label1 if t.label1.get_visible() else t.label2 for t in major]
+    return [label for label in labels if label.get_text()]
 
 
 def tick_labels(axes: Axes, axis: str) -> list[str]:
@@ -173,6 +185,13 @@ PLOTS: dict[str, Callable[..., Figure]] = {
         _in_turn(2.0, -1.0, len(names)), _in_turn(-2.0, -3.0, len(names)), names, **k
     ),
     "plot_decision_regions": lambda names, **k: plot_decision_regions(_PLANE, [[0.5, 0.5]], [1], names[:10], **k),
+    "plot_box": lambda names, **k: plot_box({name: [1, 2] for name in names}, label=names[0], **k),
+    "plot_violin": lambda names, **k: plot_violin({name: [1, 2] for name in names}, label=names[0], **k),
+    "plot_scatter": lambda names, **k: plot_scatter(range(len(names)), range(len(names)), names, **k),
+    "plot_heat_map": lambda names, **k: plot_heat_map([range(len(names))], names[:1], names, label=names[0], **k),
+    "plot_critical_difference": lambda names, **k: plot_critical_difference(
+        {name: rank for rank, name in enumerate(names)}, np.ones((len(names), len(names))), **k
+    ),
 }
 """Every public plot, drawn with names (of layers, points, curves or classes) and with arguments such as ``ax``."""
 

@@ -1,0 +1,1 @@
+"""The modules behind :mod:`jumpstart.table`, which re-exports their public names."""

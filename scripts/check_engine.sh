@@ -34,7 +34,7 @@ check() { # check NAME SET COMPILER FLAGS...: build one copy, and test it
     shift 3
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
-    tar -C "$root" --exclude=.git --exclude='*.so' --exclude=runs -cf - . | tar -C "$copy" -xf -
+    git -C "$root" ls-files -z --cached --others --exclude-standard | tar -C "$root" --null -T - -cf - | tar -C "$copy" -xf -
     if [ "$name" = portable ]; then
         sed -i '/#define INLINE/,$ s/defined(__[A-Za-z0-9_]*__)/0/' "$copy/jumpstart/engine/vector.h"
     fi

@@ -14,20 +14,20 @@ template <int N> INLINE Vector polynomial(Vector x, const float (&coefficients)[
     return y;
 }
 
-// exp(x) = 2^power (1 + rest), where rest is exp(r) - 1 of |r| <= log(2) / 2.
+// exp(x) = power (1 + rest), where rest is exp(r) - 1 of |r| <= log(2) / 2. If x is not a number, nor is rest.
 struct Exponential {
-    Mask power;
-    Vector rest;
+    Vector power, rest;
 };
 INLINE Exponential split_exponential(Vector x)
 {
-    const float ROUND = 12582912.0f; // 1.5 * 2^23: adding and subtracting it rounds to an integer
+    // 1.5 * 2^23: adding and subtracting it rounds to an integer. 127 is the bias of an exponent.
+    const float ROUND = 12582912.0f + 127.0f;
     Vector shifted = x * 1.44269504f + ROUND, n = shifted - ROUND;
     Vector r = x - n * 0.693359375f; // log(2) in two parts, of which the first is exact in few bits
     r = r - n * -2.12194440e-4f;
     const float p[] = {5.000000014e-01f, 1.666666676e-01f, 4.166645678e-02f,
                        8.333284106e-03f, 1.393454423e-03f, 1.990890428e-04f};
-    return {((Mask)shifted - (Mask)splat(ROUND)) << 23, polynomial(r, p) * (r * r) + r};
+    return {(Vector)((Mask)shifted << 23), polynomial(r, p) * (r * r) + r};
 }
 
 // exp(x); 0 below -87, and the value at 88 above 88.
@@ -35,14 +35,14 @@ INLINE Vector exponential(Vector x)
 {
     Vector inside = smaller(splat(88.0f), larger(splat(-87.0f), x));
     Exponential e = split_exponential(inside);
-    return keep((Vector)((Mask)(e.rest + 1.0f) + e.power), ~(x < -87.0f));
+    return keep((e.rest + 1.0f) * e.power, ~(x < -87.0f));
 }
 
 // exp(x) - 1 for x <= 0, exact to its own last place also near 0.
 INLINE Vector exponential_minus_one(Vector x)
 {
     Exponential e = split_exponential(larger(splat(-87.0f), x));
-    return select(e.power == 0, e.rest, (Vector)((Mask)(e.rest + 1.0f) + e.power) - 1.0f);
+    return select(e.power == 1.0f, e.rest, (e.rest + 1.0f) * e.power - 1.0f);
 }
 
 // log((1 + s) / (1 - s)) for 0 <= |s| <= 1/3.

@@ -57,7 +57,7 @@ _TWO_SIDES = ctypes.c_double * 2
 class MemberLayout(ctypes.Structure):
     """One member. Arrays are addresses; ``member.h`` says what they hold."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *_fields(ctypes.c_int32, "depth width features classes activation batchnorm skip skip_span"),
         *_fields(ctypes.c_int32, "capture_weights capture_output aggregate unit_terms point_terms use_task_loss"),
         *_fields(_TWO_SIDES, "margin unit_weight point_weight"),

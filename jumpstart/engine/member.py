@@ -214,6 +214,9 @@ class Member:
 
     def _check(self, data: Data, weights: Tensor) -> None:
         network, training = self.network, self.training
+        for name in ("features", "classes", "depth", "width"):
+            if getattr(network, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(network, name)}.")
         if weights.numel() != network.parameters:
             raise ValueError(f"weights must have {network.parameters} numbers for {network}, got {weights.numel()}.")
         if len(training.lr) != len(training.lambda_):
@@ -221,17 +224,32 @@ class Member:
                 f"lr and lambda_ must have one number per epoch each, got {len(training.lr)} and "
                 f"{len(training.lambda_)}."
             )
-        for name, x, y in (("x", data.x, data.y), ("val_x", data.val_x, data.val_y)):
-            if x.dtype != torch.float32 or y.dtype != torch.int64 or x.device.type != "cpu" or y.device.type != "cpu":
-                raise ValueError(f"{name} must be float32 and its classes int64, on the CPU, got {x.dtype}, {y.dtype}.")
-            if x.shape != (len(y), network.features):
-                raise ValueError(f"{name} must be ({len(y)}, {network.features}), got {tuple(x.shape)}.")
-            if len(y) and not 0 <= int(y.min()) <= int(y.max()) < network.classes:
-                raise ValueError(f"the classes of {name} must be from 0 to {network.classes - 1}.")
-        if not len(data.x) or not len(data.val_x):
-            raise ValueError("the training and the validation part must have at least one row.")
+        self._check_part("x", data.x, data.y)
+        self._check_part("val_x", data.val_x, data.val_y)
         if training.batch is not None and training.batch < 1:
             raise ValueError(f"batch must be >= 1, got {training.batch}.")
+        rows = len(data.x)
+        size = min(training.batch or rows, rows)
+        if network.batchnorm and (size == 1 or rows % size == 1):
+            raise ValueError(
+                f"batch must leave no batch of a single row to batch normalization, got {size} for {rows} rows."
+            )
+
+    def _check_part(self, name: str, x: Tensor, y: Tensor) -> None:
+        features, classes = self.network.features, self.network.classes
+        if x.dtype != torch.float32 or y.dtype != torch.int64 or x.device.type != "cpu" or y.device.type != "cpu":
+            found = f"{x.dtype} on {x.device} and {y.dtype} on {y.device}"
+            raise ValueError(f"{name} must be float32 and its classes int64, on the CPU, got {found}.")
+        if y.dim() != 1 or x.shape != (len(y), features):
+            raise ValueError(
+                f"{name} must be (rows, {features}) and its classes (rows,), got {tuple(x.shape)} and {tuple(y.shape)}."
+            )
+        if not len(y):
+            raise ValueError(f"{name} must have at least one row.")
+        if not 0 <= int(y.min()) <= int(y.max()) < classes:
+            raise ValueError(
+                f"the classes of {name} must be from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}."
+            )
 
     def _decaying(self, padded: int) -> Tensor:
         """1 for every weight, 0 for biases and batch normalization."""
@@ -258,21 +276,21 @@ class Member:
             width=network.width,
             features=network.features,
             classes=network.classes,
-            activation=layout.ACTIVATIONS.index(network.activation),
+            activation=_code("activation", network.activation, layout.ACTIVATIONS),
             batchnorm=network.batchnorm,
-            skip=layout.SKIPS.index(skip),
+            skip=_code("skip_kind", skip, layout.SKIPS),
             skip_span=network.skip_connections or 1,
             capture_weights=weighs,
             capture_output=weighs and not loss.skip_last,
-            aggregate=layout.AGGREGATES.index(loss.aggregate),
+            aggregate=_code("aggregate", loss.aggregate, layout.AGGREGATES),
             unit_terms=bool(loss.terms & Terms.UNIT),
             point_terms=bool(loss.terms & Terms.POINT),
             use_task_loss=loss.use_task_loss,
             margin=loss.margin,
             unit_weight=tuple(units),
             point_weight=tuple(points),
-            optimizer=layout.OPTIMIZERS.index(training.optimizer),
-            monitor=layout.MONITORS.index(training.monitor),
+            optimizer=_code("optimizer", training.optimizer, layout.OPTIMIZERS),
+            monitor=_code("monitor", training.monitor, layout.MONITORS),
             beta1=training.betas[0],
             beta2=training.betas[1],
             epsilon=training.epsilon,
@@ -283,7 +301,7 @@ class Member:
             rows=len(data.x),
             val_rows=len(data.val_x),
             batch=min(training.batch or len(data.x), len(data.x)),
-            val_batch=training.batch or len(data.val_x),
+            val_batch=min(training.batch or len(data.val_x), len(data.val_x)),
             epochs=len(training.lr),
             x=data.x.data_ptr(),
             val_x=data.val_x.data_ptr(),
@@ -332,11 +350,17 @@ class Member:
             x: (rows, features) inputs, float32.
             y: (rows,) classes, int64.
             best: Whether the weights of the best epoch are measured, instead of the present ones.
+
+        Raises:
+            ValueError: If the part does not fit the network, or there is no best epoch yet.
         """
+        self._check_part("x", x, y)
+        if best and self.best_epoch < 0:
+            raise ValueError("there is no best epoch yet: train() first.")
         x, y = x.contiguous(), y.contiguous()
         member = MemberLayout.from_buffer_copy(self._layout)
         member.val_x, member.val_y, member.val_rows = x.data_ptr(), y.data_ptr(), len(x)
-        member.val_batch = self.training.batch or len(x)
+        member.val_batch = min(self.training.batch or len(x), len(x))
         if best:
             member.weights, member.running = member.best_weights, member.best_running
         found = torch.zeros(len(METRICS), dtype=torch.float64)
@@ -373,7 +397,7 @@ class Member:
     def best_steps(self) -> int:
         """Number of steps that led to the best weights."""
         batches = -(-self._layout.rows // self._layout.batch)
-        return (self.best_epoch + 1) * batches
+        return int((self.best_epoch + 1) * batches)
 
     @property
     def best_epoch(self) -> int:
@@ -382,7 +406,7 @@ class Member:
 
     @property
     def diverged_layer(self) -> int:
-        """The first captured layer that is not finite, or their number for the task loss, and one more for Jumpstart."""
+        """The first captured layer that is not finite, or their number for the task loss, one more for Jumpstart."""
         return int(self._layout.diverged_layer)
 
     @property
@@ -445,6 +469,13 @@ class Member:
             array.copy_(tensors[name])
         for name in _NUMBERS:
             setattr(self._layout, name, numbers[name])
+
+
+def _code(name: str, value: str | None, choices: Sequence[str | None]) -> int:
+    """The number of a choice in ``member.h``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
+    return choices.index(value)
 
 
 assert ctypes.sizeof(MemberLayout) % 8 == 0

@@ -245,6 +245,7 @@ def test_a_sweep_from_the_grid_to_the_results(tmp_path: Path, capsys: pytest.Cap
     assert "finished            2" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_a_finished_run_is_opened_with_plots_and_the_same_result(
     finished: Ledger, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -221,8 +221,8 @@ def test_a_compiled_network_has_the_same_status_plots(tmp_path: Path, monkeypatc
     monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend=count_sizes, dynamic=False))
     # One block a stage, because compiling takes most of the time.
     monkeypatch.setitem(BLOCKS, 18, (1, 1, 1, 1))
-    # Batches of 16 and 12 rows, and 12 rows in both other parts: the network is compiled four times.
-    sizes = {"num_points": 52, "val_size": 12 / 52, "test_size": 12 / 52, "batch_size": 16}
+    # A batch of 16 rows, and 12 rows in both other parts: the network is compiled three times.
+    sizes = {"num_points": 40, "val_size": 12 / 40, "test_size": 12 / 40, "batch_size": 16}
     status = []
     for name, use_compile in (("plain", False), ("compiled", True)):
         directory, _ = run_tiny(tmp_path, name=name, epochs=2, plot_status=True, use_compile=use_compile, **sizes)

@@ -33,6 +33,8 @@ PRELOADED = (
     "support.resnet_runs",
     "data.data",
     "data.uci.files",
+    "jumpstart.table",
+    "sweep.executors.worker",
     "sweep.run",
     "sklearn.datasets",
     "PIL.GifImagePlugin",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib.metadata
 import logging
 import sys
 from collections.abc import Iterator
@@ -25,8 +26,9 @@ def spared() -> Iterator[None]:
             _spare_torch(patch)
         if "lightning_fabric" in sys.modules:
             # Every trainer asks every installed distribution whether it has callbacks.
-            name = "lightning_fabric.utilities.registry.entry_points"
-            patch.setattr(name, functools.cache(sys.modules["importlib.metadata"].entry_points))
+            once = functools.cache(importlib.metadata.entry_points)
+            once(group="pytorch_lightning.callbacks_factory")  # for forks of this process too
+            patch.setattr("lightning_fabric.utilities.registry.entry_points", once)
         yield
     gc.set_threshold(*threshold)
 

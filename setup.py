@@ -1,9 +1,19 @@
-"""The build of the compiled kernel, which pyproject.toml cannot describe. Without a C compiler, no kernel is built."""
+"""The compiled parts, which pyproject.toml cannot describe. Without a compiler, the package works without them."""
+
+import platform
 
 from setuptools import Extension, setup
 
 # The kernel compares values and computes none, and finds NaN by its bits: see jumpstart/extrema/kernel.inc.
-FLAGS = ["-O3", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-strict-aliasing"]
+KERNEL = ["-O3", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-strict-aliasing"]
+# The engine computes in the order that its code says, but for products that are fused with sums.
+ENGINE = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions",
+          "-fno-rtti", "-g0", "-Wno-psabi", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # fmt: skip
+# One build for each instruction set; jumpstart/engine/build.py chooses one when the engine is first used.
+INSTRUCTION_SETS = {"plain": []}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    INSTRUCTION_SETS |= {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512dq", "-mavx2", "-mfma"]}
+PARTS = "activation functions linear member network observe order training vector workspace"
 
 setup(
     ext_modules=[
@@ -11,10 +21,21 @@ setup(
             "jumpstart.extrema._kernel",
             ["jumpstart/extrema/kernel.c"],
             depends=["jumpstart/extrema/kernel.inc"],
-            extra_compile_args=FLAGS,
+            extra_compile_args=KERNEL,
             py_limited_api=True,
             optional=True,
-        )
+        ),
+        *[
+            Extension(
+                f"jumpstart.engine._{name}",
+                ["jumpstart/engine/engine.cpp"],
+                depends=[f"jumpstart/engine/{part}.h" for part in PARTS.split()],
+                extra_compile_args=[*ENGINE, *flags, f"-DENGINE=_{name}"],
+                py_limited_api=True,
+                optional=True,
+            )
+            for name, flags in INSTRUCTION_SETS.items()
+        ],
     ],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}, "build_ext": {"parallel": 4}},
 )

@@ -1,7 +1,7 @@
 """One training step with the installed package `jumpstart`, outside of the clone.
 
-python -P .ci/smoke.py kernel      the compiled kernel must be there
-python -P .ci/smoke.py pure        the compiled kernel must not be there
+python -P .ci/smoke.py compiled    the compiled kernel and engine must be there
+python -P .ci/smoke.py pure        neither must be there
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import torch
 
 import jumpstart as package
 from jumpstart import JumpstartRegularization
+from jumpstart.engine.build import best_build
 from jumpstart.extrema import kernel
 
 clone = Path(__file__).resolve().parents[1]
 assert clone not in Path(package.__file__).resolve().parents, f"{package.__file__} is the clone's own"
-assert kernel.available() == (sys.argv[1] == "kernel"), kernel.description()
+compiled = sys.argv[1] == "compiled"
+assert kernel.available() == compiled, kernel.description()
+assert (best_build() is not None) == compiled
 
 model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
 with JumpstartRegularization(model) as jumpstart:

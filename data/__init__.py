@@ -10,6 +10,6 @@ Example:
     [8, 7, 8]
 """
 
-from data.data import DATASETS, DataError, DatasetInfo, check_available, get_info, make_datamodule
+from data.data import DATASETS, DataError, DatasetInfo, check_available, get_info, make_data, make_datamodule
 
-__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
+__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_data", "make_datamodule"]

@@ -108,18 +108,46 @@ def generate(name: str, num_points: int, noise: float, seed: int) -> Table:
         >>> generate("circles", num_points=10, noise=0.0, seed=42).numbers.shape
         (10, 2)
     """
-    from sklearn import datasets
-
-    if name == "moons":
-        x, y = datasets.make_moons(num_points, noise=noise, random_state=seed)
-    elif name == "circles":
-        x, y = datasets.make_circles(num_points, noise=noise, factor=0.5, random_state=seed)
-    else:
-        angles = np.deg2rad([90.0, 210.0, 330.0])
-        centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        x, y = datasets.make_blobs(num_points, centers=centers, cluster_std=noise, random_state=seed)
+    make = {"moons": _moons, "circles": _circles, "blobs": _blobs}[name]
+    x, y = make(num_points, noise, np.random.RandomState(seed))
     (classes,) = (info.classes for info in BUILT_IN_INFOS if info.name == name)
     return _numeric(x, y, tuple(map(str, range(classes))), ("x", "y"))
+
+
+# The points are those of scikit-learn, bit for bit. Made here, they do not need the import of scikit-learn, which takes
+# as long as that of torch.
+
+
+def _moons(num_points: int, noise: float, random: np.random.RandomState) -> tuple[Floats, Integers]:
+    first = num_points // 2
+    upper, lower = np.linspace(0, np.pi, first), np.linspace(0, np.pi, num_points - first)
+    return _noisy((np.cos(upper), np.sin(upper)), (1 - np.cos(lower), 1 - np.sin(lower) - 0.5), noise, random)
+
+
+def _circles(num_points: int, noise: float, random: np.random.RandomState) -> tuple[Floats, Integers]:
+    first = num_points // 2
+    outer, inner = (np.linspace(0, 2 * np.pi, count, endpoint=False) for count in (first, num_points - first))
+    return _noisy((np.cos(outer), np.sin(outer)), (np.cos(inner) * 0.5, np.sin(inner) * 0.5), noise, random)
+
+
+def _noisy(
+    first: tuple[Floats, Floats], second: tuple[Floats, Floats], noise: float, random: np.random.RandomState
+) -> tuple[Floats, Integers]:
+    """The points of two curves in random order, with noise: ``(rows, 2)``, and their curve, ``(rows,)``."""
+    x = np.concatenate([np.stack(first, axis=1), np.stack(second, axis=1)])
+    order = np.arange(len(x))
+    random.shuffle(order)
+    return x[order] + random.normal(scale=noise, size=x.shape), (order >= len(first[0])).astype(np.int64)
+
+
+def _blobs(num_points: int, noise: float, random: np.random.RandomState) -> tuple[Floats, Integers]:
+    angles = np.deg2rad([90.0, 210.0, 330.0])
+    centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    counts = [len(range(number, num_points, len(centers))) for number in range(len(centers))]
+    x = np.concatenate([random.normal(center, noise, (n, 2)) for center, n in zip(centers, counts, strict=True)])
+    order = np.arange(num_points)
+    random.shuffle(order)
+    return x[order], np.repeat(np.arange(len(centers)), counts)[order]
 
 
 class _Bunch(Protocol):

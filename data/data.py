@@ -1,12 +1,13 @@
-"""From the name of a data set to its data module."""
+"""From the name of a data set to its data, plain or as a data module of Lightning."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from data.cache import DataDir, DataError
 from data.checks import check_integer
@@ -26,16 +27,36 @@ from jumpstart.files import is_path
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data.datamodules import TabularDataModule
+    from data.datamodules import AnyModule
     from data.images.in_folders import FolderOptions
+    from data.images.in_memory import MemoryImageData
     from data.images.module import ImageModule
     from data.images.transforms import Transform, Transforms
-    from data.split_module import ModuleOptions
+    from data.split_data import SplitOptions
+    from data.tabular import TabularData
 
-__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_datamodule"]
+    AnyData: TypeAlias = TabularData | MemoryImageData | ImageModule
+    """Data in three parts, of which only images in folders need Lightning."""
+
+__all__ = ["DATASETS", "DataError", "DatasetInfo", "check_available", "get_info", "make_data", "make_datamodule"]
 
 
-def make_datamodule(
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def takes_arguments_of(other: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """Give a function the signature of another one, for ``help``, editors and type checkers."""
+
+    def with_signature(function: Callable[..., T]) -> Callable[P, T]:
+        own = inspect.signature(other).replace(return_annotation=inspect.signature(function).return_annotation)
+        function.__signature__ = own  # type: ignore[attr-defined]
+        return function
+
+    return with_signature
+
+
+def make_data(
     name: str | os.PathLike[str] | pd.DataFrame | Sequence[object],
     *,
     batch_size: int | None = None,
@@ -60,12 +81,12 @@ def make_datamodule(
     category_columns: Names = (),
     val: object = None,
     test: object = None,
-) -> TabularDataModule | ImageModule:
-    """The data module of a named data set, or of data of your own. Nothing is loaded before its ``setup``.
+) -> AnyData:
+    """A named data set, or data of your own, in three parts. Nothing is loaded before its ``setup``.
 
-    Every module has ``input_shape``, ``num_classes``, ``class_names``, ``num_rows(part)``, ``describe()`` and three
-    loaders of float inputs and class numbers. Under a trainer, batches are on its device, and each process serves its
-    slice of each batch.
+    Every data set has ``input_shape``, ``num_classes``, ``class_names``, ``num_rows(part)``, ``describe()`` and
+    ``batches(part)`` of float inputs and class numbers. Tables and images in memory need no Lightning. Images in
+    folders are a ``LightningDataModule``, as :func:`make_datamodule` makes from every data set.
 
     Args:
         name: One of :data:`DATASETS`; the path of a folder of images or of a file of separated values, which has a
@@ -110,17 +131,12 @@ def make_datamodule(
         DataError: If a file of your own does not exist.
 
     Example:
-        >>> module = make_datamodule("moons", num_points=100)
-        >>> module.setup()
-        >>> module.num_rows("train"), module.input_shape, module.num_classes
+        >>> data = make_data("moons", num_points=100)
+        >>> data.setup()
+        >>> data.num_rows("train"), data.input_shape, data.num_classes
         (70, (2,), 2)
-        >>> make_datamodule("fake", image_size=8, num_classes=3, channels=1).name
-        'fake'
-        >>> x, y = [[float(row)] for row in range(40)], ["low"] * 20 + ["high"] * 20
-        >>> module = make_datamodule((x, y), batch_size=8)
-        >>> module.setup()
-        >>> module.class_names, module.num_rows("train")
-        (('high', 'low'), 28)
+        >>> data.x_train.shape, [len(labels) for _, labels in data.batches("val")]
+        (torch.Size([70, 2]), [15])
     """
     images = _checked_images(
         image_size, augment, num_workers, corrupt, data_dir, (transform, train_transform, eval_transform)
@@ -130,12 +146,12 @@ def make_datamodule(
     )
     if not isinstance(name, str) or is_path(name):
         check_flag("as_images", as_images)
-        return _own(name, as_images, images, table, _module_options(batch_size, seed, val_size, test_size))
+        return _own(name, as_images, images, table, _split_options(batch_size, seed, val_size, test_size))
     info = get_info(name)
     table.refuse(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
-    options = _module_options(batch_size, seed, val_size, test_size, default)
+    options = _split_options(batch_size, seed, val_size, test_size, default)
     options |= {"name": name, "prepare": partial(check_available, name, data_dir)}
     if name not in IMAGE_SOURCES:
         _refuse_transforms(name, images)
@@ -153,6 +169,35 @@ def make_datamodule(
         return _fake_images(num_points, num_classes, channels, noise, images, options)
     load = partial(load_arrays, name, data_dir)
     return _memory_images(load, IMAGE_SOURCES[name].class_names, images, options)
+
+
+@takes_arguments_of(make_data)
+def make_datamodule(*arguments: object, **options: object) -> AnyModule:
+    """A named data set, or data of your own, as a ``LightningDataModule``. Takes the arguments of :func:`make_data`.
+
+    Every module has three loaders. Under a trainer, batches are on its device, and each process serves its slice of
+    each batch.
+
+    Raises:
+        ValueError: As for :func:`make_data`, like all other errors.
+
+    Example:
+        >>> module = make_datamodule("moons", num_points=100)
+        >>> module.setup()
+        >>> module.num_rows("train"), module.input_shape, module.num_classes
+        (70, (2,), 2)
+        >>> make_datamodule("fake", image_size=8, num_classes=3, channels=1).name
+        'fake'
+        >>> x, y = [[float(row)] for row in range(40)], ["low"] * 20 + ["high"] * 20
+        >>> module = make_datamodule((x, y), batch_size=8)
+        >>> module.setup()
+        >>> module.class_names, module.num_rows("train")
+        (('high', 'low'), 28)
+    """
+    data = make_data(*arguments, **options)  # type: ignore[arg-type]
+    from data.datamodules import as_datamodule
+
+    return as_datamodule(data)
 
 
 class _Images(NamedTuple):
@@ -225,17 +270,17 @@ def _own(
     as_images: bool,
     images: _Images,
     table: _TableOptions,
-    options: ModuleOptions,
-) -> TabularDataModule | ImageModule:
-    """The data module of a path, a data frame or arrays of the user."""
-    from data.datamodules import TabularDataModule
+    options: SplitOptions,
+) -> TabularData | ImageModule:
+    """The data of a path, a data frame or arrays of the user."""
+    from data.tabular import TabularData
 
     if not isinstance(source, str | os.PathLike):
         from data.own_tables.arrays import table_in_memory
 
         _refuse_image_options("arrays", as_images, images)
         options["name"] = "the data"
-        return TabularDataModule(partial(table_in_memory, source, table.val, table.test, **table.columns), **options)
+        return TabularData(partial(table_in_memory, source, table.val, table.test, **table.columns), **options)
     kind, path = own_at(os.fspath(source))
     options["name"] = path.name
     if kind is Own.FOLDER:
@@ -247,7 +292,7 @@ def _own(
 
     _refuse_image_options(path.name, as_images, images)
     val, test = find_file("val_dataset", table.val), find_file("test_dataset", table.test)
-    return TabularDataModule(partial(table_of_files, path, val, test, **table.columns), **options)
+    return TabularData(partial(table_of_files, path, val, test, **table.columns), **options)
 
 
 def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
@@ -259,13 +304,13 @@ def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
             )
 
 
-def _module_options(
+def _split_options(
     batch_size: int | None,
     seed: int,
     val_size: float | None,
     test_size: float | None,
     default_val_size: float = DEFAULT_SHARE,
-) -> ModuleOptions:
+) -> SplitOptions:
     if val_size is None:
         val_size = default_val_size
     if test_size is None:
@@ -282,9 +327,9 @@ def _tabular(
     as_images: bool,
     image_size: int | None,
     data_dir: DataDir,
-    options: ModuleOptions,
-) -> TabularDataModule:
-    from data.datamodules import TabularDataModule
+    options: SplitOptions,
+) -> TabularData:
+    from data.tabular import TabularData
 
     load = partial(
         load_table,
@@ -296,12 +341,12 @@ def _tabular(
         image_size=image_size,
         data_dir=data_dir,
     )
-    return TabularDataModule(load, **options)
+    return TabularData(load, **options)
 
 
 def _fake_images(
-    num_points: int, num_classes: int, channels: int, noise: float, images: _Images, options: ModuleOptions
-) -> ImageModule:
+    num_points: int, num_classes: int, channels: int, noise: float, images: _Images, options: SplitOptions
+) -> MemoryImageData:
     side = images.image_size or IMAGE_SOURCES["fake"].shape[1]
     load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), options["seed"])
     return _memory_images(load, tuple(map(str, range(num_classes))), images, options)
@@ -317,13 +362,13 @@ def _memory_images(
     load: Callable[[], tuple[ImageArrays, ImageArrays | None]],
     class_names: tuple[str, ...],
     images: _Images,
-    options: ModuleOptions,
-) -> ImageModule:
+    options: SplitOptions,
+) -> MemoryImageData:
     from data.images.augment import ShiftAndFlip
-    from data.images.in_memory import MemoryImages
+    from data.images.in_memory import MemoryImageData
 
     source = IMAGE_SOURCES[options["name"]]
-    return MemoryImages(
+    return MemoryImageData(
         load,
         class_names=class_names,
         augment=ShiftAndFlip(source.padding, source.flip) if images.augment else None,
@@ -333,14 +378,14 @@ def _memory_images(
     )
 
 
-def _folder_images(name: str, images: _Images, options: ModuleOptions) -> ImageModule:
+def _folder_images(name: str, images: _Images, options: SplitOptions) -> ImageModule:
     from data.images.in_folders import FolderImages
 
     size = images.image_size or IMAGE_SOURCES[name].shape[1]
     return FolderImages(image_size=size, **images.of_folders, **options)
 
 
-def _check_num_points(num_points: int, classes: int, options: ModuleOptions) -> None:
+def _check_num_points(num_points: int, classes: int, options: SplitOptions) -> None:
     """Refuse a number of points too small for one point of each class in the smallest part."""
     val_size, test_size = options["val_size"], options["test_size"]
     least = math.ceil(classes / min(val_size, test_size, 1 - val_size - test_size) - 1e-9)

@@ -1,59 +1,22 @@
-"""The data module of tables: split, encoded, and served in whole-tensor batches."""
+"""Tables and images in memory as ``LightningDataModule``."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-from typing import Unpack
+from typing import TypeAlias
 
-import numpy as np
-import torch
-from torch import Tensor
+from pytorch_lightning import LightningDataModule
 
 from data.batches import TensorBatches
-from data.encoding import Encoder
-from data.own_tables.overview import overview
-from data.split_module import Description, ModuleOptions, SplitDataModule
-from data.splitting import PARTS, Split, check_sizes, holdout, stratified_split
-from data.tables import Integers, Table
+from data.images.in_memory import MemoryImageData
+from data.images.module import ImageModule
+from data.split_module import SplitDataModule
+from data.tabular import TabularData
 
-__all__ = ["TabularDataModule"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["AnyModule", "MemoryImages", "TabularDataModule", "as_datamodule"]
 
 
-class TableDescription(Description):
-    """The description of a data module of a table, in values that JSON can hold.
-
-    ``columns`` and ``files`` describe a table of the user, and are empty for all others. ``rows_shared_with_train``
-    counts the rows of each held out part whose features occur in training, which only parts that were given can have.
-    """
-
-    missing_values: int
-    duplicate_rows: int
-    distinct_rows: int
-    distinct_rows_of_several_classes: int
-    classes_kept_in_train: list[str]
-    rows_shared_with_train: dict[str, int]
-    columns: list[dict[str, object]]
-    files: list[dict[str, object]]
-
-
-class TabularDataModule(SplitDataModule[TensorBatches]):
-    """A table in three parts, encoded as inputs of a network.
-
-    Rows with the same features are never in two parts, unless the parts were given. Medians, scales and categories are
-    learned from the training part alone. Batches are slices of whole tensors, which are copied to the trainer's
-    device once.
-
-    Args:
-        load: Function that returns the table; called once, by :meth:`setup`.
-        **options: Arguments of :class:`~data.split_module.SplitDataModule`.
-
-    Raises:
-        ValueError: If an argument is out of range.
+class TabularDataModule(TabularData, SplitDataModule[TensorBatches]):
+    """A table in three parts as a ``LightningDataModule``: :class:`~data.tabular.TabularData` for a trainer.
 
     Example:
         >>> from functools import partial
@@ -64,157 +27,40 @@ class TabularDataModule(SplitDataModule[TensorBatches]):
         ((4,), 3, 4)
     """
 
-    def __init__(self, load: Callable[[], Table], **options: Unpack[ModuleOptions]) -> None:
-        super().__init__(**options)
-        self._load = load
-        self._table: Table | None = None
-        self._split: Split | None = None
-        self._groups: Integers = np.zeros(0, dtype=np.int64)
-        self._names: tuple[str, ...] = ()
-        self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def _load_parts(self) -> None:
-        table = self._load()
-        self._groups = table.groups()
-        split = self._split_rows(table)
-        encoder = Encoder(table, split.train)
-        self._names = encoder.names
-        self._parts = {
-            part: (torch.from_numpy(encoder.encode(table, rows)), torch.from_numpy(table.labels[rows]))
-            for part, rows in zip(PARTS, (split.train, split.val, split.test), strict=True)
-        }
-        self._table, self._split = table, split
-        self._log_oddities(table, split)
+class MemoryImages(MemoryImageData, ImageModule):
+    """Images in memory as a ``LightningDataModule``: :class:`~data.images.in_memory.MemoryImageData` for a trainer.
 
-    def _split_rows(self, table: Table) -> Split:
-        """The parts as they were given, and those that were not given split from the other rows."""
-        if table.given is None:
-            check_sizes(self.val_size, self.test_size, len(table))
-            return stratified_split(
-                table.labels, self._groups, val_size=self.val_size, test_size=self.test_size, seed=self.seed
-            )
-        rows = [np.flatnonzero(table.given == part) for part in range(len(PARTS))]
-        for part, size in ((1, self.val_size), (2, self.test_size)):
-            if not len(rows[part]):
-                groups = np.unique(self._groups[rows[0]], return_inverse=True)[1].reshape(-1)
-                kept, held = holdout(table.labels[rows[0]], size=size, seed=self.seed, groups=groups)
-                rows[0], rows[part] = rows[0][kept], rows[0][held]
-        train, val, test = rows
-        return Split(train, val, test, kept_in_train=())
-
-    def _log_oddities(self, table: Table, split: Split) -> None:
-        if split.kept_in_train:
-            names = ", ".join(table.class_names[c] for c in split.kept_in_train)
-            logger.info("%s: classes in fewer than three distinct rows stay in training: %s.", self.name, names)
-        duplicates = _num_duplicates(self._groups)
-        if duplicates:
-            logger.info("%s: %d of %d rows are duplicates.", self.name, duplicates, len(table))
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input: ``(features,)``, or ``(channels, height, width)``."""
-        return tuple(self.x_train.shape[1:])
-
-    @property
-    def num_features(self) -> int:
-        """Number of values in one input, after categories are encoded."""
-        return self.x_train[0].numel()
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """One name for each value in an input."""
-        self._check_set_up()
-        return self._names
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name for each class."""
-        return self._loaded_table().class_names
-
-    @property
-    def num_duplicates(self) -> int:
-        """Number of rows whose features equal those of an earlier row, whatever their class."""
-        self._check_set_up()
-        return _num_duplicates(self._groups)
-
-    def labels(self, part: str) -> Integers:
-        """Class numbers of a part (``"train"``, ``"val"`` or ``"test"``), in its fixed order: ``(rows,)``."""
-        labels: Integers = self._part(part)[1].numpy()
-        return labels
-
-    @property
-    def x_train(self) -> Tensor:
-        """Training inputs, float32."""
-        return self._part("train")[0]
-
-    @property
-    def y_train(self) -> Tensor:
-        """Training classes, int64."""
-        return self._part("train")[1]
-
-    @property
-    def x_val(self) -> Tensor:
-        """Validation inputs, float32."""
-        return self._part("val")[0]
-
-    @property
-    def y_val(self) -> Tensor:
-        """Validation classes, int64."""
-        return self._part("val")[1]
-
-    @property
-    def x_test(self) -> Tensor:
-        """Test inputs, float32."""
-        return self._part("test")[0]
-
-    @property
-    def y_test(self) -> Tensor:
-        """Test classes, int64."""
-        return self._part("test")[1]
-
-    def found(self) -> str:
-        """The files and the columns of a table of the user, and the rows of each part; empty for all other tables."""
-        return overview(self.describe())
-
-    def fingerprint(self) -> str:
-        """The checksums of the files of the user; empty for all other tables."""
-        files = self._loaded_table().files
-        return " and ".join(f"{Path(file.path).name} with SHA-256 {file.sha256}" for file in files)
-
-    def describe(self) -> TableDescription:
-        """A description of the data: rows and classes of each part, duplicates, missing values, and columns."""
-        table, split = self._loaded_table(), self._split
-        assert split is not None
-        classes = np.zeros((int(self._groups.max()) + 1, self.num_classes), dtype=bool)
-        classes[self._groups, table.labels] = True
-        common = super().describe()
-        common["features"] = table.num_features
-        trained = self._groups[split.train]
-        shared = {part: int(np.isin(self._groups[rows], trained).sum()) for part, rows in split.held_out.items()}
-        return {
-            **common,
-            "missing_values": table.num_missing,
-            "duplicate_rows": self.num_duplicates,
-            "distinct_rows": len(table) - self.num_duplicates,
-            "distinct_rows_of_several_classes": int((classes.sum(axis=1) > 1).sum()),
-            "classes_kept_in_train": [table.class_names[c] for c in split.kept_in_train],
-            "rows_shared_with_train": shared,
-            "columns": [asdict(column) for column in table.columns],
-            "files": [{**asdict(file), "facts": list(file.facts)} for file in table.files],
-        }
-
-    def _batches(self, part: str, *, shuffle: bool) -> TensorBatches:
-        return self.order(*self._part(part), shuffle=shuffle).to(self.device)
-
-    def _part(self, part: str) -> tuple[Tensor, Tensor]:
-        self._check_set_up()
-        return self._parts[part]
-
-    def _loaded_table(self) -> Table:
-        self._check_set_up()
-        assert self._table is not None
-        return self._table
+    Example:
+        >>> from data.images.arrays import make_fake
+        >>> load = lambda: (make_fake(100, 4, (3, 8, 8)), None)
+        >>> module = MemoryImages(load, class_names=tuple("abcd"), name="fake", batch_size=32)
+        >>> module.setup()
+        >>> x, y = next(iter(module.train_dataloader()))
+        >>> x.shape, x.dtype, module.input_shape, module.num_rows("test")
+        (torch.Size([32, 3, 8, 8]), torch.float32, (3, 8, 8), 15)
+    """
 
 
-def _num_duplicates(groups: Integers) -> int:
-    return len(groups) - int(groups.max()) - 1  # groups are numbered without gaps
+AnyModule: TypeAlias = TabularDataModule | ImageModule
+"""A data module of a table or of images."""
+
+
+def as_datamodule(data: TabularData | MemoryImageData | ImageModule) -> AnyModule:
+    """A data set as a ``LightningDataModule``, which shares what is already loaded.
+
+    Args:
+        data: The data set; a data module is returned as it is.
+
+    Example:
+        >>> from data.data import make_data
+        >>> as_datamodule(make_data("iris", batch_size=32))
+        <data.datamodules.TabularDataModule object at ...>
+    """
+    if isinstance(data, AnyModule):
+        return data
+    made: type[TabularDataModule | MemoryImages] = TabularDataModule if isinstance(data, TabularData) else MemoryImages
+    module = made.__new__(made)
+    LightningDataModule.__init__(module)
+    vars(module).update(vars(data))
+    return module

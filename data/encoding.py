@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from data.tables import Floats, Integers, Table
+from data.tables import Floats, Integers, Objects, Table
+
+# scikit-learn is imported for tables with categories only, because its import takes as long as that of torch.
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -37,20 +39,16 @@ class Encoder:
     def __init__(self, table: Table, rows: Integers) -> None:
         self._numeric = len(table.number_names)
         self._shape = table.image_shape
-        self._mean, self._scale = 0.0, 1.0
         self._known: list[npt.NDArray[np.object_]] = []
         self.names: tuple[str, ...] = table.number_names
         if self._numeric:
             numbers = table.numbers[rows]
             self._medians = _medians(numbers)
             numbers = np.where(np.isnan(numbers), self._medians, numbers)
-            self._scaler = None if table.common_scale else StandardScaler().fit(numbers)
-            if table.common_scale:
-                self._mean, self._scale = float(numbers.mean()), float(numbers.std()) or 1.0
-        onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
-        self._categories = make_pipeline(SimpleImputer(strategy="most_frequent", keep_empty_features=True), onehot)
+            self._mean, self._scale = _common_scale(numbers) if table.common_scale else _scales(numbers)
         if table.category_names:
-            self._categories.fit(table.categories[rows])
+            self._categories = _fitted_categories(table.categories[rows])
+            onehot = self._categories[-1]
             self._known = onehot.categories_
             self.names += tuple(onehot.get_feature_names_out(table.category_names))
 
@@ -68,8 +66,7 @@ class Encoder:
         if self._numeric:
             numbers = table.numbers[rows]
             numbers = np.where(np.isnan(numbers), self._medians, numbers)
-            scaled = (numbers - self._mean) / self._scale if self._scaler is None else self._scaler.transform(numbers)
-            parts.append(scaled)
+            parts.append((numbers - self._mean) / self._scale)
         if self._known:
             with warnings.catch_warnings():
                 # Unknown categories are encoded as zeros on purpose, and logged below.
@@ -84,6 +81,34 @@ class Encoder:
             unknown = {value for value in column if value == value} - set(known)
             if unknown:
                 logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
+
+
+def _common_scale(numbers: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of all columns together; 1 in place of a deviation of 0."""
+    return np.asarray(numbers.mean()), np.asarray(numbers.std() or 1.0)
+
+
+def _scales(numbers: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column, those of scikit-learn's ``StandardScaler``, bit for bit.
+
+    The deviation of a column that is constant within rounding errors is 1.
+    """
+    count, eps = len(numbers), np.finfo(np.float64).eps
+    mean = numbers.sum(axis=0) / count
+    rest = numbers - mean
+    # The sum of the rests corrects the rounding error of the mean.
+    variance = ((rest**2).sum(axis=0) - rest.sum(axis=0) ** 2 / count) / count
+    constant = variance <= count * eps * variance + (count * mean * eps) ** 2
+    return mean, np.where(constant, 1.0, np.sqrt(variance))
+
+
+def _fitted_categories(categories: Objects) -> Pipeline:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    onehot = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
+    return make_pipeline(SimpleImputer(strategy="most_frequent", keep_empty_features=True), onehot).fit(categories)
 
 
 def _medians(numbers: Floats) -> Floats:

@@ -1,101 +1,24 @@
-"""The data module that tables and images share: three parts, their loaders, and a summary of them."""
+"""A data set in three parts as a ``LightningDataModule``."""
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Callable
-from typing import Generic, TypedDict, TypeVar
-
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
-from data.batches import OrderedBatches, TensorBatches
-from data.checks import check_batch_size, check_seed
-from data.splitting import DEFAULT_SHARE, PARTS, check_sizes
-from data.tables import Integers
-
-Loader = TypeVar("Loader", TensorBatches, OrderedBatches)
+from data.split_data import Loader, SplitData
 
 
-class ModuleOptions(TypedDict, total=False):
-    """Arguments that every :class:`SplitDataModule` accepts, all optional."""
+class SplitDataModule(SplitData[Loader], pl.LightningDataModule):
+    """A :class:`~data.split_data.SplitData` that a Lightning trainer can use.
+
+    Under a trainer, batches are on its device, and each process serves its slice of each batch.
+    """
 
     name: str
-    prepare: Callable[[], object] | None
-    batch_size: int | None
-    seed: int
-    val_size: float
-    test_size: float
-
-
-class PartDescription(TypedDict):
-    """Size of one part."""
-
-    rows: int
-    class_counts: list[int]
-
-
-class Description(TypedDict):
-    """The description of a data module, in values that JSON can hold.
-
-    ``features`` counts columns before categories are encoded; ``inputs`` counts the numbers in an input of a network.
-    """
-
-    dataset: str
-    rows: int
-    features: int
-    inputs: int
-    input_shape: list[int]
-    classes: int
-    class_names: list[str]
-    seed: int
-    parts: dict[str, PartDescription]
-
-
-class SplitDataModule(pl.LightningDataModule, abc.ABC, Generic[Loader]):
-    """A data set in three parts: ``"train"``, ``"val"`` and ``"test"``.
-
-    Under a distributed trainer each process serves its slice of each batch.
-
-    Args:
-        name: Name of the data set, for messages and :meth:`describe`.
-        prepare: Function that Lightning calls in one process before any :meth:`setup`, e.g. to fill the cache.
-        batch_size: Rows of a batch over all processes, in each part; ``None`` for all rows.
-        seed: Seed of the split, of the order of batches, and of augmentation.
-        val_size: Share of the validation part: of all rows, or of the training rows if the data set has a published
-            test part.
-        test_size: Share of the test part; a published test part is used unchanged.
-
-    Raises:
-        ValueError: If an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str = "table",
-        prepare: Callable[[], object] | None = None,
-        batch_size: int | None = None,
-        seed: int = 42,
-        val_size: float = DEFAULT_SHARE,
-        test_size: float = DEFAULT_SHARE,
-    ) -> None:
-        super().__init__()
-        check_batch_size(batch_size)
-        check_sizes(val_size, test_size)
-        check_seed(seed)
-        self.name: str = name
-        self.batch_size, self.seed = batch_size, int(seed)
-        self.val_size, self.test_size = float(val_size), float(test_size)
-        self._prepare = prepare
-        self._is_set_up = False
 
     def prepare_data(self) -> None:
-        """Call ``prepare``, which fills the cache if the data set is read from files."""
-        if self._prepare is not None:
-            self._prepare()
+        """Fill the cache if the data set is read from files. Lightning calls this method in one process."""
+        self.prepare()
 
     def setup(self, stage: str | None = None) -> None:
         """Load and split the data set; a second call does nothing.
@@ -104,91 +27,19 @@ class SplitDataModule(pl.LightningDataModule, abc.ABC, Generic[Loader]):
             ValueError: If the data set cannot be split into three parts.
             DataError: If a file is missing, damaged or not laid out as it should be.
         """
-        if not self._is_set_up:
-            self._load_parts()
-            self._is_set_up = True
-
-    @abc.abstractmethod
-    def _load_parts(self) -> None:
-        """Load and split the data set."""
-
-    def _check_set_up(self) -> None:
-        if not self._is_set_up:
-            raise RuntimeError(f"{self.name} is not loaded yet: call setup() first.")
-
-    @property
-    @abc.abstractmethod
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input: ``(features,)``, or ``(channels, height, width)``."""
-
-    @property
-    @abc.abstractmethod
-    def class_names(self) -> tuple[str, ...]:
-        """One name for each class."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, including those that occur in training only."""
-        return len(self.class_names)
-
-    @abc.abstractmethod
-    def labels(self, part: str) -> Integers:
-        """Class numbers of a part (``"train"``, ``"val"`` or ``"test"``), in its fixed order: ``(rows,)``."""
-
-    def num_rows(self, part: str = "train") -> int:
-        """Number of rows of a part: ``"train"``, ``"val"`` or ``"test"``."""
-        return len(self.labels(part))
+        super().setup()
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches of the training part; images are augmented while the trainer trains."""
-        return self._batches("train", shuffle=True)
+        return self.batches("train", shuffle=True)
 
     def val_dataloader(self) -> Loader:
         """Batches of the validation part, in a fixed order."""
-        return self._batches("val", shuffle=False)
+        return self.batches("val")
 
     def test_dataloader(self) -> Loader:
         """Batches of the test part, in a fixed order."""
-        return self._batches("test", shuffle=False)
-
-    @abc.abstractmethod
-    def _batches(self, part: str, *, shuffle: bool) -> Loader:
-        """Batches of one part, for this process."""
-
-    def order(self, x: Tensor, labels: Tensor, *, shuffle: bool) -> TensorBatches:
-        """Seeded batches of a part for this process: its slice under a distributed trainer.
-
-        Args:
-            x: Inputs or row numbers, ``(rows, ...)``.
-            labels: Class numbers, ``(rows,)``.
-            shuffle: Whether each epoch has a new order.
-        """
-        trainer = self.trainer
-        return TensorBatches(
-            x,
-            labels,
-            self.batch_size,
-            shuffle,
-            self.seed,
-            rank=0 if trainer is None else trainer.global_rank,
-            world_size=1 if trainer is None else trainer.world_size,
-        )
-
-    def found(self) -> str:
-        """What was found in data of the user, in a few lines for the terminal; empty for a known data set.
-
-        Raises:
-            RuntimeError: Before :meth:`setup`.
-        """
-        return ""
-
-    def fingerprint(self) -> str:
-        """A text that differs if data of the user, or their split, changed; empty for a known data set.
-
-        Raises:
-            RuntimeError: Before :meth:`setup`.
-        """
-        return ""
+        return self.batches("test")
 
     def state_dict(self) -> dict[str, str]:
         """The fingerprint, which Lightning stores in checkpoints."""
@@ -200,18 +51,5 @@ class SplitDataModule(pl.LightningDataModule, abc.ABC, Generic[Loader]):
         """The device of the trainer; the CPU without a trainer."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
-    def describe(self) -> Description:
-        """A description of the data: rows and classes of each part, and the shape of an input."""
-        counts = {part: np.bincount(self.labels(part), minlength=self.num_classes).tolist() for part in PARTS}
-        inputs = int(np.prod(self.input_shape))
-        return {
-            "dataset": self.name,
-            "rows": sum(map(sum, counts.values())),
-            "features": inputs,
-            "inputs": inputs,
-            "input_shape": list(self.input_shape),
-            "classes": self.num_classes,
-            "class_names": list(self.class_names),
-            "seed": self.seed,
-            "parts": {part: {"rows": sum(count), "class_counts": count} for part, count in counts.items()},
-        }
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

@@ -1,4 +1,4 @@
-"""Jumpstart Regularization: keep every unit and every data point of a deep network alive.
+"""Jumpstart Regularization: a loss that keeps every unit and every data point of a network on both sides of zero.
 
 >>> import torch
 >>> from jumpstart import JumpstartRegularization
@@ -8,8 +8,9 @@
 >>> loss = torch.nn.functional.cross_entropy(model(x), y) + 0.01 * jumpstart.loss
 >>> loss.backward()
 
-The names below need torch alone. ``jumpstart.metrics`` needs the extra ``lightning``, ``jumpstart.plotting`` needs
-``plots``, ``jumpstart.callbacks`` both of them, ``jumpstart.report`` needs ``report``, and ``jumpstart.table`` needs
+The names of this module need torch alone. Other modules need extras, which ``pip install '.[all]'`` installs in a
+clone: ``jumpstart.metrics`` and ``jumpstart.monitor`` need ``lightning``, ``jumpstart.plotting`` needs ``plots``,
+``jumpstart.callbacks`` needs both of them, ``jumpstart.report`` needs ``report``, and ``jumpstart.table`` needs
 ``tables``.
 """
 

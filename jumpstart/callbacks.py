@@ -66,11 +66,11 @@ class Jumpstart(pl.Callback):
         positive_weight: Weight of the hinge that is 0 when the maximum reaches the margin.
         negative_weight: Weight of the hinge that is 0 when the minimum reaches minus the margin.
         ties: Which entries get the gradient of a tied extremum.
-        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
-        batch_first: Whether dimension 0 holds the samples, or dimension 1; by default, the modules around decide.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more.
+        batch_first: Whether dimension 0 holds the samples, or dimension 1, in tensors of 3 dimensions and more.
         point: What counts as one point.
         sync: Compute the loss of the whole batch of all processes.
-        process_group: With ``sync=True``, these processes; by default all.
+        process_group: With ``sync=True``, the group of the processes that share the loss; by default, all processes.
 
     Raises:
         TypeError: If an option is unknown, or ``lambda_`` neither a number nor a function.

@@ -46,7 +46,8 @@ class JumpstartRegularization:
         \mathrm{loss} = \overline{U} + \overline{P}, \qquad
         \ell(z) = [m - \max z]_+ + [m + \min z]_+ ,
 
-    where a unit's slice runs over the batch (and space) and a point's over the units (and space) of one layer.
+    where :math:`[x]_+ = \max(x, 0)`, and :math:`z` is a slice of the preactivations of one layer: for a unit, its
+    values over the batch (and all positions); for a point, its values over the units (and all positions).
 
     Args:
         model: The model. Its outputs stay the same, bit for bit.
@@ -60,7 +61,7 @@ class JumpstartRegularization:
             which are not normalized.
         positive_weight: Weight of the hinge that is 0 when the maximum reaches the margin.
         negative_weight: Weight of the hinge that is 0 when the minimum reaches minus the margin. The paper's code uses
-            0.5 for both weights, so halve a ``lambda`` that is quoted from it.
+            0.5 for both weights, so halve a ``lambda`` of that code.
         ties: Which entries get the gradient of a tied extremum: ``"single"``, ``"average"`` or ``"random"``.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more. By default the layer before the
             activation decides (last after a linear layer, 1 after a convolution).
@@ -68,12 +69,13 @@ class JumpstartRegularization:
             (T, N, C). By default, torch's transformer, recurrent and attention modules decide for the tensors inside of
             them; any other tensor has its samples in dimension 0, with a warning if that is doubtful.
         point: ``"sample"``, or ``"location"`` for every position of every sample.
-        sync: Compute the loss of the whole batch of all processes of ``torch.distributed``. It is the same number in
-            every process, and the mean of gradients that ``DistributedDataParallel`` or ``fully_shard`` takes is the
-            gradient of one process with the whole batch. If one process reads :attr:`loss` after a forward pass, all
-            of them must. :attr:`extrema` are those of this process. Without a process group, or with one process,
-            this option changes nothing.
-        process_group: With ``sync=True``, the ``torch.distributed`` group of these processes; by default all.
+        sync: Compute the loss of the whole batch of all processes of ``torch.distributed``. The loss is then the same
+            number in every process. ``DistributedDataParallel`` and ``fully_shard`` average the gradients of the
+            processes; this average is the gradient of one process with the whole batch. If one process reads
+            :attr:`loss` after a forward pass, all processes must read it. :attr:`extrema` are those of this process.
+            Without a process group, or with one process, this option changes nothing.
+        process_group: With ``sync=True``, the ``torch.distributed`` group of the processes that share the loss; by
+            default, all processes.
 
     Raises:
         TypeError: If ``model`` is not a module.
@@ -167,7 +169,7 @@ class JumpstartRegularization:
     def unit_loss(self) -> Tensor:
         """The part of the units in :attr:`loss`: a scalar without a graph, with all weights, for logs.
 
-        The parts of units and points add up to the loss; with ``aggregate="norm"``, their squares do.
+        The parts of units and points add up to the loss; with ``aggregate="norm"``, their squares add up to its square.
 
         Raises:
             RuntimeError: As for :attr:`loss`.
@@ -193,7 +195,7 @@ class JumpstartRegularization:
 
     @property
     def extrema(self) -> list[Extrema]:
-        """The records behind :attr:`loss`, without a graph: one per group of layer calls of equal shape.
+        """The records from which :attr:`loss` is computed, without a graph: one for all layer calls of one shape.
 
         Raises:
             RuntimeError: As for :attr:`loss`.
@@ -220,8 +222,8 @@ class JumpstartRegularization:
         For models that are not called as a whole (``model.features(x)``), and for losses over several calls.
 
         Args:
-            grad: Whether the loss can be differentiated. Without a gradient it costs less,
-                and the graph of the model has no node of the regularizer.
+            grad: Whether the loss can be differentiated. If it cannot, the loss costs less, and the graph of the
+                model has no node of the regularizer.
 
         Example:
             >>> import torch

@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of Unicode that have no sign of their own: controls, format controls, lone surrogates, line ends."""
+"""Categories of Unicode without a visible character: controls, format controls, lone surrogates, line ends."""
 _JOINERS = "\u200c\u200d"
 _LOOSE_JOINER = re.compile(r"(?<![^\0-\x7f\u200c\u200d])[\u200c\u200d]|[\u200c\u200d](?![^\0-\x7f\u200c\u200d])")
 """A joiner that does not stand between two characters beyond ASCII."""

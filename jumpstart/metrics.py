@@ -1,7 +1,8 @@
 """The exact status of units and points over a whole epoch, computed from the records of each batch.
 
-Memory is O(units): the status of a unit needs its running maximum and minimum, that of a point its own batch. A bounded
-number of small batches is kept and reduced together, which is several times as fast as one at a time.
+Memory is O(units): the status of a unit needs its running maximum and minimum, and the status of a point needs its own
+batch alone. A bounded number of small batches is kept and reduced together, which is several times as fast as reducing
+one batch at a time.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class NetworkStatus(MetricGroup):
 
     Args:
         margin: Margin of the penalties, in the units of the preactivations.
-        sample: A sample of the points, which draws from all batches and keeps the status of a few points. It is no
-            state: ``state_dict`` has no sample, and ``merge_state`` refuses a metric that has one.
+        sample: A sample of the points, which draws from all batches and keeps the status of a few points. The sample
+            is not a state: ``state_dict`` does not contain it, and ``merge_state`` refuses a metric with a sample.
         **kwargs: Options of :class:`torchmetrics.Metric`.
 
     Shape:
@@ -78,9 +79,9 @@ class NetworkStatus(MetricGroup):
         - ``compute``: a dictionary of scalars; :meth:`read_numbers` lists their names.
 
     Raises:
-        TypeError: If what is counted are no records.
-        ValueError: If ``margin`` is wrong, or a batch has other layers than the batches before it, or layers of unequal
-            numbers of samples. When states are merged or loaded, if they have another margin or other layers.
+        TypeError: If ``update`` gets anything but the records of a forward pass.
+        ValueError: If ``margin`` is wrong; if a batch has other layers than the batches before it, or layers with
+            unequal numbers of samples; or if states with another margin or other layers are merged or loaded.
         RuntimeError: If the records are on another device than the metric.
 
     Example:

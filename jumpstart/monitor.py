@@ -1,7 +1,7 @@
 """The status of every unit and point of any model: attach a monitor, run the data, read the metrics.
 
-On a model with a regularizer, a monitor reads the records that the regularizer makes. On any other model, it attaches
-hooks that make the same records without a graph.
+On a model with a regularizer, a monitor reads the records that the regularizer makes. On any other model, the monitor
+attaches its own hooks, which make the same records without a graph.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class StatusMonitor:
         capture: Which preactivations are read, as for the regularizer. ``capture``, ``skip_last``,
             ``unit_dim`` and ``batch_first`` can be given only if no regularizer is attached.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
-        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more, as for the regularizer.
         batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, as for the regularizer.
         enabled: Whether passes count from the start.
 
     Attributes:
-        failure: The error because of which a pass was not counted, and no later one is; None if there is none.
+        failure: The error that stopped the counting, or None. After an error, no pass is counted until :meth:`reset`.
 
     Raises:
         TypeError: If ``model`` is not a module.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeGuard
+from typing import TypedDict, TypeGuard
 
-import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
@@ -22,22 +19,9 @@ from jumpstart.choices import Capture, Part, choose
 from jumpstart.files import UserPath, user_path
 from jumpstart.history import HistoryFile, history_name
 from jumpstart.monitor import StatusMonitor
-from jumpstart.plots.canvas import save_figure
-from jumpstart.plots.loggers import log_figures
-from jumpstart.plots.maps import plot_point_status, plot_unit_status
-
-if TYPE_CHECKING:
-    pass
+from jumpstart.plots.status_drawer import StatusDrawer
 
 logger = logging.getLogger(__name__)
-
-
-_PART_WORDS = {
-    None: "",
-    Part.TRAIN: " of the training part",
-    Part.VAL: " of the validation part",
-    Part.TEST: " of the test part",
-}
 
 
 class _Options(TypedDict):
@@ -54,8 +38,8 @@ class NetworkStatusPlot(pl.Callback):
     """Plots the status of every unit, and of a sample of points, over the validation data or another part.
 
     The status of a unit follows from its extrema over the whole validation epoch; the sample has the same points in
-    every epoch. Without validation data, the callback monitors the training epoch. It works with any module: with its
-    own regularizer, with the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
+    every epoch. Without validation data, the callback monitors the training epoch. The module may have its own
+    regularizer, the callback :class:`~jumpstart.callbacks.Jumpstart`, or with neither.
 
     ``part`` chooses the part of the data; for several parts, add one callback for each. The training part is monitored
     in the steps that train, while the weights change. The test part is monitored in ``trainer.test()``, and never
@@ -83,10 +67,10 @@ class NetworkStatusPlot(pl.Callback):
         scalars: Whether the metrics are sent to the loggers.
         module: Name of the monitored part, such as ``"model.encoder"``; by default the whole module. With a name,
             metrics and plots are sent to the loggers as ``status/<module>/...``.
-        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This and the next
-            three can be given only if no regularizer is attached, which has its own options.
+        capture: Which preactivations are read, as for :class:`~jumpstart.monitor.StatusMonitor`. This option and the
+            next three can be given only if no regularizer is attached: a regularizer determines what is read.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
-        unit_dim: The dimension of the units in tensors of 3 dimensions and more; by default learned.
+        unit_dim: The dimension of the units in tensors of 3 dimensions and more, as for the regularizer.
         batch_first: Whether dimension 0 holds the samples in tensors of 3 dimensions and more, as for the regularizer.
         part: The part of the data that is plotted: ``"train"``, ``"val"`` or ``"test"``; by default the validation
             part, or the training part if there is no validation.
@@ -395,26 +379,9 @@ class NetworkStatusPlot(pl.Callback):
         monitor = self._monitor
         assert monitor is not None
         self._plotted_epoch = epoch
-        # Collective reads, by every process; the first process does the rest.
-        tables = (monitor.unit_status, monitor.unit_max, monitor.unit_min)
-        units, largest, smallest = (_arrays(table) for table in tables)
-        points = torch.stack(list(monitor.point_status.values()), 1).cpu().numpy()
-        classes = monitor.point_labels
-        labels = None if classes is None else classes.cpu().numpy()
-        if not trainer.is_global_zero:
-            return
-        names = monitor.layers
-        figures = {
-            "unit_status": plot_unit_status(units, names, f"Units{_PART_WORDS[self.part]}, epoch {epoch}"),
-            "point_status": plot_point_status(points, labels, names, f"Points{_PART_WORDS[self.part]}, epoch {epoch}"),
-        }
         folder = self.directory or Path(trainer.default_root_dir) / "plots"
-        part = f"-{self.part}" if self.part else ""
-        for name, figure in figures.items():
-            save_figure(figure, folder / f"{name}{part}-epoch{epoch:06d}.png")
-        log_figures(trainer, figures, self._logged_at, self._tag)
-        if self._history_file is not None:
-            self._history_file.append(names, epoch, largest, smallest, points, labels)
+        drawer = StatusDrawer(folder, part=self.part, module=self.module, history=self._history_file)
+        drawer.draw(monitor, epoch, self._logged_at, trainer.loggers, writes=trainer.is_global_zero)
 
 
 class _Monitor(StatusMonitor):
@@ -463,10 +430,6 @@ def part_of(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
     except AttributeError:
         parts = ", ".join(part for part, _ in pl_module.named_children()) or "none"
         raise ValueError(f"module must name a part of {type(pl_module).__name__} ({parts}), got {name!r}.") from None
-
-
-def _arrays(parts: Mapping[str, Tensor]) -> list[npt.NDArray[np.generic]]:
-    return [part.cpu().numpy() for part in parts.values()]
 
 
 def _are_classes(labels: object, points: int) -> TypeGuard[Tensor]:

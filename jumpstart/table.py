@@ -10,16 +10,17 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from numbers import Integral, Real
 from statistics import fmean, stdev
-from typing import Literal, NamedTuple, TypeAlias, cast
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 from jumpstart.choices import DEAD_NETWORK_SHARE, did_you_mean
 from jumpstart.literal import escaped, latex_text, markdown_text, visible
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Best: TypeAlias = Literal["max", "min"]
 Record: TypeAlias = Mapping[str, object]
-Rows: TypeAlias = Sequence[Record] | pd.DataFrame
+Rows: TypeAlias = "Sequence[Record] | pd.DataFrame"
 
 _SPLITS = ("train", "val", "test")
 
@@ -88,7 +89,7 @@ def results_table(
     values: str | Sequence[str] = "test/acc",
     columns: str | None = None,
 ) -> pd.DataFrame:
-    """Mean and standard deviation over runs that share some settings and differ in all others.
+    """Means and standard deviations of results, each over the runs that have the same settings.
 
     Args:
         rows: One flat mapping per run that holds settings and results, such as the configuration of the
@@ -135,6 +136,8 @@ def results_table(
         for head, metric in zip(heads_of(record), metrics, strict=True):
             group.setdefault(head, []).append(_number(record, metric))
     cells = [[*key, *(Spread.of(group.get(head, [])) for head in heads)] for key, group in groups.items()]
+    import pandas as pd
+
     return pd.DataFrame(cells, columns=[*keys, *heads], dtype=object)
 
 
@@ -191,6 +194,8 @@ def key_figures(results: Rows, threshold: float = DEAD_NETWORK_SHARE) -> pd.Data
     for (technique, dataset), every in models.items():
         best.setdefault(technique, {})[dataset] = max(every)
     _check_complete(best, worst)
+    import pandas as pd
+
     return pd.DataFrame(
         [
             {
@@ -251,11 +256,11 @@ def to_markdown(table: pd.DataFrame, digits: int = 3, best: Best | None = None) 
     """A Markdown table, as lines without a last line break.
 
     Args:
-        table: Any table, such as from :func:`results_table` or :func:`key_figures`; an index with a name
-            or of words becomes the first columns.
+        table: Any table, such as from :func:`results_table` or :func:`key_figures`; an index that has a
+            name or consists of texts becomes the first columns.
         digits: Decimals of the numbers.
         best: Set the highest (``max``) or lowest (``min``) number of each row in bold; numbers that
-            are equal at these digits are all the best.
+            are equal after rounding are all in bold.
 
     Raises:
         ValueError: If ``best`` is not one of these.
@@ -361,6 +366,8 @@ def _storable(cell: object) -> object:
 
 
 def _records(rows: Rows) -> list[Record]:
+    import pandas as pd
+
     if isinstance(rows, pd.DataFrame):
         rows = cast("list[Record]", _flat(rows).to_dict("records"))
     records = list(rows)
@@ -392,6 +399,8 @@ def _setting(value: object) -> Hashable:
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its index as first columns, unless the index only numbers the rows."""
+    import pandas as pd
+
     counts = pd.api.types.is_integer_dtype(table.index) and table.index.names == [None]
     return table.reset_index(drop=counts)
 

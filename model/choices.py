@@ -133,6 +133,17 @@ class Monitor(StrEnum):
     """Accuracy on the validation part: higher is better."""
 
 
+class EngineChoice(StrEnum):
+    """What trains a rectangular network."""
+
+    AUTO = "auto"
+    """The compiled engine where it covers the run, else Lightning."""
+    COMPILED = "compiled"
+    """The compiled engine, which trains a whole network in one call."""
+    LIGHTNING = "lightning"
+    """PyTorch Lightning."""
+
+
 class LambdaSchedule(StrEnum):
     """How the weight of the Jumpstart loss changes from epoch to epoch."""
 

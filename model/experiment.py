@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
 from model.config.experiment import ExperimentConfig
-from model.errors import ConfigError, NonFiniteLossError
+from model.divergence import divergence
 from model.meters import StageMeters
 from model.optimization import LearningRate, clip_gradient, clip_values, lambda_at, make_optimizer
 from model.quick_hooks import QuickHooksModule
@@ -194,14 +194,7 @@ class Experiment(QuickHooksModule):
         layers = [self.meters(stage).watch.first() for stage in ("train", "val")]
         layer = next((name for name in layers if name is not None), None)
         if layer is not None:
-            remedies = ["a lower lr"]
-            remedies += ["gradient_clip=1.0"] * (not 0 < (self.config.gradient_clip or 0) <= 1)
-            remedies += ["warmup_epochs"] * (not self.config.warmup_epochs)
-            kept = "; the last good checkpoint is kept" if self.current_epoch else ""
-            raise NonFiniteLossError(
-                f"the loss of epoch {self.current_epoch} is not finite; the first layer that is not "
-                f"finite is {layer}. Try {' or '.join(remedies)}{kept}."
-            )
+            raise divergence(self.config, self.current_epoch, layer)
 
     def _stop_if_perfect(self) -> None:
         if self.config.early_stopping and self.row.get("val/acc") == 1.0:
@@ -264,22 +257,3 @@ class Experiment(QuickHooksModule):
             if state["cuda"]:
                 torch.cuda.set_rng_state_all(state["cuda"])
             self._random_state = None
-
-
-def check_batches(config: ExperimentConfig, rows: int, input_shape: Sequence[int]) -> None:
-    """Refuse a batch of a single row in which batch normalization would have one value per unit to normalize.
-
-    Args:
-        config: The run.
-        rows: Rows of the training part.
-        input_shape: Shape of one sample.
-
-    Raises:
-        ConfigError: If there is such a batch: the last batch counts too.
-    """
-    size = min(config.batch_size or rows, rows)
-    if config.normalized_positions(input_shape) == 1 and (size == 1 or rows % size == 1):
-        raise ConfigError(
-            f"batch_size must leave no batch of a single row to batch normalization, got {size} for {rows} rows. "
-            "Choose another batch_size, or use_batchnorm=False."
-        )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from model.config.experiment import ExperimentConfig
 
 if TYPE_CHECKING:
-    from data.datamodules import TabularDataModule
-    from data.images.module import ImageModule
+    from data.data import AnyData
     from model.experiment import Experiment
 
 C = TypeVar("C", bound=ExperimentConfig)
@@ -25,15 +24,15 @@ class Family(Generic[C]):
 
     Attributes:
         config_class: The config whose fields are the options.
-        make_data: Makes the data module of a config.
-        build: Makes the experiment of a config and its data module.
+        make_data: Makes the data of a config.
+        build: Makes the experiment of a config and its data.
         description: First lines of the help page.
         examples: Commands that end the help page, without ``python`` and the name of the script.
     """
 
     config_class: type[C]
-    make_data: Callable[[C], TabularDataModule | ImageModule]
-    build: Callable[[C, TabularDataModule | ImageModule], Experiment]
+    make_data: Callable[[C], AnyData]
+    build: Callable[[C, AnyData], Experiment]
     description: str
     examples: Sequence[str]
 

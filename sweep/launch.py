@@ -28,8 +28,7 @@ from sweep.grid.command import GridCommand
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from data.datamodules import TabularDataModule
-    from data.images.module import ImageModule
+    from data.data import AnyData
     from model.experiment import Experiment
     from sweep.result import RunResult
 
@@ -46,7 +45,7 @@ _one_run_at_a_time = threading.RLock()
 
 
 class ImageOptions(TypedDict, total=False):
-    """The arguments of :func:`data.data.make_datamodule` that only data sets of images read."""
+    """The arguments of :func:`data.data.make_data` that only data sets of images read."""
 
     image_size: int | None
     augment: bool
@@ -123,10 +122,8 @@ def signature_of(config_class: type[ExperimentConfig]) -> inspect.Signature:
     return inspect.Signature([*flags, *own])
 
 
-def datamodule_for(
-    config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]
-) -> TabularDataModule | ImageModule:
-    """The data module of a run.
+def data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]) -> AnyData:
+    """The data of a run.
 
     Args:
         config: Names the data set, the batch size, the seed, the split and the folder of the data.
@@ -136,10 +133,10 @@ def datamodule_for(
     Raises:
         ConfigError: If the data set is unknown, or an option does not fit it.
     """
-    from data.data import make_datamodule
+    from data.data import make_data
 
     try:
-        return make_datamodule(
+        return make_data(
             config.dataset,
             batch_size=config.batch_size,
             seed=config.seed,
@@ -207,7 +204,7 @@ def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) 
         show: Called with what was found in data of the user's own, in words.
     """
     data = family.make_data(parsed.config)
-    # Imported after the data module is made, because a missing data set is reported without these seconds of imports.
+    # Imported after the data object is made, because a missing data set is reported without these seconds of imports.
     from sweep.machine import is_first_process
     from sweep.run import run
 
@@ -218,10 +215,4 @@ def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) 
         if message and is_first_process():
             logger.warning("%s", message)
 
-    def show_and_build(config: C, data: TabularDataModule | ImageModule) -> Experiment:
-        found = data.found()
-        if found and is_first_process():
-            show(found)
-        return family.build(config, data)
-
-    return run(parsed.config, data, show_and_build, resume=parsed.resume, on_directory=begin)
+    return run(parsed.config, data, family.build, resume=parsed.resume, on_directory=begin, say=show)

@@ -6,19 +6,25 @@ import contextlib
 import gc
 import logging
 import os
+import random
+import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
+import numpy as np
 import torch
-from pytorch_lightning.strategies import ModelParallelStrategy
-from pytorch_lightning.utilities import rank_zero_only
 
 from jumpstart.undisturbed import restored_generators
 from model.config.experiment import ConfigError, ExperimentConfig
 
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
+
 _LIGHTNING = ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric")
+
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Variables in which launchers store the rank of a process, in the order in which Lightning reads them."""
 
 Devices = int | str | list[int]
 """A number of devices, their indices, or ``"auto"``, as the Lightning trainer reads them."""
@@ -71,11 +77,13 @@ def find_devices(gpus: int | str) -> tuple[str, Devices]:
     return "gpu", wanted
 
 
-def sharded_strategy(devices: Devices, nodes: int) -> pl.strategies.Strategy:
+def sharded_strategy(devices: Devices, nodes: int) -> Strategy:
     """FSDP2 over all processes: each stores a shard of the weights and reads its part of each batch.
 
     Checkpoints hold full weights, so that a run can be resumed with another number of processes.
     """
+    from pytorch_lightning.strategies import ModelParallelStrategy
+
     if devices == "auto":
         devices = torch.cuda.device_count()
     count = len(devices) if isinstance(devices, list) else int(devices)
@@ -145,4 +153,21 @@ def quiet_lightning() -> None:
 
 def is_first_process() -> bool:
     """Whether this process has rank 0, which alone writes files and messages."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    if "pytorch_lightning" in sys.modules:  # the trainer has set the rank
+        from pytorch_lightning.utilities import rank_zero_only
+
+        return getattr(rank_zero_only, "rank", 0) == 0
+    ranks = (os.environ.get(name) for name in _RANKS)
+    return next((int(rank) for rank in ranks if rank is not None), 0) == 0
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random generators of Python, NumPy and torch, and those of the workers of Lightning's loaders.
+
+    Args:
+        seed: From 0 to 2**32 - 1.
+    """
+    os.environ.update(PL_GLOBAL_SEED=str(seed), PL_SEED_WORKERS="1")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -9,17 +9,16 @@ from jumpstart.files import UserPath, is_path
 from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.families import Family
-from sweep.launch import datamodule_for, run_function, signature_of
+from sweep.launch import data_for, run_function, signature_of
 
 if TYPE_CHECKING:
-    from data.datamodules import TabularDataModule
-    from data.images.module import ImageModule
+    from data.data import AnyData
     from model.rectangular_experiment import RectangularExperiment
     from sweep.result import RunResult
 
 
-def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
-    """The data module of a run."""
+def make_data(config: RectangularConfig) -> AnyData:
+    """The data of a run."""
     from data.datasets import DATASETS, IMAGES
 
     if config.layer == "conv" and config.dataset in DATASETS and config.dataset not in IMAGES:
@@ -29,12 +28,12 @@ def make_data(config: RectangularConfig) -> TabularDataModule | ImageModule:
         )
     if config.layer == "conv" and is_path(config.dataset) and os.path.isfile(config.dataset):
         raise ConfigError(f'layer="conv" needs images, got the table {config.dataset}. Use layer="dense".')
-    return datamodule_for(config, as_images=config.layer == "conv", augment=False)
+    return data_for(config, as_images=config.layer == "conv", augment=False)
 
 
-def build(config: RectangularConfig, data: TabularDataModule | ImageModule) -> RectangularExperiment:
+def build(config: RectangularConfig, data: AnyData) -> RectangularExperiment:
     """The experiment of a run."""
-    from model.experiment import check_batches
+    from model.config.batches import check_batches
     from model.rectangular_experiment import RectangularExperiment
 
     check_batches(config, data.num_rows("train"), data.input_shape)

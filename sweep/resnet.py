@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING
 from jumpstart.files import UserPath
 from model.config.resnet import ResnetConfig
 from sweep.families import Family
-from sweep.launch import datamodule_for, run_function, signature_of
+from sweep.launch import data_for, run_function, signature_of
 
 if TYPE_CHECKING:
-    from data.datamodules import TabularDataModule
-    from data.images.module import ImageModule
+    from data.data import AnyData
     from model.resnet_experiment import ResnetExperiment
     from sweep.result import RunResult
 
 
-def make_data(config: ResnetConfig) -> TabularDataModule | ImageModule:
-    """The data module of a run."""
+def make_data(config: ResnetConfig) -> AnyData:
+    """The data of a run."""
     if config.dataset == "imagenet":
         # ImageNet can't be downloaded: a missing folder is reported before the imports that take seconds.
         from data.images.folders import find_folders
 
         find_folders("imagenet", config.data_dir)
-    return datamodule_for(
+    return data_for(
         config,
         as_images=config.layer == "conv" and config.dataset == "digits",
         image_size=config.image_size,
@@ -33,9 +32,9 @@ def make_data(config: ResnetConfig) -> TabularDataModule | ImageModule:
     )
 
 
-def build(config: ResnetConfig, data: TabularDataModule | ImageModule) -> ResnetExperiment:
+def build(config: ResnetConfig, data: AnyData) -> ResnetExperiment:
     """The experiment of a run."""
-    from model.experiment import check_batches
+    from model.config.batches import check_batches
     from model.resnet_experiment import ResnetExperiment
 
     check_batches(config, data.num_rows("train"), data.input_shape)

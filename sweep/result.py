@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -28,13 +30,15 @@ class RunResult:
         directory: The run directory; ``directory.path`` is the folder, ``directory.report`` the report.
         summary: Metrics of the best weights under ``train/...``, ``val/...`` and ``test/...``, ``best_epoch``, and
             everything else that ``summary.json`` holds.
-        experiment: The experiment with the best weights, in evaluation mode.
+        network: The network with the best weights, in evaluation mode: (N, *input_shape) inputs -> (N, classes) logits.
+        experiment: The experiment of the network, a ``LightningModule``; made when it is first read.
     """
 
     config: ExperimentConfig
     directory: RunDirectory
     summary: Summary
-    experiment: Experiment
+    network: nn.Module
+    make_experiment: Callable[[], Experiment] = field(compare=False)
 
     def __repr__(self) -> str:
         metrics = ", ".join(f"{name}={self.summary[name]:.4f}" for name in ("val/acc", "test/acc"))
@@ -50,10 +54,10 @@ class RunResult:
         """The epoch of the best weights, counted from 0."""
         return cast("int", self.summary["best_epoch"])
 
-    @property
-    def network(self) -> nn.Module:
-        """The network with the best weights: (N, *input_shape) inputs -> (N, classes) logits."""
-        return self.experiment.network
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The experiment of the network, in evaluation mode."""
+        return self.make_experiment()
 
     def curves(self) -> pd.DataFrame:
         """The metrics of each recorded epoch, one row per epoch, as in ``metrics.csv``."""

@@ -10,18 +10,19 @@ import shlex
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from model.config.experiment import ExperimentConfig
 from model.config.options import options
-from model.experiment import Experiment
 from sweep.files import RunDirectoryError
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from data.data import AnyData
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ _PARTS = {
     "state_dict",
 }
 """Keys of a checkpoint that training resumes from; ``best.ckpt`` lacks some of them."""
+_COMPILED_PARTS = {"best", "data", "epoch", "frames", "hyper_parameters", "member", "row", "state_dict"}
+"""The same of a checkpoint of the compiled engine."""
 _KEEPER_PARTS = {"best_row", "elapsed", "weights"}
 """Keys of the state of :class:`~sweep.callbacks.checkpoints.BestAndLast`."""
 _WITHOUT_EFFECT = {
@@ -109,22 +112,16 @@ def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool =
     return content
 
 
-def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> None:
+def check_fits(run: RunDirectory, parts: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]]) -> None:
     """Refuse a checkpoint whose weights are not those of the network.
 
     Args:
         run: The run, for the message.
-        content: The checkpoint that :func:`check_resumable` returned.
-        experiment: The experiment that is to be trained.
+        parts: The weights of the network, and those of the checkpoint, by the name of the part.
 
     Raises:
         RunDirectoryError: If a name or a shape differs.
     """
-    best = content["callbacks"]["BestAndLast"]["weights"]
-    parts = {
-        "state_dict": (experiment.state_dict(), content["state_dict"]),
-        "best weights": (experiment.network.state_dict(), best),
-    }
     for part, (wanted, found) in parts.items():
         for name in sorted(wanted.keys() | found.keys()):
             if _shape(wanted.get(name)) != _shape(found.get(name)):
@@ -135,29 +132,35 @@ def check_fits(run: RunDirectory, content: Content, experiment: Experiment) -> N
                 )
 
 
-def check_same_data(run: RunDirectory, content: Content | None, datamodule: pl.LightningDataModule) -> None:
+def check_same_data(run: RunDirectory, content: Content | None, data: AnyData) -> None:
     """Refuse data of the user that changed since the run began, which would mix the three parts.
 
     Args:
         run: The run. Without a checkpoint, its ``data.json`` has the fingerprint of the data.
         content: The checkpoint that :func:`check_resumable` returned.
-        datamodule: The data, set up.
+        data: The data, set up.
 
     Raises:
         RunDirectoryError: If the fingerprints differ.
     """
     if content is not None:
-        source, before = run.last_checkpoint, content.get(type(datamodule).__qualname__, {}).get("fingerprint")
+        source, before = run.last_checkpoint, _fingerprint_in(content)
     elif run.data.exists():
         source, before = run.data, _stored_fingerprint(run.data)
     else:
         return
-    found = datamodule.state_dict().get("fingerprint")
-    if before != found:
+    found = data.fingerprint()
+    if (before or "") != found:
         raise RunDirectoryError(
             f"the data changed since {source} was written: {found or 'another data set'}, and before "
             f"{before or 'another data set'}. Restore the data, or start a new run."
         )
+
+
+def _fingerprint_in(content: Content) -> str | None:
+    """The fingerprint in a checkpoint, in which Lightning stores it under the name of a class."""
+    states = [state for state in content.values() if isinstance(state, Mapping)]
+    return next((state["fingerprint"] for state in states if "fingerprint" in state), None)
 
 
 def _stored_fingerprint(file: Path) -> str | None:
@@ -212,10 +215,16 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
     return ""
 
 
+def read_checkpoint(checkpoint: Path) -> Content:
+    """The content of a checkpoint that :func:`check_resumable` has accepted. Reading it executes nothing in the file."""
+    content: Content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return content
+
+
 def _read(checkpoint: Path) -> tuple[Content, str]:
     """The content of a checkpoint, and the reason why training can't be resumed from it, empty if it can."""
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = read_checkpoint(checkpoint)
         with zipfile.ZipFile(checkpoint) as archive:  # torch.load verifies no checksum
             wrong = archive.testzip()
     except pickle.UnpicklingError:
@@ -232,11 +241,16 @@ def _missing_part(content: object) -> str:
     """The first part that a whole checkpoint would have; empty if none is missing."""
     if not isinstance(content, dict):
         return min(_PARTS)
-    callbacks, arguments = content.get("callbacks"), content.get("hyper_parameters")
-    keeper = callbacks.get("BestAndLast") if isinstance(callbacks, dict) else None
+    if content.get("engine") == "compiled":
+        parts, name, keeper = _COMPILED_PARTS, "best", content.get("best")
+    else:
+        callbacks = content.get("callbacks")
+        parts, name = _PARTS, "BestAndLast"
+        keeper = callbacks.get(name) if isinstance(callbacks, dict) else None
+    arguments = content.get("hyper_parameters")
     missing = {
-        *(_PARTS - content.keys()),
-        *(_KEEPER_PARTS - keeper.keys() if isinstance(keeper, dict) else {"BestAndLast"}),
+        *(parts - content.keys()),
+        *(_KEEPER_PARTS - keeper.keys() if isinstance(keeper, dict) else {name}),
         *({"config", "input_shape", "num_classes"} - (arguments.keys() if isinstance(arguments, dict) else set())),
     }
     return min(missing, default="")

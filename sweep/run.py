@@ -6,49 +6,52 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import pytorch_lightning as pl
+from typing import TYPE_CHECKING
 
 from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.report.write import write_report
 from model.config.experiment import ConfigError, ExperimentConfig
-from model.experiment import Experiment
-from sweep.callbacks.checkpoints import BestAndLast
-from sweep.callbacks.make import make_callbacks, make_checkpoints
+from sweep.engine import Engine, Trained
+from sweep.engines import choose_engine
 from sweep.files import write_json
-from sweep.final_plots import draw_final_plots
 from sweep.lock import locked
-from sweep.machine import hardware_options, imports_uncollected, is_first_process, quiet_lightning, set_threads
+from sweep.machine import is_first_process, seed_everything, set_threads
 from sweep.metrics_csv import MetricsCsv
 from sweep.result import RunResult, Summary
-from sweep.resumption import check_fits, check_resumable, check_same_data
+from sweep.resumption import check_resumable, check_same_data
 from sweep.run_directory import RunDirectory
-from sweep.wandb_charts import log_charts
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger, upload_checkpoints
 
-logger = logging.getLogger(__name__)
+# Lightning and matplotlib are imported where they are used.
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import WandbLogger
 
-Build = Callable[..., Experiment]
-"""Makes the experiment from a config and its data module."""
+    from data.data import AnyData
+    from model.experiment import Experiment
+
+logger = logging.getLogger(__name__)
 
 
 def run(
     config: ExperimentConfig,
-    datamodule: pl.LightningDataModule,
-    build: Build,
+    data: AnyData,
+    build: Callable[..., Experiment],
     *,
     resume: UserPath | None = None,
     on_directory: Callable[[Path], object] = lambda path: None,
+    say: Callable[[str], object] = lambda line: None,
+    report: bool = True,
 ) -> RunResult:
     """Train an experiment, test its best weights, and write every result into a run directory.
 
     Args:
         config: The run.
-        datamodule: The data of the run, not yet set up.
-        build: Makes the experiment from the config and the data module, after the seed is set.
+        data: The data of the run, not yet set up.
+        build: Makes the experiment from the config and the data, after the seed is set, if Lightning trains the run.
         resume: A run directory to continue; see :func:`~sweep.resumption.check_resumable`.
         on_directory: Called with the path of the run directory as soon as the directory exists.
+        say: Called with what the user is told before training: what was found in the data, and the engine.
+        report: Whether to write ``report.html``; a run that fails has one in any case.
 
     Returns:
         The run directory, the summary, and the experiment with its best weights.
@@ -59,43 +62,68 @@ def run(
             case.
         NonFiniteLossError: If training diverges; the last good checkpoint is kept.
     """
-    quiet_lightning()
-    hardware = hardware_options(config)
+    folder = None if resume is None else RunDirectory.open(resume).path
+    engine, line = choose_engine(config, data, build, folder)
+    return run_by(engine, config, data, resume=folder, on_directory=on_directory, say=say, engine_line=line, report=report)
+
+
+def run_by(
+    engine: Engine,
+    config: ExperimentConfig,
+    data: AnyData,
+    *,
+    resume: Path | None = None,
+    on_directory: Callable[[Path], object] = lambda path: None,
+    say: Callable[[str], object] = lambda line: None,
+    engine_line: str = "",
+    report: bool = True,
+) -> RunResult:
+    """The same as :func:`run` by any engine.
+
+    Args:
+        engine: Builds, trains and tests the network.
+        config: The run.
+        data: The data of the run, not yet set up.
+        resume: A run directory to continue.
+        on_directory: Called with the path of the run directory as soon as the directory exists.
+        say: Called with what the user is told before training.
+        engine_line: The line about the engine; empty to say nothing.
+        report: Whether to write ``report.html`` of a run that does not fail.
+    """
     set_threads(config.threads)
     if config.wandb:
         check_wandb(config)
     with contextlib.ExitStack() as locks:
-        experiment, directory = _begin(config, datamodule, build, resume, locks)
+        directory = _begin(engine, config, data, resume, locks)
         on_directory(directory.path)
-        summary = _train(config, hardware, experiment, datamodule, directory)
-        return RunResult(config, directory, summary, experiment.eval())
+        for line in filter(None, (data.found(), engine_line)):
+            if is_first_process():
+                say(line)
+        trained, summary = _train(engine, config, data, directory, report=report)
+        return RunResult(config, directory, summary, trained.network.eval(), trained.make_experiment)
 
 
 def _begin(
-    config: ExperimentConfig,
-    datamodule: pl.LightningDataModule,
-    build: Build,
-    resume: UserPath | None,
-    locks: contextlib.ExitStack,
-) -> tuple[Experiment, RunDirectory]:
-    """The experiment, and its directory, locked. A run that is resumed is checked before any of its files changes."""
+    engine: Engine, config: ExperimentConfig, data: AnyData, resume: Path | None, locks: contextlib.ExitStack
+) -> RunDirectory:
+    """The directory of the run, locked. A run that is resumed is checked before any of its files changes."""
     if resume is None:
-        experiment = _seeded_experiment(config, datamodule, build)
-        directory = _make_directory(config)
+        _build_seeded(engine, config, data)
+        directory = _make_directory(config, engine)
         locks.enter_context(_locked(directory))
-        if is_first_process() and datamodule.state_dict():
-            write_json(directory.data, {**_described(datamodule), **datamodule.state_dict()})
-        return experiment, directory
+        if is_first_process() and data.fingerprint():
+            write_json(directory.data, {**data.describe(), "fingerprint": data.fingerprint()})
+        return directory
     directory = RunDirectory.open(resume)
     locks.enter_context(_locked(directory))
     checkpoint = check_resumable(directory, config, warn=is_first_process())
-    experiment = _seeded_experiment(config, datamodule, build)
-    check_same_data(directory, checkpoint, datamodule)
+    _build_seeded(engine, config, data)
+    check_same_data(directory, checkpoint, data)
     if checkpoint is not None:
-        check_fits(directory, checkpoint, experiment)
+        engine.check_fits(directory, checkpoint)
     if is_first_process():
         directory.record_resume(config)
-    return experiment, directory
+    return directory
 
 
 def _locked(directory: RunDirectory) -> contextlib.AbstractContextManager[None]:
@@ -104,62 +132,58 @@ def _locked(directory: RunDirectory) -> contextlib.AbstractContextManager[None]:
 
 
 def _train(
-    config: ExperimentConfig,
-    hardware: dict[str, Any],
-    experiment: Experiment,
-    datamodule: pl.LightningDataModule,
-    directory: RunDirectory,
-) -> Summary:
-    """Train and test, and write every result. Returns the summary."""
+    engine: Engine, config: ExperimentConfig, data: AnyData, directory: RunDirectory, *, report: bool
+) -> tuple[Trained, Summary]:
+    """Train and test, and write every result. Returns what was trained, and the summary."""
     metrics = MetricsCsv(directory.metrics)
-    checkpoints = make_checkpoints(config, directory, metrics)
     wandb_logger = make_wandb_logger(config, directory) if config.wandb and is_first_process() else None
-    trainer = pl.Trainer(
-        **hardware,
-        callbacks=make_callbacks(config, directory, metrics, checkpoints),
-        logger=wandb_logger or False,
-        default_root_dir=directory.path,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=2**31 - 1,  # EpochLog logs once an epoch instead
-    )
-    with _closed_properly(directory, metrics, wandb=wandb_logger is not None), imports_uncollected():
-        _fit_and_test(trainer, experiment, datamodule, directory, checkpoints)
-        summary = summarize(experiment, checkpoints, datamodule)
+    with _closed_properly(directory, metrics, wandb=wandb_logger is not None, report=report):
+        trained = engine.train(directory, metrics, wandb_logger)
+        summary = summarize(trained, data)
         if is_first_process():
             write_json(directory.summary, summary)
             if config.plot_status:
+                from sweep.final_plots import draw_final_plots
+
                 draw_final_plots(config, directory, metrics)
         if wandb_logger is not None:
-            wandb_logger.experiment.summary.update(_for_wandb(summary))
-            if config.wandb_charts:
-                log_charts(wandb_logger.experiment, directory.path)
-            if config.wandb_checkpoints:
-                upload_checkpoints(wandb_logger, directory)
-    return summary
+            _finish_wandb(wandb_logger, config, directory, summary)
+    return trained, summary
 
 
-def _seeded_experiment(config: ExperimentConfig, datamodule: pl.LightningDataModule, build: Build) -> Experiment:
+def _finish_wandb(
+    wandb_logger: WandbLogger, config: ExperimentConfig, directory: RunDirectory, summary: Summary
+) -> None:
+    """Send the summary, and the charts and checkpoints that the config names."""
+    wandb_logger.experiment.summary.update(_for_wandb(summary))
+    if config.wandb_charts:
+        from sweep.wandb_charts import log_charts
+
+        log_charts(wandb_logger.experiment, directory.path)
+    if config.wandb_checkpoints:
+        upload_checkpoints(wandb_logger, directory)
+
+
+def _build_seeded(engine: Engine, config: ExperimentConfig, data: AnyData) -> None:
     """Set the seed, then load and split the data, then build the network, so that all depend on the seed alone."""
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    datamodule.prepare_data()
+    seed_everything(config.seed)
+    data.prepare()
     try:
-        datamodule.setup("fit")
-        return build(config, datamodule)
+        data.setup()
+        engine.build(data)
     except ValueError as error:  # the rows don't suffice for the split, or the network can't read them
         raise ConfigError(str(error)) from error
 
 
-def _make_directory(config: ExperimentConfig) -> RunDirectory:
+def _make_directory(config: ExperimentConfig, engine: Engine) -> RunDirectory:
     """The directory of a new run, made by the first process; the other processes only compute its path."""
     if is_first_process():
-        return RunDirectory.create(config.output_dir, config.name, config)
+        return RunDirectory.create(config.output_dir, config.name, config, engine.environment)
     return RunDirectory(user_path(config.output_dir, "output_dir") / (config.name or config.label))
 
 
 @contextlib.contextmanager
-def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: bool) -> Iterator[None]:
+def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: bool, report: bool) -> Iterator[None]:
     """Flush the metrics, close W&B and write the report when the block ends, also if an error ends it."""
     failure: BaseException | None = None
     try:
@@ -172,23 +196,8 @@ def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: boo
             metrics.flush()
         if wandb:
             close_wandb()
-        if is_first_process():
+        if is_first_process() and (report or failure is not None):
             leave_report(directory, failure)
-
-
-def _fit_and_test(
-    trainer: pl.Trainer,
-    experiment: Experiment,
-    datamodule: pl.LightningDataModule,
-    directory: RunDirectory,
-    checkpoints: BestAndLast,
-) -> None:
-    """Train from the last checkpoint, if there is one, and measure the best weights on all three parts of the data."""
-    start = directory.last_checkpoint if directory.last_checkpoint.is_file() else None
-    trainer.fit(experiment, datamodule=datamodule, ckpt_path=start, weights_only=True)
-    checkpoints.load_best(experiment)
-    loaders = [datamodule.train_dataloader(), datamodule.val_dataloader(), datamodule.test_dataloader()]
-    trainer.test(experiment, dataloaders=loaders, verbose=False)
 
 
 def leave_report(directory: RunDirectory, failure: BaseException | None = None) -> None:
@@ -210,33 +219,26 @@ def leave_report(directory: RunDirectory, failure: BaseException | None = None) 
         logger.warning("no report was written for %s", directory.path, exc_info=True)
 
 
-def summarize(experiment: Experiment, checkpoints: BestAndLast, datamodule: pl.LightningDataModule) -> Summary:
+def summarize(trained: Trained, data: AnyData) -> Summary:
     """The result of a run.
 
     Args:
-        experiment: Just tested with the best weights on all three parts of the data.
-        checkpoints: Holds the row of the best epoch and the seconds of training.
-        datamodule: Its ``describe()``, if it has one, enters as ``data``.
+        trained: What an engine has trained, and tested on all three parts of the data.
+        data: Its ``describe()`` enters as ``data``.
 
     Returns:
         The metrics of the best weights under ``train/...``, ``val/...`` and ``test/...``; ``best_epoch``, ``epochs``,
         ``seconds``, ``parameters``; the row of the last epoch; the description of the data.
     """
     return {
-        **{name: experiment.evaluation[name] for name in sorted(experiment.evaluation)},
-        "best_epoch": int(checkpoints.best_row["epoch"]),
-        "epochs": int(experiment.row["epoch"]) + 1 if experiment.row else experiment.current_epoch,
-        "seconds": checkpoints.elapsed,
-        "parameters": sum(parameter.numel() for parameter in experiment.network.parameters()),
-        "last": experiment.row,
-        "data": _described(datamodule),
+        **{name: trained.evaluation[name] for name in sorted(trained.evaluation)},
+        "best_epoch": int(trained.best_row["epoch"]),
+        "epochs": trained.epochs,
+        "seconds": trained.seconds,
+        "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
+        "last": trained.last_row,
+        "data": data.describe(),
     }
-
-
-def _described(datamodule: pl.LightningDataModule) -> Mapping[str, object]:
-    """The description of the data, if the data module has one."""
-    describe: Callable[[], Mapping[str, object]] = getattr(datamodule, "describe", dict)
-    return describe()
 
 
 def headline(summary: Mapping[str, object]) -> dict[str, object]:

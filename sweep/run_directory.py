@@ -104,13 +104,16 @@ class RunDirectory:
         return f"RunDirectory({str(self.path)!r})"
 
     @classmethod
-    def create(cls, output_dir: UserPath, name: str | None, config: _Describable) -> RunDirectory:
+    def create(
+        cls, output_dir: UserPath, name: str | None, config: _Describable, engine: Mapping[str, object] | None = None
+    ) -> RunDirectory:
         """Make the directory of a new run, with its config and environment, in one atomic step.
 
         Args:
             output_dir: Folder of the runs; made if missing.
             name: Name of the directory; None for a name made from the config and the time.
             config: The config of the run: its ``label`` enters the name, its ``to_dict()`` is stored.
+            engine: What ``environment.json`` says of the engine.
 
         Raises:
             RunDirectoryError: If the name is taken or the folder can't be written.
@@ -126,7 +129,7 @@ class RunDirectory:
                 run.checkpoints.mkdir()
                 run.plots.mkdir()
                 run.write_config(config)
-                write_json(run.environment, describe_environment())
+                write_json(run.environment, {**(engine or {}), **describe_environment()})
                 for path in _candidates(folder, name, config):
                     try:
                         draft.rename(path)

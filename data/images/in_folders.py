@@ -18,9 +18,10 @@ from data.images.augment import Normalize
 from data.images.catalog import IMAGENET_MEAN, IMAGENET_STD
 from data.images.decode import Decoded, FolderDataset, Key, refuse_unreadable
 from data.images.folders import Corrupt, Listing, find_folders, list_images
-from data.images.module import ImageDescription, ImageModule
+from data.images.image_data import ImageDescription
+from data.images.module import ImageModule
 from data.images.transforms import Transforms, check_outputs, name_of
-from data.split_module import ModuleOptions
+from data.split_data import SplitOptions
 from data.splitting import PARTS, holdout
 from data.tables import Integers
 
@@ -158,7 +159,7 @@ class FolderImages(ImageModule):
         num_workers: Number of processes that decode for each loader; ``None`` for :func:`default_workers`.
         corrupt: Treatment of images that cannot be decoded.
         transforms: Transforms of the user, in place of the crops.
-        **options: Other arguments of :class:`~data.split_module.SplitDataModule`.
+        **options: Other arguments of :class:`~data.split_data.SplitData`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -173,7 +174,7 @@ class FolderImages(ImageModule):
         num_workers: int | None = None,
         corrupt: Corrupt = Corrupt.SKIP,
         transforms: Transforms = _NO_TRANSFORMS,
-        **options: Unpack[ModuleOptions],
+        **options: Unpack[SplitOptions],
     ) -> None:
         super().__init__(**options)
         self.data_dir, self.image_size, self.augment = data_dir, image_size, augment
@@ -183,13 +184,13 @@ class FolderImages(ImageModule):
         self._parts: dict[str, FolderDataset] = {}
         self._normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
 
-    def prepare_data(self) -> None:
+    def prepare(self) -> None:
         """Find the folders, or download them; with ``corrupt="refuse"``, decode every image once.
 
         Raises:
             DataError: If the folders are missing, or an image cannot be decoded and ``corrupt`` is ``"refuse"``.
         """
-        super().prepare_data()
+        super().prepare()
         if self.corrupt is Corrupt.REFUSE:
             listings, _ = self._list_parts()
             refuse_unreadable(list(listings.values()), cache_folder(self.data_dir) / "checked", max(1, self._workers()))
@@ -249,7 +250,16 @@ class FolderImages(ImageModule):
             "unreadable": {part: int(dataset.unreadable.sum()) for part, dataset in self._parts.items()},
         }
 
-    def _batches(self, part: str, *, shuffle: bool) -> FolderBatches:
+    def batches(self, part: str, *, shuffle: bool = False) -> FolderBatches:
+        """Batches of a part, decoded by workers. Only training images are augmented.
+
+        Args:
+            part: ``"train"``, ``"val"`` or ``"test"``.
+            shuffle: Whether each epoch has a new order, which depends on seed and epoch alone.
+
+        Raises:
+            RuntimeError: Before :meth:`setup`.
+        """
         dataset = self.dataset(part)
         order = self.order(torch.arange(len(dataset)), torch.from_numpy(dataset.listing.labels), shuffle=shuffle)
         return FolderBatches(

@@ -15,9 +15,9 @@ from torch import Tensor
 from data.batches import Batch, OrderedBatches, TensorBatches, mixed_seed
 from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
 from data.images.image_arrays import Bytes, ImageArrays
-from data.images.module import ImageDescription, ImageModule
+from data.images.image_data import ImageData, ImageDescription
 from data.images.transforms import Transform, TransformError, Transforms, check_outputs, name_of, stacked, transformed
-from data.split_module import ModuleOptions
+from data.split_data import SplitOptions
 from data.splitting import PARTS, holdout
 from data.tables import Integers
 
@@ -85,12 +85,12 @@ class ImageBatches(OrderedBatches):
             yield self.normalize(images), labels
 
 
-class MemoryImages(ImageModule):
+class MemoryImageData(ImageData):
     """Images that fit in memory, in three parts.
 
     Equal images are never in two parts, except for those that both published parts contain. Mean and standard
-    deviation of the pixels are learned from the training part alone. The bytes are copied to the trainer's device
-    once.
+    deviation of the pixels are learned from the training part alone.
+    :class:`~data.datamodules.MemoryImages` is the same as a ``LightningDataModule``.
 
     Args:
         load: Function that returns the images, and the published test part or ``None``; called once, by
@@ -100,7 +100,7 @@ class MemoryImages(ImageModule):
         image_size: Height and width to which images are resized; ``None`` for no resizing.
         transforms: Transforms of the user, of PIL images that are resized to ``image_size``; in place of the
             augmentation.
-        **options: Arguments of :class:`~data.split_module.SplitDataModule`.
+        **options: Arguments of :class:`~data.split_data.SplitData`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -108,10 +108,10 @@ class MemoryImages(ImageModule):
     Example:
         >>> from data.images.arrays import make_fake
         >>> load = lambda: (make_fake(100, 4, (3, 8, 8)), None)
-        >>> module = MemoryImages(load, class_names=tuple("abcd"), name="fake", batch_size=32)
-        >>> module.setup()
-        >>> x, y = next(iter(module.train_dataloader()))
-        >>> x.shape, x.dtype, module.input_shape, module.num_rows("test")
+        >>> data = MemoryImageData(load, class_names=tuple("abcd"), name="fake", batch_size=32)
+        >>> data.setup()
+        >>> x, y = next(iter(data.batches("train", shuffle=True)))
+        >>> x.shape, x.dtype, data.input_shape, data.num_rows("test")
         (torch.Size([32, 3, 8, 8]), torch.float32, (3, 8, 8), 15)
     """
 
@@ -123,7 +123,7 @@ class MemoryImages(ImageModule):
         augment: ShiftAndFlip | None = None,
         image_size: int | None = None,
         transforms: Transforms = _NO_TRANSFORMS,
-        **options: Unpack[ModuleOptions],
+        **options: Unpack[SplitOptions],
     ) -> None:
         super().__init__(**options)
         self._load, self._class_names = load, class_names
@@ -204,7 +204,16 @@ class MemoryImages(ImageModule):
             "augment": name_of(self.transforms.train) if self.transforms.train else repr(self.augment),
         }
 
-    def _batches(self, part: str, *, shuffle: bool) -> ImageBatches:
+    def batches(self, part: str, *, shuffle: bool = False) -> ImageBatches:
+        """Batches of a part, from bytes that are copied to :attr:`device` once. Only training images are augmented.
+
+        Args:
+            part: ``"train"``, ``"val"`` or ``"test"``.
+            shuffle: Whether each epoch has a new order, which depends on seed and epoch alone.
+
+        Raises:
+            RuntimeError: Before :meth:`setup`.
+        """
         images, labels = self._part(part)
         order = self.order(torch.arange(len(labels)), labels, shuffle=shuffle).to(self.device)
         augment, active = (self.augment, self.augments_now) if part == "train" else (None, lambda: False)

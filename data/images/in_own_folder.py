@@ -15,7 +15,7 @@ from data.images.folders import Listing
 from data.images.in_folders import FolderImages, FolderOptions
 from data.images.own_folder import OwnFolder, list_own_folder, split_own_folder
 from data.images.survey import Survey, groups_of, measure, survey_files
-from data.split_module import ModuleOptions
+from data.split_data import SplitOptions
 from data.splitting import PARTS
 from data.tables import Integers
 from jumpstart.words import counted, some
@@ -38,14 +38,14 @@ class OwnFolderImages(FolderImages):
         image_size: Height and width of the images that are served; ``None`` for those of the files if all are squares
             of one size up to 224, else 224.
         folders: Further arguments of :class:`~data.images.in_folders.FolderImages`.
-        **options: Arguments of :class:`~data.split_module.SplitDataModule`.
+        **options: Arguments of :class:`~data.split_data.SplitData`.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
     def __init__(
-        self, folder: Path, *, image_size: int | None, folders: FolderOptions, **options: Unpack[ModuleOptions]
+        self, folder: Path, *, image_size: int | None, folders: FolderOptions, **options: Unpack[SplitOptions]
     ) -> None:
         super().__init__(image_size=image_size or DEFAULT_SIZE, **folders, **options)
         self.folder, self._chosen_size = folder, image_size

@@ -25,7 +25,7 @@ _MARKED = re.compile(
     r"[-+\u2212]?[$\u20ac\u00a3\u00a5]?\s?[-+\u2212]?\d+([.,' _\u00a0\u202f\u2019]\d{3})*([.,]\d*)?([eE][-+]?\d+)?"
     r"\s?[%$\u20ac\u00a3\u00a5]?"
 )
-"""A number with a sign that is not read: a percent sign, a currency, thousands, or a minus sign of typography."""
+"""A number with characters that are not read: a percent sign, a currency, thousands, or a typographic minus sign."""
 _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}.*)?"
 )
@@ -150,7 +150,7 @@ def _refuse_likely(raw: RawTable, cells: Cells, counts: Integers) -> None:
         ),
         (
             _MARKED,
-            "numbers with other signs",
+            "numbers with other characters",
             f"which are not read: write them like -1234.5, or give category_columns={cells.name} if they are "
             "categories.",
         ),

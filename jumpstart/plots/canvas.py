@@ -170,7 +170,7 @@ def save_figure(figure: Figure, path: UserPath, dpi: float = DPI) -> Path:
         The path.
 
     Raises:
-        ValueError: If the path does not end in ``.png``, or as :func:`~jumpstart.files.user_path`.
+        ValueError: If the path does not end in ``.png``, or if :func:`~jumpstart.files.user_path` refuses it.
         OSError: If the file cannot be written.
     """
     path = user_path(path, "path", "file")

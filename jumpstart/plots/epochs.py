@@ -54,9 +54,9 @@ def plot_unit_life(
     """The status of every unit over training: epochs from left to right, units from top to bottom, layer after layer.
 
     A gap separates the layers. With up to about 500 units, every unit is a line, in the order of its layer. With more,
-    all layers get bands of one height, divided in every epoch by the shares of the layer's units, dead at the bottom; a
-    status that occurs gets at least one line. Epochs may be unevenly spaced: each pixel shows the nearest epoch given.
-    If there are more epochs than pixels, some are left out evenly.
+    all layers get bands of equal height, which are divided in every epoch by the shares of the statuses in the layer,
+    dead at the bottom; a status that occurs gets at least one line. Epochs may be unevenly spaced: each pixel shows the
+    nearest epoch given. If there are more epochs than pixels, epochs are left out at equal distances.
 
     Args:
         status: (epochs, units) codes of :class:`Status`, over the units of all layers, layer after layer.

@@ -1,28 +1,25 @@
-"""Plots for the loggers of Lightning that accept images."""
+"""Plots for the loggers that accept images, such as those of Lightning."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
 
-
-def log_figures(trainer: pl.Trainer, figures: Mapping[str, Figure], step: int, tag: str = "status") -> None:
+def log_figures(loggers: Sequence[object], figures: Mapping[str, Figure], step: int, tag: str = "status") -> None:
     """Send plots to every logger that accepts images: Weights & Biases, TensorBoard.
 
     Args:
-        trainer: Its loggers are used.
+        loggers: Any loggers; those that do not accept images are left out.
         figures: The plots by name, saved already.
         step: The step at which they are logged.
         tag: Prefix of the names.
     """
-    for target in trainer.loggers:
+    for target in loggers:
         writer = getattr(target, "experiment", None)
         for name, figure in figures.items():
             if hasattr(target, "log_image"):

@@ -41,9 +41,9 @@ def plot_unit_status(
 ) -> Figure:
     """Map of the units: one column per layer, from the input on the left to the output.
 
-    With up to 128 units per layer every unit is a cell, with unit 0 on top; layers may differ in length.
-    With more, each column is divided by the shares of its layer, dead at the bottom; a status that
-    occurs gets at least one line.
+    If no layer has more than 128 units, every unit is a cell, with unit 0 on top; layers may differ in width.
+    Otherwise, each column is divided by the shares of the statuses in its layer, dead at the bottom; a status
+    that occurs gets at least one line.
 
     Args:
         status: Codes of :class:`Status`: one (units, layers) array, or a list with one array of
@@ -96,8 +96,8 @@ def plot_point_status(
 ) -> Figure:
     """Map of the points: one row per point, one column per layer, rows in :func:`point_order`.
 
-    If there are more points than pixel lines, rows are left out evenly; each class keeps its first row
-    and a few lines, however small the class is. The legend counts all (point, layer) pairs.
+    If there are more points than lines of pixels, points are left out at equal distances; each class keeps its
+    first point and a few lines, however small the class is. The legend counts all (point, layer) pairs.
 
     Args:
         status: (points, layers) codes of :class:`Status`.

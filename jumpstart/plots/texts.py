@@ -1,4 +1,4 @@
-"""Names in plots: drawn sign by sign, never as mathematics or TeX, each sign in a font that has it."""
+"""Names in plots: drawn character by character, never as mathematics or TeX, each in a font that contains it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FONT = "DejaVu Sans"
 _MOST = 200
 """Signs of a name that is drawn without a limit of its own."""
 _NOT_TEXT = ("Last Resort", "STIX", "cm")
-"""Beginnings of the names of fonts that matplotlib contains for mathematics and for unknown signs."""
+"""Beginnings of the names of fonts that matplotlib contains for mathematics and for unknown characters."""
 _WEIGHTS = (400, 700)
 _KEEPS_DIRECTION = matplotlib.__version_info__ >= (3, 11)
 """Whether matplotlib reads the Unicode characters of an isolate instead of drawing them."""
 
 
 def plain(name: object, most: int = _MOST) -> str:
-    r"""A name as plots show it: visible, shortened, and with escapes in place of signs that no installed font has.
+    r"""A name as plots show it: visible, shortened, and with escapes for characters that no font has.
 
     Args:
         name: The name, or any object.
-        most: The most signs.
+        most: Largest number of characters.
 
     Example:
         >>> print(plain("two$\nlines$"), plain("encoder.layers.0.linear", 9))
@@ -48,7 +48,7 @@ def in_sentence(name: object, most: int = _MOST) -> str:
 
 
 def literal(*artists: Text) -> None:
-    """Have these texts drawn sign by sign. Every name in a plot goes through this function.
+    """Have these texts drawn character by character. Every name in a plot goes through this function.
 
     Args:
         artists: Texts made of :func:`plain`.
@@ -78,7 +78,7 @@ def set_names(legend: Legend, handles: Sequence[Artist]) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _font_of(sign: str) -> str | None:
-    """A font family that has a sign, or None if no installed font has it."""
+    """A font family that has a character, or None if no installed font has it."""
     if sign.isascii() or sign in "\u2068\u2069":
         return FONT
     return next((family for family, files in _families().items() if _has(files, sign)), None)

@@ -51,7 +51,7 @@ def plot_decision_regions(
     are positive: between these lines a network of ReLUs is affine. Points have the color and the marker of their class.
 
     Args:
-        regions: Classes and patterns on a grid, from :func:`jumpstart.regions.find_regions`.
+        regions: Predicted classes and linear regions on a grid, from :func:`jumpstart.regions.find_regions`.
         points: (P, 2) points; those outside the grid are left out.
         labels: (P,) classes 0, 1, ... of the points.
         class_names: Names of the classes; their numbers by default.
@@ -114,8 +114,8 @@ def animate_decision_regions(
         The path.
 
     Raises:
-        ValueError: If there is no frame, the path does not end in ``.gif``, as for :func:`plot_decision_regions`, and
-            as :func:`~jumpstart.files.user_path`.
+        ValueError: If there is no frame, if the path does not end in ``.gif`` or :func:`~jumpstart.files.user_path`
+            refuses it, or if :func:`plot_decision_regions` refuses the other arguments.
         OSError: If the file cannot be written.
     """
     path = user_path(path, "path", "file")

@@ -265,7 +265,7 @@ class ExperimentConfig(OptimizationConfig):
 
     launcher: ClassVar[str] = ""
 
-    lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: plain training.", minimum=0)
+    lambda_: float = _jumpstart(dataclasses.MISSING, "Weight of the Jumpstart loss; 0: no Jumpstart.", minimum=0)
     lambda_schedule: str = _jumpstart(
         "constant", "Schedule of lambda_, from lambda_ down to lambda_min.", choices=LambdaSchedule
     )
@@ -311,7 +311,7 @@ class ExperimentConfig(OptimizationConfig):
 
     dataset: str = _data(
         dataclasses.MISSING,
-        "Name of a data set, or the path of a file of a table or of a folder of images of your own.",
+        "Name of a data set, or path of your own table or folder of images.",
         check=check_dataset,
     )
     target: str | None = _data(

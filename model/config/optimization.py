@@ -93,17 +93,17 @@ class OptimizationConfig(Config):
     )
     gradient_clip_value: float | None = _optimization(
         None,
-        "Absolute value to which each larger entry of the gradient is cut, before gradient_clip; 0 or None: none is.",
+        "Bound on the absolute value of each entry of the gradient, applied before gradient_clip; 0 or None: no bound.",
         minimum=0,
     )
     early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
     patience: int | None = _optimization(
-        None, "Epochs without a better monitor after which training stops; None: it goes on.", minimum=1
+        None, "Epochs without an improvement of monitor after which training stops; None: no limit.", minimum=1
     )
     monitor: str = _optimization(
         "val/loss", "Metric that patience watches; lower losses and higher accuracies are better.", choices=Monitor
     )
-    min_delta: float = _optimization(0.0, "Change of monitor that counts as better only if it is exceeded.", minimum=0)
+    min_delta: float = _optimization(0.0, "Change of monitor that an improvement must exceed.", minimum=0)
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jumpstart.words import counted
-from model.choices import Head, Layer, RectangularInit, SkipKind
+from model.choices import EngineChoice, Head, Layer, RectangularInit, SkipKind
 from model.config.experiment import ACTIVATIONS, ExperimentConfig, check_activation, check_increasing
 from model.config.options import option, redefine
 from model.errors import ConfigError
 
 _network = functools.partial(option, group="network")
+_run = functools.partial(option, group="run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,11 @@ class RectangularConfig(ExperimentConfig):
         "Where a skip connection is added: before the activation, or, as in the published code, after it.",
         choices=SkipKind,
     )
-    init: str = _network("torch", "Initial weights.", choices=RectangularInit)
+    init: str = _network(
+        "torch",
+        "Initial weights: torch's own, He's (kaiming), Xavier's (glorot), 0 (zero), or init_value (constant).",
+        choices=RectangularInit,
+    )
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
     layer: str = _network(
         "auto", "Kind of layer: dense (fully connected) or, for images, conv; auto: dense.", choices=("auto", *Layer)
@@ -54,6 +59,10 @@ class RectangularConfig(ExperimentConfig):
         "flatten",
         "Input of the output layer after convolutions: all pixels, or the mean of each channel.",
         choices=Head,
+    )
+
+    engine: str = _run(
+        "auto", "What trains the network: the compiled engine where it covers the run, or Lightning.", choices=EngineChoice
     )
 
     lr: float = redefine(ExperimentConfig, "lr", 0.01)

@@ -96,7 +96,7 @@ class ResnetConfig(ExperimentConfig):
     )
     corrupt: str = _data(
         "skip",
-        "Whether images in folders that can't be decoded are skipped, or stop the run.",
+        "Image files that can't be decoded: use the next one of the class instead (skip), or end the run (refuse).",
         choices=("skip", "refuse"),
     )
 

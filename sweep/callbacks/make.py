@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
@@ -18,12 +16,7 @@ from sweep.callbacks.patience import Patience
 from sweep.callbacks.progress import ProgressLine
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
-
-PLOTS = 20
-"""Number of epochs that are plotted when ``plot_every`` is not given."""
-
-ENDLESS_PLOTS_EVERY = 100
-"""Epochs from one plot to the next when neither ``plot_every`` nor the number of epochs is given."""
+from sweep.watchers.intervals import plots_every, rows_every
 
 
 class StatusPlots(NetworkStatusPlot):
@@ -83,15 +76,13 @@ def make_callbacks(
         metrics: Receives a row per epoch.
         checkpoints: The callback of :func:`make_checkpoints`.
     """
-    every = 1 if config.is_endless else max(1, config.epochs // config.curve_points)
-    callbacks: list[pl.Callback] = [EpochLog(metrics, every), checkpoints]
+    callbacks: list[pl.Callback] = [EpochLog(metrics, rows_every(config)), checkpoints]
     if config.patience is not None:
         callbacks.append(Patience(config))
     if config.progress:
         callbacks.append(ProgressLine())
     if config.plot_status:
-        usual = ENDLESS_PLOTS_EVERY if config.is_endless else max(1, math.ceil(config.epochs / PLOTS))
-        frequency = config.plot_every or usual
+        frequency = plots_every(config)
         callbacks += [StatusPlots(checkpoints, part, frequency, config, directory) for part in config.parts_plotted]
         callbacks.append(DecisionAnimation(frequency, directory.plots))
     return callbacks

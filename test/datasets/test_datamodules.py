@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -18,7 +19,7 @@ from data.cache import FOLDER_VARIABLE
 from data.data import DATASETS, make_datamodule
 from data.datamodules import TabularDataModule
 from data.datasets import TABLES
-from data.encoding import Encoder
+from data.encoding import Encoder, _scales
 from data.tables import Table, no_categories
 
 Rows = npt.NDArray[np.int64]
@@ -230,7 +231,7 @@ def test_classes_too_small_for_a_split_are_logged(caplog: pytest.LogCaptureFixtu
     numbers = np.arange(82.0)[:, None]
     table = Table(numbers, no_categories(82), labels, ("a", "b", "rare"), ("x",))
     module = TabularDataModule(lambda: table, name="mine")
-    with caplog.at_level(logging.INFO, logger="data.datamodules"):
+    with caplog.at_level(logging.INFO, logger="data.tabular"):
         module.setup()
     assert "mine: classes in fewer than three distinct rows stay in training: rare" in caplog.text
     assert module.describe()["classes_kept_in_train"] == ["rare"]
@@ -314,3 +315,16 @@ if REAL:
         assert int(module.y_train.max()) == module.num_classes - 1 == info.classes - 1
         for _, y in parts[1:]:
             assert 0.10 * info.rows < len(y) < 0.20 * info.rows
+
+
+def test_columns_are_scaled_as_by_scikit_learn_bit_for_bit() -> None:
+    random = np.random.default_rng(0)
+    for rows in (1, 2, 7, 500):
+        numbers = random.normal([0.0, 1e8, -5.0, 3.0, 0.1], [1.0, 1e-3, 0.0, 1e-200, 1e-17], (rows, 5))
+        numbers[:, 4] = 0.1
+        for layout in (np.ascontiguousarray, np.asfortranarray):
+            scaler = StandardScaler().fit(layout(numbers))
+            mean, scale = _scales(layout(numbers))
+            assert np.array_equal(mean, scaler.mean_)
+            assert np.array_equal(scale, scaler.scale_)
+            assert np.array_equal((numbers - mean) / scale, scaler.transform(numbers))

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
 from data import datasets
+from data.built_in import generate
 from data.cache import FOLDER_VARIABLE, DataError
 from data.datasets import DATASETS, TABLES, availability, check_available, get_info, load_table
 from data.tables import Kind
@@ -348,3 +350,20 @@ if REAL:
         table, expected = load_table("cylinder_bands", data_dir=tmp_path), source.table([joined])
         np.testing.assert_array_equal(table.numbers, expected.numbers)
         assert table.categories.astype(str).tolist() == expected.categories.astype(str).tolist()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("rows", [7, 100, 1000])
+def test_generated_points_are_those_of_scikit_learn_bit_for_bit(rows: int, noise: float) -> None:
+    angles = np.deg2rad([90.0, 210.0, 330.0])
+    centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for seed in (0, 42):
+        expected = {
+            "moons": sklearn.datasets.make_moons(rows, noise=noise, random_state=seed),
+            "circles": sklearn.datasets.make_circles(rows, noise=noise, factor=0.5, random_state=seed),
+            "blobs": sklearn.datasets.make_blobs(rows, centers=centers, cluster_std=noise, random_state=seed),
+        }
+        for name, (x, y) in expected.items():
+            table = generate(name, rows, noise, seed)
+            assert np.array_equal(table.numbers, x)
+            assert np.array_equal(table.labels, y)

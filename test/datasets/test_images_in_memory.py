@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from data.batches import TensorBatches
 from data.cache import FOLDER_VARIABLE, DataError
 from data.data import make_datamodule
+from data.datamodules import MemoryImages
 from data.images.arrays import load_arrays, make_fake, read_idx
 from data.images.augment import Normalize, ShiftAndFlip, channel_statistics
 from data.images.catalog import IMAGE_SOURCES
-from data.images.in_memory import ImageBatches, MemoryImages, equal_images
+from data.images.in_memory import ImageBatches, equal_images
 from data.images.published import PublishedFile
 
 Integers = npt.NDArray[np.int64]

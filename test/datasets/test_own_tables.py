@@ -330,12 +330,16 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, object], str]] = {
     "percents": (
         "a,y\n" + "".join(f"{row}.5%,{'pn'[row % 2]}\n" for row in range(9)),
         {},
-        r"with other signs \('0\.5%'\)",
+        r"with other characters \('0\.5%'\)",
     ),
     "money": ("a,y\n" + "-$5,p\n$ 7.50,n\n" * 9, {}, "write them like -1234.5, or give category_columns=a"),
-    "blanks for thousands": ("a,y\n" + "1\u00a0500,p\n2 500 000.5,n\n" * 9, {}, "holds numbers with other signs"),
-    "a minus sign": ("a,y\n" + "\u22121.5,p\n\u22122,n\n" * 9, {}, "holds numbers with other signs"),
-    "points for thousands": ("a;b;y\n" + "1,5;1.234,00;p\n2,5;-12.500,75;n\n" * 9, {}, "column 'b' .* other signs"),
+    "blanks for thousands": ("a,y\n" + "1\u00a0500,p\n2 500 000.5,n\n" * 9, {}, "holds numbers with other characters"),
+    "a minus sign": ("a,y\n" + "\u22121.5,p\n\u22122,n\n" * 9, {}, "holds numbers with other characters"),
+    "points for thousands": (
+        "a;b;y\n" + "1,5;1.234,00;p\n2,5;-12.500,75;n\n" * 9,
+        {},
+        "column 'b' .* other characters",
+    ),
     "classes beyond 2**53": (
         "a,y\n" + "".join(f"{row},{2**53 + row % 3}\n" for row in range(30)),
         {},

@@ -16,7 +16,8 @@ from torchvision.transforms.functional import pil_to_tensor, to_tensor
 
 from data.cache import FOLDER_VARIABLE
 from data.data import make_datamodule
-from data.images.module import ImageDescription, ImageModule
+from data.images.image_data import ImageDescription
+from data.images.module import ImageModule
 from data.images.transforms import TransformError
 
 

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from model.choices import BLOCKS
+from model.config.batches import check_batches
 from model.config.experiment import ConfigError
 from model.config.resnet import ResnetConfig
-from model.experiment import check_batches
 from model.resnet_experiment import ResnetExperiment
 from sweep.cli import parse
 

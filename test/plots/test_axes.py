@@ -12,34 +12,14 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from support.images import colors, inside
+from support.images import PLOTS, colors, inside
 
 from jumpstart import plotting
 from jumpstart.palette import COLORS
-from jumpstart.plotting import (
-    plot_curves,
-    plot_decision_regions,
-    plot_point_status,
-    plot_ranges,
-    plot_status_shares,
-    plot_unit_life,
-    plot_unit_status,
-)
-from jumpstart.regions.grid import Regions
+from jumpstart.plotting import plot_curves, plot_unit_status
 
 CODES = [[0, 2], [1, 2], [2, 2]]
 NAMES = ["block.one.relu", "block.two.relu"]
-PLOTS: dict[str, Callable[..., Figure]] = {
-    "plot_unit_status": lambda **k: plot_unit_status(np.array(CODES), NAMES, **k),
-    "plot_point_status": lambda **k: plot_point_status(CODES, ["x", "y", "y"], NAMES, **k),
-    "plot_status_shares": lambda **k: plot_status_shares([0, 1], [0.5, 0.1], [0.2, 0.2], [0.3, 0.7], **k),
-    "plot_curves": lambda **k: plot_curves([0, 1], {"loss": [1, 2], "other": [2, 1]}, **k),
-    "plot_unit_life": lambda **k: plot_unit_life(CODES, [0, 1, 2], [1, 1], NAMES, **k),
-    "plot_ranges": lambda **k: plot_ranges([[2.0, 1.0], [-1.0]], [[-2.0, 0.5], [-3.0]], NAMES, **k),
-    "plot_decision_regions": lambda **k: plot_decision_regions(
-        Regions([0, 1], [0, 1], classes=[[0, 0], [0, 1]], patterns=[[0, 0], [0, 1]]), [[0.5, 0.5]], [1], **k
-    ),
-}
 
 
 def grid() -> tuple[Figure, np.ndarray]:
@@ -60,7 +40,7 @@ def test_a_plot_is_drawn_into_the_given_axes_alone(name: str) -> None:
     figure, axes = grid()
     before = [len(ax.get_children()) for ax in axes.flat], dict(matplotlib.rcParams), np.random.get_state()[1].tolist()  # type: ignore[index]
     open_figures = plt.get_fignums()
-    assert PLOTS[name](ax=axes[0, 1]) is figure
+    assert PLOTS[name](NAMES, ax=axes[0, 1]) is figure
     assert plt.get_fignums() == open_figures
     after = [len(ax.get_children()) for ax in axes.flat]
     assert [n for n in range(4) if after[n] != before[0][n]] == [1]
@@ -76,10 +56,10 @@ def test_a_plot_is_drawn_into_the_given_axes_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_given_axes_show_the_same_as_axes_of_their_own(name: str) -> None:
-    own, figure = PLOTS[name](), Figure(figsize=(12, 8))
+    own, figure = PLOTS[name](NAMES), Figure(figsize=(12, 8))
     FigureCanvasAgg(figure)
     ax = figure.add_subplot()
-    assert PLOTS[name](ax=ax) is figure
+    assert PLOTS[name](NAMES, ax=ax) is figure
     alone = own.axes[0]
     assert ax.get_xlim() == pytest.approx(alone.get_xlim(), rel=0.05)
     assert ax.get_ylim() == pytest.approx(alone.get_ylim(), rel=0.05)
@@ -125,7 +105,7 @@ def test_what_is_no_axes_is_refused_by_every_plot(
 ) -> None:
     for plot in PLOTS.values():
         with pytest.raises(error, match=message):
-            plot(ax=make())
+            plot(NAMES, ax=make())
 
 
 @pytest.mark.parametrize(

@@ -1,60 +1,29 @@
-"""Names in plots are drawn sign by sign, whatever they contain, in every plot."""
+"""Names in plots are drawn character by character, whatever they contain, in every plot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from support.hostile import HOSTILE
+from support.images import PLOTS
 
-from jumpstart import plotting
 from jumpstart.literal import visible
 from jumpstart.plots.texts import plain
-from jumpstart.plotting import (
-    animate_decision_regions,
-    plot_curves,
-    plot_decision_regions,
-    plot_point_status,
-    plot_ranges,
-    plot_status_shares,
-    plot_unit_life,
-    plot_unit_status,
-    save_figure,
-)
+from jumpstart.plotting import animate_decision_regions, plot_point_status, save_figure
 from jumpstart.regions.grid import Regions
 
 NAMES = list(HOSTILE.values())
-COUNT = len(NAMES)
 TITLE = " ".join(NAMES)
-CODES = np.random.default_rng(0).integers(0, 3, (2, COUNT))
 GRID = Regions([0, 1], [0, 1], classes=[[0, 0], [0, 1]], patterns=[[0, 0], [0, 1]])
-
-Draw = Callable[..., Figure]
-PLOTS: dict[str, Draw] = {
-    "plot_unit_status": lambda **k: plot_unit_status(CODES, NAMES, TITLE, **k),
-    "plot_point_status": lambda **k: plot_point_status(CODES.T, NAMES, ["$a$", "_b"], TITLE, **k),
-    "plot_status_shares": lambda **k: plot_status_shares([0, 1], [0.5, 0], [0.5, 0], [0, 1], TITLE, **k),
-    "plot_curves": lambda **k: plot_curves([0, 1], {name: [1, 2] for name in NAMES}, True, TITLE, **k),
-    "plot_unit_life": lambda **k: plot_unit_life(CODES.repeat(9, 1), [0, 1], [9] * COUNT, NAMES, TITLE, **k),
-    "plot_ranges": lambda **k: plot_ranges([[1.0]] * COUNT, [[-1.0]] * COUNT, NAMES, title=TITLE, **k),
-    "plot_decision_regions": lambda **k: plot_decision_regions(
-        GRID, [[0.5, 0.5]], [1], NAMES[k.pop("first", 0) :][:10], TITLE, **k
-    ),
-}
 
 
 def texts(figure: Figure) -> list[Text]:
     return [text for text in figure.findobj(Text) if isinstance(text, Text)]
-
-
-def test_the_list_of_plots_is_complete() -> None:
-    assert {name for name in plotting.__all__ if name.startswith("plot_")} == set(PLOTS)
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -62,7 +31,7 @@ def test_the_list_of_plots_is_complete() -> None:
 def test_no_name_is_read_as_mathematics_or_loses_a_sign(name: str, given: bool, tmp_path: Path) -> None:
     ax = Figure(figsize=(9, 9)).add_subplot() if given else None
     with matplotlib.rc_context({"text.usetex": not given, "text.parse_math": True}):  # of the user
-        figure = PLOTS[name](ax=ax)
+        figure = PLOTS[name](NAMES, title=TITLE, ax=ax)
         save_figure(figure, tmp_path / "plot.png", dpi=30)
     named = [text for text in texts(figure) if "mathdefault" not in text.get_text()]
     assert not [text for text in named if "$" in text.get_text() and (text.get_parse_math() or text.get_usetex())]
@@ -73,14 +42,14 @@ def test_no_name_is_read_as_mathematics_or_loses_a_sign(name: str, given: bool, 
 @pytest.mark.parametrize("first", [0, 10, 12])
 def test_every_class_of_decision_regions_is_named_in_the_legend(first: int, tmp_path: Path) -> None:
     names = NAMES[first:][:10]
-    figure = PLOTS["plot_decision_regions"](first=first)
+    figure = PLOTS["plot_decision_regions"](names)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [plain(name, 14) for name in names]
     path = animate_decision_regions([(0, GRID)], tmp_path / "plot.gif", class_names=names, fps=1)
     assert path.stat().st_size > 100
 
 
 def test_every_curve_is_in_the_legend_with_its_value() -> None:
-    legend = PLOTS["plot_curves"]().axes[0].get_legend()
+    legend = PLOTS["plot_curves"](NAMES).axes[0].get_legend()
     assert legend is not None
     shown = [text.get_text().strip("\u2068") for text in legend.get_texts()]
     assert len(shown) == len(set(NAMES))

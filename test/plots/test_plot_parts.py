@@ -65,7 +65,7 @@ def test_the_plot_of_the_test_part_shows_the_best_weights(finished: RunDirectory
     assert history.epochs == [int(read_run(finished.path).summary["best_epoch"])]  # type: ignore[call-overload]
     experiment = RectangularExperiment.load_from_checkpoint(finished.best_checkpoint, weights_only=False)
     data = make_data(tiny(**TRAINING))
-    data.prepare_data()
+    data.prepare()
     data.setup()
     experiment.eval()
     with StatusMonitor(experiment, num_points=20) as monitor, torch.no_grad():

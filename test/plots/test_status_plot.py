@@ -16,9 +16,10 @@ from support.runs import ByHand, fit, prepare, same, tiny
 from support.status_plots import OPTIONS, Images, hooks
 from torch import Tensor, nn
 
-from jumpstart import JumpstartRegularization, Status, status_plot
+from jumpstart import JumpstartRegularization, Status
 from jumpstart.callbacks import Jumpstart, NetworkStatusPlot
 from jumpstart.history import HistoryFile, StatusHistory
+from jumpstart.plots import status_drawer
 from model.optimization import lr_at
 from sweep.machine import quiet_lightning
 
@@ -30,9 +31,9 @@ class Drawn:
         self.units: list[tuple[Any, ...]] = []
         self.points: list[tuple[Any, ...]] = []
         self.saved: list[Path] = []
-        patch.setattr(status_plot, "plot_unit_status", lambda *args: self.units.append(args))
-        patch.setattr(status_plot, "plot_point_status", lambda *args: self.points.append(args))
-        patch.setattr(status_plot, "save_figure", lambda figure, path: self.saved.append(path))
+        patch.setattr(status_drawer, "plot_unit_status", lambda *args: self.units.append(args))
+        patch.setattr(status_drawer, "plot_point_status", lambda *args: self.points.append(args))
+        patch.setattr(status_drawer, "save_figure", lambda figure, path: self.saved.append(path))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image, ImageSequence
 from support.runs import PLOTTED, PlottedRun, fit, run_tiny, same, tiny
@@ -35,9 +34,9 @@ def test_an_animation_has_the_first_and_the_last_epoch_and_every_nth(tmp_path: P
         def state_key(self) -> str:
             return f"every {self.frequency}"  # of several callbacks in one training
 
-        def _record(self, epoch: int, pl_module: pl.LightningModule) -> None:
+        def _record(self, epoch: int, network: nn.Module) -> None:
             recorded[self.frequency].append(epoch)
-            super()._record(epoch, pl_module)
+            super()._record(epoch, network)
 
     fit(tiny(lr=0.1, scheduler="none"), *(Counted(frequency, tmp_path / str(frequency)) for frequency in expected))
     assert recorded == expected
@@ -81,7 +80,7 @@ def test_an_epoch_with_a_diverged_network_is_left_out_and_logged(
                 nn.init.constant_(next(network.parameters()), torch.inf)
             super().on_train_epoch_end(trainer, pl_module)  # type: ignore[arg-type]
 
-    with caplog.at_level(logging.WARNING, logger="sweep.callbacks.decision_animation"):
+    with caplog.at_level(logging.WARNING, logger="sweep.watchers.decision_frames"):
         fit(tiny(epochs=3), Break(1, tmp_path))
     assert "epoch 2 has no decision regions: the model's output must be finite" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)

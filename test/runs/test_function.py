@@ -156,7 +156,7 @@ def test_an_interruption_is_one_and_says_how_to_go_on(tmp_path: Path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("model.experiment.Experiment.on_train_epoch_end", interrupt)
         with pytest.raises(KeyboardInterrupt) as caught:
-            run_rectangular(**QUICK, output_dir=tmp_path, name="run")
+            run_rectangular(**QUICK, engine="lightning", output_dir=tmp_path, name="run")
     assert caught.value.__notes__ == [f"Continue the run with resume={str(tmp_path / 'run')!r}."]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert run_rectangular(resume=tmp_path / "run").summary["epochs"] == 2

@@ -20,10 +20,11 @@ from support.runs import ROOT, flags, network_weights, run_tiny, same, tiny
 
 from model.config.experiment import ConfigError
 from model.optimization import lr_at
-from sweep.callbacks.checkpoints import BestAndLast, CheckpointState
+from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
+from sweep.watchers.best_weights import BestState
 
 CASES: dict[str, dict[str, object]] = {
     "dropout": {"dropout": 0.2, "width": 6, "curve_points": 3, "epochs": 12},
@@ -47,6 +48,7 @@ CASES: dict[str, dict[str, object]] = {
         "plot_every": 4,
     },
     "early stopping": {
+        "engine": "lightning",
         "dataset": "blobs",
         "early_stopping": True,
         "depth": 2,
@@ -54,6 +56,15 @@ CASES: dict[str, dict[str, object]] = {
         "epochs": 200,
         "curve_points": 50,
         "scheduler": "none",
+    },
+    "compiled": {
+        "engine": "compiled",
+        "use_batchnorm": True,
+        "width": 5,
+        "epochs": 14,
+        "curve_points": 4,
+        "plot_status": True,
+        "plot_every": 3,
     },
 }
 
@@ -249,14 +260,14 @@ def test_a_run_without_a_checkpoint_starts_again_from_epoch_0(tmp_path: Path) ->
 
 
 def test_seconds_of_training_are_summed_over_resumptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory, _ = run_tiny(tmp_path, epochs=3)
+    directory, _ = run_tiny(tmp_path, epochs=3, engine="lightning")
     load = BestAndLast.load_state_dict
 
-    def longer(self: BestAndLast, state_dict: CheckpointState) -> None:
+    def longer(self: BestAndLast, state_dict: BestState) -> None:
         load(self, {**state_dict, "elapsed": 1000.0})
 
     monkeypatch.setattr(BestAndLast, "load_state_dict", longer)
-    _, summary = run_tiny(tmp_path, epochs=5, resume=directory.path)
+    _, summary = run_tiny(tmp_path, epochs=5, engine="lightning", resume=directory.path)
     assert 1000 < summary["seconds"] < 1060
 
 

@@ -164,10 +164,10 @@ def test_a_run_that_stops_in_its_first_checkpoint_can_start_again(
     with monkeypatch.context() as patch:
         patch.setattr("pytorch_lightning.Trainer.save_checkpoint", stop)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            run_tiny(tmp_path, epochs=2)
+            run_tiny(tmp_path, epochs=2, engine="lightning")
     directory = RunDirectory.open(tmp_path / "run")
     assert MetricsCsv(directory.metrics).last_epoch == 0
-    _, summary = run_tiny(tmp_path, epochs=2, resume=directory.path)
+    _, summary = run_tiny(tmp_path, epochs=2, engine="lightning", resume=directory.path)
     assert summary["epochs"] == 2
 
 
@@ -184,7 +184,7 @@ def test_the_best_weights_of_a_run_that_fails_are_kept(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(BestAndLast, "on_train_epoch_end", fail_in_the_third)
     with pytest.raises(OSError, match="no more"):
-        run_tiny(tmp_path)
+        run_tiny(tmp_path, engine="lightning")
     directory = RunDirectory(tmp_path / "run")
     assert torch.load(directory.best_checkpoint, weights_only=False)["epoch"] == 2
     check(directory)

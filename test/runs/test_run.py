@@ -220,7 +220,7 @@ def test_a_diverged_run_ends_with_one_line_and_code_1(tmp_path: Path, capsys: py
     argv = flags(output_dir=tmp_path, name="run", lr=1e30, optimizer="sgd", gradient_clip=0, plot_status=True)
     assert command(*argv) == 1
     captured = capsys.readouterr()
-    assert captured.out == ""
+    assert re.fullmatch(r"engine: .*\n", captured.out)
     assert re.fullmatch(
         r"error: the loss of epoch 0 is not finite; the first layer that is not finite is layers\.\d\.activation\. "
         r"Try a lower lr or gradient_clip=1\.0 or warmup_epochs\.\n",
@@ -327,7 +327,7 @@ def test_a_network_that_refuses_the_data_writes_nothing(tmp_path: Path) -> None:
     def refuse(*_: object) -> RectangularExperiment:
         raise ValueError("not these data")
 
-    config = tiny(output_dir=str(tmp_path))
+    config = tiny(output_dir=str(tmp_path), engine="lightning")
     with pytest.raises(ConfigError, match="not these data"):
         run(config, make_data(config), refuse)
     assert os.listdir(tmp_path) == []

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from model.config.rectangular import RectangularConfig
 from model.rectangular_experiment import RectangularExperiment
-from sweep.callbacks import progress
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.callbacks.progress import ProgressLine
 from sweep.metrics_csv import MetricsCsv
+from sweep.watchers import progress_bar
 
 
 class Snapshots(Checkpoint):
@@ -159,8 +159,8 @@ def test_rows_are_written_every_nth_epoch_and_for_the_last(every: int, expected:
 
 def bar_text(monkeypatch: pytest.MonkeyPatch, config: RectangularConfig) -> tuple[str, list[dict[str, float]]]:
     """The output of a bar without a least interval between refreshes, and the rows of the run."""
-    make = progress.tqdm
-    monkeypatch.setattr(progress, "tqdm", lambda **options: make(**{**options, "mininterval": 0, "ncols": 200}))
+    make = progress_bar.tqdm
+    monkeypatch.setattr(progress_bar, "tqdm", lambda **options: make(**{**options, "mininterval": 0, "ncols": 200}))
     screen = io.StringIO()
     monkeypatch.setattr("sys.stderr", screen)
     _, seen = fit(config, ProgressLine())
@@ -197,7 +197,7 @@ def test_the_bar_advances_within_long_epochs_and_never_beyond_its_end(monkeypatc
         def close(self) -> None:
             places.append(-1)
 
-    monkeypatch.setattr(progress, "tqdm", Bar)
+    monkeypatch.setattr(progress_bar, "tqdm", Bar)
     fit(tiny(epochs=2, batch_size=1, depth=1, num_points=150), ProgressLine())
     assert places.pop() == -1
     assert places == sorted(places)

@@ -24,7 +24,7 @@ from sweep.run_directory import RunDirectory
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory, _ = run_tiny(tmp_path_factory.mktemp("trained"), epochs=2)
+    directory, _ = run_tiny(tmp_path_factory.mktemp("trained"), epochs=2, engine="lightning")
     return directory.path
 
 
@@ -118,7 +118,7 @@ def test_a_run_may_have_moved(run: RunDirectory) -> None:
 def test_the_checkpoint_of_another_run_is_refused(
     changes: dict[str, object], run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other, _ = run_tiny(tmp_path / "other", epochs=2, **changes)
+    other, _ = run_tiny(tmp_path / "other", epochs=2, engine="lightning", **changes)
     shutil.copy(other.last_checkpoint, run.last_checkpoint)
     assert_refused(run, capsys, f"{next(iter(changes))} is ", "does not fit")
 
@@ -225,7 +225,7 @@ def test_a_new_run_is_locked_while_it_trains(tmp_path: Path, monkeypatch: pytest
         begin(self)
 
     monkeypatch.setattr(Experiment, "on_train_start", resume_too)
-    directory, summary = run_tiny(tmp_path, epochs=1)
+    directory, summary = run_tiny(tmp_path, epochs=1, engine="lightning")
     assert summary["epochs"] == 1
     assert not directory.lock.exists()
 

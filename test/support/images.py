@@ -153,6 +153,29 @@ REFERENCES: dict[str, Callable[[], Figure]] = {
     "regions_10": lambda: plot_decision_regions(synthetic_regions(10), *_points(10)),
 }
 
+_PLANE = synthetic_regions(2, places=9)
+
+
+def _in_turn(one: float, other: float, layers: int) -> list[list[float]]:
+    """The extremum of the only unit of each layer."""
+    return [[other if layer % 2 else one] for layer in range(layers)]
+
+
+PLOTS: dict[str, Callable[..., Figure]] = {
+    "plot_unit_status": lambda names, **k: plot_unit_status(_status(3, len(names), 0.5), names, **k),
+    "plot_point_status": lambda names, **k: plot_point_status(_status(len(names), 2, 0.5), names, ["$a$", "_b"], **k),
+    "plot_status_shares": lambda names, **k: plot_status_shares([0, 1], [0.5, 0.1], [0.2, 0.2], [0.3, 0.7], **k),
+    "plot_curves": lambda names, **k: plot_curves([0, 1], {name: [1, 2] for name in names}, **k),
+    "plot_unit_life": lambda names, **k: plot_unit_life(
+        _status(9 * len(names), 2, 0.5).T, [0, 1], [9] * len(names), names, **k
+    ),
+    "plot_ranges": lambda names, **k: plot_ranges(
+        _in_turn(2.0, -1.0, len(names)), _in_turn(-2.0, -3.0, len(names)), names, **k
+    ),
+    "plot_decision_regions": lambda names, **k: plot_decision_regions(_PLANE, [[0.5, 0.5]], [1], names[:10], **k),
+}
+"""Every public plot, drawn with names (of layers, points, curves or classes) and with arguments such as ``ax``."""
+
 
 @functools.cache
 def load(name: str) -> np.ndarray:

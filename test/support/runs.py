@@ -13,11 +13,12 @@ from support.commands import as_flags, exit_code_of
 from torch import Tensor
 from torch.nn import functional as F
 
-from data.datamodules import TabularDataModule
+from data.datamodules import TabularDataModule, as_datamodule
 from jumpstart import JumpstartRegularization
 from model.config.rectangular import RectangularConfig
 from model.optimization import clip_gradient
-from model.rectangular_experiment import RectangularExperiment, make_network
+from model.rectangular_experiment import RectangularExperiment
+from model.rectangular_network import make_network
 from sweep.machine import quiet_lightning
 from sweep.rectangular import build, make_data
 from sweep.run import run
@@ -104,7 +105,7 @@ class Rows(Checkpoint):
 def prepare(config: RectangularConfig) -> tuple[TabularDataModule, RectangularExperiment]:
     """The data module and the untrained experiment of a config, seeded as in a run."""
     pl.seed_everything(config.seed, verbose=False)
-    data = make_data(config)
+    data = as_datamodule(make_data(config))
     assert isinstance(data, TabularDataModule)
     data.setup()
     return data, build(config, data)
@@ -158,7 +159,7 @@ class ByHand:
 
     def __init__(self, config: RectangularConfig, rates: list[float], lambdas: list[float] | None = None) -> None:
         pl.seed_everything(config.seed, verbose=False)
-        self.data = make_data(config)
+        self.data = as_datamodule(make_data(config))
         self.data.setup()
         self.network = make_network(config, self.data.input_shape, self.data.num_classes)
         self.jumpstart = None if lambdas is None else JumpstartRegularization(self.network, ties=config.ties)

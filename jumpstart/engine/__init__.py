@@ -1,0 +1,1 @@
+"""The compiled engine, which trains one whole rectangular network per call."""

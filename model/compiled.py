@@ -1,0 +1,155 @@
+"""Rectangular networks for the compiled engine: which runs it covers, and how a run becomes a member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from jumpstart.choices import Aggregate, Capture, Terms, Ties
+from jumpstart.engine.build import Build
+from jumpstart.engine.layout import ACTIVATIONS
+from jumpstart.engine.member import Data, LossOptions, Member, NetworkOptions, TrainingOptions
+from model.activations import canonical_activation
+from model.choices import Layer, Scheduler
+from model.config.rectangular import RectangularConfig
+from model.optimization import lambda_at, lr_at
+from model.rectangular import RectangularNetwork
+
+
+def not_covered(config: RectangularConfig) -> str | None:
+    """The first option of a run that the compiled engine does not cover, with its value; None if it covers the run.
+
+    Args:
+        config: The run.
+
+    Example:
+        >>> not_covered(RectangularConfig()) is None, not_covered(RectangularConfig(dropout=0.1))
+        (True, 'dropout=0.1')
+    """
+    uncovered = {
+        "layer": config.layer == Layer.CONV,
+        "dropout": config.dropout > 0,
+        "activation": canonical_activation(config.activation) not in ACTIVATIONS,
+        "ties": config.ties != Ties.SINGLE,
+        "unit_dim": config.unit_dim is not None,
+        "sync": config.sync,
+        "scheduler": config.scheduler == Scheduler.PLATEAU,
+        "epochs": config.is_endless,
+        "fast_dev_run": config.fast_dev_run,
+    }
+    return next((f"{name}={getattr(config, name)!r}" for name, is_uncovered in uncovered.items() if is_uncovered), None)
+
+
+def make_member(
+    config: RectangularConfig, build: Build, network: RectangularNetwork, parts: Sequence[tuple[Tensor, Tensor]]
+) -> Member:
+    """The member of a run, with the present weights of a network.
+
+    Args:
+        config: The run.
+        build: The compiled functions.
+        network: The network of the run.
+        parts: Inputs (rows, features) and classes (rows,) of the training and of the validation part.
+
+    Raises:
+        ValueError: If the data do not fit the network.
+    """
+    (x, y), (val_x, val_y) = parts
+    epochs = range(config.epochs)
+    return Member(
+        build,
+        NetworkOptions(
+            features=x.shape[1],
+            classes=network.output.out_features,
+            depth=config.depth,
+            width=config.width,
+            activation=canonical_activation(config.activation),
+            batchnorm=config.use_batchnorm,
+            skip_connections=config.skip_connections,
+            skip_kind=config.skip_kind,
+        ),
+        LossOptions(
+            capture=Capture(config.capture),
+            skip_last=config.skip_last,
+            terms=Terms.parse(config.terms),
+            aggregate=Aggregate(config.aggregate),
+            margin=(config.margin, config.margin),
+            weights=(config.positive_weight, config.negative_weight),
+            use_task_loss=config.use_loss,
+        ),
+        TrainingOptions(
+            lr=[lr_at(config, epoch) for epoch in epochs],
+            lambda_=[lambda_at(config, epoch) for epoch in epochs],
+            batch=config.batch_size,
+            seed=config.seed,
+            optimizer=config.optimizer,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            clip_norm=config.gradient_clip,
+            clip_value=config.gradient_clip_value,
+            stop_at_perfect=config.early_stopping,
+            monitor=None if config.patience is None else config.monitor,
+            patience=config.patience or 0,
+            min_delta=config.min_delta,
+        ),
+        Data(x, y, val_x, val_y),
+        parameters_to_vector(network.parameters()),
+    )
+
+
+def load_weights(member: Member, network: RectangularNetwork, *, best: bool = False) -> None:
+    """Copy the weights of a member into its network, with the statistics of batch normalization.
+
+    Args:
+        member: The member.
+        network: The network.
+        best: Whether the weights of the best epoch are copied, instead of the present ones.
+    """
+    vector_to_parameters((member.best_weights if best else member.weights).clone(), network.parameters())
+    running = member.best_running if best else member.running
+    if running is None:
+        return
+    steps = member.best_steps if best else member.steps
+    for norm, (mean, variance) in zip(_norms(network), running, strict=True):
+        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.num_batches_tracked.fill_(steps)
+
+
+def captured_layers(config: RectangularConfig) -> list[str]:
+    """The names of the layers that Jumpstart reads, and those of the two losses, in the order of ``diverged_layer``.
+
+    Args:
+        config: The run.
+
+    Example:
+        >>> captured_layers(RectangularConfig(depth=2, capture="weights", skip_last=False))
+        ['layers.0.linear', 'layers.1.linear', 'output', 'the output', 'the Jumpstart loss']
+    """
+    module = "linear" if config.capture == Capture.WEIGHTS else "activation"
+    names = [f"layers.{index}.{module}" for index in range(config.depth)]
+    if config.capture == Capture.WEIGHTS and not config.skip_last:
+        names.append("output")
+    return [*names, "the output", "the Jumpstart loss"]
+
+
+def order_of_epoch(build: Build, seed: int, epoch: int, rows: int) -> Tensor:
+    """The order of the rows in an epoch, that of :class:`data.batches.TensorBatches`: (rows,), int64.
+
+    Args:
+        build: The compiled functions.
+        seed: Seed of the run.
+        epoch: The epoch, from 0.
+        rows: Number of rows.
+    """
+    order = torch.zeros(rows, dtype=torch.int32)
+    build.functions.order(seed, epoch, rows, order.data_ptr())
+    return order.long()
+
+
+def _norms(network: RectangularNetwork) -> Iterator[nn.BatchNorm1d]:
+    return (module for module in network.modules() if isinstance(module, nn.BatchNorm1d))

@@ -7,6 +7,7 @@ function first makes the text :func:`visible`.
 from __future__ import annotations
 
 import html
+import json
 import re
 import unicodedata
 
@@ -96,6 +97,22 @@ def html_text(text: object) -> str:
         '&lt;/script&gt; &amp; &quot;quotes&quot;'
     """
     return html.escape(visible(text))
+
+
+def script_json(content: object) -> str:
+    r"""JSON inside a ``<script>`` element: HTML reads no tag or comment in it, and JavaScript no line end.
+
+    Args:
+        content: What JSON can store, without NaN and infinity.
+
+    Example:
+        >>> print(script_json(["</script>", 0.5]))
+        ["\u003c/script\u003e",0.5]
+    """
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 def latex_text(text: object) -> str:

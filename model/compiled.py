@@ -81,8 +81,8 @@ def make_member(
             use_task_loss=config.use_loss,
         ),
         TrainingOptions(
-            lr=[lr_at(config, epoch) for epoch in epochs],
-            lambda_=[lambda_at(config, epoch) for epoch in epochs],
+            lr=torch.tensor([lr_at(config, epoch) for epoch in epochs], dtype=torch.float64),
+            lambda_=torch.tensor([lambda_at(config, epoch) for epoch in epochs], dtype=torch.float64),
             batch=config.batch_size,
             seed=config.seed,
             optimizer=config.optimizer,

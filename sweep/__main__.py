@@ -1,4 +1,4 @@
-"""``python -m sweep status DIR`` and ``python -m sweep open DIR RUN``."""
+"""``python -m sweep status DIR``, ``python -m sweep page DIR`` and ``python -m sweep open DIR RUN``."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="how many runs are finished, and the time left", allow_abbrev=False)
     status.add_argument("--watch", action="store_true", help="show it again every two seconds until all runs are done")
+    page = commands.add_parser("page", help="write sweep.html, the page of the sweep", allow_abbrev=False)
     opened = commands.add_parser("open", help="make the whole run directory of one run", allow_abbrev=False)
-    for command in (status, opened):
+    for command in (status, page, opened):
         command.add_argument("folder", type=path_argument("DIR", "folder"), metavar="DIR", help="folder of a sweep")
     opened.add_argument("run", metavar="RUN", help="the number or the name of a run")
     options = parser.parse_args(arguments)
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Ledger(options.folder, None) as ledger:
             if options.command == "status":
                 return _status(ledger, watch=options.watch)
+            if options.command == "page":
+                return _page(ledger)
             return _open(ledger, options.run)
     except (RunDirectoryError, ConfigError, PathError) as error:
         parser.error(str(error))
@@ -52,6 +55,15 @@ def _status(ledger: Ledger, *, watch: bool) -> int:
         time.sleep(_EVERY_SECONDS)
         ledger.recover()
         sys.stdout.write(f"{_CLEAR if sys.stdout.isatty() else ''}{status_text(ledger)}\n")
+    return 0
+
+
+def _page(ledger: Ledger) -> int:
+    """Write the page of a sweep, and print its path."""
+    from sweep.page.write import write_page
+
+    ledger.recover()
+    sys.stdout.write(f"{write_page(ledger)}\n")
     return 0
 
 

@@ -7,8 +7,7 @@ import datetime
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +23,18 @@ from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
 from sweep.ledger.alive import check_locks
 from sweep.ledger.ledger import NAME, Ledger, State, label_of
+from sweep.ledger.results import NAME as RESULTS
 from sweep.ledger.results import write_results
+from sweep.ledger.rows import Rows
 from sweep.ledger.status import failures
+from sweep.page.write import NAME as PAGE
+from sweep.page.write import SECONDS as PAGE_SECONDS
+from sweep.page.write import SweepPage
 from sweep.run_directory import RunDirectory, RunDirectoryError
+from sweep.seldom import Seldom
 
 _INTERRUPTED = 130
-_WRITE_SECONDS = 10.0
+_RESULTS_SECONDS = 10.0
 """Least time between two versions of ``results.csv``."""
 
 
@@ -89,12 +94,14 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
         ledger.forgive()
         ledger.recover()
         write(_beginning(ledger, new, old))
+        tables = _Tables(ledger)
+        write(f"page: {folder / PAGE}\n")
         executor = LocalExecutor(
             ledger,
             workers=sweep.options.workers or default_workers(),
             retries=sweep.options.retries,
             keep=Keep(sweep.options.keep),
-            on_change=_Progress(ledger),
+            on_change=_Progress(ledger, tables),
         )
         try:
             with _terminable():
@@ -103,7 +110,7 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
             write(f"interrupted; the same command goes on with --name={folder.name}\n")
             return _INTERRUPTED
         finally:
-            write_results(ledger)
+            tables.end()
         write(_end(ledger))
         return int(ledger.counts()[State.FAILED] > 0)
 
@@ -121,27 +128,48 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Progress:
-    """Keeps ``results.csv`` and a progress bar up to date."""
+class _Tables:
+    """Keeps ``results.csv`` and the page up to date."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._rows = ledger, Rows(ledger)
+        self._page = SweepPage(self._rows)
+        self._results = Seldom(lambda _: write_results(self._rows), _RESULTS_SECONDS)
+        self._pages = Seldom(self._page.try_to_write, PAGE_SECONDS)
+        self._written: Mapping[State, int] = ledger.counts()
+        self._page.try_to_write(PAGE_SECONDS)
+
+    def __call__(self, counts: Mapping[State, int]) -> None:
+        """Write what has changed, if enough time has passed."""
+        if counts != self._written and self._results():
+            self._written = counts
+        self._pages()
+
+    def end(self) -> None:
+        """Write both for the last time, or for another command that goes on in this folder."""
+        write_results(self._rows)
+        self._page.try_to_write(PAGE_SECONDS if self._ledger.counts()[State.RUNNING] else None)
+
+
+class _Progress:
+    """Keeps the tables and a progress bar up to date."""
+
+    def __init__(self, ledger: Ledger, tables: _Tables) -> None:
         from tqdm import tqdm
 
-        self._ledger, self._written, self._counts = ledger, time.monotonic(), ledger.counts()
+        self._ledger, self._tables, self._counts = ledger, tables, ledger.counts()
         total, done = sum(self._counts.values()), self._counts[State.FINISHED]
         self._bar = tqdm(total=total, initial=done, unit="run", mininterval=0.5 if sys.stderr.isatty() else 30.0)
 
     def __call__(self) -> None:
         counts = self._ledger.counts()
+        self._tables(counts)
         if counts == self._counts:
             return
         self._counts = counts
         self._bar.n = counts[State.FINISHED]
         self._bar.set_postfix(running=counts[State.RUNNING], failed=counts[State.FAILED], refresh=False)
         self._bar.update(0)
-        if time.monotonic() - self._written > _WRITE_SECONDS:
-            write_results(self._ledger)
-            self._written = time.monotonic()
         if counts[State.FINISHED] + counts[State.FAILED] == sum(counts.values()):
             self._bar.close()
 
@@ -195,4 +223,4 @@ def _beginning(ledger: Ledger, new: int, old: int) -> str:
 def _end(ledger: Ledger) -> str:
     counts = ledger.counts()
     lines = [f"{counts[State.FINISHED]:,} of {counted(sum(counts.values()), 'run')} finished", *failures(ledger)]
-    return "\n".join([*lines, f"results: {ledger.folder / 'results.csv'}", ""])
+    return "\n".join([*lines, f"results: {ledger.folder / RESULTS}", f"page: {ledger.folder / PAGE}", ""])

@@ -101,8 +101,8 @@ class TrainingOptions:
         most_steps: Steps after which training ends; 0 for no limit.
     """
 
-    lr: Sequence[float]
-    lambda_: Sequence[float]
+    lr: Sequence[float] | Tensor
+    lambda_: Sequence[float] | Tensor
     batch: int | None = None
     seed: int = 0
     optimizer: str = "adam"
@@ -206,7 +206,7 @@ class Member:
             for name in _ARRAYS[4:]:
                 self._arrays[name] = torch.zeros(shape)
             self._arrays["running"][:, 1] = 1.0
-        self._schedules = [torch.tensor(values, dtype=torch.float64) for values in (training.lr, training.lambda_)]
+        self._schedules = [torch.as_tensor(values, dtype=torch.float64) for values in (training.lr, training.lambda_)]
         self._rows = torch.zeros(0, 2, len(METRICS), dtype=torch.float64)
         self._decays = self._decaying(padded) if training.weight_decay else None
         self.gradient: Tensor | None = None

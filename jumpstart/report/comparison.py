@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from jumpstart.literal import isolated
 from jumpstart.report.charts import curves_svg
-from jumpstart.report.html import METRIC_WORDS, METRICS_SHOWN, data_table, document, metric_text, number_text, section
-from jumpstart.report.maps import maps_section
+from jumpstart.report.html import METRIC_WORDS, METRICS_SHOWN, data_table, metric_text, number_text, section
+from jumpstart.report.maps import maps_section, page_with_maps
 from jumpstart.report.page import verdict_section
 from jumpstart.report.record import RunRecord
 from jumpstart.report.verdict import judge
@@ -41,7 +41,7 @@ def comparison_page(runs: Sequence[RunRecord]) -> str:
         section("Curves", "".join(_overlaid(names, runs)), "charts"),
         maps_section(runs, names),
     ]
-    return document(f"{len(runs)} runs compared", body, runs)
+    return page_with_maps(f"{len(runs)} runs compared", body, runs)
 
 
 def _comparison_table(names: Sequence[str], runs: Sequence[RunRecord]) -> str:

@@ -1,4 +1,7 @@
-"""Building blocks of the report pages: document, sections, tables. Text from a run is escaped here."""
+"""Building blocks of pages: document, sections, tables. Text from a run is escaped here.
+
+Imports no torch, so that the page of a sweep is written without it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
-from jumpstart.literal import html_text
-from jumpstart.palette import COLORS
-from jumpstart.report.payload import page_data
-from jumpstart.report.record import RunRecord
+from jumpstart.literal import html_text, script_json
 from jumpstart.words import percent
 
 METRIC_WORDS = {
@@ -27,25 +27,31 @@ METRICS_SHOWN = ("acc", "loss", "unit_dead_ratio", "unit_linear_ratio", "point_d
 """The metrics in the tables, in order."""
 
 
-def document(title: str, body: Iterable[str], runs: Sequence[RunRecord]) -> str:
+def document(title: str, body: Iterable[str], data: object, script: str, style: str) -> str:
     """A whole page as HTML: one file that contains its style, script and data.
 
     Args:
         title: The title, not yet escaped.
         body: Sections as HTML; empty ones are left out.
-        runs: The runs whose maps the script draws.
+        data: What the script reads from the element ``data``, as JSON can store it.
+        script: The script of the page, which finds ``words.js`` in front of it.
+        style: The style of the page alone, after that of all pages.
     """
-    colors = {code.name.lower(): color for code, color in COLORS.items()}
-    return Template(_resource("page.html")).substitute(
+    return Template(resource("page.html")).substitute(
         title=html_text(title),
-        style=Template(_resource("page.css")).substitute(colors),
+        style=f"{resource('page.css')}{style}",
         body="\n".join(part for part in body if part),
-        data=page_data(list(runs)),
-        script=_resource("page.js"),
+        data=script_json(data),
+        script=f"{resource('words.js')}{script}",
     )
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """The content of a file of the report pages.
+
+    Args:
+        name: The name of the file.
+    """
     return (files("jumpstart.report") / name).read_text(encoding="utf-8")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jumpstart.choices import Part
 from jumpstart.history import StatusHistory
 from jumpstart.literal import html_text
 from jumpstart.palette import COLORS, LABELS
-from jumpstart.report.payload import points_shown, thin_epochs
+from jumpstart.report.html import document, resource
+from jumpstart.report.payload import page_data, points_shown, thin_epochs
 from jumpstart.report.record import RunRecord
 from jumpstart.status.codes import Status
 
@@ -25,6 +26,18 @@ _PARTS = {
     Part.TRAIN: "Training part, in the steps that train",
     Part.TEST: "Test part, with the best weights",
 }
+
+
+def page_with_maps(title: str, body: Iterable[str], runs: Sequence[RunRecord]) -> str:
+    """A whole page, with the script that draws the maps.
+
+    Args:
+        title: The title, not yet escaped.
+        body: Sections as HTML; empty ones are left out.
+        runs: The runs whose maps the script draws.
+    """
+    colors = "".join(f"--{code.name.lower()}: {color}; " for code, color in COLORS.items())
+    return document(title, body, page_data(runs), resource("page.js"), f":root {{ {colors}}}")
 
 
 def by_part(run: RunRecord) -> dict[str, RunRecord]:

@@ -15,14 +15,13 @@ from jumpstart.report.html import (
     METRICS_SHOWN,
     data_table,
     definition_list,
-    document,
     flatten,
     metric_text,
     number_text,
     section,
     value_text,
 )
-from jumpstart.report.maps import by_part, maps_section
+from jumpstart.report.maps import by_part, maps_section, page_with_maps
 from jumpstart.report.record import RunRecord
 from jumpstart.report.verdict import Verdict, judge
 from jumpstart.status.codes import Status
@@ -55,7 +54,7 @@ def run_page(run: RunRecord) -> str:
         _details("Environment", flatten(run.environment)),
         _notes(run),
     ]
-    return document(f"{isolated(run.name)}: {verdict.headline}", body, list(parts.values()))
+    return page_with_maps(f"{isolated(run.name)}: {verdict.headline}", body, list(parts.values()))
 
 
 def verdict_section(verdict: Verdict, *, advice: bool, title: str = "") -> str:

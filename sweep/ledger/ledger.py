@@ -27,6 +27,9 @@ LOGS = "logs"
 """The folder of what the processes print, in that of the sweep."""
 _BUSY_SECONDS = 60.0
 _NEVER = 2**31
+_AT_ONCE = 500
+"""Runs that one query reads by their numbers."""
+_MARK = "state, tries, changed"
 _SCHEMA = """
 CREATE TABLE sweep (version INTEGER NOT NULL, family TEXT NOT NULL);
 CREATE TABLE runs (
@@ -246,6 +249,21 @@ class Ledger:
         marks = ", ".join("?" * len(chosen))
         for row in self._database.execute(f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY number", chosen):
             yield _entry(row)
+
+    def marks(self) -> dict[int, tuple[object, ...]]:
+        """The state, the tries and the time of the latest change of every run, by number: equal if nothing changed."""
+        return {row[0]: tuple(row[1:]) for row in self._database.execute(f"SELECT number, {_MARK} FROM runs")}
+
+    def numbered(self, numbers: Sequence[int]) -> Iterator[Entry]:
+        """The runs of some numbers, in no order.
+
+        Args:
+            numbers: The numbers.
+        """
+        for first in range(0, len(numbers), _AT_ONCE):
+            some = numbers[first : first + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            yield from map(_entry, self._database.execute(f"SELECT * FROM runs WHERE number IN ({marks})", some))
 
     def entry(self, number: int) -> Entry:
         """One run.

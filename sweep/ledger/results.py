@@ -4,63 +4,38 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
 
 from jumpstart.files import write_text
 from sweep.grid.expand import TECHNIQUE
-from sweep.ledger.ledger import Entry, Ledger
+from sweep.ledger.rows import Rows, cell, metrics
 
 NAME = "results.csv"
 _FIRST = ("number", "run", "state", "tries", "elapsed", "error")
 
 
-def write_results(ledger: Ledger) -> None:
+def write_results(rows: Rows) -> None:
     """Write ``results.csv`` into the folder of the sweep.
 
     Args:
-        ledger: The ledger.
+        rows: The runs.
     """
-    write_text(ledger.folder / NAME, results_text(list(ledger.entries())))
+    write_text(rows.ledger.folder / NAME, results_text(rows))
 
 
-def results_text(entries: Sequence[Entry]) -> str:
+def results_text(rows: Rows) -> str:
     """The table as text.
 
     Args:
-        entries: The runs.
+        rows: The runs.
     """
-    varied = varied_options([entry.config for entry in entries])
-    techniques = [TECHNIQUE] if any(entry.technique for entry in entries) else []
-    metrics = sorted({name for entry in entries for name in _flat(entry.summary)})
+    all_rows, varied = rows.read(), rows.varied()
+    techniques = [TECHNIQUE] if any(row.technique for row in all_rows) else []
+    names = metrics(all_rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_FIRST, *techniques, *varied, *metrics])
-    for entry in entries:
-        first = (entry.number, entry.label, entry.state.value, entry.tries, entry.seconds, entry.error)
-        options = [_cell(entry.config.get(name)) for name in varied]
-        summary = _flat(entry.summary)
-        writer.writerow([*first, *[entry.technique] * len(techniques), *options, *map(summary.get, metrics)])
+    writer.writerow([*_FIRST, *techniques, *varied, *names])
+    for row in all_rows:
+        first = (row.number, row.label, row.state.value, row.tries, row.seconds, row.error)
+        options = [cell(rows.option(row, name)) for name in varied]
+        writer.writerow([*first, *[row.technique] * len(techniques), *options, *map(row.summary.get, names)])
     return text.getvalue()
-
-
-def varied_options(configs: Iterable[Mapping[str, object]]) -> list[str]:
-    """The options that do not have the same value in all configs, in their order.
-
-    Example:
-        >>> varied_options([{"depth": 2, "lr": 0.1, "seed": 0}, {"depth": 3, "lr": 0.1, "seed": 1}])
-        ['depth', 'seed']
-    """
-    values: dict[str, set[str]] = {}
-    for config in configs:
-        for name, value in config.items():
-            values.setdefault(name, set()).add(_cell(value))
-    return [name for name, found in values.items() if len(found) > 1]
-
-
-def _flat(summary: Mapping[str, object] | None) -> dict[str, object]:
-    return {name: value for name, value in (summary or {}).items() if not isinstance(value, dict)}
-
-
-def _cell(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

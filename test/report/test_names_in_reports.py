@@ -25,7 +25,7 @@ from jumpstart.table import summary_table, to_csv, to_latex, to_markdown
 
 NAMES = list(HOSTILE.values())
 TABLE = pd.DataFrame(dict.fromkeys(NAMES, NAMES), dtype=object)
-PAGE_JS = Path(__file__).resolve().parents[2] / "jumpstart" / "report" / "page.js"
+WORDS_JS = Path(__file__).resolve().parents[2] / "jumpstart" / "report" / "words.js"
 NODE = shutil.which("node")
 
 
@@ -148,9 +148,8 @@ def test_a_report_shows_every_name_and_runs_none(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(NODE is None, reason="no Node.js on the PATH")
 def test_the_script_of_a_page_shows_names_as_python_does() -> None:
-    source = PAGE_JS.read_text(encoding="utf-8")
-    function = source[source.index("  function visible(") : source.index("  // By code points")]
-    code = f"{function}\nconsole.log(JSON.stringify({json.dumps(NAMES)}.map(visible)));"
+    source = WORDS_JS.read_text(encoding="utf-8")
+    code = f"{source}\nconsole.log(JSON.stringify({json.dumps(NAMES)}.map(words.visible)));"
     told = subprocess.run([str(NODE), "-e", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert json.loads(told) == [visible(name) for name in NAMES]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.browser import CHROMIUM, FLAGS
 from support.report_runs import make_run, random_history
 
 from jumpstart.history import StatusHistory
@@ -20,9 +20,7 @@ from jumpstart.palette import COLORS
 from jumpstart.report.write import write_comparison, write_report
 from jumpstart.status.codes import Status
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH: apt-get install chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium")
 
 PROBE = """
 <script>
@@ -85,12 +83,10 @@ class Visit:
 
 def visit(page: Path, profile: Path, fragment: str = "", width: int = 1000) -> Visit:
     """Load a page from a file, and wait until its script has finished."""
-    assert BROWSER is not None
+    assert CHROMIUM is not None
     done = subprocess.run(
         [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={profile}", f"--window-size={width},900", "--enable-logging=stderr",
+            CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},900", "--enable-logging=stderr",
             "--virtual-time-budget=20000", "--dump-dom", f"{page.as_uri()}{fragment}",
         ],
         capture_output=True, text=True, timeout=180, check=True,

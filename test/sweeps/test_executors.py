@@ -237,9 +237,11 @@ def test_a_sweep_from_the_grid_to_the_results(tmp_path: Path, capsys: pytest.Cap
     assert f"2 runs in {folder}\n" in lines
     assert "2 of 2 runs finished" in lines[-1]
     assert (folder / "results.csv").read_text().count("finished") == 2
+    assert "All 2 runs finished" in (folder / "sweep.html").read_text(encoding="utf-8")
+    assert f"page: {folder / 'sweep.html'}\n" in lines[-1]
     before = (folder / RUNS / "00001-seed=0" / "summary.json").stat().st_mtime_ns
     assert run_sweep(sweep_of(tmp_path), lines.append) == 0
-    assert "2 of them known (2 finished)" in lines[-2]
+    assert "2 of them known (2 finished)" in lines[-3]
     assert (folder / RUNS / "00001-seed=0" / "summary.json").stat().st_mtime_ns == before
     assert look(["status", str(folder)]) == 0
     assert "finished            2" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from sweep.ledger.alive import Life, living
 from sweep.ledger.ledger import NAME, Ledger, LedgerError, State
 from sweep.ledger.place import network_drive
 from sweep.ledger.results import results_text, write_results
+from sweep.ledger.rows import Rows
 from sweep.ledger.status import status_text, time_left
 
 
@@ -184,7 +185,7 @@ def test_results_have_a_row_for_each_run(ledger: Ledger) -> None:
         ledger.finish(1, {"test/acc": 0.75, "best_epoch": 3, "data": {"rows": 5}}, 1.5)
         ledger.claim(life, 0)
         ledger.fail(2, "ValueError: a, b", 1.0)
-    write_results(ledger)
+    write_results(Rows(ledger))
     rows = list(csv.DictReader((ledger.folder / "results.csv").read_text().splitlines()))
     assert [row["state"] for row in rows] == ["finished", "failed", "waiting", "waiting"]
     assert [row["technique"] for row in rows] == ["baseline", "baseline", "jumpstart", "jumpstart"]
@@ -197,7 +198,10 @@ def test_results_have_a_row_for_each_run(ledger: Ledger) -> None:
     assert (rows[0]["test/acc"], rows[0]["best_epoch"], rows[1]["test/acc"]) == ("0.75", "3", "")
     assert rows[1]["error"] == "ValueError: a, b"
     assert "lr" not in rows[0], "an option with one value is no column"
-    assert results_text([]).count("\n") == 1
+
+
+def test_results_without_a_run_have_a_head(ledger: Ledger) -> None:
+    assert results_text(Rows(ledger)).count("\n") == 1
 
 
 def test_status_says_what_runs_and_what_failed(ledger: Ledger) -> None:

@@ -114,10 +114,10 @@ def load_weights(member: Member, network: RectangularNetwork, *, best: bool = Fa
         return
     steps = member.best_steps if best else member.steps
     for norm, (mean, variance) in zip(_norms(network), running, strict=True):
-        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        norm.num_batches_tracked.fill_(steps)
+        buffers = dict(norm.named_buffers())
+        buffers["running_mean"].copy_(mean)
+        buffers["running_var"].copy_(variance)
+        buffers["num_batches_tracked"].fill_(steps)
 
 
 def captured_layers(config: RectangularConfig) -> list[str]:

@@ -109,7 +109,7 @@ class CompiledEngine:
         """The metrics of the best weights in each part."""
         found = {}
         for part, (x, y) in self._parts.items():
-            if part == "train":  # in shuffled batches, as Lightning serves them: the Jumpstart loss is a mean over batches
+            if part == "train":  # in the shuffled batches of Lightning: the Jumpstart loss is a mean over batches
                 order = order_of_epoch(self._functions, self._config.seed, self._member.epoch, len(x))
                 x, y = x[order], y[order]
             found.update({f"{part}/{name}": value for name, value in self._member.measure(x, y, best=True).items()})

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from data.data import AnyData
-    from model.experiment import Experiment
     from sweep.result import RunResult
 
 logger = logging.getLogger(__name__)

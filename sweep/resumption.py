@@ -216,7 +216,7 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
 
 
 def read_checkpoint(checkpoint: Path) -> Content:
-    """The content of a checkpoint that :func:`check_resumable` has accepted. Reading it executes nothing in the file."""
+    """The content of a checkpoint that :func:`check_resumable` has accepted. Reading executes nothing in the file."""
     content: Content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return content
 

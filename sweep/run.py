@@ -64,7 +64,9 @@ def run(
     """
     folder = None if resume is None else RunDirectory.open(resume).path
     engine, line = choose_engine(config, data, build, folder)
-    return run_by(engine, config, data, resume=folder, on_directory=on_directory, say=say, engine_line=line, report=report)
+    return run_by(
+        engine, config, data, resume=folder, on_directory=on_directory, say=say, engine_line=line, report=report
+    )
 
 
 def run_by(

@@ -62,7 +62,9 @@ class RectangularConfig(ExperimentConfig):
     )
 
     engine: str = _run(
-        "auto", "What trains the network: the compiled engine where it covers the run, or Lightning.", choices=EngineChoice
+        "auto",
+        "What trains the network; auto: the compiled engine where this engine covers the run, else Lightning.",
+        choices=EngineChoice,
     )
 
     lr: float = redefine(ExperimentConfig, "lr", 0.01)

@@ -99,7 +99,9 @@ def _run(folder: Path, family: Family[ExperimentConfig], entry: Entry, keep: Kee
     place = folder / RUNS / entry.label
     config = family.config_class.from_dict({**entry.config, "output_dir": str(place.parent), "name": place.name})
     begun = RunDirectory(place).config.is_file()
-    result = run(config, family.make_data(config), family.build, resume=place if begun else None, report=keep is Keep.ALL)
+    result = run(
+        config, family.make_data(config), family.build, resume=place if begun else None, report=keep is Keep.ALL
+    )
     prune(result.directory, keep)
     return dict(result.summary)
 

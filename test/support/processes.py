@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -145,6 +146,11 @@ class Forked:
 
     def wait(self, timeout: float | None = None) -> None:
         self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a fork", timeout or 0)
+
+    def kill(self) -> None:
+        self._process.kill()
 
 
 def _python(stdin: Connection, output: Path, words: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from support import fresh
+from support import fresh, repeated
 
 # Before torch is imported, and for child processes too: on tensors this small, threads only wait
 # for one another, and the tests may share the cores.
@@ -56,7 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _imports_frozen() -> Iterator[None]:
+def _nothing_repeated() -> Iterator[None]:
+    with repeated.spared():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_frozen(_nothing_repeated: None) -> Iterator[None]:
     """Keep the garbage collector from scanning what the imports left: each full collection would take 0.24 s.
 
     A run asks whether objects are frozen, and Python would count all of them each time: 0.04 s.

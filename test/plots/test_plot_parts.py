@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from support.images import draw_data_alone
 from support.report_runs import make_run
 from support.resnet_runs import tiny as tiny_resnet
 from support.runs import command, fit, flags, network_weights, run_tiny, same, tiny
@@ -38,8 +39,10 @@ PLOTTED = {"plot_status": True, "plot_parts": "train,val,test", "plot_num_points
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A run of three epochs with plots of all parts, interrupted after two and resumed."""
     folder = tmp_path_factory.mktemp("parts")
-    run_tiny(folder, epochs=2, **PLOTTED)
-    return run_tiny(folder, resume=folder / "run", epochs=3, **PLOTTED)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        draw_data_alone(patch)
+        run_tiny(folder, epochs=2, **PLOTTED)
+        return run_tiny(folder, resume=folder / "run", epochs=3, **PLOTTED)[0]
 
 
 def test_the_files_name_the_parts_and_a_resumed_run_continues_them(finished: RunDirectory) -> None:

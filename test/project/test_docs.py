@@ -99,6 +99,7 @@ def test_python_blocks_run(
 ) -> None:
     if path.stem == "experiments":  # a run with many plots, which no block reads
         request.getfixturevalue("data_alone")
+        monkeypatch.setattr("sweep.watchers.intervals.PLOTS", 2)
     monkeypatch.chdir(tmp_path)
     names: Names = {"__name__": "__main__", "__check": check}
     if path == README:

@@ -23,11 +23,16 @@ LONGEST_FILE = 500
 ANY_PER_THOUSAND = 5.0
 
 BRITISH = re.compile(
-    r"(?i)colour|\bgrey|behaviour|neighbour|favour|honour|licence|catalogue|centre[ds]?\b|fulfil\b|judgement|learnt|spelt\b"
+    r"colour|\bgrey|behaviour|neighbour|favour|honour|licence|catalogue|centre[ds]?\b|fulfil\b|judgement|learnt|spelt\b"
     r"|(?:normal|regular|optim|initial|summar|penal|util|standard|vector|minim|maxim|serial|organ|recogn|general|real|visual"
     r"|synchron|random|parallel|character|memor|categor|binar|special)is(?:e[drs]?|ing|ation)s?\b"
     r"|(?:label|model|cancel|travel|signal)l(?:ed|ing)\b|analys(?:e|ed|ing)\b|artefact|whilst|programme\b"
 )
+
+
+def british(text: str) -> re.Match[str] | None:
+    """The first word of British spelling in a text. Ignoring case in the expression would take six times as long."""
+    return BRITISH.search(text.lower())
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -98,7 +103,12 @@ def test_everything_public_has_a_docstring(folder: str) -> None:
 
 
 def test_functions_are_short() -> None:
-    lengths = {f"{path}:{node.name}": code_lines(node) for path in MODULES for node in functions(ast.parse(read(path)))}
+    lengths = {
+        f"{path}:{node.name}": code_lines(node)
+        for path in MODULES
+        for node in functions(ast.parse(read(path)))
+        if (node.end_lineno or node.lineno + LONGEST) - node.lineno >= LONGEST  # `code_lines` takes a while
+    }
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
@@ -120,14 +130,13 @@ def test_spelling_is_american() -> None:
     ).stdout
     own = Path(__file__).resolve()
     found = {
-        f"{name}:{number}": match[0]
+        f"{name}:{text.count(chr(10), 0, match.start()) + 1}": match[0]
         for name in tracked.splitlines()
         if Path(name).suffix
         in {".py", ".md", ".js", ".css", ".html", ".c", ".inc", ".toml", ".yml", ".yaml", ".ipynb", ".sh", ".txt"}
         and (ROOT / name).is_file()
         and (ROOT / name).resolve() != own
-        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1)
-        if (match := BRITISH.search(line))
+        and (match := british(text := read(Path(name))))
     }
     assert found == {}
 
@@ -140,7 +149,7 @@ def test_each_fault_of_style_is_detected() -> None:
     (long,) = functions(ast.parse('def f():\n    """D.\n\n    More.\n    """\n    # why\n    a = 1\n\n    return a'))
     assert code_lines(long) == 2
     for word in ("Colour", "normalised", "optimiser", "labelled", "grey", "regularisation", "centre"):
-        assert BRITISH.search(f"a {word} b")
+        assert british(f"a {word} b")
     for word in (
         "color",
         "precision",
@@ -153,7 +162,7 @@ def test_each_fault_of_style_is_detected() -> None:
         "grep",
         "center",
     ):
-        assert not BRITISH.search(f"a {word} b")
+        assert not british(f"a {word} b")
 
 
 def code_of(source: str) -> list[tuple[int, str]]:

@@ -355,8 +355,9 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 # At the end of a run ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_a_run_ends_with_its_report(tmp_path: Path) -> None:
-    directory, _ = run_tiny(tmp_path, plot_status=True)
+    directory, _ = run_tiny(tmp_path, plot_status=True, epochs=2)
     page = read(directory.report)
     assert "The run has no result" not in page.text
     assert "layers of 4 units" in page.text

@@ -272,6 +272,6 @@ def test_yaml_without_repeated_keys_is_read_as_ever() -> None:
     merged = "b: &b {a: 1}\nc: &c\n  <<: *b\n  a: 2\nd:\n  <<: *c\n  e: null"
     assert load_yaml(merged) == {"b": {"a": 1}, "c": {"a": 2}, "d": {"a": 2, "e": None}}
     assert load_yaml("<<: {a: 1e-3}\nb: null\nc: 1:30", as_text=True) == {"a": "1e-3", "b": None, "c": "1:30"}
-    for wrong in ("a: [", "? [a]\n: 3", "a: !!python/name:os.system", 3000 * "["):
+    for wrong in ("a: [", "? [a]\n: 3", "a: !!python/name:os.system", 1000 * "["):
         with pytest.raises(ValueError, match=r"^it is not YAML: [^\n]*$"):
             load_yaml(wrong)

@@ -31,18 +31,27 @@ from sweep.resnet import build, make_data
 from sweep.run_directory import RunDirectory
 
 
+@pytest.mark.usefixtures("data_alone")
 @pytest.mark.parametrize(
     "changes",
     [
-        {"plot_status": True, "epochs": 3},
+        {"plot_status": True, "epochs": 3, "num_points": 70},
         {"layer": "dense", "use_batchnorm": True, "use_skip_connections": True, "dropout": 0.1, "batch_size": 10},
-        {"precision": "bf16-mixed", "channels_last": True, "label_smoothing": 0.1, "lambda_clip": 0.1},
+        {
+            "precision": "bf16-mixed",
+            "channels_last": True,
+            "label_smoothing": 0.1,
+            "lambda_clip": 0.1,
+            "num_points": 70,
+            "epochs": 1,
+        },
         {
             "depth": 50,
             "init": "looks_linear",
             "activation": "gelu",
             "scheduler": "plateau",
             "lambda_schedule": "cosine",
+            "num_points": 70,
         },
         {"dataset": "digits", "image_size": None, "fast_dev_run": True, "epochs": 50, "batch_size": 64},
     ],
@@ -62,6 +71,7 @@ def test_a_run_fills_its_run_directory(changes: dict[str, object], tmp_path: Pat
         assert len(list(directory.plots.glob("unit_status-*.png"))) == 3
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_fast_dev_run_runs_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
     argv = flags(fast_dev_run=True, epochs=90, plot_status=True, output_dir=tmp_path, name="trial")
@@ -211,8 +221,8 @@ def test_a_compiled_network_has_the_same_status_plots(tmp_path: Path, monkeypatc
     monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend=count_sizes, dynamic=False))
     # One block a stage, because compiling takes most of the time.
     monkeypatch.setitem(BLOCKS, 18, (1, 1, 1, 1))
-    # Batches of 16 and 12 rows, and 12 rows in both other parts: the network is compiled four times.
-    sizes = {"num_points": 52, "val_size": 12 / 52, "test_size": 12 / 52, "batch_size": 16}
+    # A batch of 16 rows, and 12 rows in both other parts: the network is compiled three times.
+    sizes = {"num_points": 40, "val_size": 12 / 40, "test_size": 12 / 40, "batch_size": 16}
     status = []
     for name, use_compile in (("plain", False), ("compiled", True)):
         directory, _ = run_tiny(tmp_path, name=name, epochs=2, plot_status=True, use_compile=use_compile, **sizes)

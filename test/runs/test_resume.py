@@ -214,14 +214,30 @@ def test_resuming_a_finished_run_trains_no_further(
     assert {path for path in before if path.suffix == ".ckpt"} == set(directory.checkpoints.iterdir())
 
 
-def test_adding_epochs_gives_the_result_of_the_longer_run(tmp_path: Path) -> None:
-    changes = {"scheduler": "none", "dropout": 0.2, "lambda_": 0.05}
-    whole, _ = run_tiny(tmp_path / "whole", epochs=9, **changes)
-    short, _ = run_tiny(tmp_path / "short", epochs=4, **changes)
-    _, summary = run_tiny(tmp_path / "short", epochs=9, resume=short.path, **changes)
-    assert summary["epochs"] == 9
-    assert_same(short.path, whole.path)
-    assert yaml.safe_load(short.config.read_text())["epochs"] == 9
+# With this rate and seed, epoch 1 is the best one.
+LONGER: dict[str, object] = {"scheduler": "none", "dropout": 0.2, "lambda_": 0.05, "lr": 0.3, "seed": 2}
+
+
+@pytest.fixture(scope="module")
+def short_and_whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, RunDirectory]:
+    """A run of 4 epochs, and the same of 9."""
+    short, whole = (run_tiny(tmp_path_factory.mktemp("run"), epochs=epochs, **LONGER)[0] for epochs in (4, 9))
+    return short, whole
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["more epochs", "rows after the last checkpoint"])
+def test_a_resumed_run_has_the_result_of_the_longer_run(
+    late: bool, short_and_whole: tuple[RunDirectory, RunDirectory], tmp_path: Path
+) -> None:
+    short, whole = short_and_whole
+    directory = RunDirectory(shutil.copytree(short.path, tmp_path / "run"))
+    if late:  # as left by a kill in epoch 7
+        with directory.metrics.open("a") as file:
+            file.writelines(whole.metrics.read_text().splitlines(keepends=True)[5:8])
+    _, summary = run_tiny(tmp_path, epochs=9, resume=directory.path, **LONGER)
+    assert (summary["epochs"], summary["best_epoch"]) == (9, 1), "the best epoch is before the checkpoint"
+    assert_same(directory.path, whole.path)
+    assert yaml.safe_load(directory.config.read_text())["epochs"] == 9
 
 
 def test_more_epochs_follow_the_schedule_of_the_longer_run(tmp_path: Path) -> None:

@@ -197,6 +197,7 @@ def test_early_stopping_ends_with_the_first_perfect_epoch(tmp_path: Path) -> Non
     assert summary["epochs"] == longer
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_a_trial_run_makes_every_step_and_says_what_it_leaves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,7 @@ def items(entries: object) -> dict[str, object]:
     return {entry.key or "/".join(entry.nested_key): json.loads(entry.value_json) for entry in entries}
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_without_a_key_a_run_is_logged_offline_in_its_directory_with_one_line_of_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,10 +19,10 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -33,6 +34,11 @@ PRELOADED = (
     "support.resnet_runs",
     "data.data",
     "data.uci.files",
+    "jumpstart.table",
+    "sweep.compiled_run",
+    "sweep.executors.worker",
+    "sweep.final_plots",
+    "sweep.lightning_run",
     "sweep.run",
     "sklearn.datasets",
     "PIL.GifImagePlugin",
@@ -120,6 +126,42 @@ def _share(work: Callable[..., None], rank: int, args: tuple[object, ...]) -> No
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     work(rank, *args)
+
+
+class Forked:
+    """Stands in for a ``subprocess.Popen`` of Python whose imports would take most of the time."""
+
+    def __init__(self, words: list[str], *, stdout: BinaryIO, **options: object) -> None:
+        theirs, self.stdin = _context[0].Pipe(duplex=False)
+        self._process = _context[0].Process(target=_python, args=(theirs, stdout.name, words[1:]))
+        self._process.start()
+        theirs.close()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> None:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a fork", timeout or 0)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _python(stdin: Connection, output: Path, words: list[str]) -> None:
+    """Run ``python -c CODE ARGUMENTS``, or the function ``main`` of ``python -m MODULE ARGUMENTS``."""
+    os.dup2(stdin.fileno(), 0)
+    for stream in (1, 2):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), stream)
+    if words[0] == "-m":
+        sys.exit(importlib.import_module(words[1]).main(words[2:]))
+    sys.argv = ["-c", *words[2:]]
+    exec(words[1], {"__name__": "__main__"})
 
 
 def finish(process: ForkServerProcess) -> int:

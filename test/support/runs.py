@@ -35,7 +35,7 @@ TINY: dict[str, object] = {
     "plot_status": False,
     "progress": False,
 }
-PLOTTED: dict[str, object] = {"dropout": 0.2, "epochs": 4, "scheduler": "none", "plot_status": True}
+PLOTTED: dict[str, object] = {"dropout": 0.2, "epochs": 3, "scheduler": "none", "plot_status": True}
 """The options of the fixture ``plotted_run`` that determine its plots, but for ``plot_every=1``."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.processes import Forked
 from support.runs import TINY, run_tiny
 
 from model.config.rectangular import RectangularConfig
@@ -141,6 +142,13 @@ def execute(ledger: Ledger, code: str, **changes: Any) -> None:
     LocalExecutor(workers=2, command=(sys.executable, "-c", code)).run(work)
 
 
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of a sweep are forks, which need not import anything."""
+    monkeypatch.setattr("sweep.executors.local.subprocess.Popen", Forked)
+
+
+@pytest.mark.usefixtures("forks")
 @pytest.mark.parametrize("deaths", [1, 9])
 def test_a_process_that_dies_is_replaced_and_its_run_is_tried_again(deaths: int, tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, seed=[0, 1, 2, 3])
@@ -157,6 +165,7 @@ def test_a_process_that_dies_is_replaced_and_its_run_is_tried_again(deaths: int,
         assert (entries[1].error or "").startswith("its process died: see logs/worker-")
 
 
+@pytest.mark.usefixtures("forks")
 def test_processes_that_fail_at_their_start_end_the_sweep(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, seed=[0, 1])
     with pytest.raises(LedgerError, match=r"the processes of the sweep end with an error: .*no module of this name"):
@@ -164,12 +173,14 @@ def test_processes_that_fail_at_their_start_end_the_sweep(tmp_path: Path) -> Non
     assert ledger.counts()[State.WAITING] == 2
 
 
+@pytest.mark.usefixtures("forks")
 def test_a_full_disk_ends_the_sweep(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, seed=[0, 1])
     with pytest.raises(OSError, match="the disk is full: free some space"):
         execute(ledger, f"raise SystemExit({FULL})")
 
 
+@pytest.mark.usefixtures("forks")
 def test_processes_stop_with_the_command(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, seed=[0, 1])
     code = "import os, sys\nwhile os.read(0, 1): pass\nopen(sys.argv[1] + '/stopped', 'w')"
@@ -205,6 +216,18 @@ def sweep_of(folder: Path, **changes: Any) -> Sweep:
     return Sweep(RECTANGULAR, [grid], SweepConfig(**{"workers": 1, **changes}))
 
 
+def test_a_process_of_a_sweep_finds_its_code_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger = ledger_of(tmp_path)
+    with living(tmp_path, "other") as life:
+        ledger.claim(life, 0)  # leaves nothing to train, for which the process would import torch
+        LocalExecutor(ledger, workers=1, retries=0, keep=Keep.ALL).run()
+    (log,) = (tmp_path / "logs").iterdir()
+    assert log.read_text() == ""
+    assert ledger.entry(1).tries == 1
+
+
+@pytest.mark.usefixtures("forks")
 def test_a_sweep_from_the_grid_to_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     assert run_sweep(sweep_of(tmp_path, dry_run=True), lines.append) == 0
@@ -225,6 +248,7 @@ def test_a_sweep_from_the_grid_to_the_results(tmp_path: Path, capsys: pytest.Cap
     assert "finished            2" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("data_alone")
 def test_a_finished_run_is_opened_with_plots_and_the_same_result(
     finished: Ledger, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

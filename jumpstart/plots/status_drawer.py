@@ -26,29 +26,31 @@ _PART_WORDS = {
 
 
 class CountedStatus(Protocol):
-    """What is drawn: the part of a :class:`~jumpstart.monitor.StatusMonitor` that holds the status.
-
-    Attributes:
-        layers: The names of the layers, in call order.
-        unit_status: The status of every unit, by layer.
-        unit_max: The largest preactivation of every unit, by layer.
-        unit_min: The smallest preactivation of every unit, by layer.
-        point_status: The status of the sampled points, by layer.
-        point_labels: The classes of the sampled points, or None.
-    """
+    """What is drawn: the part of a :class:`~jumpstart.monitor.StatusMonitor` that holds the status."""
 
     @property
-    def layers(self) -> list[str]: ...
+    def layers(self) -> list[str]:
+        """The names of the layers, in call order."""
+
     @property
-    def unit_status(self) -> Mapping[str, Tensor]: ...
+    def unit_status(self) -> Mapping[str, Tensor]:
+        """The status of every unit, by layer."""
+
     @property
-    def unit_max(self) -> Mapping[str, Tensor]: ...
+    def unit_max(self) -> Mapping[str, Tensor]:
+        """The largest preactivation of every unit, by layer."""
+
     @property
-    def unit_min(self) -> Mapping[str, Tensor]: ...
+    def unit_min(self) -> Mapping[str, Tensor]:
+        """The smallest preactivation of every unit, by layer."""
+
     @property
-    def point_status(self) -> Mapping[str, Tensor]: ...
+    def point_status(self) -> Mapping[str, Tensor]:
+        """The status of the sampled points, by layer."""
+
     @property
-    def point_labels(self) -> Tensor | None: ...
+    def point_labels(self) -> Tensor | None:
+        """The classes of the sampled points, or None."""
 
 
 class StatusDrawer:

@@ -74,6 +74,7 @@ NO_PATHS = {
     "data.images.formats.decoding_fault(path)",
     "data.images.formats.read_header(path)",
     "data.uci.reading.UciSource.remote(folder)",  # the name of a data set
+    "jumpstart.tables.read_wandb.WandbApi.runs(path)",  # a project of Weights & Biases
 }
 """Parameters that are named like a path and take a text that no person gives."""
 

@@ -111,7 +111,7 @@ def loop_steps(config: RectangularConfig) -> Callable[[int], int]:
             for batch, labels in batches:
                 optimizer.zero_grad(set_to_none=True)
                 loss = F.cross_entropy(network(batch), labels) + config.lambda_ * jumpstart.loss
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 clip_gradient(optimizer, 1.0)
                 optimizer.step()
         return epochs * len(batches)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from jumpstart.capture.hooks import attached
 from jumpstart.capture.passive import PassiveRecorder
+from jumpstart.capture.undisturbed import restored
 from jumpstart.doctor.advice import advise
 from jumpstart.doctor.batch import check_inputs, guess_shape, random_batch
 from jumpstart.doctor.budget import MOST_SAMPLES, SECONDS, Budget, samples_that_fit, seconds_of
@@ -23,7 +24,6 @@ from jumpstart.doctor.examination import Batch, CheckpointedModule, Examination,
 from jumpstart.doctor.load import DoctorError, LoadedModel, one_line
 from jumpstart.doctor.observe import Observed, observe
 from jumpstart.doctor.readings import read_status
-from jumpstart.capture.undisturbed import restored
 
 __all__ = ["DoctorError", "examine"]
 

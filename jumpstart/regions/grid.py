@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from jumpstart.arrays import Array, to_array
 from jumpstart.capture.targets import CaptureLike, find_targets
+from jumpstart.capture.undisturbed import evaluating
 from jumpstart.choices import Capture
 from jumpstart.regions.pattern import Pattern
-from jumpstart.capture.undisturbed import evaluating
 from jumpstart.words import counted
 
 Limits: TypeAlias = tuple[tuple[float, float], tuple[float, float]]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
-from jumpstart.monitor import StatusMonitor
 from jumpstart.capture.undisturbed import evaluating
+from jumpstart.monitor import StatusMonitor
 
 
 class Net(nn.Module):

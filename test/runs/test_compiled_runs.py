@@ -111,7 +111,7 @@ def test_a_run_says_in_one_line_which_engine_it_took_and_why(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"ties": "random"}, 
+        {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"ties": "random"},
         {"epochs": -1, "patience": 3, "scheduler": "none"},
         {"fast_dev_run": True}, {"unit_dim": 1}, {"sync": True},
     ],

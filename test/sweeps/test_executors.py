@@ -221,7 +221,7 @@ def test_a_process_of_a_sweep_finds_its_code_from_any_folder(tmp_path: Path, mon
     ledger = ledger_of(tmp_path)
     with living(tmp_path, "other") as life:
         ledger.claim(life, 0)  # leaves nothing to train, for which the process would import torch
-        LocalExecutor(ledger, workers=1, retries=0, keep=Keep.ALL).run()
+        LocalExecutor(workers=1).run(Work(ledger, retries=0, keep=Keep.ALL))
     (log,) = (tmp_path / "logs").iterdir()
     assert log.read_text() == ""
     assert ledger.entry(1).tries == 1

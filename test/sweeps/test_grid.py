@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,8 @@ def test_a_changed_config_is_the_config_that_would_be_made(start: dict[str, Any]
     for one, other in itertools.combinations(OTHER, 2):
         for first, second in itertools.product(OTHER[one][:3], OTHER[other]):
             changes = {one: first, other: second}
-            made = outcome_of(lambda changes=changes: RectangularConfig(**{**start, **changes}))
-            changed = outcome_of(lambda changes=changes: base.replace(**changes))
+            made = outcome_of(partial(RectangularConfig, **{**start, **changes}))
+            changed = outcome_of(partial(base.replace, **changes))
             # The error may be that of the other option if both are wrong.
             assert changed == made or (isinstance(changed, str) and isinstance(made, str)), changes
             if isinstance(changed, RectangularConfig):

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from support.processes import finish, start
 
 from jumpstart.extrema import kernel
 from jumpstart.files import write_text
@@ -348,22 +346,22 @@ def test_a_last_row_that_is_not_text_is_dropped(tmp_path: Path) -> None:
     assert path.read_bytes() == b"epoch,a\n1,0.25\n"
 
 
-def write_rows(path: Path) -> int:
-    table = MetricsCsv(path, buffer_rows=7)
-    for epoch in count():
-        table.append(epoch, {"a": epoch / 7, f"b{epoch // 5000}": epoch})
-    return 0
-
-
 def test_a_killed_writer_loses_its_buffer_at_most(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
+    code = f"""
+import sys
+from sweep.metrics_csv import MetricsCsv
+table = MetricsCsv({str(path)!r}, buffer_rows=7)
+for epoch in range(10**9):
+    table.append(epoch, {{"a": epoch / 7, f"b{{epoch // 5000}}": epoch}})
+"""
     for _ in range(5):
-        process = start(tmp_path, write_rows, path)
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
         while not path.exists():
-            time.sleep(0.001)
-        time.sleep(random.Random().uniform(0.01, 0.1))
-        process.kill()
-        assert finish(process) == -signal.SIGKILL, (tmp_path / "output.txt").read_text()
+            time.sleep(0.01)
+        time.sleep(random.Random(process.pid).uniform(0.01, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
         found = MetricsCsv(path).read()
         assert found["epoch"].tolist() == list(range(len(found)))
         assert found["a"].tolist() == [epoch / 7 for epoch in range(len(found))]

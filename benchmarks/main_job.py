@@ -1,6 +1,6 @@
 """Time of the README's command relative to a bare training loop: ``python -m benchmarks.main_job``.
 
-The job is the README's command with ``--plot_status=False``: training, validation every epoch, Jumpstart, all metrics,
+The job is the README's command by Lightning, without plots (``--engine=lightning --plot_status=False``): training, validation every epoch, Jumpstart, all metrics,
 CSV, W&B offline and checkpoints. The bare loop is hand-written for the same epochs: forward, loss, backward and step,
 with the same optimizer, on one thread like the job, and nothing else. Job and loop run in turn, each time in a new
 process. Times are those of the training loop and, for the job, also of the whole process. The command prints the
@@ -59,7 +59,7 @@ def job(epochs: int) -> dict[str, float]:
         started = time.perf_counter()
         subprocess.run(
             [sys.executable, "run_rectangular_sweep.py", "--dataset=moons", f"--epochs={epochs}", "--plot_status=False",
-             "--progress=False", f"--output_dir={folder}", "--name=job"],
+             "--engine=lightning", "--progress=False", f"--output_dir={folder}", "--name=job"],
             cwd=ROOT, check=True, capture_output=True, env={**os.environ, "WANDB_MODE": "offline"},
         )  # fmt: skip
         wall = time.perf_counter() - started

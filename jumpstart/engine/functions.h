@@ -26,7 +26,7 @@ INLINE Exponential split_exponential(Vector x)
     Vector r = x - n * 0.693359375f; // log(2) in two parts, of which the first is exact in few bits
     r = r - n * -2.12194440e-4f;
     const float p[] = {5.000000014e-01f, 1.666666676e-01f, 4.166645678e-02f,
-                       8.333284106e-03f, 1.393454423e-03f, 1.990890428e-04f};
+                       8.333284106e-03f, 1.393454423e-03f, 1.990890426e-04f};
     return {(Vector)((Mask)shifted << 23), polynomial(r, p) * (r * r) + r};
 }
 
@@ -49,7 +49,7 @@ INLINE Vector exponential_minus_one(Vector x)
 INLINE Vector log_ratio(Vector s)
 {
     const float p[] = {3.333333332e-01f, 2.000000586e-01f, 1.428511535e-01f,
-                       1.113337793e-01f, 8.721051933e-02f, 1.043727774e-01f};
+                       1.113337793e-01f, 8.721051930e-02f, 1.043727775e-01f};
     Vector square = s * s;
     Vector twice = s + s;
     return twice + twice * square * polynomial(square, p);
@@ -86,8 +86,8 @@ INLINE Vector logistic(Vector x)
 INLINE Vector error_function(Vector x)
 {
     const float inner[] = {1.128379166e+00f, -3.761262714e-01f, 1.128360018e-01f, -2.685444459e-02f,
-                           5.189535340e-03f, -8.020841282e-04f, 7.889119541e-05f};
-    const float outer[] = {2.564366409e-04f, 1.127426125e+00f, 6.375999705e-01f, 1.035669547e-01f,
+                           5.189535339e-03f, -8.020841280e-04f, 7.889119532e-05f};
+    const float outer[] = {2.564366408e-04f, 1.127426125e+00f, 6.375999705e-01f, 1.035669547e-01f,
                            -2.205202911e-02f, 2.999549051e-03f, -1.915050328e-04f};
     Vector size = absolute(x), small = x * polynomial(x * x, inner);
     Vector limited = smaller(splat(4.0f), size);

@@ -164,7 +164,7 @@ PyModuleDef module = {PyModuleDef_HEAD_INIT, TEXT(ENGINE), nullptr, 0, methods, 
 
 } // namespace
 
-extern "C" PyMODINIT_FUNC JOINED(PyInit_, ENGINE)(void)
+PyMODINIT_FUNC JOINED(PyInit_, ENGINE)(void)
 {
     PyObject *made = PyModule_Create(&module);
     if (made)

@@ -1,10 +1,10 @@
 """Time of the README's command relative to a bare training loop: ``python -m benchmarks.main_job``.
 
-The job is the README's command by Lightning, without plots (``--engine=lightning --plot_status=False``): training, validation every epoch, Jumpstart, all metrics,
-CSV, W&B offline and checkpoints. The bare loop is hand-written for the same epochs: forward, loss, backward and step,
-with the same optimizer, on one thread like the job, and nothing else. Job and loop run in turn, each time in a new
-process. Times are those of the training loop and, for the job, also of the whole process. The command prints the
-medians of the ratios, with their ranges.
+The job is the README's command by Lightning, without plots (``--engine=lightning --plot_status=False``): training,
+validation every epoch, Jumpstart, all metrics, CSV, W&B offline and checkpoints. The bare loop is hand-written for the
+same epochs: forward, loss, backward and step, with the same optimizer, on one thread like the job, and nothing else.
+Job and loop run in turn, each time in a new process. Times are those of the training loop and, for the job, also of the
+whole process. The command prints the medians of the ratios, with their ranges.
 """
 
 from __future__ import annotations

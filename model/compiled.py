@@ -18,6 +18,9 @@ from model.config.rectangular import RectangularConfig
 from model.optimization import lambda_at, lr_at
 from model.rectangular import RectangularNetwork
 
+FIRST_EPOCHS = 1000
+"""Epochs of an endless run for which its member has a learning rate at first."""
+
 
 def not_covered(config: RectangularConfig) -> str | None:
     """The first option of a run that the compiled engine does not cover, with its value; None if it covers the run.
@@ -37,7 +40,6 @@ def not_covered(config: RectangularConfig) -> str | None:
         "unit_dim": config.unit_dim is not None,
         "sync": config.sync,
         "scheduler": config.scheduler == Scheduler.PLATEAU,
-        "epochs": config.is_endless,
         "fast_dev_run": config.fast_dev_run,
     }
     return next((f"{name}={getattr(config, name)!r}" for name, is_uncovered in uncovered.items() if is_uncovered), None)
@@ -58,7 +60,7 @@ def make_member(
         ValueError: If the data do not fit the network.
     """
     (x, y), (val_x, val_y) = parts
-    epochs = range(config.epochs)
+    lr, lambda_ = schedules(config, FIRST_EPOCHS if config.is_endless else config.epochs)
     return Member(
         build,
         NetworkOptions(
@@ -81,8 +83,8 @@ def make_member(
             use_task_loss=config.use_loss,
         ),
         TrainingOptions(
-            lr=torch.tensor([lr_at(config, epoch) for epoch in epochs], dtype=torch.float64),
-            lambda_=torch.tensor([lambda_at(config, epoch) for epoch in epochs], dtype=torch.float64),
+            lr=lr,
+            lambda_=lambda_,
             batch=config.batch_size,
             seed=config.seed,
             optimizer=config.optimizer,
@@ -98,6 +100,18 @@ def make_member(
         Data(x, y, val_x, val_y),
         parameters_to_vector(network.parameters()),
     )
+
+
+def schedules(config: RectangularConfig, epochs: int) -> tuple[Tensor, Tensor]:
+    """The learning rate and lambda of each epoch: twice (epochs,), float64.
+
+    Args:
+        config: The run.
+        epochs: Number of epochs.
+    """
+    lr = [lr_at(config, epoch) for epoch in range(epochs)]
+    lambda_ = [lambda_at(config, epoch) for epoch in range(epochs)]
+    return torch.tensor(lr, dtype=torch.float64), torch.tensor(lambda_, dtype=torch.float64)
 
 
 def load_weights(member: Member, network: RectangularNetwork, *, best: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,12 +17,13 @@ from data.tabular import TabularData
 from jumpstart.choices import Part
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import Outcome
-from jumpstart.engine.member import Member
+from jumpstart.engine.member import Member, MemberState
 from jumpstart.files import atomic_path
-from model.compiled import captured_layers, load_weights, make_member, order_of_epoch
+from model.compiled import captured_layers, load_weights, make_member, order_of_epoch, schedules
 from model.config.batches import check_batches
 from model.config.rectangular import RectangularConfig
 from model.divergence import divergence
+from model.errors import NonFiniteLossError
 from model.optimization import lambda_at, lr_at
 from model.rectangular import RectangularNetwork
 from model.rectangular_network import make_network
@@ -189,7 +191,7 @@ class _Training:
         epoch = self._member.epoch
         self._rows.begin(epoch)
         if self._bar is not None:
-            self._bar.begin(epoch, self._config.epochs)
+            self._bar.begin(epoch, None if self._config.is_endless else self._config.epochs)
         if self._config.plot_status:
             self._begin_plots(epoch, checkpoint)
         self.best.begin()
@@ -213,16 +215,29 @@ class _Training:
 
     def _train(self) -> None:
         member, config = self._member, self._config
-        while member.epoch < config.epochs and not self._has_stopped():
+        while member.epoch != config.epochs and not self._has_stopped():
+            before = member.state_dict()
             outcome = member.train(self._next_stop(), SLICE_SECONDS)
             last = outcome is Outcome.STOPPED_EARLY or member.epoch == config.epochs
             self._note_rows(last=last)
             if outcome is Outcome.DIVERGED:
-                raise divergence(config, member.epoch, captured_layers(config)[member.diverged_layer])
+                raise self._diverged(before)
             is_due = self.best.tick()
             self._draw(member.epoch - 1, last=last)
             if is_due and not last:
                 self._write()
+
+    def _diverged(self, before: MemberState) -> NonFiniteLossError:
+        """The error of a slice that has diverged. The slice is trained again, up to its last whole epoch.
+
+        Args:
+            before: The state in which the slice began.
+        """
+        member = self._member
+        epoch, layer = member.epoch, captured_layers(self._config)[member.diverged_layer]
+        member.load_state_dict(before)
+        member.train(epoch)
+        return divergence(self._config, epoch, layer)
 
     def _has_stopped(self) -> bool:
         """Whether the run had stopped early before it was resumed."""
@@ -232,9 +247,13 @@ class _Training:
 
     def _next_stop(self) -> int:
         """The epoch before which the next slice ends: after the next epoch that is plotted."""
-        epoch = self._member.epoch
-        plotted = -(-epoch // self._every) * self._every + 1 if self._config.plot_status else self._config.epochs
-        return min(plotted, epoch + SLICE_EPOCHS, self._config.epochs)
+        config, member = self._config, self._member
+        stop = member.epoch + SLICE_EPOCHS
+        if config.plot_status:
+            stop = min(stop, -(-member.epoch // self._every) * self._every + 1)
+        if config.is_endless and stop > member.epochs:
+            member.extend(*schedules(config, 2 * stop))
+        return min(stop, member.epochs)
 
     def _note_rows(self, *, last: bool) -> None:
         """Write the rows of the latest slice, and store that of the best epoch."""
@@ -276,11 +295,11 @@ class _Training:
         self._write()
 
     def _save_what_is_whole(self) -> None:
-        """Store all finished epochs after an error; of a run that has diverged, its last checkpoint stays."""
+        """Store all finished epochs after an error."""
         self._rows.finish(self._loggers)
         if self._regions is not None:
             self._regions.write(self._loggers)
-        if self._member.epoch and self._member.outcome is not Outcome.DIVERGED:
+        if self._member.epoch:
             self._write()
 
     def _write(self) -> None:
@@ -291,6 +310,7 @@ class _Training:
         load_weights(member, self._network)
         content: dict[str, Any] = {
             "engine": "compiled",
+            "pytorch-lightning_version": importlib.metadata.version("pytorch-lightning"),
             "epoch": member.epoch,
             "row": self.row,
             "hyper_parameters": self._arguments(),

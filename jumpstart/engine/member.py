@@ -343,6 +343,30 @@ class Member:
         member.first_epoch, member.metrics = member.epoch, self._rows.data_ptr()
         return Outcome(self._build.functions.train(member, last, seconds))
 
+    def extend(self, lr: Sequence[float] | Tensor, lambda_: Sequence[float] | Tensor) -> None:
+        """Replace the schedules by longer ones.
+
+        Args:
+            lr: The learning rate of each epoch, from the first one on.
+            lambda_: The weight of the Jumpstart loss in each epoch; as many as ``lr``.
+
+        Raises:
+            ValueError: If there are not as many of both, or fewer than the epochs that are done.
+        """
+        if len(lr) != len(lambda_) or len(lr) < self.epoch:
+            raise ValueError(
+                f"lr and lambda_ must have one number per epoch each, at least {self.epoch}, got {len(lr)} and "
+                f"{len(lambda_)}."
+            )
+        self._schedules = [torch.as_tensor(values, dtype=torch.float64).contiguous() for values in (lr, lambda_)]
+        self._layout.lr, self._layout.lambda_ = (schedule.data_ptr() for schedule in self._schedules)
+        self._layout.epochs = len(lr)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that the schedules have."""
+        return int(self._layout.epochs)
+
     def measure(self, x: Tensor, y: Tensor, *, best: bool = False) -> dict[str, float]:
         """The metrics of a part of the data.
 

@@ -16,7 +16,7 @@ from sweep.launch import facts_of
 # fmt: off
 ALWAYS = {
     "activation", "aggregate", "batch_size", "capture", "channels_last", "checkpoint_seconds", "curve_points",
-    "dataset", "depth", "dropout", "early_stopping", "epochs", "fast_dev_run", "gpus",
+    "dataset", "depth", "dropout", "early_stopping", "engine", "epochs", "fast_dev_run", "gpus",
     "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
     "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status", "positive_weight",
     "precision", "progress", "scheduler", "seed", "skip_connections", "strategy", "terms",

@@ -265,7 +265,7 @@ def test_the_watch_names_layers_in_call_order_however_they_are_grouped() -> None
 def test_a_diverged_run_keeps_a_finite_checkpoint_of_every_kind(tmp_path: Path) -> None:
     # The one step of the first epochs is harmless; that of a later one throws the weights away.
     with pytest.raises(NonFiniteLossError, match="epoch 3"), poisoned_from(3):
-        run_tiny(tmp_path, batch_size=None, checkpoint_seconds=0.0)
+        run_tiny(tmp_path, engine="lightning", batch_size=None, checkpoint_seconds=0.0)
     for name in ("last.ckpt", "best.ckpt"):
         weights = network_weights(tmp_path / "run" / "checkpoints" / name)
         assert all(value.isfinite().all() for value in weights.values())

@@ -111,9 +111,8 @@ def test_a_run_says_in_one_line_which_engine_it_took_and_why(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"ties": "random"},
-        {"epochs": -1, "patience": 3, "scheduler": "none"},
-        {"fast_dev_run": True}, {"unit_dim": 1}, {"sync": True},
+        {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"ties": "random"}, {"fast_dev_run": True},
+        {"unit_dim": 1}, {"sync": True},
     ],
     ids=lambda changes: next(iter(changes)),
 )  # fmt: skip
@@ -226,12 +225,32 @@ def test_an_interrupted_run_has_lost_no_finished_epoch(tmp_path: Path, monkeypat
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 
-def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+def test_a_run_that_diverges_keeps_its_last_whole_epoch(tmp_path: Path) -> None:
+    risky = {"optimizer": "sgd", "gradient_clip": None, "scheduler": "cyclic", "cycle_epochs": 20, "min_lr": 1e-3}
+    options = {"engine": "compiled", "epochs": 20, **risky}
     with pytest.raises(NonFiniteLossError, match=r"of epoch \d+ is not finite; the first layer .* is layers\.\d"):
-        run_tiny(tmp_path, engine="compiled", lr=1e30, optimizer="sgd", gradient_clip=None)
+        run_tiny(tmp_path, lr=1e30, **options)
     run = RunDirectory(tmp_path / "run")
     assert run.failure.read_text().startswith("NonFiniteLossError")
-    assert not run.last_checkpoint.exists() or torch.load(run.last_checkpoint, weights_only=True)["epoch"] > 0
+    content = torch.load(run.last_checkpoint, weights_only=True)
+    assert 1 <= content["epoch"] == MetricsCsv(run.metrics).last_epoch + 1
+    weights = network_weights(run.last_checkpoint)
+    assert all(value.isfinite().all() for value in weights.values())
+    if content["epoch"] == 1:  # epoch 0 has the least rate, so it is that of a harmless run
+        harmless = {**options, "epochs": 1, "scheduler": "none", "cycle_epochs": None, "lr": 1e-3}
+        whole, _ = run_tiny(tmp_path / "harmless", **harmless)
+        assert all(torch.equal(weights[name], value) for name, value in network_weights(whole.last_checkpoint).items())
+
+
+def test_an_endless_run_outlasts_its_first_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"engine": "compiled", "scheduler": "none", "patience": 60, "num_points": 60}
+    whole, summary = run_tiny(tmp_path / "whole", epochs=100_000, **options)
+    monkeypatch.setattr("model.compiled.FIRST_EPOCHS", 7)
+    monkeypatch.setattr("sweep.compiled_run.SLICE_EPOCHS", 5)
+    endless, other = run_tiny(tmp_path / "endless", epochs=-1, **options)
+    assert 60 < summary["epochs"] == other["epochs"]
+    weights = network_weights(endless.last_checkpoint)
+    assert all(torch.equal(weights[name], value) for name, value in network_weights(whole.last_checkpoint).items())
 
 
 def test_early_stopping_ends_in_the_same_epoch_by_both_engines(tmp_path: Path) -> None:

@@ -19,10 +19,14 @@ from support.runs import ROOT, flags
 KILLS, RUNS = 40, 60
 UNEQUAL = ("seconds", "elapsed", "tries")
 """Columns that differ from one sweep to the next."""
+SHORT = ("--depth=2,3", "--epochs=3", "--num_points=60", "--engine=lightning")
+LONG = ("--depth=40,50", "--epochs=15000", "--num_points=1000", "--batch_size=256", "--engine=compiled")
+"""Options of runs that take some seconds each, by Lightning and by the compiled engine."""
 EXECUTORS = [
-    pytest.param(("--executor=local",), id="local"),
+    pytest.param(("--executor=local", *SHORT), id="local"),
+    pytest.param(("--executor=local", *LONG), id="compiled"),
     pytest.param(
-        ("--executor=ray",),
+        ("--executor=ray", *SHORT),
         id="ray",
         marks=pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed"),
     ),
@@ -30,8 +34,8 @@ EXECUTORS = [
 
 
 def start(folder: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
-    grid = ["--depth=2,3", f"--seed=0..{RUNS // 2 - 1}", "--checkpoint_seconds=0", "--workers=2"]
-    tiny = flags(num_points=60, epochs=3, output_dir=folder, name=name)
+    grid = [f"--seed=0..{RUNS // 2 - 1}", "--checkpoint_seconds=0", "--workers=2"]
+    tiny = flags(output_dir=folder, name=name)
     command = [
         sys.executable,
         "run_rectangular_sweep.py",

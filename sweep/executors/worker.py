@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import logging
 import os
 import shutil
@@ -115,6 +116,10 @@ def _run(folder: Path, family: Family[ExperimentConfig], entry: Entry, keep: Kee
     from sweep.run import run
 
     place = folder / RUNS / entry.label
+    summary = _summary_of_pruned(RunDirectory(place))
+    if summary is not None:
+        prune(RunDirectory(place), keep)
+        return summary
     config = family.config_class.from_dict({**entry.config, "output_dir": str(place.parent), "name": place.name})
     begun = RunDirectory(place).config.is_file()
     result = run(
@@ -122,6 +127,17 @@ def _run(folder: Path, family: Family[ExperimentConfig], entry: Entry, keep: Kee
     )
     prune(result.directory, keep)
     return dict(result.summary)
+
+
+def _summary_of_pruned(run: RunDirectory) -> dict[str, object] | None:
+    """The summary of a run whose process was killed after the run, when it had begun to prune it; else None.
+
+    A run has its last checkpoint from its first epoch until :func:`prune`, which removes this file first.
+    """
+    if run.last_checkpoint.exists() or not run.summary.exists():
+        return None
+    summary: dict[str, object] = json.loads(run.summary.read_text(encoding="utf-8"))
+    return summary
 
 
 def prune(run: RunDirectory, keep: Keep) -> None:

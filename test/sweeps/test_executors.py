@@ -86,6 +86,25 @@ def test_what_a_run_keeps(finished: Ledger, tmp_path: Path) -> None:
         assert {path.name for path in run.path.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.parametrize("keep", [Keep.WEIGHTS, Keep.METRICS])
+def test_a_process_may_be_killed_while_it_prunes_a_run(
+    keep: Keep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(run: RunDirectory, _: Keep) -> None:
+        run.last_checkpoint.unlink()
+        raise SystemExit
+
+    ledger = ledger_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "prune", killed)
+        assert train(ledger, RECTANGULAR, claimed(ledger), keep) == STOPPED
+    assert train(ledger, RECTANGULAR, claimed(ledger), keep) == 0
+    entry = ledger.entry(1)
+    run = RunDirectory(tmp_path / RUNS / entry.label)
+    assert (entry.state, entry.summary) == (State.FINISHED, json.loads(run.summary.read_text()))
+    assert run.best_checkpoint.exists() == (keep is Keep.WEIGHTS)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "state", "told"),
     [

@@ -11,7 +11,8 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from jumpstart.choices import Aggregate, Capture, Terms, Ties
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import ACTIVATIONS
-from jumpstart.engine.member import Data, LossOptions, Member, NetworkOptions, TrainingOptions
+from jumpstart.engine.member import Member
+from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.activations import canonical_activation
 from model.choices import Layer, Scheduler
 from model.config.rectangular import RectangularConfig

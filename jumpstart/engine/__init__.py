@@ -5,7 +5,8 @@
 
 from jumpstart.engine.build import Build, best_build, builds
 from jumpstart.engine.layout import ACTIVATIONS, METRICS, Outcome
-from jumpstart.engine.member import Data, LossOptions, Member, NetworkOptions, TrainingOptions
+from jumpstart.engine.member import Member
+from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 
 __all__ = [
     "ACTIVATIONS",

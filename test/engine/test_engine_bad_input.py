@@ -12,7 +12,8 @@ from torch import Tensor
 
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import MemberLayout
-from jumpstart.engine.member import Data, LossOptions, Member, NetworkOptions, TrainingOptions
+from jumpstart.engine.member import Member
+from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.compiled import captured_layers, not_covered
 from model.config.rectangular import RectangularConfig
 

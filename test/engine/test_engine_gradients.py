@@ -23,7 +23,8 @@ from jumpstart import JumpstartRegularization
 from jumpstart.choices import Capture
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import ACTIVATIONS
-from jumpstart.engine.member import Data, LossOptions, Member, NetworkOptions, TrainingOptions
+from jumpstart.engine.member import Member
+from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.config.rectangular import RectangularConfig
 
 LARGEST_RATIO = 3.0

@@ -132,6 +132,25 @@ def check_fits(run: RunDirectory, parts: Mapping[str, tuple[Mapping[str, object]
                 )
 
 
+def check_same_engine(run: RunDirectory, content: Content, engine: str) -> None:
+    """Refuse a checkpoint of another engine, which a damaged ``environment.json`` can lead to.
+
+    Args:
+        run: The run, for the message.
+        content: The checkpoint that :func:`check_resumable` returned.
+        engine: The engine that is to train: ``"compiled"`` or ``"lightning"``.
+
+    Raises:
+        RunDirectoryError: If the other engine wrote the checkpoint.
+    """
+    wrote = content.get("engine", "lightning")
+    if wrote != engine:
+        raise RunDirectoryError(
+            f"{run.last_checkpoint} was written by the engine {wrote}, but {run.environment} leads to {engine}. "
+            f'Restore "engine": "{wrote}" in that file, or start a new run.'
+        )
+
+
 def check_same_data(run: RunDirectory, content: Content | None, data: AnyData) -> None:
     """Refuse data of the user that changed since the run began, which would mix the three parts.
 

@@ -19,7 +19,7 @@ from sweep.lock import locked
 from sweep.machine import is_first_process, seed_everything, set_threads
 from sweep.metrics_csv import MetricsCsv
 from sweep.result import RunResult, Summary
-from sweep.resumption import check_resumable, check_same_data
+from sweep.resumption import check_resumable, check_same_data, check_same_engine
 from sweep.run_directory import RunDirectory
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger, upload_checkpoints
 
@@ -120,6 +120,8 @@ def _begin(
     directory = RunDirectory.open(resume)
     locks.enter_context(_locked(directory))
     checkpoint = check_resumable(directory, config, warn=is_first_process())
+    if checkpoint is not None:
+        check_same_engine(directory, checkpoint, str(engine.environment["engine"]))
     _build_seeded(engine, config, data)
     check_same_data(directory, checkpoint, data)
     if checkpoint is not None:

@@ -170,6 +170,15 @@ def test_a_run_is_resumed_by_the_engine_that_began_it(
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 3
 
 
+def test_a_checkpoint_of_the_other_engine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("JUMPSTART_ENGINE", "0")
+        run, _ = run_tiny(tmp_path, epochs=1)
+    run.environment.write_text("{}")
+    with pytest.raises(RunDirectoryError, match=r'written by the engine lightning, .* Restore "engine": "lightning"'):
+        run_tiny(tmp_path, epochs=2, resume=run.path)
+
+
 def test_a_run_of_the_engine_is_not_resumed_without_it(begun: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUMPSTART_ENGINE", "0")
     with pytest.raises(RunDirectoryError, match="was begun by the compiled engine, which can't continue it here"):

@@ -38,7 +38,7 @@ struct Workspace {
 
     explicit Workspace(const Member &m)
         : keeps_linear(m.batchnorm || (m.capture_weights && m.skip == BEFORE_ACTIVATION)),
-          keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION || m.width >= WIDE),
+          keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION),
           captured(m.depth + (m.capture_output ? 1 : 0)),
           units(m.depth * m.width + (m.capture_output ? m.classes : 0)), blocks(blocks_of(m.batch > m.val_batch ? m.batch : m.val_batch))
     {

@@ -24,6 +24,7 @@ struct Workspace {
     float *valid;                  // (blocks, BLOCK) 1 for a point, 0 for padding
     int32_t *y;                    // (blocks, BLOCK)
     float *mean, *scale;           // (depth, width) of batch normalization
+    float *extremes;               // (units of a layer, 2, LANES) the largest and the smallest values so far
     int32_t *place;                // (units, 2) where a unit has its extrema; -1 where its hinge is 0
     float *hinge;                  // (units, 2)
     bool *is_short;                // (captured, blocks, PARTS) whether a point is short of its margin
@@ -83,6 +84,7 @@ struct Workspace {
         take(y, points);
         take(mean, m.batchnorm ? (size_t)m.depth * m.width : 0);
         take(scale, m.batchnorm ? (size_t)m.depth * m.width : 0);
+        take(extremes, 2 * LANES * widest);
         take(place, 2 * (size_t)units);
         take(hinge, 2 * (size_t)units);
         take(is_short, (size_t)captured * blocks * PARTS);

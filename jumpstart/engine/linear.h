@@ -26,32 +26,6 @@ class Storing {
     const int size;
 };
 
-// The same for gradients of outputs, which it takes through ReLU.
-class StoringThroughRelu {
-  public:
-    StoringThroughRelu(float *gradients, const float *preactivations, int units)
-        : to(gradients), z(preactivations), size(units * BLOCK) {}
-    INLINE void begin(int) {}
-    INLINE void take(int unit, const Vector (&gradient)[PARTS])
-    {
-        for (int k = 0; k < PARTS; k++) {
-            const int at = unit * BLOCK + k * LANES;
-            const Vector v = load(z + at);
-            store(to + at, Relu::back(gradient[k], v, v));
-        }
-    }
-    INLINE void end(int)
-    {
-        to += size;
-        z += size;
-    }
-
-  private:
-    float *to;
-    const float *z;
-    const int size;
-};
-
 // One product of a matrix and the values of a block: output o is the sum of weights[o * row + i * column] * in[i].
 struct Product {
     int outputs, inputs;

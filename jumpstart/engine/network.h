@@ -43,7 +43,7 @@ template <int Width> class Network {
         penalizes_points = point_weight[0] != 0 || point_weight[1] != 0;
         float *above = space.gradient, *here = space.below;
         if (m.capture_output)
-            penalize(pass, m.classes, space.logits, above, m.depth);
+            penalize<Identity>(pass, m.classes, space.logits, above, m.depth);
         for (int l = m.depth; l >= 0; l--) {
             if (l < m.depth) {
                 backward_layer(pass, l, m.weights + offset(l + 1), above, here);
@@ -254,41 +254,40 @@ template <int Width> class Network {
 
     // Backward ------------------------------------------------------------------------------------------------------
 
-    // The gradient of a layer's outputs, for a sink.
-    template <class Sink> INLINE void multiply_back(int l, const float *weights_above, const float *above, Sink sink) const
+    INLINE void back_to(int outputs_above, const float *weights, const float *above, float *here) const
     {
-        if (l == m.depth - 1)
-            backward_product(blocks, m.classes, width(), weights_above, above, sink);
-        else
-            backward_product(blocks, width(), width(), weights_above, above, sink);
+        Storing storing(here, width());
+        backward_product(blocks, outputs_above, width(), weights, above, storing);
     }
 
     // The gradient of a layer's linear outputs, from that of the layer above.
     void backward_layer(const Pass &pass, int l, const float *weights_above, const float *above, float *here)
     {
-        const float *z = preactivations(l), *h = space.keeps_outputs ? space.h + l * layer_size() : z;
+        if (l == m.depth - 1)
+            back_to(m.classes, weights_above, above, here);
+        else
+            back_to(width(), weights_above, above, here);
         const int64_t size = (int64_t)blocks * width() * BLOCK;
-        const bool is_carried = joins(l) && l + m.skip_span < m.depth, carries = m.skip == AFTER_ACTIVATION && adds(l);
-        if (m.activation == RELU && !is_carried && !carries)
-            multiply_back(l, weights_above, above, StoringThroughRelu(here, z, width()));
-        else {
-            multiply_back(l, weights_above, above, Storing(here, width()));
-            if (is_carried)
-                for (int64_t i = 0; i < size; i += LANES)
-                    store(here + i, load(here + i) + load(space.carried + i));
-            if (carries)
-                std::memcpy(space.carried, here, sizeof(float) * size);
-            deactivate(l, z, h, here);
-        }
+        if (joins(l) && l + m.skip_span < m.depth)
+            for (int64_t i = 0; i < size; i += LANES)
+                store(here + i, load(here + i) + load(space.carried + i));
+        if (m.skip == AFTER_ACTIVATION && adds(l))
+            std::memcpy(space.carried, here, sizeof(float) * size);
+        const float *z = preactivations(l), *h = space.keeps_outputs ? space.h + l * layer_size() : z;
         const bool reads_z = captured(l) == z;
-        if (reads_z)
-            penalize(pass, width(), z, here, l);
+        if (m.activation == RELU && reads_z)
+            penalize<Relu>(pass, width(), z, here, l);
+        else {
+            deactivate(l, z, h, here);
+            if (reads_z)
+                penalize<Identity>(pass, width(), z, here, l);
+        }
         if (m.skip == BEFORE_ACTIVATION && adds(l))
             std::memcpy(space.carried, here, sizeof(float) * size);
         if (m.batchnorm)
             normalize_backward(l, here);
         if (!reads_z)
-            penalize(pass, width(), captured(l), here, l);
+            penalize<Identity>(pass, width(), captured(l), here, l);
     }
 
     void deactivate(int l, const float *z, const float *h, float *gradient) const
@@ -303,11 +302,13 @@ template <int Width> class Network {
         });
     }
 
-    // Add the gradient of the hinges of a captured layer.
+    // Take a gradient through the activation F, and add that of the hinges of a captured layer.
+    template <class F>
     INLINE void penalize(const Pass &pass, int units, const float *values, float *gradient, int layer)
     {
-        for (int b = 0; penalizes_points && b < blocks; b++)
-            penalize_block(pass, units, values + (int64_t)b * units * BLOCK, gradient + (int64_t)b * units * BLOCK, b, layer);
+        for (int b = 0; b < blocks; b++)
+            penalize_block<F>(pass, units, values + (int64_t)b * units * BLOCK, gradient + (int64_t)b * units * BLOCK, b,
+                              layer);
         const int first = layer * width();
         for (int u = 0; u < units; u++) {
             const int32_t *place = space.place + 2 * (int64_t)(first + u);
@@ -325,12 +326,18 @@ template <int Width> class Network {
         }
     }
 
+    template <class F>
     INLINE void penalize_block(const Pass &pass, int units, const float *values, float *gradient, int block, int layer)
     {
         const bool *is_short = space.is_short + ((int64_t)layer * space.blocks + block) * PARTS;
         for (int k = 0; k < PARTS; k++, values += LANES, gradient += LANES) {
-            if (!is_short[k])
+            if (!penalizes_points || !is_short[k]) {
+                for (int u = 0; u < units; u++) {
+                    const Vector v = load(values + u * BLOCK);
+                    store(gradient + u * BLOCK, F::back(load(gradient + u * BLOCK), v, v));
+                }
                 continue;
+            }
             Vector most = load(values), least = most, up, down;
             for (int u = 1; u < units; u++) {
                 const Vector v = load(values + u * BLOCK);
@@ -339,7 +346,7 @@ template <int Width> class Network {
             }
             prepare_points(pass, block * BLOCK + k * LANES, most, least, up, down);
             for (int u = 0; u < units; u++) {
-                const Vector v = load(values + u * BLOCK), g = load(gradient + u * BLOCK);
+                const Vector v = load(values + u * BLOCK), g = F::back(load(gradient + u * BLOCK), v, v);
                 const Mask top = v == most, low = v == least;
                 // The first unit with the extreme value has the gradient: all bits set equals nothing from then on.
                 most = (Vector)((Mask)most | top);

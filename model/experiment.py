@@ -48,13 +48,15 @@ class Experiment(QuickHooksModule):
         super().__init__()
         self.config = config
         self.network = network
+        margins = config.margins
         self.jumpstart = JumpstartRegularization(
             network,
             capture=config.capture,
             skip_last=config.skip_last,
             terms=config.terms,
             aggregate=config.aggregate,
-            margin=config.margin,
+            margin=margins[0],
+            negative_margin=margins[1],
             positive_weight=config.positive_weight,
             negative_weight=config.negative_weight,
             ties=config.ties,
@@ -63,7 +65,7 @@ class Experiment(QuickHooksModule):
             sync=config.sync,
         )
         # In a ModuleDict the meters move to the device of the experiment. Modules have a method `train` already.
-        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(config.margin) for stage in STAGES})
+        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(margins) for stage in STAGES})
         self.row: dict[str, float] = {}
         self.evaluation: dict[str, float] = {}
         self.lambda_ = lambda_at(config, 0)

@@ -10,7 +10,9 @@ from typing import ClassVar
 
 from jumpstart.words import counted
 from model.choices import EngineChoice, Head, Layer, RectangularInit, SkipKind
-from model.config.experiment import ACTIVATIONS, ExperimentConfig, check_activation, check_increasing
+from model.config.checks import ACTIVATIONS, check_activation
+from model.config.experiment import ExperimentConfig
+from model.config.optimization import check_increasing
 from model.config.options import option, redefine
 from model.errors import ConfigError
 

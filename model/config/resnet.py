@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from jumpstart.words import counted
 from model.choices import BOTTLENECK_FROM, DEPTHS, Layer, ResnetInit, Stem
-from model.config.experiment import ACTIVATIONS, ExperimentConfig, TrainerOptions, check_activation
+from model.config.checks import ACTIVATIONS, check_activation
+from model.config.experiment import ExperimentConfig, TrainerOptions
 from model.config.options import option, redefine
 from model.errors import ConfigError
 

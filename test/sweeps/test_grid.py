@@ -18,7 +18,7 @@ from support.runs import ROOT
 
 from jumpstart.files import load_yaml
 from model.activations import canonical_activation
-from model.config.experiment import USUAL_ACTIVATIONS
+from model.config.checks import USUAL_ACTIVATIONS
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig

@@ -201,7 +201,7 @@ class NetworkStatus(MetricGroup):
         (positive, negative), layout = json.loads(bytes(layers.tolist()))
         if (positive, negative) != self.margins:
             raise ValueError(
-                "margins must be those of the states that are merged or loaded, got "
+                "margin and negative_margin must be those of the states that are merged or loaded, got "
                 f"NetworkStatus({margin_arguments(self.margins)}): "
                 f"NetworkStatus({margin_arguments((positive, negative))}) reads them."
             )

@@ -18,8 +18,9 @@ from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
 from data.images.image_arrays import ImageArrays
 from data.own import Own, own_at
+from data.scaling import SCALINGS, check_scaling
 from data.splitting import DEFAULT_SHARE, check_sizes
-from data.tables import ColumnOptions, Names
+from data.tables import ColumnOptions, Names, Table
 from jumpstart.choices import check_flag
 from jumpstart.files import is_path
 
@@ -74,6 +75,7 @@ def make_data(
     test_size: float | None = None,
     num_points: int = 1000,
     noise: float = 0.1,
+    scaling: str = "standard",
     as_images: bool = False,
     data_dir: DataDir = None,
     image_size: int | None = None,
@@ -109,6 +111,8 @@ def make_data(
         test_size: Share of the test part; ``None`` for 0.15. A published test part is used unchanged.
         num_points: Rows of a generated set; ignored for others.
         noise: Standard deviation of the noise of a generated set; ignored for others.
+        scaling: How the numbers of a table are scaled by the training part: ``"standard"``, to mean 0 and standard
+            deviation 1, or ``"range"``, divided by the range of each column. Images have scales of their own.
         as_images: Whether to serve ``digits`` as ``(1, 8, 8)`` images; all other sets of images are always images.
         data_dir: Cache folder; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
         image_size: Height and width of images; ``None`` for those of the set. ``digits`` are resized with and without
@@ -205,6 +209,7 @@ def _maker(
     test_size: float | None,
     num_points: int,
     noise: float,
+    scaling: str,
     as_images: bool,
     data_dir: DataDir,
     image_size: int | None,
@@ -232,7 +237,7 @@ def _maker(
     if not isinstance(name, str) or is_path(name):
         check_flag("as_images", as_images)
         split = _split_options(batch_size, seed, val_size, test_size)
-        return _always(_own(name, as_images, images, table, split))
+        return _always(_own(name, as_images, images, table, scaling, split))
     info = get_info(name)
     table.refuse(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
@@ -245,7 +250,9 @@ def _maker(
             _check_num_points(num_points, info.classes, options)
         else:
             check_sizes(options["val_size"], options["test_size"], info.rows)
-        return partial(_tabular, name, num_points, noise, seed, as_images, image_size, data_dir, options)
+        check_scaling(scaling)
+        return partial(_tabular, name, num_points, noise, scaling, seed, as_images, image_size, data_dir, options)
+    _refuse_scaling(name, scaling)
     check_integer("num_classes", num_classes, 2)
     check_integer("channels", channels, 1)
     if IMAGE_SOURCES[name].folders:
@@ -331,6 +338,7 @@ def _own(
     as_images: bool,
     images: _Images,
     table: _TableOptions,
+    scaling: str,
     options: SplitOptions,
 ) -> TabularData | ImageModule:
     """The data of a path, a data frame or arrays of the user."""
@@ -341,19 +349,27 @@ def _own(
 
         _refuse_image_options("arrays", as_images, images)
         options["name"] = "the data"
-        return TabularData(partial(table_in_memory, source, table.val, table.test, **table.columns), **options)
+        load: Callable[[], Table] = partial(table_in_memory, source, table.val, table.test, **table.columns)
+        return TabularData(load, scaling=scaling, **options)
     kind, path = own_at(os.fspath(source))
     options["name"] = path.name
     if kind is Own.FOLDER:
         from data.images.in_own_folder import OwnFolderImages
 
         table.refuse(f"the folder {path}")
+        _refuse_scaling(path.name, scaling)
         return OwnFolderImages(path, image_size=images.image_size, folders=images.of_folders, **options)
     from data.own_tables.load import find_file, table_of_files
 
     _refuse_image_options(path.name, as_images, images)
     val, test = find_file("val_dataset", table.val), find_file("test_dataset", table.test)
-    return TabularData(partial(table_of_files, path, val, test, **table.columns), **options)
+    load = partial(table_of_files, path, val, test, **table.columns)
+    return TabularData(load, scaling=scaling, **options)
+
+
+def _refuse_scaling(name: str, scaling: str) -> None:
+    if check_scaling(scaling) != SCALINGS[0]:
+        raise ValueError(f"scaling has an effect for tables only, not for the images of {name}: leave it out.")
 
 
 def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
@@ -384,6 +400,7 @@ def _tabular(
     name: str,
     num_points: int,
     noise: float,
+    scaling: str,
     seed: int,
     as_images: bool,
     image_size: int | None,
@@ -402,7 +419,7 @@ def _tabular(
         image_size=image_size,
         data_dir=data_dir,
     )
-    return TabularData(load, **options)
+    return TabularData(load, scaling=scaling, **options)
 
 
 def _fake_images(
@@ -449,6 +466,6 @@ def _folder_images(name: str, images: _Images, options: SplitOptions) -> ImageMo
 def _check_num_points(num_points: int, classes: int, options: SplitOptions) -> None:
     """Refuse a number of points too small for one point of each class in the smallest part."""
     val_size, test_size = options["val_size"], options["test_size"]
-    least = math.ceil(classes / min(val_size, test_size, 1 - val_size - test_size) - 1e-9)
+    least = math.ceil(classes / min(val_size or 1.0, test_size, 1 - val_size - test_size) - 1e-9)
     if num_points < least:
         raise ValueError(f"num_points must be >= {least} to give each part a point of each class, got {num_points}.")

@@ -64,12 +64,15 @@ class SplitData(abc.ABC, Generic[Loader]):
         batch_size: Rows of a batch over all processes, in each part; ``None`` for all rows.
         seed: Seed of the split, of the order of batches, and of augmentation.
         val_size: Share of the validation part: of all rows, or of the training rows if the data set has a published
-            test part.
+            test part. 0 for the test part of a table in its place.
         test_size: Share of the test part; a published test part is used unchanged.
 
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    needs_validation = True
+    """Whether the validation part must have rows of its own."""
 
     def __init__(
         self,
@@ -84,6 +87,8 @@ class SplitData(abc.ABC, Generic[Loader]):
         super().__init__()
         check_batch_size(batch_size)
         check_sizes(val_size, test_size)
+        if self.needs_validation and val_size == 0:
+            raise ValueError("val_size must be > 0 for images, got 0: only a table can be without a validation part.")
         check_seed(seed)
         self.name: str = name
         self.batch_size, self.seed = batch_size, int(seed)

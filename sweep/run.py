@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.report.write import write_report
 from jumpstart.tables.data_sets import data_facts
-from model.config.experiment import ConfigError, ExperimentConfig
+from model.config.experiment import ExperimentConfig
+from model.errors import ConfigError
 from sweep.engine import Engine, Trained
 from sweep.engines import choose_engine
 from sweep.files import write_json

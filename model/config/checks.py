@@ -1,4 +1,7 @@
-"""Checks of the options whose values are words, paths or lists, and what these options accept in words."""
+"""Checks of single options: each returns the value to keep, or raises :class:`ConfigError`.
+
+Imports torch for an activation alone, so that most errors are shown without the seconds that torch takes to import.
+"""
 
 from __future__ import annotations
 

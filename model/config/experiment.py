@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import ClassVar, TypedDict
 
 from jumpstart.choices import MARGIN, Aggregate, Capture, Margins, Part, PointMode, Ties, check_margins
-from model.choices import LambdaSchedule
+from model.choices import BestBy, LambdaSchedule, Scaling, Scheduler
 from model.config.checks import (
     AUTO_MARGIN,
     GPUS,
@@ -32,10 +32,8 @@ from model.config.checks import (
     check_terms,
 )
 from model.config.optimization import OptimizationConfig
-from model.config.options import Config, Several, option
+from model.config.options import Several, option
 from model.errors import ConfigError
-
-__all__ = ["Config", "ConfigError", "ExperimentConfig", "TrainerOptions", "option"]
 
 
 class TrainerOptions(TypedDict, total=False):
@@ -157,7 +155,11 @@ class ExperimentConfig(OptimizationConfig):
         None, "Path of a test part of your own; None: split from the dataset.", check=check_file, several=Several.NEVER
     )
     val_size: float | None = _data(
-        None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1
+        None,
+        "Share of the rows used for validation; None: the default of the data set; 0: the test part of a table in its "
+        "place, which needs best_by=train.",
+        minimum=0,
+        below=1,
     )
     test_size: float = _data(0.15, "Share of the rows used for the test.", above=0, below=1)
     data_dir: str | None = _data(
@@ -169,6 +171,12 @@ class ExperimentConfig(OptimizationConfig):
     )
     num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
+    scaling: str = _data(
+        "standard",
+        "How the numbers of a table are scaled by the training part: to mean 0 and standard deviation 1, or divided by "
+        "the range of each column.",
+        choices=Scaling,
+    )
 
     seed: int = _run(
         42, "Seed of the split, the initial weights and the order of batches.", minimum=0, maximum=2**32 - 1
@@ -246,13 +254,40 @@ class ExperimentConfig(OptimizationConfig):
             )
         if self.plot_parts is not None and not self.plot_status:
             raise ConfigError("plot_parts needs plot_status=True, got plot_status=False.")
+        if self.val_size == 0:
+            self._check_without_validation()
         self._check_lambda_schedule()
         self._check_jumpstart()
+
+    def _check_without_validation(self) -> None:
+        """Refuse what would let the test part decide on weights, rate or end."""
+        deciding = {
+            "best_by": self.best_by != BestBy.TRAIN,
+            "early_stopping": self.early_stopping,
+            "patience": self.patience is not None,
+            "scheduler": self.scheduler == Scheduler.PLATEAU,
+        }
+        name = next((name for name, decides in deciding.items() if decides), None)
+        if name is not None:
+            raise ConfigError(
+                f"val_size=0 leaves no validation part for {name}={getattr(self, name)!r}: the test part must decide "
+                "nothing. Use best_by='train' without early_stopping, patience and plateau, or a val_size > 0."
+            )
 
     def _check_lambda_schedule(self) -> None:
         if self.lambda_schedule != LambdaSchedule.CONSTANT and self.lambda_min > self.lambda_:
             raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
         self._check_length("lambda_cosine_epochs", self.lambda_cosine_epochs)
+        restarts = self.lambda_schedule == LambdaSchedule.COSINE_RESTARTS
+        if restarts and self.scheduler == Scheduler.CYCLIC:
+            raise ConfigError(
+                "lambda_schedule='cosine_restarts' has the cycles of the learning rate, and scheduler='cyclic' has "
+                "others: use scheduler='cosine_restarts', or another lambda_schedule."
+            )
+        if restarts and self.is_endless and self.cycle_epochs is None:
+            raise ConfigError(
+                "lambda_schedule='cosine_restarts' depends on the number of epochs, got epochs=-1. Set cycle_epochs."
+            )
         falls_once = self.lambda_schedule == LambdaSchedule.COSINE and self.lambda_cosine_epochs is None
         if self.is_endless and (falls_once or self.lambda_schedule == LambdaSchedule.LINEAR):
             raise ConfigError(

@@ -46,8 +46,12 @@ class RectangularConfig(ExperimentConfig):
     )
     init: str = _network(
         "torch",
-        "Initial weights: torch's own, He's (kaiming), Xavier's (glorot), 0 (zero), or init_value (constant).",
+        "Initial weights: torch's own, He's (kaiming), Xavier's (glorot), 0 (zero), init_value (constant), or the "
+        "identity plus noise (identity).",
         choices=RectangularInit,
+    )
+    init_noise: float = _network(
+        0.01, "Standard deviation of the noise that init=identity adds to each weight.", minimum=0
     )
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
     layer: str = _network(

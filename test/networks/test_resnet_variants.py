@@ -12,7 +12,7 @@ from support.torchvision_resnets import published
 from torch import nn
 from torchvision import models
 
-from model.config.experiment import ConfigError
+from model.errors import ConfigError
 from model.resnet import NormLayer, ResNet
 from model.resnet_conv import (
     resnet_conv,

@@ -15,9 +15,8 @@ from support.runs import command, flags, network_weights, run_tiny, tiny
 from jumpstart.engine.build import best_build
 from jumpstart.engine.member import Member
 from model.compiled import captured_layers, not_covered
-from model.config.experiment import ConfigError
 from model.config.rectangular import RectangularConfig
-from model.errors import NonFiniteLossError
+from model.errors import ConfigError, NonFiniteLossError
 from model.rectangular_experiment import RectangularExperiment
 from sweep.files import RunDirectoryError
 from sweep.metrics_csv import MetricsCsv

@@ -33,7 +33,7 @@ from support.runs import (
 )
 
 from data.uci import files as download
-from model.config.experiment import ConfigError
+from model.errors import ConfigError
 from model.rectangular_experiment import RectangularExperiment
 from sweep.machine import find_devices
 from sweep.metrics_csv import MetricsCsv

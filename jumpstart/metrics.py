@@ -70,7 +70,7 @@ class NetworkStatus(MetricGroup):
 
     Args:
         margin: Margin of the positive penalties, in the units of the preactivations.
-        negative_margin: Margin of the negative penalties; None for that of ``margin``.
+        negative_margin: Margin of the negative penalties; None: that of ``margin``.
         sample: A sample of the points, which draws from all batches and keeps the status of a few points. The sample
             is not a state: ``state_dict`` does not contain it, and ``merge_state`` refuses a metric with a sample.
         **kwargs: Options of :class:`torchmetrics.Metric`.
@@ -101,12 +101,9 @@ class NetworkStatus(MetricGroup):
     reach, counts, layers = _State(), _State(), _State()
 
     def __init__(
-        self,
-        margin: float = MARGIN,
-        negative_margin: float | None = None,
-        sample: PointSample | None = None,
+        self, margin: float = MARGIN, negative_margin: float | None = None, sample: PointSample | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.margins, self._sample = check_margins(margin, negative_margin), sample
         self._queue = _Queue()
@@ -200,10 +197,9 @@ class NetworkStatus(MetricGroup):
         """The layout in a state, which must be of the margins of this metric."""
         (positive, negative), layout = json.loads(bytes(layers.tolist()))
         if (positive, negative) != self.margins:
+            mine, theirs = (f"NetworkStatus({margin_arguments(pair)})" for pair in (self.margins, (positive, negative)))
             raise ValueError(
-                "margin and negative_margin must be those of the states that are merged or loaded, got "
-                f"NetworkStatus({margin_arguments(self.margins)}): "
-                f"NetworkStatus({margin_arguments((positive, negative))}) reads them."
+                f"margin and negative_margin must be those of the states to read, got {mine}: {theirs} reads them."
             )
         return [(name, units) for name, units in layout]
 
@@ -317,8 +313,7 @@ class NetworkStatus(MetricGroup):
         """
         if self._sample is not None or getattr(incoming_state, "sample", None) is not None:
             raise ValueError(
-                "sample must be None where metrics are merged, because the samples of points can't be. Use "
-                "NetworkStatus() without a sample."
+                "sample must be None where metrics are merged, because samples can't be: use NetworkStatus(sample=None)."
             )
         super().merge_state(incoming_state)
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from jumpstart.choices import Margins
-from jumpstart.extrema.record import margin_of
 from jumpstart.status.codes import dead_and_linear, status_of
 
 COUNTS = (
@@ -111,5 +110,6 @@ def _on_device(reach: Tensor, margins: Margins) -> Tensor:
         linear.all(0).sum(),
         points_nonlinear,
     ]
-    hinges = torch.relu_(margin_of(reach, margins) - reach).sum((1, 2), dtype=torch.float64)
+    short = torch.stack([margin - side for margin, side in zip(margins, reach, strict=True)])
+    hinges = torch.relu_(short).sum((1, 2), dtype=torch.float64)
     return torch.cat([size, torch.stack(counted).double(), hinges])

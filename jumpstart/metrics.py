@@ -313,7 +313,7 @@ class NetworkStatus(MetricGroup):
         """
         if self._sample is not None or getattr(incoming_state, "sample", None) is not None:
             raise ValueError(
-                "sample must be None where metrics are merged, because samples can't be: use NetworkStatus(sample=None)."
+                "sample must be None where metrics are merged, because samples can't be. Use NetworkStatus()."
             )
         super().merge_state(incoming_state)
 

@@ -38,6 +38,8 @@ TERMS = ["all", "all", "unit", "point", "unit_positive,point_negative", "point_p
 CAPTURES = [("activations", True), ("weights", True), ("weights", False)]
 SKIPS = [(None, "preactivation")] * 2 + [(span, kind) for kind in ("preactivation", "published") for span in (1, 2)]
 
+NEGATIVE_MARGINS = (None, 0.2, "auto")
+
 
 def cases() -> Iterator[tuple[RectangularConfig, Parts, int, int]]:
     """Runs, data, the number of classes, and the epochs of training before the gradient is compared."""
@@ -60,6 +62,7 @@ def cases() -> Iterator[tuple[RectangularConfig, Parts, int, int]]:
             aggregate=choose.choice(["balanced", "mean", "norm", "sum_of_squares"]),
             terms=choose.choice(TERMS),
             margin=choose.choice([1.0, 1.0, 0.3]),
+            negative_margin=NEGATIVE_MARGINS[number % len(NEGATIVE_MARGINS)],
             positive_weight=choose.choice([1.0, 0.5]),
             negative_weight=choose.choice([1.0, 2.0]),
             use_loss=choose.random() < 0.85,

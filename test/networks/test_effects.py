@@ -18,8 +18,8 @@ ALWAYS = {
     "activation", "aggregate", "batch_size", "capture", "channels_last", "checkpoint_seconds", "curve_points",
     "dataset", "depth", "dropout", "early_stopping", "engine", "epochs", "fast_dev_run", "gpus",
     "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
-    "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status", "positive_weight",
-    "precision", "progress", "scheduler", "seed", "skip_connections", "strategy", "terms",
+    "name", "negative_margin", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status",
+    "positive_weight", "precision", "progress", "scheduler", "seed", "skip_connections", "strategy", "terms",
     "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "wandb",
     "warmup_epochs", "weight_decay", "width", "width_multiplier",
 }

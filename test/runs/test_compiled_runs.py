@@ -25,7 +25,8 @@ from sweep.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(best_build() is None, reason="no C++ compiler built the engine")
 
-PLOTTED = {"lr": 0.001, "epochs": 5, "plot_status": True, "plot_every": 2, "plot_parts": "train,val,test"}
+PLOTTED = {"lr": 0.001, "epochs": 5, "plot_status": True, "plot_every": 2, "plot_parts": "train,val,test",
+           "margin": 1.5, "negative_margin": "auto"}  # fmt: skip
 ENGINES = ("compiled", "lightning")
 
 
@@ -111,7 +112,7 @@ def test_a_run_says_in_one_line_which_engine_it_took_and_why(
     "changes",
     [
         {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"ties": "random"}, {"fast_dev_run": True},
-        {"unit_dim": 1}, {"sync": True},
+        {"unit_dim": 1}, {"sync": True}, {"aggregate": "sum_of_squared_hinges"},
     ],
     ids=lambda changes: next(iter(changes)),
 )  # fmt: skip

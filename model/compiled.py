@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from jumpstart.choices import Aggregate, Capture, Terms, Ties
 from jumpstart.engine.build import Build
-from jumpstart.engine.layout import ACTIVATIONS, AGGREGATES
+from jumpstart.engine.layout import ACTIVATIONS
 from jumpstart.engine.member import Member
 from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.activations import canonical_activation
@@ -37,8 +37,7 @@ def not_covered(config: RectangularConfig) -> str | None:
         "layer": config.layer == Layer.CONV,
         "dropout": config.dropout > 0,
         "activation": canonical_activation(config.activation) not in ACTIVATIONS,
-        "aggregate": config.aggregate not in AGGREGATES,
-        "ties": config.ties != Ties.SINGLE,
+        "ties": config.ties == Ties.RANDOM,
         "unit_dim": config.unit_dim is not None,
         "sync": config.sync,
         "scheduler": config.scheduler == Scheduler.PLATEAU,
@@ -80,6 +79,7 @@ def make_member(
             skip_last=config.skip_last,
             terms=Terms.parse(config.terms),
             aggregate=Aggregate(config.aggregate),
+            ties=Ties(config.ties),
             margin=config.margins,
             weights=(config.positive_weight, config.negative_weight),
             use_task_loss=config.use_loss,

@@ -57,7 +57,7 @@ class LossOptions:
         aggregate: How the losses of units and points become one number.
         margin: The margins of the positive and of the negative side.
         weights: The weights of the positive and of the negative hinges.
-        ties: Whether the first of several equal extrema has the gradient, or each has a share: ``SINGLE`` or ``AVERAGE``.
+        ties: Which of several equal extrema have the gradient: the first (``SINGLE``), or all (``AVERAGE``).
         use_task_loss: Whether cross-entropy is minimized too.
     """
 

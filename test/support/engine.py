@@ -73,6 +73,7 @@ def regularizer(run: RectangularConfig, network: nn.Module) -> JumpstartRegulari
         negative_margin=run.margins[1],
         positive_weight=run.positive_weight,
         negative_weight=run.negative_weight,
+        ties=run.ties,
     )
 
 

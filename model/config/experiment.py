@@ -178,6 +178,10 @@ class ExperimentConfig(OptimizationConfig):
         choices=Scaling,
     )
 
+    split_seed: int | None = _data(
+        None, "Seed of generated points and of the split; None: that of seed.", minimum=0, maximum=2**32 - 1
+    )
+
     seed: int = _run(
         42, "Seed of the split, the initial weights and the order of batches.", minimum=0, maximum=2**32 - 1
     )

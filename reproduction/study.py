@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent
 FILE = "study.yaml"
 """The file of a study, in its folder."""
+YARDSTICK = "yardstick"
+"""The key of a method that trains no network; ``yardsticks.py`` in the folder of the study measures it."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,18 @@ class Study:
         if method not in self.methods:
             known = ", ".join(self.methods)
             raise ConfigError(f"method must be one of {known}, got {method!r}.{did_you_mean(method, self.methods)}")
-        options = {**self.shared, **self.methods[method], **({} if seeds is None else {"seed": seeds})}
+        own = {name: value for name, value in self.methods[method].items() if name != YARDSTICK}
+        options = {**self.shared, **own, **({} if seeds is None else {"seed": seeds})}
         return grids_in_file(self.family.config_class, options)
+
+    def yardstick(self, method: str) -> str | None:
+        """The name of what is measured in place of a network; None if the method trains networks.
+
+        Args:
+            method: Its name.
+        """
+        name = self.methods[method].get(YARDSTICK)
+        return None if name is None else str(name)
 
     def results_of(self, method: str) -> Path:
         """The file with the committed results of a method.

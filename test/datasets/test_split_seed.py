@@ -9,7 +9,11 @@ from data.data import make_data
 from model.config.rectangular import RectangularConfig
 from sweep.rectangular import make_data as data_of
 
-SETS = {"generated": ("moons", {"num_points": 60}), "table": ("iris", {}), "images": ("fake", {"num_points": 80, "image_size": 8})}
+SETS = {
+    "generated": ("moons", {"num_points": 60}),
+    "table": ("iris", {}),
+    "images": ("fake", {"num_points": 80, "image_size": 8}),
+}
 
 
 def parts(name: str, seed: int, split_seed: int | None) -> tuple[list[torch.Tensor], torch.Tensor]:

@@ -96,6 +96,8 @@ def find_all(run: RunRecord) -> tuple[Health, tuple[Finding, ...]]:
 def chance(run: RunRecord) -> tuple[float, int] | None:
     """The accuracy of always predicting the most common class of the validation part, and the size of that part.
 
+    Without a validation part, it is the same of the test part.
+
     Args:
         run: The content of the run directory.
 
@@ -109,7 +111,7 @@ def chance(run: RunRecord) -> tuple[float, int] | None:
 
 
 def _class_counts(parts: object) -> list[int]:
-    part = parts.get("val") if isinstance(parts, dict) else None
+    part = parts.get("val", parts.get("test")) if isinstance(parts, dict) else None
     counts = part.get("class_counts") if isinstance(part, dict) else None
     try:
         return [int(count) for count in counts] if isinstance(counts, list) else []
@@ -130,7 +132,7 @@ def _about_ending(run: RunRecord) -> list[Finding]:
 
 def _about_training(run: RunRecord) -> tuple[bool | None, Finding]:
     name = run.stage("acc")
-    part = "validation" if name.startswith("val") else "training"
+    part = run.held_out if name.startswith("val") else "training"
     kept = run.best(name)
     if kept is None:
         return None, Finding(Tone.INFO, "No accuracy is recorded, so whether training works is unknown.")

@@ -102,7 +102,9 @@ def _differences(names: Sequence[str], runs: Sequence[RunRecord]) -> str:
 
 def _overlaid(names: Sequence[str], runs: Sequence[RunRecord]) -> Iterable[str]:
     for name, title in _CURVES.items():
-        labels = [f"{label} (test part)" if run.held_out == "test" else label for label, run in zip(names, runs, strict=True)]
+        labels = [
+            f"{label} (test part)" if run.held_out == "test" else label for label, run in zip(names, runs, strict=True)
+        ]
         curves = {label: run.series(name) for label, run in zip(labels, runs, strict=True)}
         yield curves_svg(title, curves, shares=not name.endswith("loss"))
 

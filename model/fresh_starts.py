@@ -44,5 +44,5 @@ def fresh_network(config: ExperimentConfig, epoch: int, build: Callable[[], Netw
     start = epoch // config.epochs_per_start
     (seed,) = np.random.SeedSequence((config.seed, start)).generate_state(1, np.uint64)
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(int(seed >> np.uint64(1)))  # torch.manual_seed seeds the GPUs too
+        torch.default_generator.manual_seed(int(seed >> np.uint64(1)))  # torch.manual_seed seeds the GPUs too
         return build()

@@ -375,9 +375,10 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
                 f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
                 f"got {after!r}. Leave it out, or start a new run."
             )
-        if name == "epochs" and before != after and stored.fresh_starts > 1:
+        starts = getattr(stored, "fresh_starts", 1)
+        if name == "epochs" and before != after and starts > 1:
             raise ConfigError(
-                f"epochs can't be changed when a run with fresh_starts={stored.fresh_starts} is resumed, because each "
+                f"epochs can't be changed when a run with fresh_starts={starts} is resumed, because each "
                 f"start has an equal share: {run.path} has {before}, got {after}. Start a new run."
             )
         if name == "epochs" and before > after != ENDLESS:

@@ -13,6 +13,7 @@ from model.config.rectangular import RectangularConfig
 from model.fresh_starts import begins_anew, fresh_network
 from model.goal import has_reached_goal
 from model.optimization import lambda_at, lr_at, make_optimizer
+from model.rectangular import RectangularNetwork
 from model.rectangular_network import make_network
 
 SCHEDULES: dict[str, dict[str, object]] = {
@@ -67,7 +68,7 @@ def test_the_restarts_of_lambda_are_those_of_the_rate(growth: int, warmup: int, 
     assert cycle is None or warmup or growth > 1 or rates[3] == rates[0] > rates[1]
 
 
-def build_of(config: RectangularConfig) -> partial[torch.nn.Module]:
+def build_of(config: RectangularConfig) -> partial[RectangularNetwork]:
     return partial(make_network, config, (2,), 2)
 
 

@@ -106,13 +106,15 @@ def test_the_page_calls_the_test_part_by_its_name(tmp_path: Path) -> None:
     folder = make_run(tmp_path, best_by="train", val_size=0)
     counts = {"test": {"class_counts": [50, 50], "rows": 100}}
     (folder / "summary.json").write_text(json.dumps({"test/acc": 0.7, "epochs": 30, "data": {"parts": counts}}))
+    shown = {"best_epoch": 4, "test/acc": 0.7, "epochs": 30, "data": {"parts": counts}}
     run = read_run(folder)
     page = run_page(run)
     assert "There is no validation part: the test part takes its place" in page
-    assert "The best test accuracy is" in page
+    assert "The latest test accuracy is 79.0 % (epoch 29);" in page  # the best would be chosen by the test part
     assert "validation accuracy" not in page
+    (folder / "summary.json").write_text(json.dumps(shown))
+    assert "The test accuracy of the kept weights is 70.0 % (epoch 4);" in run_page(read_run(folder))
     assert "no validation part" not in run_page(read_run(make_run(tmp_path, "other")))
     usual = read_run(tmp_path / "other")
-    assert (
-        comparison_page([run, usual]).count("(test part)") > 0 == comparison_page([usual, usual]).count("(test part)")
-    )
+    assert "(test part)" in comparison_page([run, usual])
+    assert "(test part)" not in comparison_page([usual, usual])

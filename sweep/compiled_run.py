@@ -249,8 +249,9 @@ class _Training:
     def _has_stopped(self) -> bool:
         """Whether the run had stopped early before it was resumed."""
         config, member = self._config, self._member
-        is_impatient = config.patience is not None and member.epoch > 0 and member.waited >= config.patience
-        return has_reached_goal(config, self.row) or is_impatient
+        return has_reached_goal(config, self.row) or (
+            config.patience is not None and member.epoch > 0 and member.waited >= config.patience
+        )
 
     def _next_stop(self) -> int:
         """The epoch before which the next slice ends: after the next epoch that is plotted."""

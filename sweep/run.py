@@ -235,19 +235,18 @@ def summarize(trained: Trained, data: AnyData) -> Summary:
     Returns:
         The metrics of the best weights under ``train/...``, ``val/...`` and ``test/...``; ``best_epoch``, ``epochs``,
         ``seconds``, ``parameters``; the row of the last epoch; the description of the data. Without a validation part,
-        there is no ``val/...``, so that no table chooses a run by the test part without a word.
+        the best weights have no ``val/...``, so that no table chooses a run by the test part without a word.
     """
-    best, last = trained.evaluation, trained.last_row
+    best = trained.evaluation
     if not data.has_validation:
         best = {name: value for name, value in best.items() if not name.startswith("val/")}
-        last = {name.replace("val/", "test/"): value for name, value in last.items()}
     return {
         **{name: best[name] for name in sorted(best)},
         "best_epoch": int(trained.best_row["epoch"]),
         "epochs": trained.epochs,
         "seconds": trained.seconds,
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
-        "last": last,
+        "last": trained.last_row,
         "data": data.describe(),
     }
 

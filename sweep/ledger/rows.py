@@ -16,8 +16,8 @@ from sweep.grid.expand import TECHNIQUE
 from sweep.ledger.ledger import Entry, Ledger, State
 
 _MISSING = object()
-_LAST = tuple(f"{part}/{metric}" for part in ("train", "val", "test") for metric in ("acc", "loss"))
-"""Metrics of the last epoch that a row has beside those of the best weights; test without a validation part only."""
+_LAST = ("train/acc", "train/loss", "val/acc", "val/loss")
+"""Metrics of the last epoch that a row has beside those of the best weights."""
 
 
 @dataclass(frozen=True)

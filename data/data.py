@@ -71,6 +71,7 @@ def make_data(
     *,
     batch_size: int | None = None,
     seed: int = 42,
+    split_seed: int | None = None,
     val_size: float | None = None,
     test_size: float | None = None,
     num_points: int = 1000,
@@ -106,6 +107,7 @@ def make_data(
             :mod:`data.own_tables`.
         batch_size: Rows of a batch over all processes; ``None`` for all rows.
         seed: Seed of generated points, of the split, of the order of batches and of augmentation.
+        split_seed: Seed of generated points and of the split; ``None`` for that of ``seed``.
         val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
             imagenet). The share is of the training images if the set has a published test part.
         test_size: Share of the test part; ``None`` for 0.15. A published test part is used unchanged.
@@ -205,6 +207,7 @@ def _maker(
     *,
     batch_size: int | None,
     seed: int,
+    split_seed: int | None,
     val_size: float | None,
     test_size: float | None,
     num_points: int,
@@ -236,13 +239,13 @@ def _maker(
     )
     if not isinstance(name, str) or is_path(name):
         check_flag("as_images", as_images)
-        split = _split_options(batch_size, seed, val_size, test_size)
+        split = _split_options(batch_size, (seed, split_seed), val_size, test_size)
         return _always(_own(name, as_images, images, table, scaling, split))
     info = get_info(name)
     table.refuse(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
-    options = _split_options(batch_size, seed, val_size, test_size, default)
+    options = _split_options(batch_size, (seed, split_seed), val_size, test_size, default)
     options |= {"name": name, "prepare": partial(check_available, name, data_dir)}
     if name not in IMAGE_SOURCES:
         _refuse_transforms(name, images)
@@ -251,7 +254,9 @@ def _maker(
         else:
             check_sizes(options["val_size"], options["test_size"], info.rows)
         check_scaling(scaling)
-        return partial(_tabular, name, num_points, noise, scaling, seed, as_images, image_size, data_dir, options)
+        return partial(
+            _tabular, name, num_points, noise, scaling, _points_seed(options), as_images, image_size, data_dir, options
+        )
     _refuse_scaling(name, scaling)
     check_integer("num_classes", num_classes, 2)
     check_integer("channels", channels, 1)
@@ -383,7 +388,7 @@ def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
 
 def _split_options(
     batch_size: int | None,
-    seed: int,
+    seeds: tuple[int, int | None],
     val_size: float | None,
     test_size: float | None,
     default_val_size: float = DEFAULT_SHARE,
@@ -393,7 +398,20 @@ def _split_options(
     if test_size is None:
         test_size = DEFAULT_SHARE
     check_sizes(val_size, test_size)
-    return {"batch_size": batch_size, "seed": seed, "val_size": val_size, "test_size": test_size}
+    seed, split_seed = seeds
+    return {
+        "batch_size": batch_size,
+        "seed": seed,
+        "split_seed": split_seed,
+        "val_size": val_size,
+        "test_size": test_size,
+    }
+
+
+def _points_seed(options: SplitOptions) -> int:
+    """The seed of generated points: that of the split."""
+    split_seed = options["split_seed"]
+    return options["seed"] if split_seed is None else split_seed
 
 
 def _tabular(
@@ -426,7 +444,7 @@ def _fake_images(
     num_points: int, num_classes: int, channels: int, noise: float, images: _Images, options: SplitOptions
 ) -> MemoryImageData:
     side = images.image_size or IMAGE_SOURCES["fake"].shape[1]
-    load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), options["seed"])
+    load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), _points_seed(options))
     return _memory_images(load, tuple(map(str, range(num_classes))), images, options)
 
 

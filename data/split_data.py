@@ -25,6 +25,7 @@ class SplitOptions(TypedDict, total=False):
     prepare: Callable[[], object] | None
     batch_size: int | None
     seed: int
+    split_seed: int | None
     val_size: float
     test_size: float
 
@@ -63,6 +64,7 @@ class SplitData(abc.ABC, Generic[Loader]):
         prepare: Function that one process calls before any :meth:`setup`, e.g. to fill the cache.
         batch_size: Rows of a batch over all processes, in each part; ``None`` for all rows.
         seed: Seed of the split, of the order of batches, and of augmentation.
+        split_seed: Seed of the split alone; ``None`` for that of ``seed``.
         val_size: Share of the validation part: of all rows, or of the training rows if the data set has a published
             test part. 0 for the test part of a table in its place.
         test_size: Share of the test part; a published test part is used unchanged.
@@ -81,6 +83,7 @@ class SplitData(abc.ABC, Generic[Loader]):
         prepare: Callable[[], object] | None = None,
         batch_size: int | None = None,
         seed: int = 42,
+        split_seed: int | None = None,
         val_size: float = DEFAULT_SHARE,
         test_size: float = DEFAULT_SHARE,
     ) -> None:
@@ -90,8 +93,11 @@ class SplitData(abc.ABC, Generic[Loader]):
         if self.needs_validation and val_size == 0:
             raise ValueError("val_size must be > 0 for images, got 0: only a table can be without a validation part.")
         check_seed(seed)
+        if split_seed is not None:
+            check_seed(split_seed, "split_seed")
         self.name: str = name
         self.batch_size, self.seed = batch_size, int(seed)
+        self.split_seed = self.seed if split_seed is None else int(split_seed)
         self.val_size, self.test_size = float(val_size), float(test_size)
         self._prepare = prepare
         self._is_set_up = False
@@ -209,6 +215,6 @@ class SplitData(abc.ABC, Generic[Loader]):
             "input_shape": list(self.input_shape),
             "classes": self.num_classes,
             "class_names": list(self.class_names),
-            "seed": self.seed,
+            "seed": self.split_seed,
             "parts": {part: {"rows": sum(count), "class_counts": count} for part, count in counts.items()},
         }

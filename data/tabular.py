@@ -95,13 +95,13 @@ class TabularData(SplitData[TensorBatches]):
         if table.given is None:
             check_sizes(self.val_size, self.test_size, len(table))
             return stratified_split(
-                table.labels, self._groups, val_size=self.val_size, test_size=self.test_size, seed=self.seed
+                table.labels, self._groups, val_size=self.val_size, test_size=self.test_size, seed=self.split_seed
             )
         rows = [np.flatnonzero(table.given == part) for part in range(len(PARTS))]
         for part, size in ((1, self.val_size), (2, self.test_size)):
             if not len(rows[part]) and size:
                 groups = np.unique(self._groups[rows[0]], return_inverse=True)[1].reshape(-1)
-                kept, held = holdout(table.labels[rows[0]], size=size, seed=self.seed, groups=groups)
+                kept, held = holdout(table.labels[rows[0]], size=size, seed=self.split_seed, groups=groups)
                 rows[0], rows[part] = rows[0][kept], rows[0][held]
         train, val, test = rows
         return Split(train, val if len(val) else test, test, kept_in_train=())

@@ -52,13 +52,15 @@ class Experiment(QuickHooksModule):
         self.config = config
         self._build = build
         self.network = build()
+        margins = config.margins
         self.jumpstart = JumpstartRegularization(
             self.network,
             capture=config.capture,
             skip_last=config.skip_last,
             terms=config.terms,
             aggregate=config.aggregate,
-            margin=config.margin,
+            margin=margins[0],
+            negative_margin=margins[1],
             positive_weight=config.positive_weight,
             negative_weight=config.negative_weight,
             ties=config.ties,
@@ -67,7 +69,7 @@ class Experiment(QuickHooksModule):
             sync=config.sync,
         )
         # In a ModuleDict the meters move to the device of the experiment. Modules have a method `train` already.
-        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(config.margin) for stage in STAGES})
+        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(margins) for stage in STAGES})
         self.row: dict[str, float] = {}
         self.evaluation: dict[str, float] = {}
         self.lambda_ = lambda_at(config, 0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jumpstart.files import write_text
+from jumpstart.files import user_path, write_text
 from jumpstart.table import read_results
 from model.errors import ConfigError
 from reproduction.study import Study
@@ -44,17 +45,24 @@ def run_method(
         ConfigError: If there is no such method, or a run has failed.
         KeyboardInterrupt: At Ctrl-C; the same command goes on.
     """
-    place = {"output_dir": [output_dir], "name": [f"{study.name}-{method}"]}
-    grids = [Grid({**grid.values, **place}, grid.techniques) for grid in study.grids(method, seeds)]
+    grids = study.grids(method, seeds)
+    name = f"{study.name}-{method}-{_digest(grids)}"
+    grids = [Grid({**grid.values, "output_dir": [output_dir], "name": [name]}, grid.techniques) for grid in grids]
     options = SweepConfig(keep="metrics", workers=workers, max_runs=1_000_000)
     write(f"{study.name}: {method}\n")
     code = run_sweep(Sweep(study.family, grids, options), write)
-    folder = Path(output_dir).expanduser() / f"{study.name}-{method}"
+    folder = user_path(output_dir, "output_dir", "folder") / name
     if code == 1:
         raise ConfigError(f"some runs of {method} have failed, so its results are not written: see {folder}.")
     if code:
         raise KeyboardInterrupt
     return _write_results(study, method, folder, seeds)
+
+
+def _digest(grids: Sequence[Grid]) -> str:
+    """Eight digits that differ if the recipe differs; runs of further seeds share the folder of a sweep."""
+    values = [sorted((name, value) for name, value in grid.values.items() if name != "seed") for grid in grids]
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:8]
 
 
 def _write_results(study: Study, method: str, folder: Path, seeds: str | None) -> Path:

@@ -8,7 +8,7 @@ from enum import IntEnum
 ACTIVATIONS = ("relu", "leakyrelu", "gelu", "silu", "elu", "tanh", "sigmoid", "softplus")
 """The activations of the engine, in the order of ``Activation`` in ``member.h``."""
 SKIPS = (None, "preactivation", "published")
-AGGREGATES = ("balanced", "mean", "norm", "sum_of_squares")
+AGGREGATES = ("balanced", "mean", "norm", "sum_of_squares", "sum_of_squared_hinges")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 MONITORS = (None, "val/loss", "val/acc")
 

@@ -8,7 +8,7 @@
 
 enum Activation : int32_t { RELU, LEAKY_RELU, GELU, SILU, ELU, TANH, SIGMOID, SOFTPLUS };
 enum Skip : int32_t { NO_SKIP, BEFORE_ACTIVATION, AFTER_ACTIVATION };
-enum Aggregate : int32_t { BALANCED, MEAN, NORM, SUM_OF_SQUARES };
+enum Aggregate : int32_t { BALANCED, MEAN, NORM, SUM_OF_SQUARES, SUM_OF_SQUARED_HINGES };
 enum Optimizer : int32_t { ADAM, ADAMW, SGD };
 enum Monitor : int32_t { NO_MONITOR, MONITOR_LOSS, MONITOR_ACCURACY };
 

@@ -10,7 +10,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from jumpstart.choices import Capture, Terms
+from jumpstart.choices import Capture, Terms, Ties
 from jumpstart.engine import layout
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import METRICS, MemberLayout, Outcome
@@ -207,6 +207,7 @@ class Member:
             monitored=float("-inf") if training.monitor == "val/acc" else float("inf"),
             diverged_layer=-1,
             most_steps=training.most_steps,
+            average_ties=_code("ties", loss.ties, (Ties.SINGLE, Ties.AVERAGE)),
             best_by_train=_code("best_by", training.best_by, ("val", "train")),
         )
 

@@ -315,15 +315,32 @@ template <int Width> class Network {
             const float *hinge = space.hinge + 2 * (int64_t)(first + u);
             if ((place[0] & place[1]) == -1)
                 continue;
-            float factor = 1;
-            if (!is_linear(m))
-                factor = slice_factor(m, pass, (float)(m.unit_weight[0] * hinge[0] + m.unit_weight[1] * hinge[1]));
+            float factor[2] = {1, 1};
+            if (!is_linear(m)) {
+                const float weighted[2] = {(float)m.unit_weight[0] * hinge[0], (float)m.unit_weight[1] * hinge[1]};
+                slice_factors(m, pass, weighted, factor);
+            }
             for (int side = 0; side < 2; side++)
-                if (place[side] >= 0) {
-                    const int64_t at = ((int64_t)(place[side] / BLOCK) * units + u) * BLOCK + place[side] % BLOCK;
-                    gradient[at] += (side ? factor : -factor) * unit_weight[side];
-                }
+                if (place[side] >= 0)
+                    add_to_unit(units, u, place[side], values, (side ? factor[1] : -factor[0]) * unit_weight[side], gradient);
         }
+    }
+
+    // Add to the gradient of a unit at one point, or a share at each point that has the same value.
+    void add_to_unit(int units, int unit, int place, const float *values, float added, float *gradient) const
+    {
+        const auto at = [&](int point) { return ((int64_t)(point / BLOCK) * units + unit) * BLOCK + point % BLOCK; };
+        if (!m.average_ties) {
+            gradient[at(place)] += added;
+            return;
+        }
+        const float extreme = values[at(place)];
+        int tied = 0;
+        for (int q = place; q < points; q++)
+            tied += values[at(q)] == extreme;
+        for (int q = place; q < points; q++)
+            if (values[at(q)] == extreme)
+                gradient[at(q)] += added / tied;
     }
 
     template <class F>
@@ -345,12 +362,16 @@ template <int Width> class Network {
                 least = smaller(least, v);
             }
             prepare_points(pass, block * BLOCK + k * LANES, most, least, up, down);
+            if (m.average_ties)
+                share_ties(units, values, most, least, up, down);
             for (int u = 0; u < units; u++) {
                 const Vector v = load(values + u * BLOCK), g = F::back(load(gradient + u * BLOCK), v, v);
                 const Mask top = v == most, low = v == least;
                 // The first unit with the extreme value has the gradient: all bits set equals nothing from then on.
-                most = (Vector)((Mask)most | top);
-                least = (Vector)((Mask)least | low);
+                if (!m.average_ties) {
+                    most = (Vector)((Mask)most | top);
+                    least = (Vector)((Mask)least | low);
+                }
                 store(gradient + u * BLOCK, g - keep(up, top) + keep(down, low));
             }
         }
@@ -364,14 +385,28 @@ template <int Width> class Network {
         up = counts * point_weight[0];
         down = counts * point_weight[1];
         if (!is_linear(m)) {
-            Vector slice = larger(Vector{}, margin[0] - most) * (float)m.point_weight[0] +
-                           larger(Vector{}, margin[1] + least) * (float)m.point_weight[1];
-            Vector factor = slice_factor(m, pass, slice);
-            up *= factor;
-            down *= factor;
+            const Vector weighted[2] = {larger(Vector{}, margin[0] - most) * (float)m.point_weight[0],
+                                        larger(Vector{}, margin[1] + least) * (float)m.point_weight[1]};
+            Vector factor[2];
+            slice_factors(m, pass, weighted, factor);
+            up *= factor[0];
+            down *= factor[1];
         }
         most = (Vector)((Mask)most | enough);
         least = (Vector)((Mask)least | little);
+    }
+
+    // Divide the gradient of each hinge of a point between the units that have the extreme value.
+    void share_ties(int units, const float *values, Vector most, Vector least, Vector &up, Vector &down) const
+    {
+        Vector tops{}, lows{};
+        for (int u = 0; u < units; u++) {
+            const Vector v = load(values + u * BLOCK);
+            tops += keep(splat(1.0f), v == most);
+            lows += keep(splat(1.0f), v == least);
+        }
+        up /= larger(splat(1.0f), tops);
+        down /= larger(splat(1.0f), lows);
     }
 
     void normalize_backward(int l, float *gradient)

@@ -21,6 +21,12 @@ struct Pass {
 
 INLINE bool is_linear(const Member &m) { return m.aggregate == BALANCED || m.aggregate == MEAN; }
 
+// What a slice adds to the sum of squares, from its two weighted hinges.
+template <class T> INLINE T square_of_slice(const Member &m, T up, T down)
+{
+    return m.aggregate == SUM_OF_SQUARED_HINGES ? up * up + down * down : (up + down) * (up + down);
+}
+
 // The first point at which a unit has the value `extreme`.
 INLINE int place_of(const float *values, int stride, int blocks, float extreme)
 {
@@ -75,10 +81,8 @@ class Reader {
             hinges[0] += counts * up;
             hinges[1] += counts * down;
             is_short[block * PARTS + k] = any((up > 0.0f) | (down > 0.0f));
-            if (!linear) {
-                const Vector slice = up * weight[0] + down * weight[1];
-                squares += counts * slice * slice;
-            }
+            if (!linear)
+                squares += counts * square_of_slice(m, up * weight[0], down * weight[1]);
             crossed |= (most[k] <= 0.0f) | (least[k] > 0.0f);
         }
         if (any(crossed))
@@ -110,14 +114,14 @@ class Reader {
         for (int u = 0; u < units; u++) {
             const float *own = extremes + 2 * u * LANES;
             const float extreme[2] = {largest(load(own)), -largest(load(own + LANES) * -1.0f)};
-            double slice = 0;
+            double weighted[2];
             for (int side = 0; side < 2; side++) {
                 const float hinge = read_unit(first_unit + u, side, side ? -extreme[1] : extreme[0], pass);
-                slice += m.unit_weight[side] * hinge;
+                weighted[side] = m.unit_weight[side] * hinge;
                 if (hinge > 0 && with_places && m.unit_weight[side] != 0)
                     space.place[2 * (first_unit + u) + side] = place_of(values + u * BLOCK, units * BLOCK, blocks, extreme[side]);
             }
-            pass.unit_squares += slice * slice;
+            pass.unit_squares += square_of_slice(m, weighted[0], weighted[1]);
         }
     }
 
@@ -210,12 +214,12 @@ INLINE void close_penalty(const Member &m, const Workspace &space, Pass &pass, i
     pass.point_part = norm ? std::sqrt(pass.point_squares) : pass.point_squares;
 }
 
-// The factor of a slice's hinges in the gradient, where `slice` is their weighted sum.
-template <class T> INLINE T slice_factor(const Member &m, const Pass &pass, T slice)
+// The factors of a slice's two hinges in the gradient, where `hinges` are weighted.
+template <class T> INLINE void slice_factors(const Member &m, const Pass &pass, const T (&hinges)[2], T (&factors)[2])
 {
-    if (m.aggregate == SUM_OF_SQUARES)
-        return slice * 2.0f;
-    return slice * (pass.jumpstart > 0 ? (float)(1 / pass.jumpstart) : 0.0f);
+    const float scale = m.aggregate == NORM ? (pass.jumpstart > 0 ? (float)(1 / pass.jumpstart) : 0.0f) : 2.0f;
+    for (int side = 0; side < 2; side++)
+        factors[side] = (m.aggregate == SUM_OF_SQUARED_HINGES ? hinges[side] : hinges[0] + hinges[1]) * scale;
 }
 
 INLINE void begin_epoch(Workspace &space, Sums &sums)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from jumpstart.choices import Aggregate, Capture, Terms
+from jumpstart.choices import Aggregate, Capture, Terms, Ties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,7 @@ class LossOptions:
         aggregate: How the losses of units and points become one number.
         margin: The margins of the positive and of the negative side.
         weights: The weights of the positive and of the negative hinges.
+        ties: Which of several equal extrema have the gradient: the first (``SINGLE``), or all (``AVERAGE``).
         use_task_loss: Whether cross-entropy is minimized too.
     """
 
@@ -66,6 +67,7 @@ class LossOptions:
     aggregate: Aggregate = Aggregate.BALANCED
     margin: tuple[float, float] = (1.0, 1.0)
     weights: tuple[float, float] = (1.0, 1.0)
+    ties: Ties = Ties.SINGLE
     use_task_loss: bool = True
 
 

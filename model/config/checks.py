@@ -20,6 +20,9 @@ TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
 PART_LIST = f"a comma-separated list of {', '.join(Part)}"
 _LONGEST_TAG = 64
 GPUS = 'auto, a number >= 0, or indices such as "0,1"'
+AUTO_MARGIN = "auto"
+"""The negative margin that follows from the depth of the network."""
+NEGATIVE_MARGIN = f"{AUTO_MARGIN} or a number > 0"
 
 
 def check_activation(name: str, value: str) -> str:
@@ -114,6 +117,28 @@ def check_gpus(name: str, value: int | str) -> int | str:
     if not numeric or len(set(indices)) < len(indices):
         raise ConfigError(f"{name} must be {GPUS}, got {value!r}.")
     return word if "," in word else int(word)
+
+
+def check_negative_margin(name: str, value: float | str) -> float | str:
+    """``auto`` in lower case, or the number.
+
+    Args:
+        name: Name of the option.
+        value: The number, or a text.
+
+    Raises:
+        ConfigError: If a text is another word.
+
+    Example:
+        >>> check_negative_margin("negative_margin", "Auto"), check_negative_margin("negative_margin", 0.1)
+        ('auto', 0.1)
+    """
+    if isinstance(value, float):
+        return value
+    word = value.strip().lower()
+    if word != AUTO_MARGIN:
+        raise unknown_value(name, NEGATIVE_MARGIN, value, [AUTO_MARGIN])
+    return word
 
 
 def check_name(name: str, value: str) -> str:

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import ClassVar, TypedDict
 
-from jumpstart.choices import MARGIN, Aggregate, Capture, Part, PointMode, Ties
+from jumpstart.choices import MARGIN, Aggregate, Capture, Margins, Part, PointMode, Ties, check_margins
 from model.choices import BestBy, LambdaSchedule, Scaling, Scheduler
 from model.config.checks import (
+    AUTO_MARGIN,
     GPUS,
+    NEGATIVE_MARGIN,
     PART_LIST,
     TERMS,
     check_dataset,
     check_file,
     check_gpus,
     check_name,
+    check_negative_margin,
     check_parts,
     check_path,
     check_tags,
@@ -47,6 +50,8 @@ class TrainerOptions(TypedDict, total=False):
 
 TRIAL_EPOCHS = 2
 """Largest number of epochs with ``fast_dev_run``."""
+
+_LEAST_AUTO_MARGIN = 0.1
 
 _TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
 
@@ -102,7 +107,14 @@ class ExperimentConfig(OptimizationConfig):
         "balanced", "How the losses of units and points are combined into one number.", choices=Aggregate
     )
     margin: float = _jumpstart(
-        MARGIN, "Distance from 0 that each unit and each point must reach on both sides.", above=0
+        MARGIN, "Distance from 0 that each unit and each point must reach on the positive side.", above=0
+    )
+    negative_margin: float | str | None = _jumpstart(
+        None,
+        "The same on the negative side; None: that of margin; auto: 1 / depth, but at least 0.1.",
+        words=NEGATIVE_MARGIN,
+        above=0,
+        check=check_negative_margin,
     )
     positive_weight: float = _jumpstart(1.0, "Weight of the positive hinges.", minimum=0)
     negative_weight: float = _jumpstart(1.0, "Weight of the negative hinges.", minimum=0)
@@ -164,6 +176,10 @@ class ExperimentConfig(OptimizationConfig):
         "How the numbers of a table are scaled by the training part: to mean 0 and standard deviation 1, or divided by "
         "the range of each column.",
         choices=Scaling,
+    )
+
+    split_seed: int | None = _data(
+        None, "Seed of generated points and of the split; None: that of seed.", minimum=0, maximum=2**32 - 1
     )
 
     seed: int = _run(
@@ -299,6 +315,28 @@ class ExperimentConfig(OptimizationConfig):
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
         if self.unit_dim == 0:
             raise ConfigError("unit_dim must not be 0, the dimension of the points; 1 and -1 are usual.")
+
+    @property
+    def depth(self) -> int:
+        """Number of layers, from which ``negative_margin=auto`` follows; an option of a subclass that has a depth."""
+        return 1
+
+    @property
+    def margins(self) -> Margins:
+        """The margins of the positive and of the negative side.
+
+        Example:
+            >>> from model.config.rectangular import RectangularConfig
+            >>> for negative in (None, 0.3, "auto"):
+            ...     print(RectangularConfig(depth=5, margin=2.0, negative_margin=negative).margins)
+            (2.0, 2.0)
+            (2.0, 0.3)
+            (2.0, 0.2)
+        """
+        negative = self.negative_margin
+        if negative == AUTO_MARGIN:
+            negative = max(_LEAST_AUTO_MARGIN, 1 / self.depth)
+        return check_margins(self.margin, None if negative is None else float(negative))
 
     @property
     def parts_plotted(self) -> tuple[Part | None, ...]:

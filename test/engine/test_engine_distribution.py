@@ -17,7 +17,7 @@ SHIFT = 0.03
 
 
 def accuracies(engine: str, folder: Path) -> np.ndarray:
-    """The accuracy of each seed on all points, after a training that is long enough for the rounding errors of two engines to grow."""
+    """The accuracy of each seed, after training for long enough that the rounding errors of two engines grow."""
     found = []
     for seed in range(SEEDS):
         result = run_rectangular(
@@ -35,9 +35,9 @@ def test_accuracies_over_many_seeds_are_of_one_distribution(tmp_path: Path) -> N
     pairs = wilcoxon(compiled, lightning, zero_method="zsplit").pvalue
     whole = ks_2samp(compiled, lightning).pvalue
     power = power_of_pairs(compiled - lightning)
-    print(  # noqa: T201
-        f"means {compiled.mean():.4f} and {lightning.mean():.4f}, spread {compiled.std():.4f}, p of pairs {pairs:.3f}, "
-          f"p of the whole {whole:.3f}, power for {SHIFT} {power:.3f}, equal {np.mean(compiled == lightning):.2f}")  # fmt: skip
+    means, shares = (compiled.mean(), lightning.mean()), np.mean(compiled == lightning)
+    print(f"means {means[0]:.4f} and {means[1]:.4f}, spread {compiled.std():.4f}, equal {shares:.2f}")  # noqa: T201
+    print(f"p of pairs {pairs:.3f}, of the whole {whole:.3f}; power for {SHIFT} {power:.2f}")  # noqa: T201
     assert compiled.std() > 0.02  # else nothing could differ
     assert power > 0.8
     assert pairs > 0.01

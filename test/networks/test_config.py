@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,11 @@ def error_of(**values: object) -> str:
             "optimizer must be one of adam, adamw, sgd, got 'Adm'. Did you mean 'adam'?",
         ),
         ({"gpus": -1}, "gpus must be >= 0, got -1."),
+        ({"negative_margin": 0}, "negative_margin must be > 0, got 0.0."),
+        ({"negative_margin": -0.5}, "negative_margin must be > 0, got -0.5."),
+        ({"negative_margin": math.nan}, "negative_margin must be finite, got nan."),
+        ({"negative_margin": "atuo"}, "negative_margin must be auto or a number > 0, got 'atuo'. Did you mean 'auto'?"),
+        ({"negative_margin": True}, "negative_margin must be auto or a number > 0 or None, got True."),
         ({"gpus": "1,1"}, "gpus must be auto, a number >= 0, or indices such as \"0,1\", got '1,1'."),
     ],
 )
@@ -178,6 +184,8 @@ def test_values_at_the_edge_are_accepted(values: dict[str, object]) -> None:
         ({"scheduler": None}, {"scheduler": "none"}),
         ({"terms": "Unit, point,unit"}, {"terms": "unit,point"}),
         ({"gpus": "2"}, {"gpus": 2}),
+        ({"negative_margin": "Auto "}, {"negative_margin": "auto"}),
+        ({"negative_margin": 1}, {"negative_margin": 1.0}),
         ({"gpus": "0, 1"}, {"gpus": "0,1"}),
         (
             {"milestones": [1, 2], "scheduler": "multistep"},
@@ -189,6 +197,27 @@ def test_every_value_has_one_spelling(one: dict[str, object], other: dict[str, o
     a, b = RectangularConfig(**one), RectangularConfig(**other)
     assert a == b
     assert repr(a) == repr(b)
+
+
+@pytest.mark.parametrize(
+    ("values", "margins"),
+    [
+        ({}, (1.0, 1.0)),
+        ({"margin": 3.0}, (3.0, 3.0)),
+        ({"margin": 3.0, "negative_margin": 0.3}, (3.0, 0.3)),
+        ({"negative_margin": "auto", "depth": 1}, (1.0, 1.0)),
+        ({"negative_margin": "auto", "depth": 4, "margin": 3.0}, (3.0, 0.25)),
+        ({"negative_margin": "auto", "depth": 50}, (1.0, 0.1)),
+    ],
+)
+def test_the_negative_margin_is_given_or_that_of_the_positive_side_or_follows_from_the_depth(
+    values: dict[str, object], margins: tuple[float, float]
+) -> None:
+    assert RectangularConfig(**values).margins == margins
+
+
+def test_resnets_have_a_negative_margin_too() -> None:
+    assert ResnetConfig(dataset="digits", depth=18, margin=3.0, negative_margin="auto").margins == (3.0, 0.1)
 
 
 def test_integers_become_floats_where_a_number_is_expected() -> None:
@@ -206,6 +235,7 @@ CONFIGS = [
         adam_betas=(0, 0.95),
         noise=1 / 3,
         gpus="0,1",
+        negative_margin="auto",
         name="2024-01-01",
         terms="unit_positive,point",
         unit_dim=-1,
@@ -264,6 +294,9 @@ def test_replace_checks_again_and_leaves_the_original() -> None:
         ("gpus", "2", 2),
         ("gpus", "0,1", "0,1"),
         ("gpus", "auto", "auto"),
+        ("negative_margin", "auto", "auto"),
+        ("negative_margin", "1e-1", 0.1),
+        ("negative_margin", "none", None),
         ("scheduler", "None", "none"),
         ("data_dir", "None", None),
         ("init_value", "-0.5", -0.5),

@@ -16,12 +16,11 @@ from sweep.launch import facts_of
 # fmt: off
 ALWAYS = {
     "activation", "aggregate", "batch_size", "best_by", "capture", "channels_last", "checkpoint_seconds",
-    "curve_points",
-    "dataset", "depth", "dropout", "early_stopping", "engine", "epochs", "fast_dev_run", "fresh_starts", "gpus",
-    "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
-    "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status", "positive_weight",
-    "precision", "progress", "scheduler", "seed", "skip_connections", "stop_train_acc", "stop_train_loss", "strategy",
-    "terms",
+    "curve_points", "dataset", "depth", "dropout", "early_stopping", "engine", "epochs", "fast_dev_run", "fresh_starts",
+    "gpus", "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
+    "name", "negative_margin", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status",
+    "positive_weight", "precision", "progress", "scheduler", "seed", "skip_connections", "stop_train_acc",
+    "stop_train_loss", "strategy", "terms",
     "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "wandb",
     "warmup_epochs", "weight_decay", "width", "width_multiplier",
 }

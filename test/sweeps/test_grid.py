@@ -46,6 +46,7 @@ def read(*flags: str) -> Command[RectangularConfig]:
     [
         ("depth", "7", [7]),
         ("depth", "10,50,100", [10, 50, 100]),
+        ("negative_margin", "0.1,auto,none", [0.1, "auto", None]),
         ("seed", "0..9", list(range(10))),
         ("seed", "3..3", [3]),
         ("depth", "2..8..3", [2, 5, 8]),

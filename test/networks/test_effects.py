@@ -19,8 +19,8 @@ ALWAYS = {
     "curve_points", "dataset", "depth", "dropout", "early_stopping", "engine", "epochs", "fast_dev_run", "fresh_starts",
     "gpus", "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
     "name", "negative_margin", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status",
-    "positive_weight", "precision", "progress", "scheduler", "seed", "skip_connections", "stop_train_acc",
-    "stop_train_loss", "strategy", "terms",
+    "positive_weight", "precision", "progress", "scheduler", "seed", "skip_connections", "split_seed",
+    "stop_train_acc", "stop_train_loss", "strategy", "terms",
     "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "wandb",
     "warmup_epochs", "weight_decay", "width", "width_multiplier",
 }

@@ -49,7 +49,7 @@ class Encoder:
             self._medians = _medians(numbers)
             numbers = np.where(np.isnan(numbers), self._medians, numbers)
             if scaling == "range":
-                self._mean, self._scale = np.asarray(0.0), _ranges(numbers, common=table.common_scale)
+                self._mean, self._scale = _ranges(numbers, common=table.common_scale)
             else:
                 self._mean, self._scale = _common_scale(numbers) if table.common_scale else _scales(numbers)
         if table.category_names:
@@ -89,10 +89,15 @@ class Encoder:
                 logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
 
 
-def _ranges(numbers: Floats, *, common: bool) -> Floats:
-    """The difference of the largest and the smallest value of each column, or of all; 1 in place of 0."""
-    ranges = np.ptp(numbers, axis=None if common else 0)
-    return np.where(ranges == 0, 1.0, ranges)
+def _ranges(numbers: Floats, *, common: bool) -> tuple[Floats, Floats]:
+    """What is subtracted from each column, or from all, and the range that it is divided by.
+
+    The range is the difference of the largest and the smallest value. 0 is subtracted; from a constant column its
+    value, and 1 is its range.
+    """
+    axis = None if common else 0
+    least, ranges = numbers.min(axis=axis), np.ptp(numbers, axis=axis)
+    return np.where(ranges == 0, least, 0.0), np.where(ranges == 0, 1.0, ranges)
 
 
 def _common_scale(numbers: Floats) -> tuple[Floats, Floats]:

@@ -127,6 +127,11 @@ class SplitData(abc.ABC, Generic[Loader]):
             raise RuntimeError(f"{self.name} is not loaded yet: call setup() first.")
 
     @property
+    def has_validation(self) -> bool:
+        """Whether the validation part has rows of its own."""
+        return True
+
+    @property
     @abc.abstractmethod
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: ``(features,)``, or ``(channels, height, width)``."""
@@ -199,7 +204,8 @@ class SplitData(abc.ABC, Generic[Loader]):
 
     def describe(self) -> Description:
         """A description of the data: rows and classes of each part, and the shape of an input."""
-        counts = {part: np.bincount(self.labels(part), minlength=self.num_classes).tolist() for part in PARTS}
+        parts = [part for part in PARTS if part != "val" or self.has_validation]
+        counts = {part: np.bincount(self.labels(part), minlength=self.num_classes).tolist() for part in parts}
         inputs = int(np.prod(self.input_shape))
         return {
             "dataset": self.name,

@@ -23,7 +23,7 @@ class Split:
     Attributes:
         train: Row numbers of the training part.
         val: Row numbers of the validation part.
-        test: Row numbers of the test part.
+        test: Row numbers of the test part; the same array as ``val`` if there is no validation part.
         kept_in_train: Classes that are too small for three parts and are in training only.
     """
 
@@ -33,9 +33,14 @@ class Split:
     kept_in_train: tuple[int, ...]
 
     @property
+    def has_validation(self) -> bool:
+        """Whether the validation part has rows of its own, and the test part does not take its place."""
+        return self.val is not self.test
+
+    @property
     def held_out(self) -> dict[str, Integers]:
-        """Row numbers of the validation part and of the test part, by name."""
-        return {"val": self.val, "test": self.test}
+        """Row numbers of the validation part, if there is one, and of the test part, by name."""
+        return {"val": self.val, "test": self.test} if self.has_validation else {"test": self.test}
 
 
 def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> None:

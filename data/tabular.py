@@ -115,6 +115,12 @@ class TabularData(SplitData[TensorBatches]):
             logger.info("%s: %d of %d rows are duplicates.", self.name, duplicates, len(table))
 
     @property
+    def has_validation(self) -> bool:
+        """Whether the validation part has rows of its own; with ``val_size=0``, it is the test part."""
+        self._check_set_up()
+        return self._split is not None and self._split.has_validation
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input: ``(features,)``, or ``(channels, height, width)``."""
         return tuple(self.x_train.shape[1:])

@@ -33,7 +33,7 @@ class RectangularInit(StrEnum):
     CONSTANT = "constant"
     """The same value in every weight."""
     IDENTITY = "identity"
-    """The identity in every layer with as many outputs as inputs, plus noise; Xavier uniform in the others."""
+    """The identity plus noise in every hidden layer but the first; Xavier uniform in the first and the output layer."""
 
 
 class SkipKind(StrEnum):

@@ -33,8 +33,8 @@ def begins_anew(config: ExperimentConfig, epoch: int) -> bool:
 def fresh_network(config: ExperimentConfig, epoch: int, build: Callable[[], Network]) -> Network:
     """A network with the initial weights of the start to which an epoch belongs.
 
-    The weights depend on the seed of the run and on the number of the start alone. The random generator is left as it
-    was.
+    The weights depend on the seed of the run and on the number of the start alone. Torch's random generators are left
+    as they were, those of GPUs too.
 
     Args:
         config: Sets the seed and the starts.
@@ -44,5 +44,5 @@ def fresh_network(config: ExperimentConfig, epoch: int, build: Callable[[], Netw
     start = epoch // config.epochs_per_start
     (seed,) = np.random.SeedSequence((config.seed, start)).generate_state(1, np.uint64)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed >> np.uint64(1)))
+        torch.default_generator.manual_seed(int(seed >> np.uint64(1)))  # torch.manual_seed seeds the GPUs too
         return build()

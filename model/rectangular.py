@@ -260,7 +260,9 @@ def _near_identity(weight: Tensor, noise: float) -> None:
     if weight.dim() == 2:
         nn.init.eye_(weight)
     else:
-        nn.init.dirac_(weight)
+        center = (weight.shape[-1] - 1) // 2  # as the layer is padded; dirac_ has that of an even kernel one further
+        weight.zero_()
+        weight[:, :, center, center].fill_diagonal_(1.0)
     weight.add_(torch.randn_like(weight), alpha=noise)
 
 

@@ -80,7 +80,7 @@ class ExperimentConfig(OptimizationConfig):
     lambda_schedule: str = _jumpstart(
         "constant", "Schedule of lambda_, from lambda_ down to lambda_min.", choices=LambdaSchedule
     )
-    lambda_min: float = _jumpstart(0.0, "Value of lambda_ in the last epoch of its schedule.", minimum=0)
+    lambda_min: float = _jumpstart(0.0, "Least value of lambda_ in its schedule.", minimum=0)
     lambda_cosine_epochs: int | None = _jumpstart(
         None,
         "Epochs after which lambda_schedule=cosine has reached lambda_min, before it rises again over as many; None: "
@@ -264,7 +264,16 @@ class ExperimentConfig(OptimizationConfig):
         self._check_jumpstart()
 
     def _check_without_validation(self) -> None:
-        """Refuse what would let the test part decide on weights, rate or end."""
+        """Refuse what would let the test part decide on weights, rate or end, and what names a validation part."""
+        if self.val_dataset is not None:
+            raise ConfigError(
+                f"val_size=0 is for data without a validation part, got val_dataset={self.val_dataset!r}. Leave one "
+                "of the two out."
+            )
+        if self.plot_parts is not None and Part.VAL in self.plot_parts.lower():
+            raise ConfigError(
+                f"plot_parts must not name val with val_size=0, got {self.plot_parts!r}: name test, which is the same."
+            )
         deciding = {
             "best_by": self.best_by != BestBy.TRAIN,
             "early_stopping": self.early_stopping,

@@ -117,13 +117,14 @@ class OptimizationConfig(Config):
     early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
     stop_train_acc: float | None = _optimization(
         None,
-        "Training accuracy at which training stops; with stop_train_loss, both are needed. None: no such stop.",
+        "Training accuracy from which on training stops; with stop_train_loss, both goals are needed. None: no such "
+        "goal.",
         above=0,
         maximum=1,
     )
     stop_train_loss: float | None = _optimization(
         None,
-        "Training loss at which training stops; with stop_train_acc, both are needed. None: no such stop.",
+        "Training loss down to which training goes on; with stop_train_acc, both goals are needed. None: no such goal.",
         above=0,
     )
     patience: int | None = _optimization(

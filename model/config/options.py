@@ -194,7 +194,7 @@ class Option:
         elif isinstance(value, list | tuple) and tuple in self.kinds:
             number = numbers.Integral if self.item is int else numbers.Real
             if all(isinstance(item, number) and not isinstance(item, bool) for item in value):
-                return tuple(self.item(item) for item in value)
+                return tuple(int(item) if self.item is int else _as_float(item) for item in value)
         raise self._wrong(value)
 
     def _read_items(self, word: str) -> tuple[float, ...]:

@@ -18,7 +18,16 @@ from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "REPRODUCTION.md": "reproduction.md",
+    **{
+        f"reproduction/{page.parent.name}/README.md": f"{page.parent.name.replace('_', '-')}.md"
+        for page in sorted((ROOT / "reproduction").glob("*/README.md"))
+    },
+}
 """Documents outside of the folder docs, and their pages in the site."""
 NOTEBOOK = "docs/first-steps.ipynb"
 SECONDS = 120
@@ -38,8 +47,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no files of the folder docs."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
-    for image in sorted((ROOT / "diagrams").glob("*.[ps][nv]g")):
-        files.append(File.generated(config, f"diagrams/{image.name}", abs_src_path=str(image)))
+    images = [*(ROOT / "diagrams").glob("*.[ps][nv]g"), *(ROOT / "reproduction").glob("*/figures/*.png")]
+    for image in sorted(images):
+        files.append(File.generated(config, image.relative_to(ROOT).as_posix(), abs_src_path=str(image)))
     for page in reference_pages(config.nav or []):
         name = page.removeprefix("reference/").removesuffix(".md")
         files.append(File.generated(config, page, content=f"---\ntitle: {name}\n---\n\n::: {name}\n"))

@@ -57,14 +57,14 @@ def check_noise(noise: float) -> None:
         raise ValueError(f"noise must be a number >= 0, got {noise!r}.")
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: int, name: str = "seed") -> None:
     """Refuse a seed outside the range that NumPy's and scikit-learn's generators accept.
 
     Raises:
         ValueError: With the value and the range.
     """
     if not is_integer(seed) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be an integer in 0..2**32 - 1, got {seed!r}.")
+        raise ValueError(f"{name} must be an integer in 0..2**32 - 1, got {seed!r}.")
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -18,8 +18,9 @@ from data.images.catalog import IMAGE_SOURCES
 from data.images.folders import Corrupt, chosen_corrupt
 from data.images.image_arrays import ImageArrays
 from data.own import Own, own_at
+from data.scaling import SCALINGS, check_scaling
 from data.splitting import DEFAULT_SHARE, check_sizes
-from data.tables import ColumnOptions, Names
+from data.tables import ColumnOptions, Names, Table
 from jumpstart.choices import check_flag
 from jumpstart.files import is_path
 
@@ -70,10 +71,12 @@ def make_data(
     *,
     batch_size: int | None = None,
     seed: int = 42,
+    split_seed: int | None = None,
     val_size: float | None = None,
     test_size: float | None = None,
     num_points: int = 1000,
     noise: float = 0.1,
+    scaling: str = "standard",
     as_images: bool = False,
     data_dir: DataDir = None,
     image_size: int | None = None,
@@ -104,11 +107,14 @@ def make_data(
             :mod:`data.own_tables`.
         batch_size: Rows of a batch over all processes; ``None`` for all rows.
         seed: Seed of generated points, of the split, of the order of batches and of augmentation.
+        split_seed: Seed of generated points and of the split; ``None`` for that of ``seed``.
         val_size: Share of the validation part; ``None`` for 0.15, or less for a large set of images (0.1; 0.02 for
             imagenet). The share is of the training images if the set has a published test part.
         test_size: Share of the test part; ``None`` for 0.15. A published test part is used unchanged.
         num_points: Rows of a generated set; ignored for others.
         noise: Standard deviation of the noise of a generated set; ignored for others.
+        scaling: How the numbers of a table are scaled by the training part: ``"standard"``, to mean 0 and standard
+            deviation 1, or ``"range"``, divided by the range of each column. Images have scales of their own.
         as_images: Whether to serve ``digits`` as ``(1, 8, 8)`` images; all other sets of images are always images.
         data_dir: Cache folder; ``None`` for JUMPSTART_DATA_DIR, else the user's cache folder.
         image_size: Height and width of images; ``None`` for those of the set. ``digits`` are resized with and without
@@ -201,10 +207,12 @@ def _maker(
     *,
     batch_size: int | None,
     seed: int,
+    split_seed: int | None,
     val_size: float | None,
     test_size: float | None,
     num_points: int,
     noise: float,
+    scaling: str,
     as_images: bool,
     data_dir: DataDir,
     image_size: int | None,
@@ -231,13 +239,13 @@ def _maker(
     )
     if not isinstance(name, str) or is_path(name):
         check_flag("as_images", as_images)
-        split = _split_options(batch_size, seed, val_size, test_size)
-        return _always(_own(name, as_images, images, table, split))
+        split = _split_options(batch_size, (seed, split_seed), val_size, test_size)
+        return _always(_own(name, as_images, images, table, scaling, split))
     info = get_info(name)
     table.refuse(name)
     check_options(name, num_points=num_points, noise=noise, as_images=as_images, image_size=image_size)
     default = IMAGE_SOURCES[name].val_size if name in IMAGE_SOURCES else DEFAULT_SHARE
-    options = _split_options(batch_size, seed, val_size, test_size, default)
+    options = _split_options(batch_size, (seed, split_seed), val_size, test_size, default)
     options |= {"name": name, "prepare": partial(check_available, name, data_dir)}
     if name not in IMAGE_SOURCES:
         _refuse_transforms(name, images)
@@ -245,7 +253,11 @@ def _maker(
             _check_num_points(num_points, info.classes, options)
         else:
             check_sizes(options["val_size"], options["test_size"], info.rows)
-        return partial(_tabular, name, num_points, noise, seed, as_images, image_size, data_dir, options)
+        check_scaling(scaling)
+        return partial(
+            _tabular, name, num_points, noise, scaling, _points_seed(options), as_images, image_size, data_dir, options
+        )
+    _refuse_scaling(name, scaling)
     check_integer("num_classes", num_classes, 2)
     check_integer("channels", channels, 1)
     if IMAGE_SOURCES[name].folders:
@@ -331,6 +343,7 @@ def _own(
     as_images: bool,
     images: _Images,
     table: _TableOptions,
+    scaling: str,
     options: SplitOptions,
 ) -> TabularData | ImageModule:
     """The data of a path, a data frame or arrays of the user."""
@@ -341,19 +354,27 @@ def _own(
 
         _refuse_image_options("arrays", as_images, images)
         options["name"] = "the data"
-        return TabularData(partial(table_in_memory, source, table.val, table.test, **table.columns), **options)
+        load: Callable[[], Table] = partial(table_in_memory, source, table.val, table.test, **table.columns)
+        return TabularData(load, scaling=scaling, **options)
     kind, path = own_at(os.fspath(source))
     options["name"] = path.name
     if kind is Own.FOLDER:
         from data.images.in_own_folder import OwnFolderImages
 
         table.refuse(f"the folder {path}")
+        _refuse_scaling(path.name, scaling)
         return OwnFolderImages(path, image_size=images.image_size, folders=images.of_folders, **options)
     from data.own_tables.load import find_file, table_of_files
 
     _refuse_image_options(path.name, as_images, images)
     val, test = find_file("val_dataset", table.val), find_file("test_dataset", table.test)
-    return TabularData(partial(table_of_files, path, val, test, **table.columns), **options)
+    load = partial(table_of_files, path, val, test, **table.columns)
+    return TabularData(load, scaling=scaling, **options)
+
+
+def _refuse_scaling(name: str, scaling: str) -> None:
+    if check_scaling(scaling) != SCALINGS[0]:
+        raise ValueError(f"scaling has an effect for tables only, not for the images of {name}: leave it out.")
 
 
 def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
@@ -367,7 +388,7 @@ def _refuse_image_options(name: str, as_images: bool, images: _Images) -> None:
 
 def _split_options(
     batch_size: int | None,
-    seed: int,
+    seeds: tuple[int, int | None],
     val_size: float | None,
     test_size: float | None,
     default_val_size: float = DEFAULT_SHARE,
@@ -377,13 +398,27 @@ def _split_options(
     if test_size is None:
         test_size = DEFAULT_SHARE
     check_sizes(val_size, test_size)
-    return {"batch_size": batch_size, "seed": seed, "val_size": val_size, "test_size": test_size}
+    seed, split_seed = seeds
+    return {
+        "batch_size": batch_size,
+        "seed": seed,
+        "split_seed": split_seed,
+        "val_size": val_size,
+        "test_size": test_size,
+    }
+
+
+def _points_seed(options: SplitOptions) -> int:
+    """The seed of generated points: that of the split."""
+    split_seed = options["split_seed"]
+    return options["seed"] if split_seed is None else split_seed
 
 
 def _tabular(
     name: str,
     num_points: int,
     noise: float,
+    scaling: str,
     seed: int,
     as_images: bool,
     image_size: int | None,
@@ -402,14 +437,14 @@ def _tabular(
         image_size=image_size,
         data_dir=data_dir,
     )
-    return TabularData(load, **options)
+    return TabularData(load, scaling=scaling, **options)
 
 
 def _fake_images(
     num_points: int, num_classes: int, channels: int, noise: float, images: _Images, options: SplitOptions
 ) -> MemoryImageData:
     side = images.image_size or IMAGE_SOURCES["fake"].shape[1]
-    load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), options["seed"])
+    load = partial(_load_fake, num_points, num_classes, (channels, side, side), float(noise), _points_seed(options))
     return _memory_images(load, tuple(map(str, range(num_classes))), images, options)
 
 
@@ -449,6 +484,6 @@ def _folder_images(name: str, images: _Images, options: SplitOptions) -> ImageMo
 def _check_num_points(num_points: int, classes: int, options: SplitOptions) -> None:
     """Refuse a number of points too small for one point of each class in the smallest part."""
     val_size, test_size = options["val_size"], options["test_size"]
-    least = math.ceil(classes / min(val_size, test_size, 1 - val_size - test_size) - 1e-9)
+    least = math.ceil(classes / min(val_size or 1.0, test_size, 1 - val_size - test_size) - 1e-9)
     if num_points < least:
         raise ValueError(f"num_points must be >= {least} to give each part a point of each class, got {num_points}.")

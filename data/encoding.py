@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from data.scaling import SCALINGS
 from data.tables import Floats, Integers, Objects, Table
 
 # scikit-learn is imported for tables with categories only, because its import takes as long as that of torch.
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 class Encoder:
     """Inputs of a network from the rows of a table, with statistics of the training rows alone.
 
-    Numbers: a missing value becomes the median, then each column is standardized (all columns together if the table
-    has a common scale). Categories: a missing value becomes the most frequent one, then each category is a column of
+    Numbers: a missing value becomes the median, then each column is scaled (all columns together if the table has a
+    common scale). Categories: a missing value becomes the most frequent one, then each category is a column of
     zeros and ones; two categories share one column.
 
     A category that does not occur in training becomes zeros. A column that is constant in training becomes zeros
@@ -31,12 +32,14 @@ class Encoder:
     Args:
         table: The whole data set.
         rows: Row numbers of the training part, the only rows whose values are used.
+        scaling: ``"standard"`` for mean 0 and standard deviation 1; ``"range"`` for division by the difference of the
+            largest and the smallest value.
 
     Attributes:
         names: One name for each input.
     """
 
-    def __init__(self, table: Table, rows: Integers) -> None:
+    def __init__(self, table: Table, rows: Integers, scaling: str = SCALINGS[0]) -> None:
         self._numeric = len(table.number_names)
         self._shape = table.image_shape
         self._known: list[npt.NDArray[np.object_]] = []
@@ -45,7 +48,10 @@ class Encoder:
             numbers = table.numbers[rows]
             self._medians = _medians(numbers)
             numbers = np.where(np.isnan(numbers), self._medians, numbers)
-            self._mean, self._scale = _common_scale(numbers) if table.common_scale else _scales(numbers)
+            if scaling == "range":
+                self._mean, self._scale = _ranges(numbers, common=table.common_scale)
+            else:
+                self._mean, self._scale = _common_scale(numbers) if table.common_scale else _scales(numbers)
         if table.category_names:
             self._categories = _fitted_categories(table.categories[rows])
             onehot = self._categories[-1]
@@ -81,6 +87,17 @@ class Encoder:
             unknown = {value for value in column if value == value} - set(known)
             if unknown:
                 logger.info("%s: %s not in training, encoded as zeros.", name, ", ".join(sorted(map(str, unknown))))
+
+
+def _ranges(numbers: Floats, *, common: bool) -> tuple[Floats, Floats]:
+    """What is subtracted from each column, or from all, and the range that it is divided by.
+
+    The range is the difference of the largest and the smallest value. 0 is subtracted; from a constant column its
+    value, and 1 is its range.
+    """
+    axis = None if common else 0
+    least, ranges = numbers.min(axis=axis), np.ptp(numbers, axis=axis)
+    return np.where(ranges == 0, least, 0.0), np.where(ranges == 0, 1.0, ranges)
 
 
 def _common_scale(numbers: Floats) -> tuple[Floats, Floats]:

@@ -25,6 +25,7 @@ class SplitOptions(TypedDict, total=False):
     prepare: Callable[[], object] | None
     batch_size: int | None
     seed: int
+    split_seed: int | None
     val_size: float
     test_size: float
 
@@ -63,13 +64,17 @@ class SplitData(abc.ABC, Generic[Loader]):
         prepare: Function that one process calls before any :meth:`setup`, e.g. to fill the cache.
         batch_size: Rows of a batch over all processes, in each part; ``None`` for all rows.
         seed: Seed of the split, of the order of batches, and of augmentation.
+        split_seed: Seed of the split alone; ``None`` for that of ``seed``.
         val_size: Share of the validation part: of all rows, or of the training rows if the data set has a published
-            test part.
+            test part. 0 for the test part of a table in its place.
         test_size: Share of the test part; a published test part is used unchanged.
 
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    needs_validation = True
+    """Whether the validation part must have rows of its own."""
 
     def __init__(
         self,
@@ -78,15 +83,21 @@ class SplitData(abc.ABC, Generic[Loader]):
         prepare: Callable[[], object] | None = None,
         batch_size: int | None = None,
         seed: int = 42,
+        split_seed: int | None = None,
         val_size: float = DEFAULT_SHARE,
         test_size: float = DEFAULT_SHARE,
     ) -> None:
         super().__init__()
         check_batch_size(batch_size)
         check_sizes(val_size, test_size)
+        if self.needs_validation and val_size == 0:
+            raise ValueError("val_size must be > 0 for images, got 0: only a table can be without a validation part.")
         check_seed(seed)
+        if split_seed is not None:
+            check_seed(split_seed, "split_seed")
         self.name: str = name
         self.batch_size, self.seed = batch_size, int(seed)
+        self.split_seed = self.seed if split_seed is None else int(split_seed)
         self.val_size, self.test_size = float(val_size), float(test_size)
         self._prepare = prepare
         self._is_set_up = False
@@ -114,6 +125,11 @@ class SplitData(abc.ABC, Generic[Loader]):
     def _check_set_up(self) -> None:
         if not self._is_set_up:
             raise RuntimeError(f"{self.name} is not loaded yet: call setup() first.")
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the validation part has rows of its own."""
+        return True
 
     @property
     @abc.abstractmethod
@@ -188,7 +204,8 @@ class SplitData(abc.ABC, Generic[Loader]):
 
     def describe(self) -> Description:
         """A description of the data: rows and classes of each part, and the shape of an input."""
-        counts = {part: np.bincount(self.labels(part), minlength=self.num_classes).tolist() for part in PARTS}
+        parts = [part for part in PARTS if part != "val" or self.has_validation]
+        counts = {part: np.bincount(self.labels(part), minlength=self.num_classes).tolist() for part in parts}
         inputs = int(np.prod(self.input_shape))
         return {
             "dataset": self.name,
@@ -198,6 +215,6 @@ class SplitData(abc.ABC, Generic[Loader]):
             "input_shape": list(self.input_shape),
             "classes": self.num_classes,
             "class_names": list(self.class_names),
-            "seed": self.seed,
+            "seed": self.split_seed,
             "parts": {part: {"rows": sum(count), "class_counts": count} for part, count in counts.items()},
         }

@@ -23,7 +23,7 @@ class Split:
     Attributes:
         train: Row numbers of the training part.
         val: Row numbers of the validation part.
-        test: Row numbers of the test part.
+        test: Row numbers of the test part; the same array as ``val`` if there is no validation part.
         kept_in_train: Classes that are too small for three parts and are in training only.
     """
 
@@ -33,16 +33,21 @@ class Split:
     kept_in_train: tuple[int, ...]
 
     @property
+    def has_validation(self) -> bool:
+        """Whether the validation part has rows of its own, and the test part does not take its place."""
+        return self.val is not self.test
+
+    @property
     def held_out(self) -> dict[str, Integers]:
-        """Row numbers of the validation part and of the test part, by name."""
-        return {"val": self.val, "test": self.test}
+        """Row numbers of the validation part, if there is one, and of the test part, by name."""
+        return {"val": self.val, "test": self.test} if self.has_validation else {"test": self.test}
 
 
 def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> None:
     """Refuse sizes that leave a part without rows.
 
     Args:
-        val_size: Share of the validation part, in (0, 1).
+        val_size: Share of the validation part, in (0, 1), or 0 for the test part in its place.
         test_size: Share of the test part, in (0, 1).
         rows: Number of rows in all three parts, if it is known.
 
@@ -54,7 +59,8 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
         Traceback (most recent call last):
         ValueError: val_size + test_size must be < 1 to leave a training part, got 0.5 + 0.5.
     """
-    check_share("val_size", val_size)
+    if val_size != 0:
+        check_share("val_size", val_size)
     check_share("test_size", test_size)
     train_size = 1 - val_size - test_size
     if train_size <= 1e-9:
@@ -62,7 +68,7 @@ def check_sizes(val_size: float, test_size: float, rows: int | None = None) -> N
     if rows is None:
         return
     for name, size in (("val_size", val_size), ("test_size", test_size), ("val_size + test_size", train_size)):
-        if math.floor(rows * size + 1e-9) < 1:
+        if size and math.floor(rows * size + 1e-9) < 1:
             raise ValueError(
                 f"{name} must leave each part a row, got a share of {size:.4g} of {rows} rows: at "
                 f"least {1 / rows:.4g} would do."
@@ -145,12 +151,12 @@ def stratified_split(labels: Integers, groups: Integers, *, val_size: float, tes
     Args:
         labels: Class of each row.
         groups: Group of each row, numbered from 0 without gaps.
-        val_size: Share of the validation part.
+        val_size: Share of the validation part; 0 for the test part in its place, so that there are two parts.
         test_size: Share of the test part.
         seed: Seed of every choice that these rules leave open.
 
     Raises:
-        ValueError: If there are too few groups to fill three parts.
+        ValueError: If there are too few groups to fill the parts.
 
     Example:
         >>> rows = np.arange(20)
@@ -159,6 +165,9 @@ def stratified_split(labels: Integers, groups: Integers, *, val_size: float, tes
         (12, [0, 0, 1, 1])
     """
     check_sizes(val_size, test_size)
+    if val_size == 0:
+        rest, held = holdout(labels, size=test_size, seed=seed, groups=groups)
+        return Split(rest, held, held, kept_in_train=())
     rng = np.random.default_rng(seed)
     counts = np.zeros((int(groups.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1), dtype=np.int64)
     np.add.at(counts, (groups, labels), 1)

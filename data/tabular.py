@@ -15,6 +15,7 @@ from torch import Tensor
 from data.batches import TensorBatches
 from data.encoding import Encoder
 from data.own_tables.overview import overview
+from data.scaling import check_scaling
 from data.split_data import Description, SplitData, SplitOptions
 from data.splitting import PARTS, Split, check_sizes, holdout, stratified_split
 from data.tables import Integers, Table
@@ -48,6 +49,7 @@ class TabularData(SplitData[TensorBatches]):
 
     Args:
         load: Function that returns the table; called once, by :meth:`setup`.
+        scaling: How numbers are scaled: ``"standard"`` or ``"range"``, see :class:`~data.encoding.Encoder`.
         **options: Arguments of :class:`~data.split_data.SplitData`.
 
     Raises:
@@ -62,9 +64,13 @@ class TabularData(SplitData[TensorBatches]):
         ((4,), 3, 4)
     """
 
-    def __init__(self, load: Callable[[], Table], **options: Unpack[SplitOptions]) -> None:
+    needs_validation = False
+
+    def __init__(
+        self, load: Callable[[], Table], *, scaling: str = "standard", **options: Unpack[SplitOptions]
+    ) -> None:
         super().__init__(**options)
-        self._load = load
+        self._load, self._scaling = load, check_scaling(scaling)
         self._table: Table | None = None
         self._split: Split | None = None
         self._groups: Integers = np.zeros(0, dtype=np.int64)
@@ -75,7 +81,7 @@ class TabularData(SplitData[TensorBatches]):
         table = self._load()
         self._groups = table.groups()
         split = self._split_rows(table)
-        encoder = Encoder(table, split.train)
+        encoder = Encoder(table, split.train, self._scaling)
         self._names = encoder.names
         self._parts = {
             part: (torch.from_numpy(encoder.encode(table, rows)), torch.from_numpy(table.labels[rows]))
@@ -89,16 +95,16 @@ class TabularData(SplitData[TensorBatches]):
         if table.given is None:
             check_sizes(self.val_size, self.test_size, len(table))
             return stratified_split(
-                table.labels, self._groups, val_size=self.val_size, test_size=self.test_size, seed=self.seed
+                table.labels, self._groups, val_size=self.val_size, test_size=self.test_size, seed=self.split_seed
             )
         rows = [np.flatnonzero(table.given == part) for part in range(len(PARTS))]
         for part, size in ((1, self.val_size), (2, self.test_size)):
-            if not len(rows[part]):
+            if not len(rows[part]) and size:
                 groups = np.unique(self._groups[rows[0]], return_inverse=True)[1].reshape(-1)
-                kept, held = holdout(table.labels[rows[0]], size=size, seed=self.seed, groups=groups)
+                kept, held = holdout(table.labels[rows[0]], size=size, seed=self.split_seed, groups=groups)
                 rows[0], rows[part] = rows[0][kept], rows[0][held]
         train, val, test = rows
-        return Split(train, val, test, kept_in_train=())
+        return Split(train, val if len(val) else test, test, kept_in_train=())
 
     def _log_oddities(self, table: Table, split: Split) -> None:
         if split.kept_in_train:
@@ -107,6 +113,12 @@ class TabularData(SplitData[TensorBatches]):
         duplicates = _num_duplicates(self._groups)
         if duplicates:
             logger.info("%s: %d of %d rows are duplicates.", self.name, duplicates, len(table))
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the validation part has rows of its own; with ``val_size=0``, it is the test part."""
+        self._check_set_up()
+        return self._split is not None and self._split.has_validation
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -186,7 +198,7 @@ class TabularData(SplitData[TensorBatches]):
         classes = np.zeros((int(self._groups.max()) + 1, self.num_classes), dtype=bool)
         classes[self._groups, table.labels] = True
         common = super().describe()
-        common["features"] = table.num_features
+        common["features"], common["rows"] = table.num_features, len(table)
         trained = self._groups[split.train]
         shared = {part: int(np.isin(self._groups[rows], trained).sum()) for part, rows in split.held_out.items()}
         return {

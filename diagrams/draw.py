@@ -120,7 +120,7 @@ def read(path: Path) -> Drawn:
     experiment = RectangularExperiment.load_from_checkpoint(run.best_checkpoint, map_location="cpu")
     experiment.eval()
     table = MetricsCsv(run.metrics).read()
-    status = NetworkStatus(config.margin)
+    status = NetworkStatus(*config.margins)
     with torch.no_grad():
         experiment(data.x_train)
         records = experiment.jumpstart.extrema

@@ -62,9 +62,10 @@ class Jumpstart(pl.Callback):
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
         terms: The hinges that enter the loss.
         aggregate: How the losses of units and points become one number.
-        margin: The distance from zero that both sides should reach.
+        margin: The distance from zero that the positive side should reach.
+        negative_margin: The same for the negative side; None for that of ``margin``.
         positive_weight: Weight of the hinge that is 0 when the maximum reaches the margin.
-        negative_weight: Weight of the hinge that is 0 when the minimum reaches minus the margin.
+        negative_weight: Weight of the hinge that is 0 when the minimum reaches minus its margin.
         ties: Which entries get the gradient of a tied extremum.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more.
         batch_first: Whether dimension 0 holds the samples, or dimension 1, in tensors of 3 dimensions and more.
@@ -94,6 +95,7 @@ class Jumpstart(pl.Callback):
         terms: Terms | str | Iterable[str] = Terms.ALL,
         aggregate: Aggregate | str = Aggregate.BALANCED,
         margin: float = MARGIN,
+        negative_margin: float | None = None,
         positive_weight: float = 1.0,
         negative_weight: float = 1.0,
         ties: Ties | str = Ties.SINGLE,
@@ -115,6 +117,7 @@ class Jumpstart(pl.Callback):
             terms=terms,
             aggregate=aggregate,
             margin=margin,
+            negative_margin=negative_margin,
             positive_weight=positive_weight,
             negative_weight=negative_weight,
             ties=ties,

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from enum import Enum, Flag, StrEnum
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 E = TypeVar("E", bound=Enum)
 
+Margins: TypeAlias = tuple[float, float]
+"""Distances from zero that the extrema of every unit and point must reach: on the positive and the negative side."""
+
 MARGIN = 1.0
-"""Default distance from zero that the extrema of every unit and point must reach, on either side."""
+"""Default margin of either side."""
 
 DEAD_NETWORK_SHARE = 0.2
 """Share of dead (or linear) units above which a network counts as dead (or linear), as in the paper's key figures."""
@@ -116,6 +119,8 @@ class Aggregate(StrEnum):
     """The L2 norm of U and P in one vector."""
     SUM_OF_SQUARES = "sum_of_squares"
     """The sum of the squares of U and P, as in the grids of the 2022 paper."""
+    SUM_OF_SQUARED_HINGES = "sum_of_squared_hinges"
+    """The sum of the squares of all hinges: the two of a unit or a point are squared one by one."""
 
 
 def choose(kind: type[E], value: E | str, name: str) -> E:
@@ -160,19 +165,36 @@ def is_finite(value: object) -> bool:
         return False
 
 
-def check_margin(margin: float) -> float:
-    """The margin, if it is a finite number above 0.
+def check_margins(margin: float, negative_margin: float | None = None) -> Margins:
+    """The margins of the positive and of the negative side, if they are finite numbers above 0.
+
+    Args:
+        margin: The margin of the positive side.
+        negative_margin: The margin of the negative side; None for that of the positive side.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If one of them is not.
 
     Example:
-        >>> check_margin(0.5)
-        0.5
+        >>> check_margins(0.5), check_margins(1.0, 0.1)
+        ((0.5, 0.5), (1.0, 0.1))
     """
-    if not (is_finite(margin) and margin > 0):
-        raise ValueError(f"margin must be a finite number > 0, got {margin!r}. The published value is 1.")
-    return margin
+    margins = margin, margin if negative_margin is None else negative_margin
+    for name, value in zip(("margin", "negative_margin"), margins, strict=True):
+        if not (is_finite(value) and value > 0):
+            raise ValueError(f"{name} must be a finite number > 0, got {value!r}. The published value is 1.")
+    return float(margins[0]), float(margins[1])
+
+
+def margin_arguments(margins: Margins) -> str:
+    """The margins as arguments of a call, for messages.
+
+    Example:
+        >>> margin_arguments((0.5, 0.5)), margin_arguments((1.0, 0.1))
+        ('margin=0.5', 'margin=1, negative_margin=0.1')
+    """
+    positive, negative = margins
+    return f"margin={positive:g}" + (f", negative_margin={negative:g}" if negative != positive else "")
 
 
 def nearest(value: object, known: Iterable[str]) -> str | None:

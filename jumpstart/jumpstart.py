@@ -44,7 +44,7 @@ class JumpstartRegularization:
 
     .. math::
         \mathrm{loss} = \overline{U} + \overline{P}, \qquad
-        \ell(z) = [m - \max z]_+ + [m + \min z]_+ ,
+        \ell(z) = [m_+ - \max z]_+ + [m_- + \min z]_+ ,
 
     where :math:`[x]_+ = \max(x, 0)`, and :math:`z` is a slice of the preactivations of one layer: for a unit, its
     values over the batch (and all positions); for a point, its values over the units (and all positions).
@@ -56,11 +56,12 @@ class JumpstartRegularization:
             ``(name, module) -> bool``. Named activations are read at their input, anything else at its output.
         skip_last: With ``capture="weights"``, leave out the layer that is called last: the output layer.
         terms: The hinges that enter the loss: :class:`Terms`, or names such as ``"unit,point_negative"``.
-        aggregate: ``"balanced"``, ``"mean"``, ``"norm"`` or ``"sum_of_squares"``.
-        margin: :math:`m`, the distance from zero that both sides should reach, in the units of the preactivations,
-            which are not normalized.
+        aggregate: ``"balanced"``, ``"mean"``, ``"norm"``, ``"sum_of_squares"`` or ``"sum_of_squared_hinges"``.
+        margin: :math:`m_+`, the distance from zero that the positive side should reach, in the units of the
+            preactivations, which are not normalized.
+        negative_margin: :math:`m_-`, the same for the negative side; None for that of ``margin``.
         positive_weight: Weight of the hinge that is 0 when the maximum reaches the margin.
-        negative_weight: Weight of the hinge that is 0 when the minimum reaches minus the margin. The paper's code uses
+        negative_weight: Weight of the hinge that is 0 when the minimum reaches minus its margin. The paper's code uses
             0.5 for both weights, so halve a ``lambda`` of that code.
         ties: Which entries get the gradient of a tied extremum: ``"single"``, ``"average"`` or ``"random"``.
         unit_dim: The dimension of the units in tensors of 3 dimensions and more. By default the layer before the
@@ -105,6 +106,7 @@ class JumpstartRegularization:
         terms: Terms | str | Iterable[str] = Terms.ALL,
         aggregate: Aggregate | str = Aggregate.BALANCED,
         margin: float = MARGIN,
+        negative_margin: float | None = None,
         positive_weight: float = 1.0,
         negative_weight: float = 1.0,
         ties: Ties | str = Ties.SINGLE,
@@ -124,8 +126,8 @@ class JumpstartRegularization:
         if process_group is not None and not sync:
             raise ValueError("process_group is given, but sync is False. Use sync=True, or leave process_group out.")
         self.sync, self._group = sync, process_group
-        self.penalty = Penalty(terms, aggregate, margin, positive_weight, negative_weight)
-        rule = Rule(choose(Ties, ties, "ties"), choose(PointMode, point, "point"), margin)
+        self.penalty = Penalty(terms, aggregate, margin, negative_margin, positive_weight, negative_weight)
+        rule = Rule(choose(Ties, ties, "ties"), choose(PointMode, point, "point"), self.penalty.margins)
         targets, drop_last = select_targets(model, capture, skip_last=skip_last)
         recorder = Recorder(rule, unit_dim, batch_first, drop_last=drop_last)
         _refuse_second(model)

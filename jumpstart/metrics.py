@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from jumpstart.choices import MARGIN, check_margin
-from jumpstart.extrema.record import Extrema
+from jumpstart.choices import MARGIN, Margins, check_margins, margin_arguments
+from jumpstart.extrema.record import Extrema, margin_of
 from jumpstart.status.codes import Status, status_of
 from jumpstart.status.counts import COUNTS, count_points, status_at
 from jumpstart.status.metric_group import MetricGroup
@@ -69,7 +69,8 @@ class NetworkStatus(MetricGroup):
     network* at a layer if it is dead there or at any later layer: no gradient reaches that layer from the point.
 
     Args:
-        margin: Margin of the penalties, in the units of the preactivations.
+        margin: Margin of the positive penalties, in the units of the preactivations.
+        negative_margin: Margin of the negative penalties; None: that of ``margin``.
         sample: A sample of the points, which draws from all batches and keeps the status of a few points. The sample
             is not a state: ``state_dict`` does not contain it, and ``merge_state`` refuses a metric with a sample.
         **kwargs: Options of :class:`torchmetrics.Metric`.
@@ -80,8 +81,8 @@ class NetworkStatus(MetricGroup):
 
     Raises:
         TypeError: If ``update`` gets anything but the records of a forward pass.
-        ValueError: If ``margin`` is wrong; if a batch has other layers than the batches before it, or layers with
-            unequal numbers of samples; or if states with another margin or other layers are merged or loaded.
+        ValueError: If a margin is wrong; if a batch has other layers than the batches before it, or layers with
+            unequal numbers of samples; or if states with other margins or layers are merged or loaded.
         RuntimeError: If the records are on another device than the metric.
 
     Example:
@@ -99,11 +100,14 @@ class NetworkStatus(MetricGroup):
 
     reach, counts, layers = _State(), _State(), _State()
 
-    def __init__(self, margin: float = MARGIN, sample: PointSample | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, margin: float = MARGIN, negative_margin: float | None = None, sample: PointSample | None = None,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        self.margin, self._sample = float(check_margin(margin)), sample
+        self.margins, self._sample = check_margins(margin, negative_margin), sample
         self._queue = _Queue()
-        empty = _encoded(self.margin, [])
+        empty = _encoded(self.margins, [])
         self._named: tuple[Layout, Tensor] = [], empty  # the layout that was read or written last, and its state
         self.add_state("reach", torch.empty(2, 0, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
@@ -171,7 +175,7 @@ class NetworkStatus(MetricGroup):
                 )
             return
         if plan.layout != self._named[0] or self._named[1].device != device:
-            self._named = plan.layout, _encoded(self.margin, plan.layout).to(device)
+            self._named = plan.layout, _encoded(self.margins, plan.layout).to(device)
         reach = self.counts.new_full((2, sum(units for _, units in plan.layout)), -torch.inf)
         self.__dict__.update(layers=self._named[1], reach=reach)
 
@@ -190,12 +194,12 @@ class NetworkStatus(MetricGroup):
         return self._named[0]
 
     def _decoded(self, layers: Tensor) -> Layout:
-        """The layout in a state, which must be of the margin of this metric."""
-        margin, layout = json.loads(bytes(layers.tolist()))
-        if margin != self.margin:
+        """The layout in a state, which must be of the margins of this metric."""
+        (positive, negative), layout = json.loads(bytes(layers.tolist()))
+        if (positive, negative) != self.margins:
+            mine, theirs = (f"NetworkStatus({margin_arguments(pair)})" for pair in (self.margins, (positive, negative)))
             raise ValueError(
-                f"margin must be that of the states that are merged or loaded, {margin:g}, got {self.margin:g}: "
-                f"NetworkStatus(margin={margin:g}) reads them."
+                f"margin and negative_margin must be those of the states to read, got {mine}: {theirs} reads them."
             )
         return [(name, units) for name, units in layout]
 
@@ -209,7 +213,7 @@ class NetworkStatus(MetricGroup):
         points = points_by_layer(records)
         # Never in place: other metrics, copies and wrappers may hold the states.
         reach = torch.maximum(self.reach, units if order is None else units[:, order])
-        self.__dict__.update(reach=reach, counts=self.counts + count_points(points, self.margin))
+        self.__dict__.update(reach=reach, counts=self.counts + count_points(points, self.margins))
         self._draw(points)
 
     def _draw(self, points: Tensor) -> None:
@@ -232,7 +236,7 @@ class NetworkStatus(MetricGroup):
         """
         reach = self._updated_reach()
         status = status_of(reach[0], -reach[1], check=False)
-        hinges = torch.relu(self.margin - reach).sum(1)
+        hinges = torch.relu(margin_of(reach, self.margins) - reach).sum(1)
         by_status = torch.stack([(status == code).sum() for code in (Status.DEAD, Status.LINEAR)])
         dead_units, linear_units, positive_units, negative_units, *counts = torch.cat(
             [by_status.double(), hinges, self.counts]
@@ -305,12 +309,11 @@ class NetworkStatus(MetricGroup):
             incoming_state: The other metric, or its ``metric_state``.
 
         Raises:
-            ValueError: If the other has another margin or other layers, or one of the two has a sample of the points.
+            ValueError: If the other has other margins or layers, or one of the two has a sample of the points.
         """
         if self._sample is not None or getattr(incoming_state, "sample", None) is not None:
             raise ValueError(
-                "sample must be None where metrics are merged, because the samples of points can't be. Use "
-                "NetworkStatus(margin) without a sample."
+                "sample must be None where metrics are merged, because samples can't be. Use NetworkStatus()."
             )
         super().merge_state(incoming_state)
 
@@ -347,7 +350,7 @@ class NetworkStatus(MetricGroup):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         if f"{prefix}layers" in state_dict:
-            self._decoded(state_dict[f"{prefix}layers"])  # refuses the states of another margin
+            self._decoded(state_dict[f"{prefix}layers"])  # refuses the states of other margins
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> nn.Module:
@@ -360,9 +363,9 @@ class NetworkStatus(MetricGroup):
         return super().__getstate__() | {"_queue": _Queue()}
 
 
-def _encoded(margin: float, layout: Layout) -> Tensor:
-    """Margin and layout as bytes, uint8."""
-    return torch.frombuffer(bytearray(json.dumps([margin, layout]).encode()), dtype=torch.uint8)
+def _encoded(margins: Margins, layout: Layout) -> Tensor:
+    """Margins and layout as bytes, uint8."""
+    return torch.frombuffer(bytearray(json.dumps([margins, layout]).encode()), dtype=torch.uint8)
 
 
 def _changes(one: Layout, other: Layout) -> str:

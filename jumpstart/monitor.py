@@ -21,7 +21,7 @@ from jumpstart.capture.hooks import after_module, clear_dead
 from jumpstart.capture.passive import NothingCapturedError, PassiveRecorder, find_recorder, no_weights
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike
-from jumpstart.choices import Capture, check_margin
+from jumpstart.choices import MARGIN, Capture, check_margins
 from jumpstart.metrics import NetworkStatus
 from jumpstart.status.sample import PointSample, processes
 
@@ -53,7 +53,9 @@ class StatusMonitor:
         model: The model.
         num_points: The number of points in :attr:`point_status`; the metrics count all points.
         seed: Seed of the private generator that draws these points.
-        margin: Margin of the mean penalties; by default that of the regularizer, or 1 without one.
+        margin: Margin of the positive mean penalties; by default that of the regularizer, or 1 without one.
+        negative_margin: Margin of the negative ones; by default that of ``margin`` if it is given, or that of the
+            regularizer.
         capture: Which preactivations are read, as for the regularizer. ``capture``, ``skip_last``,
             ``unit_dim`` and ``batch_first`` can be given only if no regularizer is attached.
         skip_last: With ``capture="weights"``, leave out the layer that is called last.
@@ -87,6 +89,7 @@ class StatusMonitor:
         num_points: int = 500,
         seed: int = 0,
         margin: float | None = None,
+        negative_margin: float | None = None,
         capture: CaptureLike = Capture.ACTIVATIONS,
         skip_last: bool = True,
         unit_dim: int | None = None,
@@ -95,8 +98,7 @@ class StatusMonitor:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}: {model!r:.60}.")
-        if margin is not None:
-            check_margin(margin)
+        check_margins(MARGIN if margin is None else margin, negative_margin)
         self._sample = PointSample(num_points, seed)
         root, recorder = find_recorder(model)
         self._own: PassiveRecorder | None = None
@@ -109,12 +111,15 @@ class StatusMonitor:
             )
         if isinstance(recorder, PassiveRecorder):
             self._own = recorder
+        if margin is None:
+            margin, opposite = recorder.rule.margins
+            negative_margin = opposite if negative_margin is None else negative_margin
         recorder.monitors.add(self)
         self._recorder: Callable[[], Recorder | None] = weakref.ref(recorder)
         self._root: Callable[[], nn.Module | None] = weakref.ref(root)
         self._device = torch.device("cpu")
         with self._device:  # whatever the default device is
-            self._status = NetworkStatus(recorder.rule.margin if margin is None else margin, self._sample)
+            self._status = NetworkStatus(margin, negative_margin, self._sample)
         self._points = 0
         self._counted = recorder.calls  # identifies a pass, because each pass starts a new list
         self._missed = 0
@@ -403,7 +408,7 @@ class StatusMonitor:
         """The options, for a copy that is attached to no model and has counted nothing."""
         sample = PointSample(self._sample.num_points, self._sample.seed)
         with torch.device("cpu"):
-            status = NetworkStatus(self._status.margin, sample)
+            status = NetworkStatus(*self._status.margins, sample)
         return {"_sample": sample, "_status": status, "_enabled": self._enabled}
 
 

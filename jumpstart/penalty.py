@@ -1,4 +1,4 @@
-"""The penalty of a forward pass, a pure function of its records: terms, margin, weights, aggregate."""
+"""The penalty of a forward pass, a pure function of its records: terms, margins, weights, aggregate."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from jumpstart.choices import MARGIN, Aggregate, Terms, check_margin, choose, is_finite
-from jumpstart.extrema.record import Extrema, count_slices
+from jumpstart.choices import MARGIN, Aggregate, Terms, check_margins, choose, is_finite, margin_arguments
+from jumpstart.extrema.record import Extrema, count_slices, margin_of
 from jumpstart.extrema.reduction import Weights
 
 
 class Penalty:
     r"""How far units and points are from using both sides of their activation.
 
-    With :math:`z` the preactivations of a slice and :math:`m` the margin, the penalty of the slice is
+    With :math:`z` the preactivations of a slice and :math:`m_+, m_-` the margins, the penalty of the slice is
 
     .. math::
-        \ell = w_+ [m - \max z]_+ + w_- [m + \min z]_+ .
+        \ell = w_+ [m_+ - \max z]_+ + w_- [m_- + \min z]_+ .
 
     A *unit* slice is one channel over batch and space; a *point* slice is one sample over channels and space.
 
     Args:
         terms: The hinges that enter the sum.
         aggregate: How the penalties of all slices become one number.
-        margin: :math:`m > 0`, in the units of the preactivations, which are not normalized.
+        margin: :math:`m_+ > 0`, in the units of the preactivations, which are not normalized.
+        negative_margin: :math:`m_- > 0`; None for that of ``margin``.
         positive_weight: :math:`w_+ \ge 0`.
         negative_weight: :math:`w_- \ge 0`. The paper's own code used 0.5 for both.
 
@@ -34,7 +35,7 @@ class Penalty:
         - Output: scalar, differentiable in every preactivation that attains an extremum.
 
     Raises:
-        ValueError: If ``terms`` is empty, ``margin`` is not positive, or a weight is negative or not finite.
+        ValueError: If ``terms`` is empty, a margin is not positive, or a weight is negative or not finite.
 
     Source:
         Riera, Puertas, Pujol, *Unit-Centric Regularization for Efficient Deep Neural Networks*, IEEE Access 2025.
@@ -51,6 +52,7 @@ class Penalty:
         terms: Terms | str | Iterable[str] = Terms.ALL,
         aggregate: Aggregate | str = Aggregate.BALANCED,
         margin: float = MARGIN,
+        negative_margin: float | None = None,
         positive_weight: float = 1.0,
         negative_weight: float = 1.0,
     ) -> None:
@@ -62,11 +64,8 @@ class Penalty:
         ):
             if not (is_finite(weight) and weight >= 0):
                 raise ValueError(f"{name} must be a finite number >= 0, got {weight!r}. The published value is 1.")
-        self.margin, self.positive_weight, self.negative_weight = (
-            check_margin(margin),
-            positive_weight,
-            negative_weight,
-        )
+        self.margins = check_margins(margin, negative_margin)
+        self.positive_weight, self.negative_weight = positive_weight, negative_weight
         self._unit_weights = self._weights(Terms.UNIT_POSITIVE, Terms.UNIT_NEGATIVE)
         self._point_weights = self._weights(Terms.POINT_POSITIVE, Terms.POINT_NEGATIVE)
         if not (any(self._unit_weights) or any(self._point_weights)):
@@ -157,20 +156,23 @@ class Penalty:
     def _hinges(self, reaches: Sequence[Tensor], pair: tuple[float, float]) -> Tensor:
         """The sum of all hinges, each with its weight."""
         reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
-        return torch.dot(torch.relu(self.margin - reach).sum(1), reach.new_tensor(pair))
+        return torch.dot(torch.relu(margin_of(reach, self.margins) - reach).sum(1), reach.new_tensor(pair))
 
     def _nonlinear(self, records: Sequence[Extrema]) -> Tensor:
-        """The norm or the sum of squares of the penalties of all slices."""
+        """The norm or the sum of squares of the penalties of all slices, or of all hinges."""
         units = self._slices([record.unit for record in records], self._unit_weights)
         return self._length(units + self._slices([record.point for record in records], self._point_weights))
 
     def _slices(self, reaches: Sequence[Tensor], pair: tuple[float, float]) -> list[Tensor]:
-        """The penalties of all slices; none if their hinges have no weight."""
-        return [
-            (torch.relu(self.margin - reach) * reach.new_tensor(pair).view(2, 1, 1)).sum(0).flatten()
+        """The penalties of all slices, or all hinges one by one; none if the hinges have no weight."""
+        if not any(pair):
+            return []
+        hinges = [
+            torch.relu(margin_of(reach, self.margins) - reach) * reach.new_tensor(pair).view(2, 1, 1)
             for reach in reaches
-            if any(pair)
         ]
+        one_by_one = self.aggregate is Aggregate.SUM_OF_SQUARED_HINGES
+        return [(hinge if one_by_one else hinge.sum(0)).flatten() for hinge in hinges]
 
     def _length(self, losses: list[Tensor]) -> Tensor:
         vector = torch.cat(losses)
@@ -178,4 +180,4 @@ class Penalty:
 
     def __repr__(self) -> str:
         terms = "all" if self.terms is Terms.ALL else str(self.terms)
-        return f"Penalty(terms={terms}, aggregate={self.aggregate.value}, margin={self.margin:g})"
+        return f"Penalty(terms={terms}, aggregate={self.aggregate.value}, {margin_arguments(self.margins)})"

@@ -32,6 +32,8 @@ class RectangularInit(StrEnum):
     """Zero."""
     CONSTANT = "constant"
     """The same value in every weight."""
+    IDENTITY = "identity"
+    """The identity plus noise in every hidden layer but the first; Xavier uniform in the first and the output layer."""
 
 
 class SkipKind(StrEnum):
@@ -151,5 +153,23 @@ class LambdaSchedule(StrEnum):
     """Not at all."""
     COSINE = "cosine"
     """Down along half a cosine."""
+    COSINE_RESTARTS = "cosine_restarts"
+    """Down along half a cosine in each cycle; the cycles are those of the learning rate."""
     LINEAR = "linear"
     """Down along a line."""
+
+
+class BestBy(StrEnum):
+    """The part of the data whose accuracy, and of equal accuracies whose loss, decides which epoch is the best."""
+
+    VAL = "val"
+    TRAIN = "train"
+
+
+class Scaling(StrEnum):
+    """How the numbers of a table are scaled, by the training part."""
+
+    STANDARD = "standard"
+    """Shifted by the mean, and divided by the standard deviation."""
+    RANGE = "range"
+    """Divided by the difference of the largest and the smallest value, as in the 2022 paper."""

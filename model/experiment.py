@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import torch
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from jumpstart import JumpstartRegularization
 from model.config.experiment import ExperimentConfig
 from model.divergence import divergence
+from model.fresh_starts import begins_anew, fresh_network
+from model.goal import has_reached_goal
 from model.meters import StageMeters
 from model.optimization import LearningRate, clip_gradient, clip_values, lambda_at, make_optimizer
 from model.quick_hooks import QuickHooksModule
@@ -32,9 +34,10 @@ class Experiment(QuickHooksModule):
 
     Args:
         config: One run.
-        network: The classifier; its output is (N, classes) logits.
+        build: Builds the classifier, whose output is (N, classes) logits; called again for each fresh start.
 
     Attributes:
+        network: The classifier.
         jumpstart: The regularizer, attached to ``network``.
         row: The metrics of the latest epoch under ``train/...`` and ``val/...``, with ``epoch`` (from 0), ``lr`` and
             ``lambda``: Python numbers, read from the device once an epoch.
@@ -44,17 +47,20 @@ class Experiment(QuickHooksModule):
     fused = True
     """Whether the optimizer is one kernel."""
 
-    def __init__(self, config: ExperimentConfig, network: nn.Module) -> None:
+    def __init__(self, config: ExperimentConfig, build: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.config = config
-        self.network = network
+        self._build = build
+        self.network = build()
+        margins = config.margins
         self.jumpstart = JumpstartRegularization(
-            network,
+            self.network,
             capture=config.capture,
             skip_last=config.skip_last,
             terms=config.terms,
             aggregate=config.aggregate,
-            margin=config.margin,
+            margin=margins[0],
+            negative_margin=margins[1],
             positive_weight=config.positive_weight,
             negative_weight=config.negative_weight,
             ties=config.ties,
@@ -63,7 +69,7 @@ class Experiment(QuickHooksModule):
             sync=config.sync,
         )
         # In a ModuleDict the meters move to the device of the experiment. Modules have a method `train` already.
-        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(config.margin) for stage in STAGES})
+        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(margins) for stage in STAGES})
         self.row: dict[str, float] = {}
         self.evaluation: dict[str, float] = {}
         self.lambda_ = lambda_at(config, 0)
@@ -145,9 +151,12 @@ class Experiment(QuickHooksModule):
     # Epochs ------------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """Reset the metrics of the training part and set the lambda of the epoch."""
+        """Reset the metrics of the training part, set the lambda of the epoch, and begin a fresh start if it is due."""
         self._reset("train")
         self.lambda_ = lambda_at(self.config, self.current_epoch)
+        if begins_anew(self.config, self.current_epoch):
+            self.network.load_state_dict(fresh_network(self.config, self.current_epoch, self._build).state_dict())
+            self.optimizers(use_pl_optimizer=False).state.clear()  # type: ignore[union-attr]
 
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics of the validation part."""
@@ -170,7 +179,7 @@ class Experiment(QuickHooksModule):
         self.row = settings | self._read("train") | self._val_row
         self._refuse_divergence()
         self._learning_rate.step(self.current_epoch, self._val_row.get("val/loss", self.row["train/loss"]))
-        self._stop_if_perfect()
+        self._stop_early()
 
     def on_test_epoch_start(self) -> None:
         """Reset the metrics of all parts."""
@@ -196,8 +205,8 @@ class Experiment(QuickHooksModule):
         if layer is not None:
             raise divergence(self.config, self.current_epoch, layer)
 
-    def _stop_if_perfect(self) -> None:
-        if self.config.early_stopping and self.row.get("val/acc") == 1.0:
+    def _stop_early(self) -> None:
+        if has_reached_goal(self.config, self.row):
             self.trainer.should_stop = True
 
     # Optimization ------------------------------------------------------------------------------------------------
@@ -250,7 +259,7 @@ class Experiment(QuickHooksModule):
         """Restore the learning rate and the random generators; take no step if the run had stopped early."""
         assert self._learning_rate is not None
         self._learning_rate.begin(self.current_epoch)
-        self._stop_if_perfect()
+        self._stop_early()
         state = self._random_state
         if state is not None:
             torch.set_rng_state(state["cpu"])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
+from jumpstart.choices import Margins
 from jumpstart.metrics import NetworkStatus
 from jumpstart.status.metric_group import MetricGroup
 
@@ -133,7 +134,7 @@ class StageMeters(nn.Module):
     """All metrics of one part of the data.
 
     Args:
-        margin: Margin of the Jumpstart loss.
+        margins: Margins of the Jumpstart loss, of the positive and of the negative side.
 
     Attributes:
         classification: Loss and accuracy.
@@ -141,9 +142,9 @@ class StageMeters(nn.Module):
         watch: The first layer that is not finite.
     """
 
-    def __init__(self, margin: float) -> None:
+    def __init__(self, margins: Margins) -> None:
         super().__init__()
-        self.classification, self.status = ClassificationMetrics(), NetworkStatus(margin)
+        self.classification, self.status = ClassificationMetrics(), NetworkStatus(*margins)
         self.watch = DivergenceWatch()
 
     def numbers(self) -> dict[str, float]:

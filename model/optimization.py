@@ -36,7 +36,8 @@ def make_optimizer(
     if config.optimizer == Optimizer.SGD:
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     kind = torch.optim.AdamW if config.optimizer == Optimizer.ADAMW else torch.optim.Adam
-    return kind(groups, lr=config.lr, fused=fused)
+    first, second = config.adam_betas
+    return kind(groups, lr=config.lr, betas=(first, second), eps=config.adam_eps, fused=fused)
 
 
 SMALL_GRADIENT = 4096
@@ -78,8 +79,9 @@ def clip_values(optimizer: torch.optim.Optimizer, largest: float) -> None:
 def lr_at(config: ExperimentConfig, epoch: int) -> float:
     """The learning rate of an epoch (counted from 0), between ``lr`` and ``min_lr``.
 
-    The rate first grows linearly over ``warmup_epochs``; the schedule then covers the remaining epochs. ``plateau``
-    depends on the validation loss, so only its warm-up is computed here.
+    The rate first grows linearly over ``warmup_epochs``; the schedule then covers the remaining epochs. Each of several
+    ``fresh_starts`` has the same schedule. ``plateau`` depends on the validation loss, so only its warm-up is computed
+    here.
 
     Args:
         config: Sets the schedule.
@@ -91,6 +93,7 @@ def lr_at(config: ExperimentConfig, epoch: int) -> float:
         >>> [round(lr_at(config, epoch), 3) for epoch in (0, 50, 100)]
         [0.1, 0.05, 0.0]
     """
+    epoch = _epoch_of_start(config, epoch)
     done = epoch - config.warmup_epochs
     if done < 0:
         return config.lr * (epoch + 1) / (config.warmup_epochs + 1)
@@ -113,7 +116,8 @@ def lambda_at(config: ExperimentConfig, epoch: int) -> float:
     """The weight of the Jumpstart loss in an epoch (counted from 0), between ``lambda_`` and ``lambda_min``.
 
     Args:
-        config: Sets the schedule, which covers all epochs.
+        config: Sets the schedule, which covers all epochs of a start. With ``cosine_restarts``, its cycles are those of
+            the learning rate: they begin after ``warmup_epochs``.
         epoch: Index of the epoch.
 
     Example:
@@ -122,11 +126,14 @@ def lambda_at(config: ExperimentConfig, epoch: int) -> float:
         >>> [lambda_at(config, epoch) for epoch in (0, 2, 4)]
         [0.02, 0.01, 0.0]
     """
-    share = 1.0
+    share, epoch = 1.0, _epoch_of_start(config, epoch)
     if config.lambda_schedule == LambdaSchedule.LINEAR:
         share = schedules.linear(epoch, config.last_epoch)
     elif config.lambda_schedule == LambdaSchedule.COSINE:
         share = _cosine(epoch, config.lambda_cosine_epochs, config.last_epoch)
+    elif config.lambda_schedule == LambdaSchedule.COSINE_RESTARTS:
+        done = max(0, epoch - config.warmup_epochs)
+        share = schedules.cosine_restarts(done, config.cycle_length, config.cycle_growth)
     return _between(config.lambda_min, config.lambda_, share)
 
 
@@ -185,6 +192,11 @@ class LearningRate:
         """Restore the result of :meth:`state_dict`."""
         if self._plateau is not None:
             self._plateau.load_state_dict(state)
+
+
+def _epoch_of_start(config: ExperimentConfig, epoch: int) -> int:
+    """The index of an epoch in its start."""
+    return epoch if config.fresh_starts == 1 else epoch % config.epochs_per_start
 
 
 def _cosine(epoch: int, half_period: int | None, length: int) -> float:

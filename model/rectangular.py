@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from jumpstart.choices import check_flag, choose
@@ -54,6 +55,7 @@ class RectangularNetwork(nn.Module):
         init: Initial weights of all layers with weights, the output layer included: a :class:`RectangularInit` or its
             value. Batch normalization keeps its own.
         init_value: The weight of ``constant``.
+        init_noise: Standard deviation of the noise of ``identity``.
         layer: ``"dense"`` or ``"conv"``.
         kernel_size: Height and width of the convolution kernels; odd or even, the image keeps its size.
         pool_at: Hidden layers, counted from 1, that are followed by 2x2 max pooling. Conv only.
@@ -94,6 +96,7 @@ class RectangularNetwork(nn.Module):
         skip_kind: SkipKind | str = SkipKind.PREACTIVATION,
         init: RectangularInit | str = RectangularInit.TORCH,
         init_value: float = 0.01,
+        init_noise: float = 0.01,
         layer: Layer | str = Layer.DENSE,
         kernel_size: int = 3,
         pool_at: Sequence[int] = (),
@@ -105,6 +108,9 @@ class RectangularNetwork(nn.Module):
         check_count("width", width)
         check_count("kernel_size", kernel_size)
         check_number("init_value", init_value)
+        check_number("init_noise", init_noise)
+        if init_noise < 0:
+            raise ValueError(f"init_noise must be >= 0, got {init_noise}.")
         check_dropout(dropout)
         check_flag("use_batchnorm", use_batchnorm)
         skip_kind = choose(SkipKind, skip_kind, "skip_kind")
@@ -133,7 +139,7 @@ class RectangularNetwork(nn.Module):
         if not dense and head is Head.FLATTEN:
             channels *= math.prod(size // 2 ** len(pools) for size in shape[1:])
         self.output = nn.Linear(channels, num_classes)
-        _initialize(self, init, build, init_value)
+        _initialize(self, init, build, init_noise if init is RectangularInit.IDENTITY else init_value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of the inputs (N, ``*input_shape``)."""
@@ -214,8 +220,15 @@ def _image_head(head: Head) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def _initialize(net: nn.Module, init: RectangularInit, activation: ActivationClass, value: float) -> None:
-    """Set the weights of every layer that has weights, and its bias to zero; ``torch`` changes nothing."""
+def _initialize(net: RectangularNetwork, init: RectangularInit, activation: ActivationClass, value: float) -> None:
+    """Set the weights of every layer that has weights, and its bias to zero; ``torch`` changes nothing.
+
+    Args:
+        net: The network.
+        init: The kind of initial weights.
+        activation: Its gain scales the weights of ``kaiming``.
+        value: The weight of ``constant``, or the noise of ``identity``.
+    """
     if init is RectangularInit.TORCH:
         return
     fill = _filler(init, activation, value)
@@ -224,16 +237,33 @@ def _initialize(net: nn.Module, init: RectangularInit, activation: ActivationCla
             fill(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    if init is RectangularInit.IDENTITY:
+        for parts in net.layers[1:]:
+            for module in parts.children():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    _near_identity(module.weight, value)
 
 
 def _filler(init: RectangularInit, activation: ActivationClass, value: float) -> Callable[[Tensor], Tensor]:
     """The function that sets one weight."""
-    if init is RectangularInit.GLOROT:
+    if init in (RectangularInit.GLOROT, RectangularInit.IDENTITY):
         return nn.init.xavier_uniform_
     if init is not RectangularInit.KAIMING:
         return partial(nn.init.constant_, val=value if init is RectangularInit.CONSTANT else 0.0)
     gain = activation_gain(activation)
     return lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
+
+
+@torch.no_grad()
+def _near_identity(weight: Tensor, noise: float) -> None:
+    """The layer that passes its input on, plus noise; the weight has as many outputs as inputs."""
+    if weight.dim() == 2:
+        nn.init.eye_(weight)
+    else:
+        center = (weight.shape[-1] - 1) // 2  # as the layer is padded; dirac_ has that of an even kernel one further
+        weight.zero_()
+        weight[:, :, center, center].fill_diagonal_(1.0)
+    weight.add_(torch.randn_like(weight), alpha=noise)
 
 
 def _check_skips(span: int | None, kind: SkipKind, depth: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from model.config.rectangular import RectangularConfig
 from model.experiment import Experiment
@@ -35,5 +36,5 @@ class RectangularExperiment(Experiment):
     ) -> None:
         if not isinstance(config, RectangularConfig):
             config = RectangularConfig.from_dict(config)
-        super().__init__(config, make_network(config, input_shape, num_classes))
+        super().__init__(config, partial(make_network, config, input_shape, num_classes))
         self._finish(input_shape, num_classes)

@@ -32,6 +32,7 @@ def make_network(config: RectangularConfig, input_shape: Sequence[int], num_clas
         skip_kind=config.skip_kind,
         init=config.init,
         init_value=config.init_value,
+        init_noise=config.init_noise,
         layer=Layer.CONV if config.layer == Layer.CONV else Layer.DENSE,
         kernel_size=config.kernel_size,
         pool_at=config.pool_at,

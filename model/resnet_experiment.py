@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class ResnetExperiment(Experiment):
     ) -> None:
         if not isinstance(config, ResnetConfig):
             config = ResnetConfig.from_dict(config)
-        super().__init__(config, make_network(config, input_shape, num_classes))
+        super().__init__(config, partial(make_network, config, input_shape, num_classes))
         self._sharded = False
         self.fused = config.precision != "16-mixed" and config.strategy != "fsdp"
         if config.channels_last:

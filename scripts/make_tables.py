@@ -44,8 +44,12 @@ TABLES: Mapping[str, Callable[[], str]] = {
 """Every table by the name in its comment."""
 
 
-def filled(text: str) -> str:
+def filled(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
     r"""The text of a page, with every table made anew.
+
+    Args:
+        text: The page.
+        tables: What makes each table, by its name.
 
     Raises:
         KeyError: If a comment names an unknown table.
@@ -54,7 +58,7 @@ def filled(text: str) -> str:
         >>> filled("<!-- table: not for resnets -->\n<!-- /table -->").splitlines()[2][:13]
         '`--width`, `-'
     """
-    return _TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n\n{match[3]}", text)
+    return _TABLE.sub(lambda match: f"{match[1]}\n{tables[match[2]]()}\n\n{match[3]}", text)
 
 
 def table_names(text: str) -> list[str]:

@@ -360,7 +360,8 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
     """The stored config with the resumable options replaced.
 
     Raises:
-        ConfigError: If another option differs from the stored one, or ``epochs`` is smaller.
+        ConfigError: If another option differs from the stored one, or ``epochs`` is smaller, or differs with fresh
+            starts.
     """
     try:
         stored = config_class.from_dict(run.read_config())
@@ -373,6 +374,12 @@ def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[st
             raise ConfigError(
                 f"{name} can't be changed when a run is resumed: {run.path} has {before!r}, "
                 f"got {after!r}. Leave it out, or start a new run."
+            )
+        starts = getattr(stored, "fresh_starts", 1)
+        if name == "epochs" and before != after and starts > 1:
+            raise ConfigError(
+                f"epochs can't be changed when a run with fresh_starts={starts} is resumed, because each "
+                f"start has an equal share: {run.path} has {before}, got {after}. Start a new run."
             )
         if name == "epochs" and before > after != ENDLESS:
             raise ConfigError(f"epochs can only grow when a run is resumed: {run.path} has {before}, got {after}.")

@@ -7,10 +7,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from data.batches import TensorBatches
 from data.tabular import TabularData
@@ -24,6 +26,8 @@ from model.config.batches import check_batches
 from model.config.rectangular import RectangularConfig
 from model.divergence import divergence
 from model.errors import NonFiniteLossError
+from model.fresh_starts import begins_anew, fresh_network
+from model.goal import has_reached_goal
 from model.optimization import lambda_at, lr_at
 from model.rectangular import RectangularNetwork
 from model.rectangular_network import make_network
@@ -216,6 +220,9 @@ class _Training:
     def _train(self) -> None:
         member, config = self._member, self._config
         while member.epoch != config.epochs and not self._has_stopped():
+            if begins_anew(config, member.epoch):
+                build = partial(make_network, config, self._data.input_shape, self._data.num_classes)
+                member.begin_anew(parameters_to_vector(fresh_network(config, member.epoch, build).parameters()))
             before = member.state_dict()
             outcome = member.train(self._next_stop(), SLICE_SECONDS)
             last = outcome is Outcome.STOPPED_EARLY or member.epoch == config.epochs
@@ -242,8 +249,9 @@ class _Training:
     def _has_stopped(self) -> bool:
         """Whether the run had stopped early before it was resumed."""
         config, member = self._config, self._member
-        perfect = config.early_stopping and self.row.get("val/acc") == 1.0
-        return perfect or (config.patience is not None and member.epoch > 0 and member.waited >= config.patience)
+        return has_reached_goal(config, self.row) or (
+            config.patience is not None and member.epoch > 0 and member.waited >= config.patience
+        )
 
     def _next_stop(self) -> int:
         """The epoch before which the next slice ends: after the next epoch that is plotted."""
@@ -251,6 +259,8 @@ class _Training:
         stop = member.epoch + SLICE_EPOCHS
         if config.plot_status:
             stop = min(stop, -(-member.epoch // self._every) * self._every + 1)
+        if config.fresh_starts > 1:
+            stop = min(stop, (member.epoch // config.epochs_per_start + 1) * config.epochs_per_start)
         if config.is_endless and stop > member.epochs:
             member.extend(*schedules(config, 2 * stop))
         return min(stop, member.epochs)

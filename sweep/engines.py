@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.choices import EngineChoice
-from model.config.experiment import ConfigError, ExperimentConfig
+from model.config.experiment import ExperimentConfig
 from model.config.rectangular import RectangularConfig
+from model.errors import ConfigError
 from sweep.engine import Engine
 from sweep.files import RunDirectoryError
 from sweep.machine import find_devices

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jumpstart.choices import Part
+from jumpstart.choices import Margins, Part
 from jumpstart.history import StatusHistory, history_name
 from jumpstart.plots.canvas import save_figure
 from jumpstart.plotting import plot_curves, plot_ranges, plot_status_shares, plot_unit_life
@@ -40,7 +40,7 @@ def draw_final_plots(config: ExperimentConfig, directory: RunDirectory, metrics:
         path = directory.path / history_name(part)
         with _said(f"the plots of {path.name}"):
             if path.is_file():
-                draw_units(StatusHistory.load(path), config.margin, directory.plots, part)
+                draw_units(StatusHistory.load(path), config.margins, directory.plots, part)
 
 
 def draw_curves(metrics: MetricsCsv, folder: Path, parts: tuple[Part | None, ...] = (None,)) -> None:
@@ -62,12 +62,12 @@ def draw_curves(metrics: MetricsCsv, folder: Path, parts: tuple[Part | None, ...
             _draw_shares(table, part, folder)
 
 
-def draw_units(history: StatusHistory, margin: float, folder: Path, part: Part | None = None) -> None:
+def draw_units(history: StatusHistory, margins: Margins, folder: Path, part: Part | None = None) -> None:
     """Plot the status of every unit over the plotted epochs, and the range of its preactivations in the latest one.
 
     Args:
         history: The status history of a run, of at least one epoch.
-        margin: The margin of the Jumpstart loss, marked in the plot of ranges.
+        margins: The margins of the Jumpstart loss, positive and negative, marked in the plot of ranges.
         folder: Receives ``unit_life.png``, if there are two epochs, and ``unit_ranges.png``.
         part: The part of the data, for titles and the names of files; None for names without a part.
     """
@@ -79,8 +79,9 @@ def draw_units(history: StatusHistory, margin: float, folder: Path, part: Part |
         np.split(history.unit_max[-1], places),
         np.split(history.unit_min[-1], places),
         history.layers,
-        margin,
+        margins[0],
         f"Preactivations{f' ({part})' if part else ''}, epoch {history.epochs[-1]}",
+        negative_margin=margins[1],
     )
     save_figure(figure, folder / f"unit_ranges{_suffix(part)}.png")
 

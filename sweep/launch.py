@@ -36,7 +36,18 @@ logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=ExperimentConfig)
 T = TypeVar("T")
 
-_OF_DATA = ("batch_size", "seed", "val_size", "test_size", "num_points", "noise", "data_dir", "target")
+_OF_DATA = (
+    "batch_size",
+    "seed",
+    "split_seed",
+    "val_size",
+    "test_size",
+    "num_points",
+    "noise",
+    "scaling",
+    "data_dir",
+    "target",
+)
 """Options that are arguments of the same name of :func:`data.data.make_data`."""
 
 _TRIAL = (

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from jumpstart.capture.undisturbed import restored_generators
-from model.config.experiment import ConfigError, ExperimentConfig
+from model.config.experiment import ExperimentConfig
+from model.errors import ConfigError
 
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy

@@ -226,6 +226,8 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
             return f"{name} is {wanted[name]!r} in the first, and {before!r} in the second"
     if config.is_endless:
         return ""
+    if config.fresh_starts > 1 and stored["epochs"] != config.epochs:
+        return f"epochs is {config.epochs} in the first, and {stored['epochs']}, shared by fresh starts, in the second"
     if stored["epochs"] > config.epochs:
         return f"epochs is {config.epochs} in the first, and {stored['epochs']} in the second"
     finished = int(content["row"].get("epoch", -1)) + 1

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from jumpstart.files import UserPath, user_path, write_text
 from jumpstart.report.write import write_report
 from jumpstart.tables.data_sets import data_facts
-from model.config.experiment import ConfigError, ExperimentConfig
+from model.config.experiment import ExperimentConfig
+from model.errors import ConfigError
 from sweep.engine import Engine, Trained
 from sweep.engines import choose_engine
 from sweep.files import write_json
@@ -233,10 +234,14 @@ def summarize(trained: Trained, data: AnyData) -> Summary:
 
     Returns:
         The metrics of the best weights under ``train/...``, ``val/...`` and ``test/...``; ``best_epoch``, ``epochs``,
-        ``seconds``, ``parameters``; the row of the last epoch; the description of the data.
+        ``seconds``, ``parameters``; the row of the last epoch; the description of the data. Without a validation part,
+        the best weights have no ``val/...``, so that no table chooses a run by the test part without a word.
     """
+    best = trained.evaluation
+    if not data.has_validation:
+        best = {name: value for name, value in best.items() if not name.startswith("val/")}
     return {
-        **{name: trained.evaluation[name] for name in sorted(trained.evaluation)},
+        **{name: best[name] for name in sorted(best)},
         "best_epoch": int(trained.best_row["epoch"]),
         "epochs": trained.epochs,
         "seconds": trained.seconds,

@@ -76,7 +76,7 @@ class RunDirectory:
         report: ``report.html``, the report of the run for a browser.
         checkpoints: Folder of the checkpoints.
         last_checkpoint: The checkpoint that ``--resume`` continues from; without it, training starts from epoch 0.
-        best_checkpoint: The weights with the best validation accuracy.
+        best_checkpoint: The weights of the best epoch.
         plots: Folder of the plots.
         status: ``status.npz``, the status of units and points in the plotted epochs.
         wandb: Folder of the files of Weights & Biases.

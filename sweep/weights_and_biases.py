@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from jumpstart.files import user_path
-from model.config.experiment import ConfigError, ExperimentConfig
+from model.config.experiment import ExperimentConfig
+from model.errors import ConfigError
 from sweep.run_directory import RunDirectory
 
 if TYPE_CHECKING:

@@ -198,7 +198,7 @@ class FolderImages(ImageModule):
     def _list_parts(self) -> tuple[dict[str, Listing], tuple[str, ...]]:
         """The files of each part, and the names of the classes."""
         train, test, class_names = list_images(find_folders(self.name, self.data_dir))
-        kept, held = holdout(train.labels, size=self.val_size, seed=self.seed)
+        kept, held = holdout(train.labels, size=self.val_size, seed=self.split_seed)
         # Row numbers are sorted so that files of a folder are read one after the other.
         return {"train": train.select(np.sort(kept)), "val": train.select(np.sort(held)), "test": test}, class_names
 

@@ -168,10 +168,10 @@ class MemoryImageData(ImageData):
         rest, val_size = np.arange(len(arrays)), self.val_size
         test = published
         if test is None:
-            rest, held = holdout(arrays.labels, size=self.test_size, seed=self.seed, groups=groups)
+            rest, held = holdout(arrays.labels, size=self.test_size, seed=self.split_seed, groups=groups)
             test, val_size = arrays.select(held), self.val_size / (1 - self.test_size)
         inner = np.unique(groups[rest], return_inverse=True)[1]
-        kept, held = holdout(arrays.labels[rest], size=val_size, seed=self.seed, groups=inner)
+        kept, held = holdout(arrays.labels[rest], size=val_size, seed=self.split_seed, groups=inner)
         return {"train": arrays.select(rest[kept]), "val": arrays.select(rest[held]), "test": test}
 
     @property

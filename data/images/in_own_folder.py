@@ -59,7 +59,7 @@ class OwnFolderImages(FolderImages):
         survey = survey_files(paths, records, workers)
         self._pixels = survey.pixels
         groups = groups_of(len(folder.parts["train"]), survey.equal)
-        parts = split_own_folder(folder, groups, val_size=self.val_size, test_size=self.test_size, seed=self.seed)
+        parts = split_own_folder(folder, groups, val_size=self.val_size, test_size=self.test_size, seed=self.split_seed)
         self._normalize = Normalize(*measure(parts["train"], self.seed, records, workers))
         common = survey.side or 0
         self.image_size = self._chosen_size or (common if 4 <= common < DEFAULT_SIZE else DEFAULT_SIZE)

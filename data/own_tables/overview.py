@@ -31,6 +31,8 @@ def overview(description: Mapping[str, Any]) -> str:
     lines += _column_lines(columns)
     parts = ", ".join(f"{name} {part['rows']:,}" for name, part in description["parts"].items())
     lines.append(f"rows: {parts}; inputs of the network: {description['inputs']:,}; classes: {description['classes']}")
+    if "val" not in description["parts"]:
+        lines.append("no validation part: the metrics under val are those of the test part")
     kept = description["classes_kept_in_train"]
     if kept:
         lines.append(f"in fewer than three distinct rows, so in training only: {', '.join(kept)}")

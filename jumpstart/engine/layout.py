@@ -8,7 +8,7 @@ from enum import IntEnum
 ACTIVATIONS = ("relu", "leakyrelu", "gelu", "silu", "elu", "tanh", "sigmoid", "softplus")
 """The activations of the engine, in the order of ``Activation`` in ``member.h``."""
 SKIPS = (None, "preactivation", "published")
-AGGREGATES = ("balanced", "mean", "norm", "sum_of_squares")
+AGGREGATES = ("balanced", "mean", "norm", "sum_of_squares", "sum_of_squared_hinges")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 MONITORS = (None, "val/loss", "val/acc")
 
@@ -68,11 +68,11 @@ class MemberLayout(ctypes.Structure):
         *_fields(ctypes.c_uint64, "seed"),
         *_fields(ctypes.c_void_p, "lr lambda_"),
         *_fields(ctypes.c_int32, "stop_at_perfect patience"),
-        *_fields(ctypes.c_double, "min_delta"),
-        *_fields(ctypes.c_int64, "parameters step"),
+        *_fields(ctypes.c_double, "min_delta stop_train_accuracy stop_train_loss"),
+        *_fields(ctypes.c_int64, "parameters step best_step"),
         *_fields(ctypes.c_void_p, "weights moment1 moment2 running best_weights best_running decays"),
         *_fields(ctypes.c_int32, "epoch best_epoch waited outcome"),
         *_fields(ctypes.c_double, "best_accuracy best_loss monitored"),
         *_fields(ctypes.c_void_p, "metrics gradient"),
-        *_fields(ctypes.c_int32, "diverged_layer most_steps first_epoch val_batch"),
+        *_fields(ctypes.c_int32, "diverged_layer most_steps first_epoch val_batch best_by_train average_ties"),
     ]

@@ -9,76 +9,101 @@ namespace {
 // Outputs, or inputs, that one tile computes at a time: as many as the registers hold.
 enum { THIN_TILE = 4, WIDE_TILE = LANES == 16 ? 12 : 6, WIDE = 12 };
 
-// out[o] = bias[o] + sum over i of weights[o * row + i * column] * in[i], of N outputs of one block.
-template <int N, class F>
-INLINE void product_tile(int inputs, const float *weights, int row, int column, const float *bias, const float *in,
-                         float *out)
+// Takes the values of a layer as they are computed: one unit of one block at a time.
+class Storing {
+  public:
+    Storing(float *values, int units) : to(values), size(units * BLOCK) {}
+    INLINE void begin(int) {}
+    INLINE void take(int unit, const Vector (&values)[PARTS])
+    {
+        for (int k = 0; k < PARTS; k++)
+            store(to + unit * BLOCK + k * LANES, values[k]);
+    }
+    INLINE void end(int) { to += size; }
+
+  private:
+    float *to;
+    const int size;
+};
+
+// One product of a matrix and the values of a block: output o is the sum of weights[o * row + i * column] * in[i].
+struct Product {
+    int outputs, inputs;
+    const float *weights;
+    int row, column;
+    const float *bias, *in;
+};
+
+// The outputs of a product from `first` on, N of them, for a sink.
+template <int N, class F, class Sink> INLINE void product_tile(const Product &p, int first, Sink &sink)
 {
+    const float *weights = p.weights + (int64_t)first * p.row;
     Vector total[N][PARTS];
     for (int o = 0; o < N; o++)
         for (int k = 0; k < PARTS; k++)
-            total[o][k] = bias ? splat(bias[o]) : Vector{};
-    for (int i = 0; i < inputs; i++) {
+            total[o][k] = p.bias ? splat(p.bias[first + o]) : Vector{};
+    for (int i = 0; i < p.inputs; i++) {
         Vector x[PARTS];
         for (int k = 0; k < PARTS; k++)
-            x[k] = F::value(load(in + i * BLOCK + k * LANES));
+            x[k] = F::value(load(p.in + i * BLOCK + k * LANES));
         for (int o = 0; o < N; o++) {
-            Vector weight = splat(weights[o * row + i * column]);
+            Vector weight = splat(weights[o * p.row + i * p.column]);
             for (int k = 0; k < PARTS; k++)
                 total[o][k] += weight * x[k];
         }
     }
     for (int o = 0; o < N; o++)
-        for (int k = 0; k < PARTS; k++)
-            store(out + o * BLOCK + k * LANES, total[o][k]);
+        sink.take(first + o, total[o]);
 }
 
 // A tile of `size` outputs, at most N.
-template <int N, class F>
-INLINE void product_tile_of(int size, int inputs, const float *weights, int row, int column, const float *bias,
-                            const float *in, float *out)
+template <int N, class F, class Sink> INLINE void product_tile_of(int size, const Product &p, int first, Sink &sink)
 {
     if constexpr (N > 1) {
         if (size < N)
-            return product_tile_of<N - 1, F>(size, inputs, weights, row, column, bias, in, out);
+            return product_tile_of<N - 1, F>(size, p, first, sink);
     }
-    product_tile<N, F>(inputs, weights, row, column, bias, in, out);
+    product_tile<N, F>(p, first, sink);
 }
 
 // All outputs, in tiles of nearly equal size: a small one would wait for its own results.
-template <int TILE, class F>
-INLINE void product_in_tiles(int outputs, int inputs, const float *weights, int row, int column, const float *bias,
-                             const float *in, float *out)
+template <int TILE, class F, class Sink> INLINE void product_in_tiles(const Product &p, Sink &sink)
 {
-    const int tiles = (outputs + TILE - 1) / TILE, least = outputs / tiles, longer = outputs % tiles;
+    const int tiles = (p.outputs + TILE - 1) / TILE, least = p.outputs / tiles, longer = p.outputs % tiles;
     for (int tile = 0, o = 0; tile < tiles; tile++) {
         const int size = least + (tile < longer);
-        product_tile_of<TILE, F>(size, inputs, weights + (int64_t)o * row, row, column, bias ? bias + o : nullptr, in,
-                                 out + o * BLOCK);
+        product_tile_of<TILE, F>(size, p, o, sink);
         o += size;
     }
 }
 
-template <class F>
-INLINE void product(int outputs, int inputs, const float *weights, int row, int column, const float *bias,
-                    const float *in, float *out)
+template <class F, class Sink> INLINE void product(const Product &p, Sink &sink)
 {
-    if (outputs >= WIDE)
-        product_in_tiles<WIDE_TILE, F>(outputs, inputs, weights, row, column, bias, in, out);
+    if (p.outputs >= WIDE)
+        product_in_tiles<WIDE_TILE, F>(p, sink);
     else
-        product_in_tiles<THIN_TILE, F>(outputs, inputs, weights, row, column, bias, in, out);
+        product_in_tiles<THIN_TILE, F>(p, sink);
 }
 
-// The outputs of a linear layer, for one block.
-template <class F>
-INLINE void forward_product(int outputs, int inputs, const float *weights, const float *in, float *out)
+// The outputs of a linear layer, for all blocks.
+template <class F, class Sink>
+INLINE void forward_product(int blocks, int outputs, int inputs, const float *weights, const float *in, Sink &sink)
 {
-    product<F>(outputs, inputs, weights, inputs, 1, weights + (int64_t)outputs * inputs, in, out);
+    for (int b = 0; b < blocks; b++, in += inputs * BLOCK) {
+        sink.begin(b);
+        product<F>({outputs, inputs, weights, inputs, 1, weights + (int64_t)outputs * inputs, in}, sink);
+        sink.end(b);
+    }
 }
 // The gradient of its inputs, from that of its outputs.
-INLINE void backward_product(int outputs, int inputs, const float *weights, const float *gradient, float *out)
+template <class Sink>
+INLINE void backward_product(int blocks, int outputs, int inputs, const float *weights, const float *gradient, Sink &sink)
 {
-    product<Identity>(inputs, outputs, weights, 1, inputs, nullptr, gradient, out);
+    for (int b = 0; b < blocks; b++, gradient += outputs * BLOCK) {
+        sink.begin(b);
+        product<Identity>({inputs, outputs, weights, 1, inputs, nullptr, gradient}, sink);
+        sink.end(b);
+    }
 }
 
 // The gradient of O x I weights: sums over all points of gradient[o] * in[i]. With Bias, that of O biases too.

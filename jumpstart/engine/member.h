@@ -8,7 +8,7 @@
 
 enum Activation : int32_t { RELU, LEAKY_RELU, GELU, SILU, ELU, TANH, SIGMOID, SOFTPLUS };
 enum Skip : int32_t { NO_SKIP, BEFORE_ACTIVATION, AFTER_ACTIVATION };
-enum Aggregate : int32_t { BALANCED, MEAN, NORM, SUM_OF_SQUARES };
+enum Aggregate : int32_t { BALANCED, MEAN, NORM, SUM_OF_SQUARES, SUM_OF_SQUARED_HINGES };
 enum Optimizer : int32_t { ADAM, ADAMW, SGD };
 enum Monitor : int32_t { NO_MONITOR, MONITOR_LOSS, MONITOR_ACCURACY };
 
@@ -44,11 +44,11 @@ struct Member {
     uint64_t seed;
     // One number an epoch.
     const double *lr, *lambda;
-    // When to stop before the last epoch.
+    // When to stop before the last epoch. A training accuracy or loss that is not finite is no goal.
     int32_t stop_at_perfect, patience;
-    double min_delta;
+    double min_delta, stop_train_accuracy, stop_train_loss;
     // The state at the end of an epoch: with the weights, all that resuming needs.
-    int64_t parameters, step;
+    int64_t parameters, step, best_step;
     float *weights, *moment1, *moment2; // (parameters,), each padded with zeros to a multiple of 16
     float *running;                     // (depth, 2, width) running mean and variance of batch normalization, or null
     float *best_weights, *best_running;
@@ -62,4 +62,6 @@ struct Member {
     int32_t most_steps;       // ends training after this many steps, for tests; 0 for no limit
     int32_t first_epoch;
     int32_t val_batch;        // rows of a batch of the validation part
+    int32_t best_by_train;    // the training part decides which epoch is the best
+    int32_t average_ties;     // equal extrema share a gradient, which else only the first one has
 };

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from jumpstart.choices import Capture, Terms
+from jumpstart.choices import Capture, Terms, Ties
 from jumpstart.engine import layout
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import METRICS, MemberLayout, Outcome
@@ -29,6 +30,7 @@ class MemberState(TypedDict):
 _ARRAYS = ("weights", "moment1", "moment2", "best_weights", "running", "best_running")
 _NUMBERS = (
     "step",
+    "best_step",
     "epoch",
     "best_epoch",
     "waited",
@@ -196,6 +198,8 @@ class Member:
             stop_at_perfect=training.stop_at_perfect,
             patience=training.patience,
             min_delta=training.min_delta,
+            stop_train_accuracy=_goal(training.stop_train_acc),
+            stop_train_loss=_goal(training.stop_train_loss),
             parameters=network.parameters,
             **{name: array.data_ptr() for name, array in self._arrays.items()},
             decays=None if self._decays is None else self._decays.data_ptr(),
@@ -203,6 +207,8 @@ class Member:
             monitored=float("-inf") if training.monitor == "val/acc" else float("inf"),
             diverged_layer=-1,
             most_steps=training.most_steps,
+            average_ties=_code("ties", loss.ties, (Ties.SINGLE, Ties.AVERAGE)),
+            best_by_train=_code("best_by", training.best_by, ("val", "train")),
         )
 
     # Training ----------------------------------------------------------------------------------------------------
@@ -225,6 +231,19 @@ class Member:
         self._rows = torch.zeros(last - member.epoch, 2, len(METRICS), dtype=torch.float64)
         member.first_epoch, member.metrics = member.epoch, self._rows.data_ptr()
         return Outcome(self._build.functions.train(member, last, seconds))
+
+    def begin_anew(self, weights: Tensor) -> None:
+        """Begin training anew with other weights; the best weights so far, the epoch and the schedules stay.
+
+        Args:
+            weights: (parameters,) initial weights.
+        """
+        for name in ("moment1", "moment2"):
+            self._arrays[name].zero_()
+        self.weights.copy_(weights.detach())
+        if self.running is not None:
+            self.running[:, 0], self.running[:, 1] = 0.0, 1.0
+        self._layout.step = 0
 
     def extend(self, lr: Sequence[float] | Tensor, lambda_: Sequence[float] | Tensor) -> None:
         """Replace the schedules by longer ones.
@@ -287,7 +306,7 @@ class Member:
 
     @property
     def steps(self) -> int:
-        """Number of steps that are done."""
+        """Number of steps that are done, since training began, or began anew."""
         return int(self._layout.step)
 
     @property
@@ -302,9 +321,8 @@ class Member:
 
     @property
     def best_steps(self) -> int:
-        """Number of steps that led to the best weights."""
-        batches = -(-self._layout.rows // self._layout.batch)
-        return int((self.best_epoch + 1) * batches)
+        """Number of steps that led to the best weights, since training began, or began anew."""
+        return int(self._layout.best_step)
 
     @property
     def best_epoch(self) -> int:
@@ -376,6 +394,11 @@ class Member:
             array.copy_(tensors[name])
         for name in _NUMBERS:
             setattr(self._layout, name, numbers[name])
+
+
+def _goal(value: float | None) -> float:
+    """A goal of training as ``member.h`` has it."""
+    return math.nan if value is None else value
 
 
 def _code(name: str, value: str | None, choices: Sequence[str | None]) -> int:

@@ -126,31 +126,41 @@ template <int Width> class Network {
 
     void forward_layer(int l, bool training, Pass &pass)
     {
-        const int in_units = l ? width() : m.features;
-        const float *weights = m.weights + offset(l);
         float *linear = linear_outputs(l), *z = preactivations(l);
+        const bool is_added_to = m.skip == BEFORE_ACTIVATION && adds(l);
+        Reader reader(m, space, width(), l);
+        if (!space.keeps_linear && !is_added_to) {
+            ReadingAndStoring both(reader, z, width());
+            multiply(l, both);
+        } else {
+            Storing storing(linear, width());
+            multiply(l, storing);
+            if (m.batchnorm)
+                normalize(l, training, linear, z);
+            else if (space.keeps_linear)
+                std::memcpy(z, linear, sizeof(Vector) * vectors());
+            if (is_added_to)
+                add_carried(l, z);
+            reader.read(captured(l), blocks);
+        }
+        reader.close(captured(l), blocks, training, l * width(), pass);
+        if (space.keeps_outputs)
+            activate(l, z, space.h + l * layer_size());
+    }
+
+    // The outputs of a linear layer, for a sink.
+    template <class Sink> INLINE void multiply(int l, Sink &sink)
+    {
+        const float *weights = m.weights + offset(l);
         if (l == 0)
-            for (int b = 0; b < blocks; b++)
-                forward_product<Identity>(width(), in_units, weights, inputs + (int64_t)b * in_units * BLOCK,
-                                          linear + (int64_t)b * width() * BLOCK);
-        else
-            with_outputs(l - 1, [&](auto kind, const float *values) {
-                for (int b = 0; b < blocks; b++) {
-                    const int64_t at = (int64_t)b * width() * BLOCK;
-                    forward_product<decltype(kind)>(width(), width(), weights, values + at, linear + at);
-                }
-            });
-        if (m.batchnorm)
-            normalize(l, training, weights + (int64_t)width() * in_units + width(), linear, z);
-        else if (space.keeps_linear)
-            std::memcpy(z, linear, sizeof(Vector) * vectors());
-        if (m.skip == BEFORE_ACTIVATION && adds(l))
-            add_carried(l, z);
-        read_points(m, space, pass, width(), captured(l), blocks, l);
-        read_units(m, space, pass, width(), captured(l), blocks, l * width(), training);
-        if (!space.keeps_outputs)
-            return;
-        float *h = space.h + l * layer_size();
+            return forward_product<Identity>(blocks, width(), m.features, weights, inputs, sink);
+        with_outputs(l - 1, [&](auto kind, const float *values) {
+            forward_product<decltype(kind)>(blocks, width(), width(), weights, values, sink);
+        });
+    }
+
+    void activate(int l, const float *z, float *h) const
+    {
         for_activation(m.activation, [&](auto kind) {
             for (int i = 0; i < vectors(); i++)
                 store(h + i * LANES, decltype(kind)::value(load(z + i * LANES)));
@@ -160,9 +170,9 @@ template <int Width> class Network {
     }
 
     // Batch normalization: by the statistics of the batch in training, which also move the running ones.
-    void normalize(int l, bool training, const float *gain, const float *linear, float *z)
+    void normalize(int l, bool training, const float *linear, float *z)
     {
-        const float *shift = gain + width();
+        const float *gain = m.weights + offset(l) + (int64_t)width() * (l ? width() : m.features) + width(), *shift = gain + width();
         float *running = m.running + 2 * (int64_t)l * width(), *mean = space.mean + (int64_t)l * width(),
               *scale = space.scale + (int64_t)l * width();
         for (int u = 0; u < width(); u++) {
@@ -200,10 +210,9 @@ template <int Width> class Network {
     {
         const float *weights = m.weights + offset(m.depth);
         const int classes = m.classes;
+        Storing storing(space.logits, classes);
         with_outputs(m.depth - 1, [&](auto kind, const float *values) {
-            for (int b = 0; b < blocks; b++)
-                forward_product<decltype(kind)>(classes, width(), weights, values + (int64_t)b * width() * BLOCK,
-                                                space.logits + (int64_t)b * classes * BLOCK);
+            forward_product<decltype(kind)>(blocks, classes, width(), weights, values, storing);
         });
         Vector loss{}, correct{};
         for (int b = 0; b < blocks; b++)
@@ -214,8 +223,9 @@ template <int Width> class Network {
         pass.loss = (double)sum(loss) / points;
         pass.correct = sum(correct);
         if (m.capture_output) {
-            read_points(m, space, pass, classes, space.logits, blocks, m.depth);
-            read_units(m, space, pass, classes, space.logits, blocks, m.depth * width(), training);
+            Reader reader(m, space, classes, m.depth);
+            reader.read(space.logits, blocks);
+            reader.close(space.logits, blocks, training, m.depth * width(), pass);
         }
     }
 
@@ -246,9 +256,8 @@ template <int Width> class Network {
 
     INLINE void back_to(int outputs_above, const float *weights, const float *above, float *here) const
     {
-        for (int b = 0; b < blocks; b++)
-            backward_product(outputs_above, width(), weights, above + (int64_t)b * outputs_above * BLOCK,
-                             here + (int64_t)b * width() * BLOCK);
+        Storing storing(here, width());
+        backward_product(blocks, outputs_above, width(), weights, above, storing);
     }
 
     // The gradient of a layer's linear outputs, from that of the layer above.
@@ -306,15 +315,32 @@ template <int Width> class Network {
             const float *hinge = space.hinge + 2 * (int64_t)(first + u);
             if ((place[0] & place[1]) == -1)
                 continue;
-            float factor = 1;
-            if (!is_linear(m))
-                factor = slice_factor(m, pass, (float)(m.unit_weight[0] * hinge[0] + m.unit_weight[1] * hinge[1]));
+            float factor[2] = {1, 1};
+            if (!is_linear(m)) {
+                const float weighted[2] = {(float)m.unit_weight[0] * hinge[0], (float)m.unit_weight[1] * hinge[1]};
+                slice_factors(m, pass, weighted, factor);
+            }
             for (int side = 0; side < 2; side++)
-                if (place[side] >= 0) {
-                    const int64_t at = ((int64_t)(place[side] / BLOCK) * units + u) * BLOCK + place[side] % BLOCK;
-                    gradient[at] += (side ? factor : -factor) * unit_weight[side];
-                }
+                if (place[side] >= 0)
+                    add_to_unit(units, u, place[side], values, (side ? factor[1] : -factor[0]) * unit_weight[side], gradient);
         }
+    }
+
+    // Add to the gradient of a unit at one point, or a share at each point that has the same value.
+    void add_to_unit(int units, int unit, int place, const float *values, float added, float *gradient) const
+    {
+        const auto at = [&](int point) { return ((int64_t)(point / BLOCK) * units + unit) * BLOCK + point % BLOCK; };
+        if (!m.average_ties) {
+            gradient[at(place)] += added;
+            return;
+        }
+        const float extreme = values[at(place)];
+        int tied = 0;
+        for (int q = place; q < points; q++)
+            tied += values[at(q)] == extreme;
+        for (int q = place; q < points; q++)
+            if (values[at(q)] == extreme)
+                gradient[at(q)] += added / tied;
     }
 
     template <class F>
@@ -336,12 +362,16 @@ template <int Width> class Network {
                 least = smaller(least, v);
             }
             prepare_points(pass, block * BLOCK + k * LANES, most, least, up, down);
+            if (m.average_ties)
+                share_ties(units, values, most, least, up, down);
             for (int u = 0; u < units; u++) {
                 const Vector v = load(values + u * BLOCK), g = F::back(load(gradient + u * BLOCK), v, v);
                 const Mask top = v == most, low = v == least;
                 // The first unit with the extreme value has the gradient: all bits set equals nothing from then on.
-                most = (Vector)((Mask)most | top);
-                least = (Vector)((Mask)least | low);
+                if (!m.average_ties) {
+                    most = (Vector)((Mask)most | top);
+                    least = (Vector)((Mask)least | low);
+                }
                 store(gradient + u * BLOCK, g - keep(up, top) + keep(down, low));
             }
         }
@@ -355,14 +385,28 @@ template <int Width> class Network {
         up = counts * point_weight[0];
         down = counts * point_weight[1];
         if (!is_linear(m)) {
-            Vector slice = larger(Vector{}, margin[0] - most) * (float)m.point_weight[0] +
-                           larger(Vector{}, margin[1] + least) * (float)m.point_weight[1];
-            Vector factor = slice_factor(m, pass, slice);
-            up *= factor;
-            down *= factor;
+            const Vector weighted[2] = {larger(Vector{}, margin[0] - most) * (float)m.point_weight[0],
+                                        larger(Vector{}, margin[1] + least) * (float)m.point_weight[1]};
+            Vector factor[2];
+            slice_factors(m, pass, weighted, factor);
+            up *= factor[0];
+            down *= factor[1];
         }
         most = (Vector)((Mask)most | enough);
         least = (Vector)((Mask)least | little);
+    }
+
+    // Divide the gradient of each hinge of a point between the units that have the extreme value.
+    void share_ties(int units, const float *values, Vector most, Vector least, Vector &up, Vector &down) const
+    {
+        Vector tops{}, lows{};
+        for (int u = 0; u < units; u++) {
+            const Vector v = load(values + u * BLOCK);
+            tops += keep(splat(1.0f), v == most);
+            lows += keep(splat(1.0f), v == least);
+        }
+        up /= larger(splat(1.0f), tops);
+        down /= larger(splat(1.0f), lows);
     }
 
     void normalize_backward(int l, float *gradient)

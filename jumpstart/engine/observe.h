@@ -21,44 +21,10 @@ struct Pass {
 
 INLINE bool is_linear(const Member &m) { return m.aggregate == BALANCED || m.aggregate == MEAN; }
 
-// Read the extrema of the points of a layer: (blocks, units, BLOCK) values.
-INLINE void read_points(const Member &m, Workspace &space, Pass &pass, int units, const float *values, int blocks, int layer)
+// What a slice adds to the sum of squares, from its two weighted hinges.
+template <class T> INLINE T square_of_slice(const Member &m, T up, T down)
 {
-    const Vector margin[2] = {splat((float)m.margin[0]), splat((float)m.margin[1])},
-                 weight[2] = {splat((float)m.point_weight[0]), splat((float)m.point_weight[1])};
-    const bool linear_aggregate = is_linear(m);
-    Vector hinges[2] = {}, squares{};
-    for (int b = 0; b < blocks; b++, values += units * BLOCK)
-        for (int k = 0; k < PARTS; k++) {
-            Vector most = load(values + k * LANES), least = most;
-            for (int u = 1; u < units; u++) {
-                const Vector v = load(values + u * BLOCK + k * LANES);
-                most = larger(most, v);
-                least = smaller(least, v);
-            }
-            const Vector hinge[2] = {larger(Vector{}, margin[0] - most), larger(Vector{}, margin[1] + least)};
-            const Mask is_short = (hinge[0] > 0.0f) | (hinge[1] > 0.0f);
-            const bool any_short = any(is_short);
-            space.is_short[((int64_t)layer * space.blocks + b) * PARTS + k] = any_short;
-            if (!any_short)
-                continue; // nor is any point dead or linear
-            const int at = b * BLOCK + k * LANES;
-            const Vector counts = load(space.valid + at);
-            hinges[0] += counts * hinge[0];
-            hinges[1] += counts * hinge[1];
-            if (!linear_aggregate) {
-                const Vector slice = weight[0] * hinge[0] + weight[1] * hinge[1];
-                squares += counts * slice * slice;
-            }
-            const Mask dead = most <= 0.0f, linear = least > 0.0f;
-            Mask *last = (Mask *)(space.last_dead + at);
-            *last = (*last & ~dead) | ((Mask{} + (layer + 1)) & dead);
-            *(Mask *)(space.dead + at) -= dead;
-            *(Mask *)(space.linear_layers + at) -= linear;
-        }
-    for (int side = 0; side < 2; side++)
-        pass.point_hinges[side] += sum(hinges[side]);
-    pass.point_squares += sum(squares);
+    return m.aggregate == SUM_OF_SQUARED_HINGES ? up * up + down * down : (up + down) * (up + down);
 }
 
 // The first point at which a unit has the value `extreme`.
@@ -76,46 +42,145 @@ INLINE int place_of(const float *values, int stride, int blocks, float extreme)
     return -1;
 }
 
-// Read the extrema of the units of a layer, and find the places where their hinges have a gradient.
-INLINE void read_units(const Member &m, Workspace &space, Pass &pass, int units, const float *values, int blocks,
-                       int first_unit, bool with_places)
-{
-    for (int u = 0; u < units; u++) {
-        const int unit = first_unit + u;
-        const float *own = values + u * BLOCK;
-        Vector most[PARTS], least[PARTS];
-        for (int k = 0; k < PARTS; k++)
-            most[k] = least[k] = load(own + k * LANES);
-        for (int b = 1; b < blocks; b++)
-            for (int k = 0; k < PARTS; k++) {
-                const Vector v = load(own + (int64_t)b * units * BLOCK + k * LANES);
-                most[k] = larger(most[k], v);
-                least[k] = smaller(least[k], v);
-            }
-        for (int k = 1; k < PARTS; k++) {
-            most[0] = larger(most[0], most[k]);
-            least[0] = smaller(least[0], least[k]);
-        }
-        const float extreme[2] = {largest(most[0]), -largest(least[0] * -1.0f)};
-        double slice = 0;
-        for (int side = 0; side < 2; side++) {
-            const float reach = side ? -extreme[1] : extreme[0], hinge = (float)m.margin[side] - reach;
-            float *far = space.reach + side * space.units + unit;
-            *far = reach > *far ? reach : *far;
-            pass.finite += reach;
-            const bool short_of_margin = hinge > 0;
-            space.hinge[2 * unit + side] = short_of_margin ? hinge : 0;
-            space.place[2 * unit + side] = -1;
-            if (!short_of_margin)
-                continue;
-            pass.unit_hinges[side] += hinge;
-            slice += m.unit_weight[side] * hinge;
-            if (with_places && m.unit_weight[side] != 0)
-                space.place[2 * unit + side] = place_of(own, units * BLOCK, blocks, extreme[side]);
-        }
-        pass.unit_squares += slice * slice;
+// Reads the extrema of a captured layer, of its units and of its points, as its values are computed.
+class Reader {
+  public:
+    Reader(const Member &member, Workspace &workspace, int layer_units, int layer_number)
+        : m(member), space(workspace), units(layer_units), layer(layer_number),
+          linear(is_linear(m)), margin{splat((float)m.margin[0]), splat((float)m.margin[1])},
+          weight{splat((float)m.point_weight[0]), splat((float)m.point_weight[1])}, extremes(space.extremes),
+          valid(space.valid), is_short(space.is_short + (int64_t)layer * space.blocks * PARTS)
+    {
+        for (int i = 0; i < 2 * units; i++)
+            store(extremes + i * LANES, splat(i % 2 ? INFINITY : -INFINITY));
     }
-}
+
+    INLINE void begin(int) {}
+    INLINE void take(int unit, const Vector (&values)[PARTS])
+    {
+        Vector top = values[0], low = values[0];
+        for (int k = 0; k < PARTS; k++) {
+            most[k] = unit ? larger(most[k], values[k]) : values[k];
+            least[k] = unit ? smaller(least[k], values[k]) : values[k];
+            if (k) {
+                top = larger(top, values[k]);
+                low = smaller(low, values[k]);
+            }
+        }
+        float *own = extremes + 2 * unit * LANES;
+        store(own, larger(load(own), top));
+        store(own + LANES, smaller(load(own + LANES), low));
+    }
+    // Which points are short is as good as random: hinges without a branch cost less than a wrong guess.
+    INLINE void end(int block)
+    {
+        Mask crossed{};
+        for (int k = 0; k < PARTS; k++) {
+            const Vector counts = load(valid + block * BLOCK + k * LANES), up = larger(Vector{}, margin[0] - most[k]),
+                         down = larger(Vector{}, margin[1] + least[k]);
+            hinges[0] += counts * up;
+            hinges[1] += counts * down;
+            is_short[block * PARTS + k] = any((up > 0.0f) | (down > 0.0f));
+            if (!linear)
+                squares += counts * square_of_slice(m, up * weight[0], down * weight[1]);
+            crossed |= (most[k] <= 0.0f) | (least[k] > 0.0f);
+        }
+        if (any(crossed))
+            for (int k = 0; k < PARTS; k++)
+                count_points(block * BLOCK + k * LANES, most[k], least[k]);
+    }
+
+    // Read values that are stored: (blocks, units, BLOCK).
+    INLINE void read(const float *values, int blocks)
+    {
+        for (int b = 0; b < blocks; b++) {
+            begin(b);
+            for (int u = 0; u < units; u++, values += BLOCK) {
+                Vector v[PARTS];
+                for (int k = 0; k < PARTS; k++)
+                    v[k] = load(values + k * LANES);
+                take(u, v);
+            }
+            end(b);
+        }
+    }
+
+    // What the layer adds to the pass, and the places where the hinges of its units have a gradient.
+    void close(const float *values, int blocks, bool with_places, int first_unit, Pass &pass) const
+    {
+        for (int side = 0; side < 2; side++)
+            pass.point_hinges[side] += sum(hinges[side]);
+        pass.point_squares += sum(squares);
+        for (int u = 0; u < units; u++) {
+            const float *own = extremes + 2 * u * LANES;
+            const float extreme[2] = {largest(load(own)), -largest(load(own + LANES) * -1.0f)};
+            double weighted[2];
+            for (int side = 0; side < 2; side++) {
+                const float hinge = read_unit(first_unit + u, side, side ? -extreme[1] : extreme[0], pass);
+                weighted[side] = m.unit_weight[side] * hinge;
+                if (hinge > 0 && with_places && m.unit_weight[side] != 0)
+                    space.place[2 * (first_unit + u) + side] = place_of(values + u * BLOCK, units * BLOCK, blocks, extreme[side]);
+            }
+            pass.unit_squares += square_of_slice(m, weighted[0], weighted[1]);
+        }
+    }
+
+  private:
+    const Member &m;
+    Workspace &space;
+    const int units, layer;
+    const bool linear; // the aggregate
+    const Vector margin[2], weight[2];
+    float *const extremes;
+    const float *const valid;
+    bool *const is_short;
+    Vector most[PARTS] = {}, least[PARTS] = {}; // of the points of a block
+    Vector hinges[2] = {}, squares{};
+
+    // Points that may be dead, or linear.
+    INLINE void count_points(int at, Vector most, Vector least)
+    {
+        const Mask dead = most <= 0.0f, linear = least > 0.0f;
+        Mask *last = (Mask *)(space.last_dead + at);
+        *last = (*last & ~dead) | ((Mask{} + (layer + 1)) & dead);
+        *(Mask *)(space.dead + at) -= dead;
+        *(Mask *)(space.linear_layers + at) -= linear;
+    }
+
+    // The hinge of one side of a unit that reaches so far.
+    INLINE float read_unit(int unit, int side, float reach, Pass &pass) const
+    {
+        const float missing = (float)m.margin[side] - reach, hinge = missing > 0 ? missing : 0;
+        float *far = space.reach + side * space.units + unit;
+        *far = reach > *far ? reach : *far;
+        pass.finite += reach;
+        pass.unit_hinges[side] += hinge;
+        space.hinge[2 * unit + side] = hinge;
+        space.place[2 * unit + side] = -1;
+        return hinge;
+    }
+};
+
+// Stores a layer, and reads its extrema.
+class ReadingAndStoring {
+  public:
+    ReadingAndStoring(Reader &reading, float *values, int units) : reader(reading), storing(values, units) {}
+    INLINE void begin(int block) { reader.begin(block); }
+    INLINE void take(int unit, const Vector (&values)[PARTS])
+    {
+        storing.take(unit, values);
+        reader.take(unit, values);
+    }
+    INLINE void end(int block)
+    {
+        reader.end(block);
+        storing.end(block);
+    }
+
+  private:
+    Reader &reader;
+    Storing storing;
+};
 
 // The weight of one hinge in the loss of a batch, before the factor of aggregates that are not linear.
 struct HingeWeights {
@@ -149,12 +214,12 @@ INLINE void close_penalty(const Member &m, const Workspace &space, Pass &pass, i
     pass.point_part = norm ? std::sqrt(pass.point_squares) : pass.point_squares;
 }
 
-// The factor of a slice's hinges in the gradient, where `slice` is their weighted sum.
-template <class T> INLINE T slice_factor(const Member &m, const Pass &pass, T slice)
+// The factors of a slice's two hinges in the gradient, where `hinges` are weighted.
+template <class T> INLINE void slice_factors(const Member &m, const Pass &pass, const T (&hinges)[2], T (&factors)[2])
 {
-    if (m.aggregate == SUM_OF_SQUARES)
-        return slice * 2.0f;
-    return slice * (pass.jumpstart > 0 ? (float)(1 / pass.jumpstart) : 0.0f);
+    const float scale = m.aggregate == NORM ? (pass.jumpstart > 0 ? (float)(1 / pass.jumpstart) : 0.0f) : 2.0f;
+    for (int side = 0; side < 2; side++)
+        factors[side] = (m.aggregate == SUM_OF_SQUARED_HINGES ? hinges[side] : hinges[0] + hinges[1]) * scale;
 }
 
 INLINE void begin_epoch(Workspace &space, Sums &sums)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from jumpstart.choices import Aggregate, Capture, Terms
+from jumpstart.choices import Aggregate, Capture, Terms, Ties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,7 @@ class LossOptions:
         aggregate: How the losses of units and points become one number.
         margin: The margins of the positive and of the negative side.
         weights: The weights of the positive and of the negative hinges.
+        ties: Which of several equal extrema have the gradient: the first (``SINGLE``), or all (``AVERAGE``).
         use_task_loss: Whether cross-entropy is minimized too.
     """
 
@@ -66,6 +67,7 @@ class LossOptions:
     aggregate: Aggregate = Aggregate.BALANCED
     margin: tuple[float, float] = (1.0, 1.0)
     weights: tuple[float, float] = (1.0, 1.0)
+    ties: Ties = Ties.SINGLE
     use_task_loss: bool = True
 
 
@@ -85,7 +87,10 @@ class TrainingOptions:
         weight_decay: Decay of weights; biases and batch normalization do not decay.
         clip_norm: Largest norm of the gradient; None for no limit.
         clip_value: Largest entry of the gradient; None for no limit.
+        best_by: ``"val"`` or ``"train"``, the part whose accuracy decides which epoch is the best.
         stop_at_perfect: Whether to stop as soon as the validation accuracy is 1.
+        stop_train_acc: Training accuracy at which to stop; with ``stop_train_loss``, both are needed.
+        stop_train_loss: Training loss at which to stop; None for no such stop.
         monitor: ``"val/loss"`` or ``"val/acc"``, which ``patience`` waits for; None to never stop.
         patience: Epochs without a better value after which training stops.
         min_delta: Change that counts as better only if it is exceeded.
@@ -103,7 +108,10 @@ class TrainingOptions:
     weight_decay: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
+    best_by: str = "val"
     stop_at_perfect: bool = False
+    stop_train_acc: float | None = None
+    stop_train_loss: float | None = None
     monitor: str | None = None
     patience: int = 0
     min_delta: float = 0.0

@@ -112,9 +112,9 @@ template <int Width> class Training {
             }
             if (m.most_steps && m.step >= m.most_steps)
                 return;
-            keep_best(row + METRICS);
+            keep_best(m.best_by_train ? row : row + METRICS);
             m.epoch++;
-            if (stops(row + METRICS)) {
+            if (stops(row, row + METRICS)) {
                 m.outcome = STOPPED_EARLY;
                 return;
             }
@@ -197,6 +197,7 @@ template <int Width> class Training {
         if (m.best_epoch >= 0 && !better)
             return;
         m.best_epoch = m.epoch;
+        m.best_step = m.step;
         m.best_accuracy = row[ACCURACY];
         m.best_loss = row[LOSS];
         std::memcpy(m.best_weights, m.weights, sizeof(float) * m.parameters);
@@ -204,10 +205,18 @@ template <int Width> class Training {
             std::memcpy(m.best_running, m.running, sizeof(float) * 2 * m.depth * m.width);
     }
 
-    // Whether training ends here. Compares in 32 bits, as Lightning's EarlyStopping does.
-    bool stops(const double *row)
+    bool has_reached_goal(const double *train) const
     {
-        if (m.stop_at_perfect && row[ACCURACY] == 1)
+        const bool wants_accuracy = std::isfinite(m.stop_train_accuracy), wants_loss = std::isfinite(m.stop_train_loss);
+        if (!wants_accuracy && !wants_loss)
+            return false;
+        return (!wants_accuracy || train[ACCURACY] >= m.stop_train_accuracy) && (!wants_loss || train[LOSS] <= m.stop_train_loss);
+    }
+
+    // Whether training ends here. Patience compares in 32 bits, as Lightning's EarlyStopping does.
+    bool stops(const double *train, const double *row)
+    {
+        if ((m.stop_at_perfect && row[ACCURACY] == 1) || has_reached_goal(train))
             return true;
         if (m.monitor == NO_MONITOR)
             return false;

@@ -24,6 +24,7 @@ struct Workspace {
     float *valid;                  // (blocks, BLOCK) 1 for a point, 0 for padding
     int32_t *y;                    // (blocks, BLOCK)
     float *mean, *scale;           // (depth, width) of batch normalization
+    float *extremes;               // (units of a layer, 2, LANES) the largest and the smallest values so far
     int32_t *place;                // (units, 2) where a unit has its extrema; -1 where its hinge is 0
     float *hinge;                  // (units, 2)
     bool *is_short;                // (captured, blocks, PARTS) whether a point is short of its margin
@@ -38,7 +39,7 @@ struct Workspace {
 
     explicit Workspace(const Member &m)
         : keeps_linear(m.batchnorm || (m.capture_weights && m.skip == BEFORE_ACTIVATION)),
-          keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION || m.width >= WIDE),
+          keeps_outputs(!is_cheap(m.activation) || m.skip == AFTER_ACTIVATION),
           captured(m.depth + (m.capture_output ? 1 : 0)),
           units(m.depth * m.width + (m.capture_output ? m.classes : 0)), blocks(blocks_of(m.batch > m.val_batch ? m.batch : m.val_batch))
     {
@@ -83,6 +84,7 @@ struct Workspace {
         take(y, points);
         take(mean, m.batchnorm ? (size_t)m.depth * m.width : 0);
         take(scale, m.batchnorm ? (size_t)m.depth * m.width : 0);
+        take(extremes, 2 * LANES * widest);
         take(place, 2 * (size_t)units);
         take(hinge, 2 * (size_t)units);
         take(is_short, (size_t)captured * blocks * PARTS);

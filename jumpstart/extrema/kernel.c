@@ -80,18 +80,18 @@ static void **addresses(PyObject *list, Py_ssize_t *count)
             {point_at ? point_at + (i)*shape.n : NULL, point_at ? point_at + (calls + (i)) * shape.n : NULL},        \
     }
 
-/* reduce(tensors, n, c, s, last, double, margin, weights, unit, point, paid, unit_at, point_at): unit and point are
-   (2, L, C) and (2, L, N), paid is the penalty, the weighted sum of all their hinges; weights are those of units and
-   points, positive and negative. */
+/* reduce(tensors, n, c, s, last, double, margins, weights, unit, point, paid, unit_at, point_at): unit and point are
+   (2, L, C) and (2, L, N), paid is the penalty, the weighted sum of all their hinges; margins are those of the positive
+   and of the negative side; weights are those of units and points, positive and negative. */
 static PyObject *reduce(PyObject *module, PyObject *args)
 {
     PyObject *list, *numbers[5];
     Shape shape;
     int wide;
-    double margin, weights[4], total = 0;
-    if (!PyArg_ParseTuple(args, "O!nnnppd(dddd)OOOOO", &PyList_Type, &list, &shape.n, &shape.c, &shape.s, &shape.last,
-                          &wide, &margin, &weights[0], &weights[1], &weights[2], &weights[3], &numbers[0], &numbers[1],
-                          &numbers[2], &numbers[3], &numbers[4]))
+    double margins[2], weights[4], total = 0;
+    if (!PyArg_ParseTuple(args, "O!nnnpp(dd)(dddd)OOOOO", &PyList_Type, &list, &shape.n, &shape.c, &shape.s,
+                          &shape.last, &wide, &margins[0], &margins[1], &weights[0], &weights[1], &weights[2],
+                          &weights[3], &numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4]))
         return NULL;
     void *unit = address(numbers[0]), *point = address(numbers[1]), *paid = address(numbers[2]);
     int32_t *unit_at = address(numbers[3]), *point_at = address(numbers[4]);
@@ -104,22 +104,23 @@ static PyObject *reduce(PyObject *module, PyObject *args)
         free(tensors);
         return PyErr_NoMemory();
     }
+    float narrow[2] = {(float)margins[0], (float)margins[1]};
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t i = 0; i < calls; i++) {
         if (wide) {
             Record_double out = RECORD(double, i);
-            reduce_double(tensors[i], shape, margin, out, scratch);
+            reduce_double(tensors[i], shape, margins, out, scratch);
         } else {
             Record_float out = RECORD(float, i);
-            reduce_float(tensors[i], shape, (float)margin, out, scratch);
+            reduce_float(tensors[i], shape, narrow, out, scratch);
         }
     }
     for (int k = 0; k < 4; k++) {
         Py_ssize_t count = calls * (k < 2 ? shape.c : shape.n), from = (k & 1) * count;
         void *reach = k < 2 ? unit : point;
         if (weights[k] != 0)
-            total += weights[k] * (wide ? hinges_double((double *)reach + from, count, margin)
-                                        : hinges_float((float *)reach + from, count, (float)margin));
+            total += weights[k] * (wide ? hinges_double((double *)reach + from, count, margins[k & 1])
+                                        : hinges_float((float *)reach + from, count, narrow[k & 1]));
     }
     if (wide)
         *(double *)paid = total;

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from jumpstart.choices import PointMode, Ties
+from jumpstart.choices import Margins, PointMode, Ties
 from jumpstart.extrema.rule import Rule
 
 
@@ -39,7 +39,7 @@ _off = os.environ.get("JUMPSTART_KERNEL", "") == "0"
 
 Places: TypeAlias = tuple[Tensor, Tensor]
 """Flat [N][C][S] positions of the extrema of units (2, L, C) and of points (2, L, N), int32; -1 where the reach is at
-least the margin."""
+least the margin of its side."""
 Weights: TypeAlias = tuple[float, float, float, float]
 """Weights of the hinges: unit positive, unit negative, point positive, point negative."""
 NO_WEIGHTS: Weights = (0.0, 0.0, 0.0, 0.0)
@@ -131,14 +131,15 @@ def quick_for_large() -> bool:
 
 
 def reduce(
-    tensors: Sequence[Tensor], layout: Layout, margin: float, weights: Weights, *, locate: bool
+    tensors: Sequence[Tensor], layout: Layout, margins: Margins, weights: Weights, *, locate: bool
 ) -> tuple[Tensor, Tensor, Tensor, Places | None]:
     """The reach of every unit and point of L tensors of one layout, their penalty, and the places of the extrema.
 
     Args:
         tensors: L tensors.
         layout: The layout of all of them.
-        margin: Margin of the hinges. A slice that reaches the margin has no penalty and no place.
+        margins: Margins of the positive and of the negative hinges. A slice that reaches the margin of a side has no
+            penalty and no place on that side.
         weights: Weights of the hinges.
         locate: Whether to return the places.
 
@@ -154,7 +155,7 @@ def reduce(
         where = at[0].data_ptr(), at[1].data_ptr()
     _kernel.reduce(
         [tensor.data_ptr() for tensor in tensors],
-        layout.samples, layout.units, layout.places, layout.units_last, layout.double, margin, weights,
+        layout.samples, layout.units, layout.places, layout.units_last, layout.double, margins, weights,
         unit.data_ptr(), point.data_ptr(), penalty.data_ptr(), *where,
     )  # fmt: skip
     return unit, point, penalty, at

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from jumpstart.choices import Margins
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extrema:
     r"""How far units and points reach on both sides of zero, for L layer calls of one shape.
 
-    The *reach* of a slice is :math:`(\max z, -\min z)`: where both are at least the margin, the penalty is zero.
+    The *reach* of a slice is :math:`(\max z, -\min z)`: where each is at least the margin of its side, the penalty is
+    zero.
 
     Attributes:
         names: L names, ``"layer"`` or ``"layer#2"`` for the second call of one module.
@@ -67,6 +70,31 @@ class Extrema:
     def detach(self) -> Extrema:
         """The same record without a graph and without its penalty."""
         return replace(self, unit=self.unit.detach(), point=self.point.detach(), penalty=None)
+
+
+def margin_of(reach: Tensor, margins: Margins) -> float | Tensor:
+    """What a reach is compared with: the margin, if both sides have the same one, else a tensor of both.
+
+    Args:
+        reach: (2, ...), the positive side first.
+        margins: Margins of the positive and of the negative side.
+
+    Returns:
+        A number, or (2, 1, ...) with as many dimensions as the reach.
+
+    Example:
+        >>> import torch
+        >>> torch.relu(margin_of(torch.zeros(2, 3), (1.0, 0.5)) - torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))
+        tensor([[0.0000, 1.0000, 0.0000],
+                [0.5000, 0.5000, 0.0000]])
+    """
+    positive, negative = margins
+    if positive == negative:
+        return positive
+    # Filled on the device: a copy from the host would wait for it.
+    both = reach.new_full((2, *[1] * (reach.dim() - 1)), positive)
+    both[1].fill_(negative)
+    return both
 
 
 def count_slices(records: Sequence[Extrema]) -> tuple[int, int]:

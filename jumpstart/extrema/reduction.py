@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from jumpstart.choices import PointMode, Ties
+from jumpstart.choices import Margins, PointMode, Ties
 from jumpstart.extrema import kernel
-from jumpstart.extrema.record import Extrema
+from jumpstart.extrema.record import Extrema, margin_of
 from jumpstart.extrema.routing import (
     LONG,
     Entries,
@@ -91,7 +91,7 @@ def extrema_of(
         if layout is None:
             unit, point, *_ = _reduce_in_torch(tensors, unit_dim, rule)
         else:
-            unit, point, *_ = kernel.reduce(tensors, layout, rule.margin, NO_WEIGHTS, locate=False)
+            unit, point, *_ = kernel.reduce(tensors, layout, rule.margins, NO_WEIGHTS, locate=False)
     else:
         unit, point, penalty = _Reduce.apply(rule, unit_dim, weights or NO_WEIGHTS, *tensors)
     order = list(range(len(tensors))) if order is None else order
@@ -173,13 +173,13 @@ class _Reduce(torch.autograd.Function):
         ctx.layout = _one_layout(tensors, unit_dim, rule)
         if ctx.layout is not None:
             locate = any(ctx.needs_input_grad)
-            unit, point, penalty, ctx.at = kernel.reduce(tensors, ctx.layout, rule.margin, weights, locate=locate)
+            unit, point, penalty, ctx.at = kernel.reduce(tensors, ctx.layout, rule.margins, weights, locate=locate)
             ctx.like = tensors[0].shape, tensors[0].stride()
             return unit, point, penalty
         unit, point, z, windows, ctx.shape = _reduce_in_torch(tensors, unit_dim, rule)
         ctx.dtype = tensors[0].dtype
         ctx.save_for_backward(z, windows, unit, point)  # type: ignore[arg-type]  # None is stored as None
-        return unit, point, penalty_of((unit, point), weights, rule.margin)
+        return unit, point, penalty_of((unit, point), weights, rule.margins)
 
     @staticmethod
     def backward(ctx: _ReduceContext, *grads: Tensor | None) -> Grads:
@@ -234,7 +234,7 @@ def _grads_in_torch(
     z, windows, *reaches = ctx.saved_tensors
     unit, point = (reach.detach() for reach in reaches)
     unit_grad, point_grad = (
-        add_penalty_grad(torch.lt(reach, ctx.rule.margin, out=torch.empty_like(reach)), grad, penalty_grad, pair)
+        add_penalty_grad(_short(reach, ctx.rule.margins), grad, penalty_grad, pair)
         for reach, grad, pair in zip((unit, point), reach_grads, (ctx.weights[:2], ctx.weights[2:]), strict=True)
     )
     grad = torch.zeros_like(z)
@@ -246,6 +246,12 @@ def _grads_in_torch(
         route(grad, z, unit, unit_grad, 2, ctx.rule.ties)
     stacked = grad.view(ctx.shape).movedim(1, ctx.unit_dim + 1)
     return stacked.to(ctx.dtype).contiguous().unbind()
+
+
+def _short(reach: Tensor, margins: Margins) -> Tensor:
+    """One where a reach is short of the margin of its side, else zero."""
+    ones = torch.empty_like(reach)  # a comparison into floats is faster on a CPU than one into booleans
+    return torch.lt(reach, margin_of(reach, margins), out=ones)
 
 
 def _route_points(grad: Tensor, z: Tensor, reach: Tensor, reach_grad: Tensor, shape: torch.Size, ties: Ties) -> None:

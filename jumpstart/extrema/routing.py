@@ -12,8 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from jumpstart.choices import PointMode, Ties
+from jumpstart.choices import Margins, PointMode, Ties
 from jumpstart.extrema import kernel
+from jumpstart.extrema.record import margin_of
 from jumpstart.extrema.rule import Rule
 from jumpstart.extrema.traceable import random_one, record_dtype
 
@@ -35,19 +36,19 @@ class Extreme(Protocol):
 # Small preactivations, (L, C, M) -----------------------------------------------------------------------------------
 
 
-def penalty_of(reaches: tuple[Tensor, Tensor], weights: kernel.Weights, margin: float) -> Tensor:
+def penalty_of(reaches: tuple[Tensor, Tensor], weights: kernel.Weights, margins: Margins) -> Tensor:
     """The weighted sum of the hinges of units and points, a scalar.
 
     Args:
         reaches: Unit reach (2, L, C) and point reach (2, L, P).
         weights: Weights of the hinges of units and points, each positive and negative.
-        margin: Margin of the hinges, in the units of the preactivations.
+        margins: Margins of the positive and of the negative hinges, in the units of the preactivations.
     """
     penalty = reaches[0].new_zeros(())
     for reach, (positive, negative) in zip(reaches, (weights[:2], weights[2:]), strict=True):
         if positive == negative == 0:
             continue
-        hinges = (margin - reach).clamp_(min=0)
+        hinges = (margin_of(reach, margins) - reach).clamp_(min=0)
         if positive == negative:
             penalty += hinges.sum() * positive
         else:
@@ -61,7 +62,8 @@ def add_penalty_grad(
     """The total gradient of a reach: its own, and that of the penalty of its hinges.
 
     Args:
-        short: (2, L, K) one where the reach is short of the margin, else zero; overwritten if it holds floats.
+        short: (2, L, K) one where the reach is short of the margin of its side, else zero; overwritten if it holds
+            floats.
         grad: (2, L, K), the reach's own gradient.
         penalty_grad: The gradient of the penalty, a scalar.
         weights: Weights of the hinges, positive and negative.
@@ -191,7 +193,7 @@ def scan(
     """
     layout = kernel.layout_of(z, unit_dim, rule) if kernel.quick_for_large() else None
     if layout is not None:
-        unit, point, _, at = kernel.reduce([z], layout, rule.margin, kernel.NO_WEIGHTS, locate=locate)
+        unit, point, _, at = kernel.reduce([z], layout, rule.margins, kernel.NO_WEIGHTS, locate=locate)
         return unit.squeeze(1), point.squeeze(1), [], at
     z = z.detach().movedim(unit_dim, 1)
     dtype = record_dtype(z.dtype)
@@ -244,7 +246,7 @@ def _locate(z: Tensor, block: Tensor, value: Tensor, kind: int, side: int, rule:
     On a CPU, of the slices that are short of the margin alone; on an accelerator of all slices, because selecting
     some would wait for the device.
     """
-    short = (value if side == 0 else -value) < rule.margin
+    short = (value if side == 0 else -value) < rule.margins[side]
     index = short.nonzero().squeeze(1) if z.device.type == "cpu" else torch.arange(len(value), device=z.device)
     if index.numel() == 0:
         return []

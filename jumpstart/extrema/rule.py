@@ -1,11 +1,11 @@
-"""How extrema are taken: ties, points, margin."""
+"""How extrema are taken: ties, points, margins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-from jumpstart.choices import MARGIN, PointMode, Ties
+from jumpstart.choices import MARGIN, Margins, PointMode, Ties
 
 
 class NextOp(Enum):
@@ -26,9 +26,9 @@ class Rule:
     Attributes:
         ties: Which entries receive the gradient of a tied extremum.
         point: What counts as one point.
-        margin: Slices that reach at least this far on a side get no gradient from that side.
+        margins: Slices that reach at least this far on the positive (or the negative) side get no gradient from it.
     """
 
     ties: Ties = Ties.SINGLE
     point: PointMode = PointMode.SAMPLE
-    margin: float = MARGIN
+    margins: Margins = (MARGIN, MARGIN)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jumpstart.arrays import to_array
-from jumpstart.choices import MARGIN
+from jumpstart.choices import MARGIN, Margins, check_margins
 from jumpstart.palette import COLORS, CURVE_COLORS
 from jumpstart.plots import canvas, headings, ticks
 from jumpstart.plots.arrays import Codes, Floats, Layers, count_status, drawable, share_column
@@ -36,22 +36,24 @@ def plot_ranges(
     margin: float = MARGIN,
     title: str | None = None,
     *,
+    negative_margin: float | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """The range of the preactivations, layer by layer, from the input on the left to the output.
 
     A line spans the smallest to the largest preactivation of the layer. Boxes hold the middle 80 % of its units, one
-    box for the units' maxima and one for their minima, with a bar at the median. Lines mark zero and the margin on both
-    sides. The strip below has the shares of dead, linear and non-linear units. A layer is tinted over its whole height
-    if all its units are dead, or none of them is non-linear. If values exceed ten margins, the scale is linear up to
-    one margin and logarithmic beyond.
+    box for the units' maxima and one for their minima, with a bar at the median. Lines mark zero and the margins of
+    both sides. The strip below has the shares of dead, linear and non-linear units. A layer is tinted over its whole
+    height if all its units are dead, or none of them is non-linear. If values exceed ten times the larger margin, the
+    scale is linear up to this margin and logarithmic beyond.
 
     Args:
         maximum: Largest preactivation of every unit: one (units, layers) array, or a list with one array per layer.
         minimum: Smallest preactivation of every unit, of the same shapes.
         layer_names: One name per layer. Parts that all names share are written once, below.
-        margin: Margin of the loss, which a unit's maximum and minimum should reach on either side of zero.
+        margin: Margin of the loss, which a unit's maximum should reach above zero.
         title: Title of the plot; by default the number of units and layers.
+        negative_margin: Margin that a unit's minimum should reach below zero; None for that of ``margin``.
         ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size. The
             strip is drawn below these axes, as their child.
 
@@ -68,8 +70,7 @@ def plot_ranges(
     """
     canvas.check_axes(ax)
     largest, smallest = _checked_extrema(maximum, minimum)
-    if not 0 < margin < math.inf:
-        raise ValueError(f"margin must be a finite number > 0, got {margin}.")
+    margins = check_margins(margin, negative_margin)
     layers = len(largest)
     ticks.check_names(layer_names, layers)
     codes = [status_of_arrays(high, low) for high, low in zip(largest, smallest, strict=True)]
@@ -82,7 +83,7 @@ def plot_ranges(
     axes = ax if ax is not None else _new_axes(width, below.depth, title, labels.values(), handles)
     largest, smallest = ([drawable(layer) for layer in values] for values in (largest, smallest))
     _draw_layers(axes, largest, smallest, codes, width / layers)
-    _scale(axes, largest, smallest, margin)
+    _scale(axes, largest, smallest, margins)
     axes.set_ylabel("preactivation")
     axes.set_xlim(0.5, layers + 0.5)
     axes.xaxis.set_major_locator(NullLocator())
@@ -209,11 +210,12 @@ def _add_strip(axes: Axes, codes: Sequence[Codes], *, child: bool) -> Axes:
     return strip
 
 
-def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], margin: float) -> None:
+def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], margins: Margins) -> None:
     """Scale the axis of preactivations so that all values and both margins are visible."""
-    margin = float(drawable(np.array(margin), positive=True))
-    high = max(margin, *(float(layer.max()) for layer in largest))
-    low = min(-margin, *(float(layer.min()) for layer in smallest))
+    above, below = drawable(np.array(margins), positive=True).tolist()
+    margin = max(above, below)
+    high = max(above, *(float(layer.max()) for layer in largest))
+    low = min(-below, *(float(layer.min()) for layer in smallest))
     if max(high, -low) > 10 * margin:
         powers = sum(math.log10(max(1.0, side * 1.6 / margin)) for side in (high, -low))
         # The linear part keeps its share of the axis, however many powers of ten there are.
@@ -226,7 +228,7 @@ def _scale(axes: Axes, largest: Sequence[Floats], smallest: Sequence[Floats], ma
         padding = 0.06 * (high - low)
         axes.set_ylim(low - padding, high + padding)
     axes.axhline(0, color="#222222", linewidth=0.9, zorder=5)
-    for side in (-margin, margin):
+    for side in (-below, above):
         axes.axhline(side, color=_MARGIN_COLOR, linewidth=0.9, linestyle=(0, (4, 3)), zorder=5)
     axes.grid(axis="y", alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)

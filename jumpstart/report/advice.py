@@ -72,11 +72,11 @@ def _about_accuracy(run: RunRecord) -> list[str]:
         return []
     if training[-1] - validation[-1] > _OVERFITTING:
         return [
-            f"Training accuracy ({percent(training[-1])}) is far above validation accuracy "
+            f"Training accuracy ({percent(training[-1])}) is far above {run.held_out} accuracy "
             f"({percent(validation[-1])}): the network overfits. More data or weight decay help; Jumpstart does not."
         ]
     late = epochs[int(validation.argmax())] >= 0.95 * epochs[-1] and len(validation) > 20
-    if late and validation.max() < 0.999 and run.summary:
+    if late and validation.max() < 0.999 and run.summary and run.held_out == "validation":
         extend = run.description.remedies.command("extend", run.path, epochs=2 * run.epochs)
         longer = f"Train for longer: {extend}" if extend else f"Train for longer, such as {2 * run.epochs:,} epochs."
         return [f"Validation accuracy was still rising at the end. {longer}"]

@@ -20,13 +20,14 @@ def rank(accuracy: float, loss: float) -> tuple[float, float]:
     return -math.inf if math.isnan(accuracy) else accuracy, -math.inf if math.isnan(loss) else -loss
 
 
-def rank_row(row: Mapping[str, float]) -> tuple[float, float]:
-    """The :func:`rank` of the metrics of an epoch, in the validation part, or in the training part if that is all.
+def rank_row(row: Mapping[str, float], part: str = "val") -> tuple[float, float]:
+    """The :func:`rank` of the metrics of an epoch in a part, or in the training part if that is all.
 
     Args:
         row: Metrics by name, such as ``val/acc``.
+        part: The part that decides: ``"val"`` or ``"train"``.
     """
-    part = "val" if "val/acc" in row else "train"
+    part = part if f"{part}/acc" in row else "train"
     return rank(row[f"{part}/acc"], row[f"{part}/loss"])
 
 

@@ -46,8 +46,8 @@ def comparison_page(runs: Sequence[RunRecord]) -> str:
 
 def _comparison_table(names: Sequence[str], runs: Sequence[RunRecord]) -> str:
     rows = [
-        *_epoch_rows("best", "acc", [run.best("val/acc") for run in runs]),
-        *_epoch_rows("lowest", "loss", [_lowest(run, "val/loss") for run in runs]),
+        *_epoch_rows("best", "acc", [_of_validation(run, run.best("val/acc")) for run in runs]),
+        *_epoch_rows("lowest", "loss", [_of_validation(run, _lowest(run, "val/loss")) for run in runs]),
         *_metric_rows(runs),
         *_fact_rows(runs),
     ]
@@ -58,6 +58,11 @@ def _epoch_rows(word: str, metric: str, chosen: Sequence[tuple[int, float] | Non
     """A value of a validation metric in every run, and the epoch that it belongs to."""
     yield f"{word} validation {METRIC_WORDS[metric]}", [metric_text(metric, pair[1]) if pair else "" for pair in chosen]
     yield "in epoch", [f"{pair[0]:,}" if pair else "" for pair in chosen]
+
+
+def _of_validation(run: RunRecord, pair: tuple[int, float] | None) -> tuple[int, float] | None:
+    """A value of a metric with ``val`` in its name; None if there is no validation part."""
+    return pair if run.held_out == "validation" else None
 
 
 def _lowest(run: RunRecord, name: str) -> tuple[int, float] | None:
@@ -97,7 +102,10 @@ def _differences(names: Sequence[str], runs: Sequence[RunRecord]) -> str:
 
 def _overlaid(names: Sequence[str], runs: Sequence[RunRecord]) -> Iterable[str]:
     for name, title in _CURVES.items():
-        curves = {label: run.series(name) for label, run in zip(names, runs, strict=True)}
+        labels = [
+            f"{label} (test part)" if run.held_out == "test" else label for label, run in zip(names, runs, strict=True)
+        ]
+        curves = {label: run.series(name) for label, run in zip(labels, runs, strict=True)}
         yield curves_svg(title, curves, shares=not name.endswith("loss"))
 
 

@@ -96,6 +96,8 @@ def find_all(run: RunRecord) -> tuple[Health, tuple[Finding, ...]]:
 def chance(run: RunRecord) -> tuple[float, int] | None:
     """The accuracy of always predicting the most common class of the validation part, and the size of that part.
 
+    Without a validation part, it is the same of the test part.
+
     Args:
         run: The content of the run directory.
 
@@ -109,7 +111,7 @@ def chance(run: RunRecord) -> tuple[float, int] | None:
 
 
 def _class_counts(parts: object) -> list[int]:
-    part = parts.get("val") if isinstance(parts, dict) else None
+    part = parts.get("val", parts.get("test")) if isinstance(parts, dict) else None
     counts = part.get("class_counts") if isinstance(part, dict) else None
     try:
         return [int(count) for count in counts] if isinstance(counts, list) else []
@@ -128,14 +130,28 @@ def _about_ending(run: RunRecord) -> list[Finding]:
     return [Finding(Tone.WARN, text)]
 
 
-def _about_training(run: RunRecord) -> tuple[bool | None, Finding]:
+def _accuracy(run: RunRecord) -> tuple[str, tuple[int, float] | None]:
+    """The accuracy that says whether training works: in words, and its epoch and value.
+
+    It is the best of the validation part. Of a test part that takes the place of the validation part, it is that of the
+    kept weights, or the latest, because no epoch may be chosen by the test part.
+    """
     name = run.stage("acc")
-    part = "validation" if name.startswith("val") else "training"
-    kept = run.best(name)
+    epochs, values = run.series(name)
+    if run.held_out == "validation" or not name.startswith("val") or not len(values):
+        return f"The best {'validation' if name.startswith('val') else 'training'} accuracy", run.best(name)
+    epoch, accuracy = run.summary.get("best_epoch"), run.summary.get("test/acc")
+    if isinstance(epoch, int) and isinstance(accuracy, float):
+        return "The test accuracy of the kept weights", (epoch, accuracy)
+    return "The latest test accuracy", (int(epochs[-1]), float(values[-1]))
+
+
+def _about_training(run: RunRecord) -> tuple[bool | None, Finding]:
+    words, kept = _accuracy(run)
     if kept is None:
         return None, Finding(Tone.INFO, "No accuracy is recorded, so whether training works is unknown.")
     epoch, accuracy = kept
-    best = f"The best {part} accuracy is {percent(accuracy)} (epoch {epoch:,})"
+    best = f"{words} is {percent(accuracy)} (epoch {epoch:,})"
     baseline = chance(run)
     if baseline is None:
         return None, Finding(Tone.INFO, f"{best}. The accuracy of chance is not recorded.")

@@ -91,7 +91,8 @@ def _subtitle(run: RunRecord) -> str:
 
 def _metrics_table(run: RunRecord) -> str:
     source: Mapping[str, object] = run.summary
-    note = "Metrics of the weights with the best validation accuracy, which the run keeps."
+    part = "training" if run.best_by == "train" else "validation"
+    note = f"Metrics of the weights with the best {part} accuracy, which the run keeps."
     if not any("/" in name for name in source):
         source = {name: value for name in run.metrics if (value := run.last(name)) is not None}
         note = "Metrics of the last recorded epoch."
@@ -108,6 +109,8 @@ def _metrics_table(run: RunRecord) -> str:
         for name, decimals in (("epochs", 0), ("seconds", 1), ("parameters", 0))
         if (text := number_text(run.summary.get(name), decimals))
     ]
+    if run.held_out == "test":
+        note += " There is no validation part: the test part takes its place in curves and maps, and decides nothing."
     foot = f'<p class="soft">{html_text(" · ".join([note, *facts]))}</p>'
     return section("Metrics", data_table(["", *stages], rows) + foot, "scroll")
 
@@ -133,7 +136,12 @@ def _charts(run: RunRecord) -> Iterable[str]:
 
 
 def _train_and_val(run: RunRecord, metric: str) -> Curves:
-    return {part: run.series(f"{part}/{metric}") for part in ("train", "val")}
+    return {"train": run.series(f"train/{metric}"), _val(run): run.series(f"val/{metric}")}
+
+
+def _val(run: RunRecord) -> str:
+    """The label of the part whose metrics have names with ``val``."""
+    return "test" if run.held_out == "test" else "val"
 
 
 def _status_chart(run: RunRecord, title: str, metrics: tuple[str, str, str]) -> str:
@@ -142,7 +150,8 @@ def _status_chart(run: RunRecord, title: str, metrics: tuple[str, str, str]) -> 
         return ""
     table = np.array([run.metrics["epoch"], *(run.metrics[name] for name in names)])
     epochs, *shares = table[:, np.isfinite(table).all(axis=0)]
-    return shares_svg(f"{title} ({names[0].partition('/')[0]})", epochs, dict(zip(Status, shares, strict=True)))
+    part = "train" if names[0].startswith("train/") else _val(run)
+    return shares_svg(f"{title} ({part})", epochs, dict(zip(Status, shares, strict=True)))
 
 
 # Tables -----------------------------------------------------------------------------------------

@@ -96,11 +96,22 @@ class RunRecord:
         """The full name of a metric: of the validation part, or of the training part if only that has values."""
         return next((full for part in ("val", "train") if len(self.series(full := f"{part}/{name}")[1])), f"val/{name}")
 
+    @property
+    def held_out(self) -> str:
+        """The part whose metrics have names with ``val``, in words: the test part if there is no validation part."""
+        return "test" if self.config.get("val_size") == 0 else "validation"
+
+    @property
+    def best_by(self) -> str:
+        """The part whose accuracy chose the weights that are kept: ``val`` or ``train``."""
+        return "val" if self.config.get("best_by") != "train" and len(self.series("val/acc")[1]) else "train"
+
     def best(self, name: str) -> tuple[int, float] | None:
         """The best epoch by an accuracy, and the accuracy in that epoch; None if the accuracy has no values.
 
         It is the epoch that the summary names, whose weights are kept; ``metrics.csv`` need not have a row of this
-        epoch. Without a summary, or if the run went on after the summary, it is the best of the rows.
+        epoch. Without a summary, if the run went on after the summary, or if another part of the data chose the
+        weights, it is the best of the rows.
 
         Args:
             name: The full name of the metric, such as ``val/acc``.
@@ -111,6 +122,7 @@ class RunRecord:
         kept, ended, value = (self.summary.get(key) for key in ("best_epoch", "epochs", name))
         row, top = dict(zip(epochs.tolist(), values.tolist(), strict=True)), float(values.max())
         is_latest = not isinstance(ended, int) or ended > epochs[-1]
+        kept = kept if name.partition("/")[0] == self.best_by else None
         if isinstance(kept, int) and 0 <= kept <= epochs[-1] and (row[kept] == top if kept in row else is_latest):
             return kept, row.get(kept, float(value) if isinstance(value, int | float) else top)
         losses = dict(zip(*self.series(f"{name.partition('/')[0]}/loss"), strict=True))

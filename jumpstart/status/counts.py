@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from jumpstart.choices import Margins
 from jumpstart.status.codes import dead_and_linear, status_of
 
 COUNTS = (
@@ -24,22 +25,22 @@ COUNTS = (
 """The counts of :func:`count_points`, in order. A pair is a point in a layer."""
 
 
-def count_points(reach: Tensor, margin: float) -> Tensor:
+def count_points(reach: Tensor, margins: Margins) -> Tensor:
     r"""Count the points of one batch by their status, and add up their penalties.
 
     Args:
         reach: (2, L, N), :math:`(\max z, -\min z)` of every point in every layer, in call order, without a graph.
-        margin: Margin of the penalties.
+        margins: Margins of the positive and of the negative penalties.
 
     Returns:
         The numbers that :data:`COUNTS` names, float64, in which counts are exact up to 2^53.
 
     Example:
         >>> reach = torch.tensor([[[2.0, -1.0]], [[0.5, 3.0]]])  # one layer, two points
-        >>> dict(zip(COUNTS, count_points(reach, 1.0).tolist(), strict=True))["points_dead"]
+        >>> dict(zip(COUNTS, count_points(reach, (1.0, 1.0)).tolist(), strict=True))["points_dead"]
         1.0
     """
-    return _on_cpu(reach, margin) if reach.device.type == "cpu" else _on_device(reach, margin)
+    return _on_cpu(reach, margins) if reach.device.type == "cpu" else _on_device(reach, margins)
 
 
 def status_at(reach: Tensor, points: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def status_at(reach: Tensor, points: Tensor) -> Tensor:
     return status_of(part[0], -part[1], check=False).T
 
 
-def _on_cpu(reach: Tensor, margin: float) -> Tensor:
+def _on_cpu(reach: Tensor, margins: Margins) -> Tensor:
     """The counts in NumPy, which has less overhead than torch; in small networks, overhead is most of the time."""
     _, layers, points = reach.shape
     pairs = layers * points
@@ -76,7 +77,7 @@ def _on_cpu(reach: Tensor, margin: float) -> Tensor:
     ever_linear: npt.NDArray[np.bool_] = np.zeros(points, dtype=bool)
     if linear_pairs:
         points_linear, ever_linear = int(np.count_nonzero(linear.all(0))), np.logical_or.reduce(linear)
-    hinges = (margin - array).reshape(2, pairs)
+    hinges = (np.array(margins, array.dtype).reshape(2, 1, 1) - array).reshape(2, pairs)
     torch.relu_(torch.from_numpy(hinges))  # a third of NumPy's time
     counts = (
         points,
@@ -92,7 +93,7 @@ def _on_cpu(reach: Tensor, margin: float) -> Tensor:
     return torch.from_numpy(np.array(counts, dtype=np.float64))
 
 
-def _on_device(reach: Tensor, margin: float) -> Tensor:
+def _on_device(reach: Tensor, margins: Margins) -> Tensor:
     """The counts in torch, without waiting for the device."""
     _, layers, points = reach.shape
     pairs = layers * points
@@ -109,5 +110,6 @@ def _on_device(reach: Tensor, margin: float) -> Tensor:
         linear.all(0).sum(),
         points_nonlinear,
     ]
-    hinges = torch.relu_(margin - reach).sum((1, 2), dtype=torch.float64)
+    short = torch.stack([margin - side for margin, side in zip(margins, reach, strict=True)])
+    hinges = torch.relu_(short).sum((1, 2), dtype=torch.float64)
     return torch.cat([size, torch.stack(counted).double(), hinges])

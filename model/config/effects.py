@@ -65,7 +65,13 @@ _PLOTS = _value("plot_status", True)
 _WANDB = _value("wandb", True)
 _SCHEDULE = Need("a scheduler", lambda config, data: config.scheduler != Scheduler.NONE)
 _LAMBDA_SCHEDULE = Need("a lambda_schedule", lambda config, data: config.lambda_schedule != LambdaSchedule.CONSTANT)
-_CYCLES = _value("scheduler", Scheduler.COSINE_RESTARTS, Scheduler.CYCLIC)
+_CYCLES = Need(
+    "scheduler=cosine_restarts or scheduler=cyclic or lambda_schedule=cosine_restarts",
+    lambda config, data: (
+        config.scheduler in (Scheduler.COSINE_RESTARTS, Scheduler.CYCLIC)
+        or config.lambda_schedule == LambdaSchedule.COSINE_RESTARTS
+    ),
+)
 _CYCLIC = _value("scheduler", Scheduler.CYCLIC)
 _PATIENCE = Need("patience", lambda config, data: config.patience is not None)
 _GPU = Need("a GPU", lambda config, data: config.gpus != 0)
@@ -78,19 +84,29 @@ def _has_several_processes(config: Any, data: DataFacts | None) -> bool:
     return processes != 1 or getattr(config, "num_nodes", 1) > 1
 
 
+_ADAM = _value("optimizer", Optimizer.ADAM, Optimizer.ADAMW)
+
 EFFECTS: Mapping[str, tuple[Need, ...]] = {
+    "adam_betas": (_ADAM,),
+    "adam_eps": (_ADAM,),
     "augment": (_data("a data set of images that is augmented", lambda data: data.augmented),),
     "corrupt": (_FOLDERS,),
     "cosine_epochs": (_value("scheduler", Scheduler.COSINE),),
     "cycle_epochs": (_CYCLES,),
     "cycle_gamma": (_CYCLIC, _value("cycle_mode", CycleMode.EXP_RANGE)),
-    "cycle_growth": (_value("scheduler", Scheduler.COSINE_RESTARTS),),
+    "cycle_growth": (
+        Need(
+            "scheduler=cosine_restarts or lambda_schedule=cosine_restarts",
+            lambda config, data: "cosine_restarts" in (config.scheduler, config.lambda_schedule),
+        ),
+    ),
     "cycle_mode": (_CYCLIC,),
     "data_dir": (_data("a data set that is read from files", lambda data: data.from_files),),
     "float32_matmul_precision": (_GPU,),
     "gamma": (_value("scheduler", Scheduler.MULTISTEP, Scheduler.PLATEAU),),
     "head": (_CONVOLUTIONS,),
     "image_size": (_data("a data set of images", lambda data: data.images),),
+    "init_noise": (_value("init", RectangularInit.IDENTITY),),
     "init_value": (_value("init", RectangularInit.CONSTANT),),
     "kernel_size": (_CONVOLUTIONS,),
     "lambda_clip": (_JUMPSTART,),
@@ -111,6 +127,7 @@ EFFECTS: Mapping[str, tuple[Need, ...]] = {
     "skip_kind": (Need("skip_connections", lambda config, data: config.skip_connections is not None),),
     "skip_last": (_value("capture", Capture.WEIGHTS),),
     "stem": (_CONVOLUTIONS,),
+    "scaling": (_data("a table", lambda data: not data.augmented),),
     "sync": (Need("several processes", _has_several_processes),),
     "test_size": (
         _data("a data set without a published test part", lambda data: not data.published_test),

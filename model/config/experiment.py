@@ -13,223 +13,27 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import ClassVar, TypedDict
 
-from jumpstart.choices import MARGIN, Aggregate, Capture, Part, PointMode, Terms, Ties
-from jumpstart.files import PathError, absolute_path, is_path, user_path
-from model.choices import LambdaSchedule
-from model.config.optimization import OptimizationConfig, check_increasing
-from model.config.options import Config, Several, option, unknown_value
+from jumpstart.choices import MARGIN, Aggregate, Capture, Margins, Part, PointMode, Ties, check_margins
+from model.choices import BestBy, LambdaSchedule, Scaling, Scheduler
+from model.config.checks import (
+    AUTO_MARGIN,
+    GPUS,
+    NEGATIVE_MARGIN,
+    PART_LIST,
+    TERMS,
+    check_dataset,
+    check_file,
+    check_gpus,
+    check_name,
+    check_negative_margin,
+    check_parts,
+    check_path,
+    check_tags,
+    check_terms,
+)
+from model.config.optimization import OptimizationConfig
+from model.config.options import Several, option
 from model.errors import ConfigError
-
-__all__ = [
-    "ACTIVATIONS",
-    "Config",
-    "ConfigError",
-    "ExperimentConfig",
-    "TrainerOptions",
-    "check_activation",
-    "check_dataset",
-    "check_file",
-    "check_gpus",
-    "check_increasing",
-    "check_name",
-    "check_parts",
-    "check_path",
-    "check_tags",
-    "check_terms",
-    "option",
-]
-
-ACTIVATIONS = "a torch.nn activation such as relu, gelu or tanh, or package.module:Class of your own"
-"""The accepted activations, in words."""
-
-USUAL_ACTIVATIONS = ("relu", "leakyrelu", "gelu", "silu", "elu", "tanh", "sigmoid", "softplus")
-"""Activations by their canonical names; there are many more."""
-
-_TERMS = tuple(name.lower() for name in Terms.__members__ if name != "ALL")
-_PART_LIST = f"a comma-separated list of {', '.join(Part)}"
-_LONGEST_TAG = 64
-_GPUS = 'auto, a number >= 0, or indices such as "0,1"'
-
-
-def check_activation(name: str, value: str) -> str:
-    """The canonical name of an activation, as :func:`model.activations.canonical_activation` returns it.
-
-    Args:
-        name: Name of the option.
-        value: A name, or ``package.module:Class``, which is imported.
-
-    Raises:
-        ConfigError: If there is no such activation.
-
-    Example:
-        >>> check_activation("activation", "Leaky_ReLU")
-        'leakyrelu'
-    """
-    if value in USUAL_ACTIVATIONS:  # without the seconds that torch takes to import
-        return value
-    from model.activations import canonical_activation
-
-    try:
-        return canonical_activation(value)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def check_terms(name: str, value: str) -> str:
-    """The terms in lower case, each once, without blanks.
-
-    Args:
-        name: Name of the option.
-        value: ``all``, or names of terms separated by commas.
-
-    Raises:
-        ConfigError: If a term is unknown.
-
-    Example:
-        >>> check_terms("terms", "unit, Point_Positive")
-        'unit,point_positive'
-    """
-    words = list(dict.fromkeys(word.strip().lower() for word in value.split(",")))
-    for word in words:
-        if word not in ("all", *_TERMS):
-            raise unknown_value(name, f"all or a comma-separated list of {', '.join(_TERMS)}", word, ("all", *_TERMS))
-    return "all" if "all" in words else ",".join(words)
-
-
-def check_parts(name: str, value: str) -> str:
-    """The parts of the data in lower case, without blanks.
-
-    Args:
-        name: Name of the option.
-        value: Names of parts separated by commas.
-
-    Raises:
-        ConfigError: If a part is unknown or named twice.
-
-    Example:
-        >>> check_parts("plot_parts", "val, Test")
-        'val,test'
-    """
-    words = [word.strip().lower() for word in value.split(",")]
-    for place, word in enumerate(words):
-        if word not in tuple(Part):
-            raise unknown_value(name, _PART_LIST, word, map(str, Part))
-        if word in words[:place]:
-            raise ConfigError(f"{name} must name each part once, got {word!r} twice.")
-    return ",".join(words)
-
-
-def check_gpus(name: str, value: int | str) -> int | str:
-    """``auto``, a number of GPUs, or the indices of those to use, without blanks.
-
-    Args:
-        name: Name of the option.
-        value: The number, or a text.
-
-    Raises:
-        ConfigError: If a text is none of these, or repeats an index.
-
-    Example:
-        >>> check_gpus("gpus", "0, 1"), check_gpus("gpus", "2")
-        ('0,1', 2)
-    """
-    if isinstance(value, int):
-        return value
-    word = value.replace(" ", "").lower()
-    if word == "auto":
-        return word
-    indices = word.rstrip(",").split(",")
-    numeric = all(index.isascii() and index.isdigit() for index in indices)
-    if not numeric or len(set(indices)) < len(indices):
-        raise ConfigError(f"{name} must be {_GPUS}, got {value!r}.")
-    return word if "," in word else int(word)
-
-
-def check_name(name: str, value: str) -> str:
-    """A text that can be the name of one folder.
-
-    Args:
-        name: Name of the option.
-        value: The text.
-
-    Raises:
-        ConfigError: If it has separators or unprintable characters, or is too long.
-    """
-    unusable = any(mark in "/\\" or not mark.isprintable() for mark in value)
-    if value in (".", "..") or unusable or "::" in value or len(value.encode()) > 150:
-        raise ConfigError(f"{name} must be a plain folder name of at most 150 bytes in UTF-8, got {value!r}.")
-    return value
-
-
-def check_dataset(name: str, value: str) -> str:
-    """The name of a data set as it is, and a path as an absolute path, so that a run can be resumed from any folder.
-
-    Args:
-        name: Name of the option.
-        value: The name or the path.
-
-    Raises:
-        ConfigError: If it is a URL, or no path at all.
-
-    Example:
-        >>> check_dataset("dataset", "moons"), check_dataset("dataset", "/data/../flowers/")
-        ('moons', '/flowers')
-    """
-    return check_file(name, value) if is_path(value) else value
-
-
-def check_path(name: str, value: str) -> str:
-    """A local path, with the home folder in place of ``~``; see :func:`~jumpstart.files.user_path`.
-
-    Args:
-        name: Name of the option.
-        value: The path.
-
-    Raises:
-        ConfigError: If it is a URL, or no path at all.
-    """
-    try:
-        return str(user_path(value, name))
-    except PathError as error:
-        raise ConfigError(str(error)) from None
-
-
-def check_file(name: str, value: str) -> str:
-    """A local path as an absolute path, so that a run can be resumed from any folder.
-
-    Args:
-        name: Name of the option.
-        value: The path.
-
-    Raises:
-        ConfigError: If it is a URL, or no path at all.
-
-    Example:
-        >>> check_file("val_dataset", "/data/../val.csv")
-        '/val.csv'
-    """
-    return str(absolute_path(check_path(name, value), name))
-
-
-def check_tags(name: str, value: str) -> str:
-    """Tags separated by commas, each once, without blanks around them.
-
-    Args:
-        name: Name of the option.
-        value: The tags.
-
-    Raises:
-        ConfigError: If a tag is empty, or longer than Weights & Biases allows.
-
-    Example:
-        >>> check_tags("wandb_tags", "moons, deep,moons")
-        'moons,deep'
-    """
-    tags = dict.fromkeys(tag.strip() for tag in value.split(","))
-    wrong = next((tag for tag in tags if not 1 <= len(tag) <= _LONGEST_TAG), None)
-    if wrong is not None:
-        raise ConfigError(f"{name} must be tags of 1 to {_LONGEST_TAG} characters, separated by commas, got {wrong!r}.")
-    return ",".join(tags)
 
 
 class TrainerOptions(TypedDict, total=False):
@@ -246,6 +50,8 @@ class TrainerOptions(TypedDict, total=False):
 
 TRIAL_EPOCHS = 2
 """Largest number of epochs with ``fast_dev_run``."""
+
+_LEAST_AUTO_MARGIN = 0.1
 
 _TRIAL: TrainerOptions = {"limit_train_batches": 2, "limit_val_batches": 2, "limit_test_batches": 2}
 
@@ -274,7 +80,7 @@ class ExperimentConfig(OptimizationConfig):
     lambda_schedule: str = _jumpstart(
         "constant", "Schedule of lambda_, from lambda_ down to lambda_min.", choices=LambdaSchedule
     )
-    lambda_min: float = _jumpstart(0.0, "Value of lambda_ in the last epoch of its schedule.", minimum=0)
+    lambda_min: float = _jumpstart(0.0, "Least value of lambda_ in its schedule.", minimum=0)
     lambda_cosine_epochs: int | None = _jumpstart(
         None,
         "Epochs after which lambda_schedule=cosine has reached lambda_min, before it rises again over as many; None: "
@@ -293,7 +99,7 @@ class ExperimentConfig(OptimizationConfig):
     terms: str = _jumpstart(
         "all",
         "Hinges (penalties) that the Jumpstart loss contains.",
-        words=f"all or a comma-separated list of {', '.join(_TERMS)}",
+        words=f"all or a comma-separated list of {', '.join(TERMS)}",
         check=check_terms,
         several=Several.BRACKETS,
     )
@@ -301,7 +107,14 @@ class ExperimentConfig(OptimizationConfig):
         "balanced", "How the losses of units and points are combined into one number.", choices=Aggregate
     )
     margin: float = _jumpstart(
-        MARGIN, "Distance from 0 that each unit and each point must reach on both sides.", above=0
+        MARGIN, "Distance from 0 that each unit and each point must reach on the positive side.", above=0
+    )
+    negative_margin: float | str | None = _jumpstart(
+        None,
+        "The same on the negative side; None: that of margin; auto: 1 / depth, but at least 0.1.",
+        words=NEGATIVE_MARGIN,
+        above=0,
+        check=check_negative_margin,
     )
     positive_weight: float = _jumpstart(1.0, "Weight of the positive hinges.", minimum=0)
     negative_weight: float = _jumpstart(1.0, "Weight of the negative hinges.", minimum=0)
@@ -342,7 +155,11 @@ class ExperimentConfig(OptimizationConfig):
         None, "Path of a test part of your own; None: split from the dataset.", check=check_file, several=Several.NEVER
     )
     val_size: float | None = _data(
-        None, "Share of the rows used for validation; None: the default of the data set.", above=0, below=1
+        None,
+        "Share of the rows used for validation; None: the default of the data set; 0: the test part of a table in its "
+        "place, which needs best_by=train.",
+        minimum=0,
+        below=1,
     )
     test_size: float = _data(0.15, "Share of the rows used for the test.", above=0, below=1)
     data_dir: str | None = _data(
@@ -354,6 +171,16 @@ class ExperimentConfig(OptimizationConfig):
     )
     num_points: int = _data(1000, "Number of rows of a generated data set.", minimum=10)
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
+    scaling: str = _data(
+        "standard",
+        "How the numbers of a table are scaled by the training part: to mean 0 and standard deviation 1, or divided by "
+        "the range of each column.",
+        choices=Scaling,
+    )
+
+    split_seed: int | None = _data(
+        None, "Seed of generated points and of the split; None: that of seed.", minimum=0, maximum=2**32 - 1
+    )
 
     seed: int = _run(
         42, "Seed of the split, the initial weights and the order of batches.", minimum=0, maximum=2**32 - 1
@@ -361,7 +188,7 @@ class ExperimentConfig(OptimizationConfig):
     gpus: int | str = _run(
         "auto",
         "GPUs to use: their number or their indices; auto: all of them; 0: the CPU.",
-        words=_GPUS,
+        words=GPUS,
         minimum=0,
         check=check_gpus,
         resumable=True,
@@ -378,7 +205,7 @@ class ExperimentConfig(OptimizationConfig):
         None,
         "Parts of the data whose status is plotted, the test part after training; None: the validation part, in files "
         "without the name of a part.",
-        words=_PART_LIST,
+        words=PART_LIST,
         check=check_parts,
         several=Several.BRACKETS,
     )
@@ -431,13 +258,49 @@ class ExperimentConfig(OptimizationConfig):
             )
         if self.plot_parts is not None and not self.plot_status:
             raise ConfigError("plot_parts needs plot_status=True, got plot_status=False.")
+        if self.val_size == 0:
+            self._check_without_validation()
         self._check_lambda_schedule()
         self._check_jumpstart()
+
+    def _check_without_validation(self) -> None:
+        """Refuse what would let the test part decide on weights, rate or end, and what names a validation part."""
+        if self.val_dataset is not None:
+            raise ConfigError(
+                f"val_size=0 is for data without a validation part, got val_dataset={self.val_dataset!r}. Leave one "
+                "of the two out."
+            )
+        if self.plot_parts is not None and Part.VAL in self.plot_parts.lower():
+            raise ConfigError(
+                f"plot_parts must not name val with val_size=0, got {self.plot_parts!r}: name test, which is the same."
+            )
+        deciding = {
+            "best_by": self.best_by != BestBy.TRAIN,
+            "early_stopping": self.early_stopping,
+            "patience": self.patience is not None,
+            "scheduler": self.scheduler == Scheduler.PLATEAU,
+        }
+        name = next((name for name, decides in deciding.items() if decides), None)
+        if name is not None:
+            raise ConfigError(
+                f"val_size=0 leaves no validation part for {name}={getattr(self, name)!r}: the test part must decide "
+                "nothing. Use best_by='train' without early_stopping, patience and plateau, or a val_size > 0."
+            )
 
     def _check_lambda_schedule(self) -> None:
         if self.lambda_schedule != LambdaSchedule.CONSTANT and self.lambda_min > self.lambda_:
             raise ConfigError(f"lambda_min must be <= lambda_ = {self.lambda_}, got {self.lambda_min}.")
         self._check_length("lambda_cosine_epochs", self.lambda_cosine_epochs)
+        restarts = self.lambda_schedule == LambdaSchedule.COSINE_RESTARTS
+        if restarts and self.scheduler == Scheduler.CYCLIC:
+            raise ConfigError(
+                "lambda_schedule='cosine_restarts' has the cycles of the learning rate, and scheduler='cyclic' has "
+                "others: use scheduler='cosine_restarts', or another lambda_schedule."
+            )
+        if restarts and self.is_endless and self.cycle_epochs is None:
+            raise ConfigError(
+                "lambda_schedule='cosine_restarts' depends on the number of epochs, got epochs=-1. Set cycle_epochs."
+            )
         falls_once = self.lambda_schedule == LambdaSchedule.COSINE and self.lambda_cosine_epochs is None
         if self.is_endless and (falls_once or self.lambda_schedule == LambdaSchedule.LINEAR):
             raise ConfigError(
@@ -452,6 +315,28 @@ class ExperimentConfig(OptimizationConfig):
             raise ConfigError("positive_weight or negative_weight must be > 0, got 0.0 for both.")
         if self.unit_dim == 0:
             raise ConfigError("unit_dim must not be 0, the dimension of the points; 1 and -1 are usual.")
+
+    @property
+    def depth(self) -> int:
+        """Number of layers, from which ``negative_margin=auto`` follows; an option of a subclass that has a depth."""
+        return 1
+
+    @property
+    def margins(self) -> Margins:
+        """The margins of the positive and of the negative side.
+
+        Example:
+            >>> from model.config.rectangular import RectangularConfig
+            >>> for negative in (None, 0.3, "auto"):
+            ...     print(RectangularConfig(depth=5, margin=2.0, negative_margin=negative).margins)
+            (2.0, 2.0)
+            (2.0, 0.3)
+            (2.0, 0.2)
+        """
+        negative = self.negative_margin
+        if negative == AUTO_MARGIN:
+            negative = max(_LEAST_AUTO_MARGIN, 1 / self.depth)
+        return check_margins(self.margin, None if negative is None else float(negative))
 
     @property
     def parts_plotted(self) -> tuple[Part | None, ...]:

@@ -7,7 +7,7 @@ import functools
 import itertools
 from dataclasses import dataclass
 
-from model.choices import CycleMode, Monitor, Optimizer, Scheduler
+from model.choices import BestBy, CycleMode, Monitor, Optimizer, Scheduler
 from model.config.options import Config, option
 from model.errors import ConfigError
 
@@ -51,6 +51,13 @@ class OptimizationConfig(Config):
     )
     optimizer: str = _optimization("adam", "Optimizer.", choices=Optimizer)
     momentum: float = _optimization(0.9, "Momentum of sgd.", minimum=0, below=1)
+    adam_betas: tuple[float, ...] = _optimization(
+        (0.9, 0.999),
+        "Decay rates of the first and of the second moment of adam and adamw, such as 0.9,0.95.",
+        minimum=0,
+        below=1,
+    )
+    adam_eps: float = _optimization(1e-8, "Number that adam and adamw add to the root of the second moment.", above=0)
     weight_decay: float = _optimization(
         0.0, "Weight decay; biases and batch normalization are never decayed.", minimum=0
     )
@@ -72,7 +79,7 @@ class OptimizationConfig(Config):
         minimum=1,
     )
     cycle_epochs: int | None = _optimization(
-        None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs.", minimum=1
+        None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs of a start.", minimum=1
     )
     cycle_growth: int = _optimization(
         1, "Length of each cycle of cosine_restarts, divided by that of the cycle before.", minimum=1
@@ -96,7 +103,30 @@ class OptimizationConfig(Config):
         "Bound on the absolute value of each entry of the gradient, applied before gradient_clip; 0 or None: no bound.",
         minimum=0,
     )
+    fresh_starts: int = _optimization(
+        1,
+        "Number of times that training starts, each time with other initial weights and for an equal share of the "
+        "epochs; the best epoch of all starts is kept.",
+        minimum=1,
+    )
+    best_by: str = _optimization(
+        "val",
+        "Part of the data whose accuracy, and of equal accuracies whose loss, decides which epoch is the best.",
+        choices=BestBy,
+    )
     early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
+    stop_train_acc: float | None = _optimization(
+        None,
+        "Training accuracy from which on training stops; with stop_train_loss, both goals are needed. None: no such "
+        "goal.",
+        above=0,
+        maximum=1,
+    )
+    stop_train_loss: float | None = _optimization(
+        None,
+        "Training loss down to which training goes on; with stop_train_acc, both goals are needed. None: no such goal.",
+        above=0,
+    )
     patience: int | None = _optimization(
         None, "Epochs without an improvement of monitor after which training stops; None: no limit.", minimum=1
     )
@@ -108,6 +138,9 @@ class OptimizationConfig(Config):
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
         self._check_end()
+        self._check_starts()
+        if len(self.adam_betas) != 2:
+            raise ConfigError(f"adam_betas must be two numbers, such as 0.9,0.999, got {len(self.adam_betas)}.")
         check_increasing("milestones", self.milestones)
         self._check_scheduler()
         if self.is_endless:
@@ -121,10 +154,10 @@ class OptimizationConfig(Config):
         """Refuse a number of epochs that is none, and training that nothing would end."""
         if self.epochs < 1 and not self.is_endless:
             raise ConfigError(f"epochs must be {_EPOCHS}, got {self.epochs}.")
-        if self.is_endless and self.patience is None and not self.early_stopping:
+        if self.is_endless and not self._ends_early:
             raise ConfigError(
-                "epochs=-1 needs something that ends training: set patience, or early_stopping=True, or a number of "
-                "epochs."
+                "epochs=-1 needs something that ends training: set patience, early_stopping=True, stop_train_acc or "
+                "stop_train_loss, or a number of epochs."
             )
         if self.patience is None:
             return
@@ -139,6 +172,25 @@ class OptimizationConfig(Config):
                 f"{self.patience}: training would stop before the learning rate falls. The patience of the scheduler "
                 "is plateau_patience."
             )
+
+    def _check_starts(self) -> None:
+        """Refuse fresh starts that can't share the epochs, and what counts epochs over several starts."""
+        starts = self.fresh_starts
+        if starts == 1:
+            return
+        reason = "each start has an equal share of the epochs"
+        if self.is_endless:
+            raise ConfigError(f"fresh_starts={starts} needs a number of epochs, because {reason}, got epochs=-1.")
+        if self.epochs % starts:
+            nearest = max(1, round(self.epochs / starts)) * starts
+            raise ConfigError(
+                f"epochs must be a multiple of fresh_starts = {starts}, because {reason}, got {self.epochs}. Use "
+                f"{nearest}."
+            )
+        if self.patience is not None:
+            raise ConfigError(f"patience must be None with fresh_starts={starts}, got {self.patience}.")
+        if self.scheduler == Scheduler.PLATEAU:
+            raise ConfigError(f"scheduler='plateau' needs fresh_starts=1, got {starts}. Use another schedule.")
 
     def _check_scheduler(self) -> None:
         if (self.scheduler == Scheduler.MULTISTEP) != bool(self.milestones):
@@ -161,9 +213,16 @@ class OptimizationConfig(Config):
             raise ConfigError(f"scheduler={self.scheduler!r} depends on the number of epochs, got epochs=-1. {remedy}")
 
     def _check_length(self, name: str, length: int | None) -> None:
-        """Refuse a part of a schedule that is longer than the whole training."""
-        if length is not None and length > self.epochs and not self.is_endless:
-            raise ConfigError(f"{name} must be <= epochs = {self.epochs}, got {length}.")
+        """Refuse a part of a schedule that is longer than a start."""
+        if length is not None and length > self.epochs_per_start and not self.is_endless:
+            shared = f" / fresh_starts = {self.epochs_per_start}" if self.fresh_starts > 1 else ""
+            raise ConfigError(f"{name} must be <= epochs = {self.epochs}{shared}, got {length}.")
+
+    @property
+    def _ends_early(self) -> bool:
+        """Whether anything can end training before its last epoch."""
+        stops = (self.patience, self.stop_train_acc, self.stop_train_loss)
+        return self.early_stopping or any(stop is not None for stop in stops)
 
     @property
     def is_endless(self) -> bool:
@@ -171,12 +230,17 @@ class OptimizationConfig(Config):
         return self.epochs == ENDLESS
 
     @property
+    def epochs_per_start(self) -> int:
+        """Epochs of each start; -1 if training is endless."""
+        return self.epochs // self.fresh_starts
+
+    @property
     def last_epoch(self) -> int:
-        """Index of the last epoch, from 0. Schedules of endless training don't depend on it."""
-        return self.epochs - 1
+        """Index of the last epoch of a start, from 0. Schedules of endless training don't depend on it."""
+        return self.epochs_per_start - 1
 
     @property
     def cycle_length(self) -> int:
-        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of the epochs; a triangle needs 2."""
+        """Epochs in one cycle of the schedule: ``cycle_epochs``, or a tenth of a start; a triangle needs 2."""
         least = 2 if self.scheduler == Scheduler.CYCLIC else 1
-        return self.cycle_epochs or max(least, self.epochs // 10)
+        return self.cycle_epochs or max(least, self.epochs_per_start // 10)

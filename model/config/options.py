@@ -23,9 +23,9 @@ from model.errors import ConfigError
 
 GROUPS = ("network", "optimization", "jumpstart", "data", "run")
 
-Value = bool | int | float | str | tuple[int, ...] | None
+Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
 """The types of the value of an option."""
-PlainValue = bool | int | float | str | list[int] | None
+PlainValue = bool | int | float | str | list[int] | list[float] | None
 """The types of the value of an option, as YAML and JSON can store it."""
 Check = Callable[[str, Any], Value]
 """Called with the name of an option and its value; returns the value to keep or raises :class:`ConfigError`."""
@@ -38,7 +38,6 @@ _NOUNS = {
     float: "a number",
     bool: "True or False",
     str: "text",
-    tuple: "comma-separated integers",
 }
 
 
@@ -64,7 +63,8 @@ class Option:
 
     Attributes:
         name: Name of the field and of its flag.
-        kinds: Types accepted, of int, float, bool, str and tuple (of integers).
+        kinds: Types accepted, of int, float, bool, str and tuple.
+        item: Type of each item of a tuple, int or float.
         optional: Whether None is accepted.
         default: Value if none is given; ``dataclasses.MISSING`` if a value must be given.
         help: Meaning of the option, for the help page and the documents.
@@ -82,6 +82,7 @@ class Option:
 
     name: str
     kinds: tuple[type, ...]
+    item: type[int] | type[float]
     optional: bool
     default: object
     help: str
@@ -129,7 +130,8 @@ class Option:
         elif self.choices:
             what = "one of " + ", ".join(map(str, self.choices))
         else:
-            what = " or ".join(_NOUNS[kind] for kind in self.kinds) + (f" {self.range}" if self.range else "")
+            nouns = _NOUNS | {tuple: f"comma-separated {'integers' if self.item is int else 'numbers'}"}
+            what = " or ".join(nouns[kind] for kind in self.kinds) + (f" {self.range}" if self.range else "")
         return f"{what} or None" if self.optional else what
 
     def parse(self, text: str) -> Value:
@@ -143,7 +145,7 @@ class Option:
             return None
         for kind in self.kinds:
             try:
-                value = _read(kind, word)
+                value = self._read_items(word) if kind is tuple else _read(kind, word)
             except (ValueError, KeyError):
                 continue
             return self.clean(value)
@@ -190,10 +192,15 @@ class Option:
         elif isinstance(value, str) and str in self.kinds:
             return value
         elif isinstance(value, list | tuple) and tuple in self.kinds:
-            integers = [item for item in value if isinstance(item, numbers.Integral) and not isinstance(item, bool)]
-            if len(integers) == len(value):
-                return tuple(int(item) for item in integers)
+            number = numbers.Integral if self.item is int else numbers.Real
+            if all(isinstance(item, number) and not isinstance(item, bool) for item in value):
+                return tuple(int(item) if self.item is int else _as_float(item) for item in value)
         raise self._wrong(value)
+
+    def _read_items(self, word: str) -> tuple[float, ...]:
+        inner = "" if word.lower() in ("none", "null") else word.strip("()[] ")
+        read = _read_integer if self.item is int else float
+        return tuple(read(item) for item in inner.rstrip(",").split(",")) if inner else ()
 
     def _chosen(self, value: Value) -> Value:
         choice = value.lower() if isinstance(value, str) else value
@@ -231,9 +238,6 @@ def _read(kind: type, word: str) -> Value:
         return _read_integer(word)
     if kind is float:
         return float(word)
-    if kind is tuple:
-        inner = "" if word.lower() in ("none", "null") else word.strip("()[] ")
-        return tuple(_read_integer(item) for item in inner.rstrip(",").split(",")) if inner else ()
     return word
 
 
@@ -337,11 +341,13 @@ def _options(config_class: Any) -> Mapping[str, Option]:
 def _option_of(field: dataclasses.Field[object], hint: object) -> Option:
     union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kinds = tuple(typing.get_origin(kind) or kind for kind in union if kind is not types.NoneType)
+    (item,) = {typing.get_args(kind)[0] for kind in union if typing.get_origin(kind) is tuple} or {int}
     details = dict(field.metadata["option"])
     several = details.pop("several") or (Several.BRACKETS if tuple in kinds else Several.COMMAS)
     return Option(
         name=field.name,
         kinds=kinds,
+        item=item,
         optional=types.NoneType in union,
         default=field.default,
         several=several,

@@ -10,7 +10,9 @@ from typing import ClassVar
 
 from jumpstart.words import counted
 from model.choices import EngineChoice, Head, Layer, RectangularInit, SkipKind
-from model.config.experiment import ACTIVATIONS, ExperimentConfig, check_activation, check_increasing
+from model.config.checks import ACTIVATIONS, check_activation
+from model.config.experiment import ExperimentConfig
+from model.config.optimization import check_increasing
 from model.config.options import option, redefine
 from model.errors import ConfigError
 
@@ -44,8 +46,12 @@ class RectangularConfig(ExperimentConfig):
     )
     init: str = _network(
         "torch",
-        "Initial weights: torch's own, He's (kaiming), Xavier's (glorot), 0 (zero), or init_value (constant).",
+        "Initial weights: torch's own, He's (kaiming), Xavier's (glorot), 0 (zero), init_value (constant), or the "
+        "identity plus noise in every hidden layer but the first, and Xavier's in the others (identity).",
         choices=RectangularInit,
+    )
+    init_noise: float = _network(
+        0.01, "Standard deviation of the noise that init=identity adds to each weight.", minimum=0
     )
     init_value: float = _network(0.01, "Value of every weight with init=constant.")
     layer: str = _network(

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from jumpstart.words import counted
 from model.choices import BOTTLENECK_FROM, DEPTHS, Layer, ResnetInit, Stem
-from model.config.experiment import ACTIVATIONS, ExperimentConfig, TrainerOptions, check_activation
+from model.config.checks import ACTIVATIONS, check_activation
+from model.config.experiment import ExperimentConfig, TrainerOptions
 from model.config.options import option, redefine
 from model.errors import ConfigError
 
@@ -129,6 +130,11 @@ class ResnetConfig(ExperimentConfig):
             raise ConfigError("channels_last=True needs layer='conv': vectors have no channels.")
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             raise ConfigError("precision must be 32 or bf16-mixed with strategy='fsdp', got '16-mixed'.")
+        if self.strategy == "fsdp" and self.fresh_starts > 1:
+            raise ConfigError(
+                f"fresh_starts must be 1 with strategy='fsdp', which divides the weights, got {self.fresh_starts}. Use "
+                "strategy='ddp'."
+            )
         if self.num_nodes > 1 and self.gpus == 0:
             raise ConfigError(f"num_nodes > 1 needs GPUs, got num_nodes={self.num_nodes} and gpus=0.")
 

@@ -28,10 +28,11 @@ class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
         best: File of the best weights, for ``load_from_checkpoint`` of the experiment.
         seconds: Least number of seconds between two writes. The end of training is always written.
         metrics: Flushed before each write, so that the file of metrics is never older than a checkpoint.
+        part: The part of the data that decides which epoch is the best: ``"val"`` or ``"train"``.
     """
 
-    def __init__(self, last: Path, best: Path, seconds: float, metrics: MetricsCsv) -> None:
-        super().__init__(best, seconds)
+    def __init__(self, last: Path, best: Path, seconds: float, metrics: MetricsCsv, part: str = "val") -> None:
+        super().__init__(best, seconds, part)
         self.last, self.metrics = last, metrics
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

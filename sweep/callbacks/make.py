@@ -62,7 +62,9 @@ class StatusPlots(NetworkStatusPlot):
 
 def make_checkpoints(config: ExperimentConfig, directory: RunDirectory, metrics: MetricsCsv) -> BestAndLast:
     """The callback that writes the checkpoints of a run and holds its best weights."""
-    return BestAndLast(directory.last_checkpoint, directory.best_checkpoint, config.checkpoint_seconds, metrics)
+    return BestAndLast(
+        directory.last_checkpoint, directory.best_checkpoint, config.checkpoint_seconds, metrics, config.best_by
+    )
 
 
 def make_callbacks(

@@ -16,6 +16,8 @@ from sweep.grid.expand import TECHNIQUE
 from sweep.ledger.ledger import Entry, Ledger, State
 
 _MISSING = object()
+_LAST = ("train/acc", "train/loss", "val/acc", "val/loss")
+"""Metrics of the last epoch that a row has beside those of the best weights."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def _flat(summary: Mapping[str, object]) -> dict[str, object]:
     """The metrics of a summary, and the facts of the data."""
     # JSON makes a new text of every name in every run.
     metrics = {sys.intern(name): value for name, value in summary.items() if not isinstance(value, dict)}
-    return {**metrics, **data_facts(summary)}
+    last = summary.get("last")
+    ends = {sys.intern(f"last/{name}"): last[name] for name in _LAST if name in last} if isinstance(last, dict) else {}
+    return {**metrics, **ends, **data_facts(summary)}
 
 
 def _differences(config: Mapping[str, object], first: Mapping[str, object]) -> Iterator[tuple[str, object]]:

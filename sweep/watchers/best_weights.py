@@ -31,6 +31,7 @@ class BestWeights:
     Args:
         best: File of the best weights, for ``load_from_checkpoint`` of the experiment.
         seconds: Least number of seconds between two writes, for :meth:`end_epoch`.
+        part: The part of the data that decides which epoch is the best: ``"val"`` or ``"train"``.
 
     Attributes:
         best_row: The metrics of the best epoch.
@@ -46,8 +47,8 @@ class BestWeights:
         0
     """
 
-    def __init__(self, best: Path, seconds: float) -> None:
-        self.best, self.seconds = best, seconds
+    def __init__(self, best: Path, seconds: float, part: str = "val") -> None:
+        self.best, self.seconds, self._part = best, seconds, part
         self.best_row: dict[str, float] = {}
         self.elapsed = 0.0
         self._weights: dict[str, Tensor] = {}
@@ -128,7 +129,7 @@ class BestWeights:
         self._weights = state_dict["weights"]
 
     def _is_better(self, row: Mapping[str, float]) -> bool:
-        return not self.best_row or rank_row(row) > rank_row(self.best_row)
+        return not self.best_row or rank_row(row, self._part) > rank_row(self.best_row, self._part)
 
     def _copy(self, network: nn.Module) -> None:
         weights = self._weights_of(network)

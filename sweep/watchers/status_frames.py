@@ -24,7 +24,7 @@ class StatusFrames:
 
     Args:
         network: The network. A regularizer that is attached to it determines what is captured.
-        config: Names the options of capture, the margin and the number of points.
+        config: Names the options of capture, the margins and the number of points.
         directory: Receives the plots and the history.
         part: The part of the data; None for the validation part, under names without a part.
         frequency: Epochs from one plot to the next.
@@ -78,12 +78,16 @@ class StatusFrames:
 
     def _monitor(self) -> StatusMonitor:
         config = self._config
+        margin, negative_margin = config.margins
         if find_recorder(self.network)[1] is not None:
-            return StatusMonitor(self.network, num_points=config.plot_num_points, margin=config.margin)
+            return StatusMonitor(
+                self.network, num_points=config.plot_num_points, margin=margin, negative_margin=negative_margin
+            )
         return StatusMonitor(
             self.network,
             num_points=config.plot_num_points,
-            margin=config.margin,
+            margin=margin,
+            negative_margin=negative_margin,
             capture=config.capture,
             skip_last=config.skip_last,
             unit_dim=config.unit_dim,

@@ -427,7 +427,7 @@ def test_a_class_in_few_rows_stays_in_training_and_is_said(tmp_path: Path) -> No
         ({"val": "missing.csv"}, "val_dataset=missing.csv does not exist"),
         ({"test": "."}, "test_dataset=. is a folder"),
         ({"val": 3}, "val_dataset must be the path of a file like dataset, got int"),
-        ({"val_size": 0}, "val_size must be a share"),
+        ({"val_size": -0.1}, "val_size must be a share"),
     ],
 )
 def test_arguments_are_refused_at_construction(options: dict[str, object], message: str, tmp_path: Path) -> None:

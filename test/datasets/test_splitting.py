@@ -122,7 +122,9 @@ def test_too_few_distinct_rows_are_refused() -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((0, 0.2), "val_size must be a share between 0 and 1, exclusive, got 0"),
+        ((0.2, 0), "test_size must be a share between 0 and 1, exclusive, got 0"),
+        ((0, 0.001), "test_size must leave each part a row"),
+        ((-0.1, 0.2), "val_size must be a share"),
         ((0.2, 1.0), "test_size must be a share"),
         ((0.2, -0.1), "test_size must be a share"),
         ((0.2, float("nan")), "test_size must be a share"),

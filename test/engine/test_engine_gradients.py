@@ -22,7 +22,7 @@ from torch.nn.utils import parameters_to_vector
 from jumpstart import JumpstartRegularization
 from jumpstart.choices import Capture
 from jumpstart.engine.build import Build
-from jumpstart.engine.layout import ACTIVATIONS
+from jumpstart.engine.layout import ACTIVATIONS, AGGREGATES
 from jumpstart.engine.member import Member
 from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.config.rectangular import RectangularConfig
@@ -37,6 +37,8 @@ SHAPES = [(1, 7), (2, 1), (3, 2), (4, 3), (6, 4), (5, 5), (3, 8), (3, 11), (3, 1
 TERMS = ["all", "all", "unit", "point", "unit_positive,point_negative", "point_positive", "unit_negative"]
 CAPTURES = [("activations", True), ("weights", True), ("weights", False)]
 SKIPS = [(None, "preactivation")] * 2 + [(span, kind) for kind in ("preactivation", "published") for span in (1, 2)]
+
+NEGATIVE_MARGINS = (None, 0.2, "auto")
 
 
 def cases() -> Iterator[tuple[RectangularConfig, Parts, int, int]]:
@@ -57,9 +59,11 @@ def cases() -> Iterator[tuple[RectangularConfig, Parts, int, int]]:
             skip_kind=kind if span is not None and span < depth else "preactivation",
             capture=capture,
             skip_last=skip_last,
-            aggregate=choose.choice(["balanced", "mean", "norm", "sum_of_squares"]),
+            aggregate=choose.choice(AGGREGATES),
             terms=choose.choice(TERMS),
             margin=choose.choice([1.0, 1.0, 0.3]),
+            ties=choose.choice(["single", "single", "average"]),
+            negative_margin=NEGATIVE_MARGINS[number % len(NEGATIVE_MARGINS)],
             positive_weight=choose.choice([1.0, 0.5]),
             negative_weight=choose.choice([1.0, 2.0]),
             use_loss=choose.random() < 0.85,
@@ -173,3 +177,14 @@ def test_each_side_has_its_margin(build: Build, capture: Capture) -> None:
     exact = gradients[0] + gradients[1]
     assert float((gradient - exact).norm() / exact.norm()) < 1e-6
     assert float(member.metric("train/jumpstart_loss")) == pytest.approx(sum(losses), rel=1e-6)
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("init", ["zero", "constant"])
+def test_equal_extrema_share_their_gradient(build: Build, aggregate: str, init: str) -> None:
+    """Equal weights give equal units, and weights of 0 equal points, so that nearly all extrema are tied."""
+    run = config(ties="average", init=init, aggregate=aggregate, lambda_=1.0, batch_size=None, depth=3)
+    for rows in (20, 37):
+        case = Exact.of(run, cloud(rows), 3, 0)
+        assert case.error_of(build) <= LARGEST_RATIO * max(case.error, FLOOR)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.engine import BUILDS, cloud, config, every_build, member_of
+from support.engine import BUILDS, cloud, config, every_build, member_of, network_of, regularizer
+from torch.nn.utils import parameters_to_vector
 
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import Outcome
 from jumpstart.engine.member import Member
 from jumpstart.report.best_epoch import best_epoch
 from model.config.rectangular import RectangularConfig
+from model.goal import has_reached_goal
+from model.optimization import make_optimizer
 from sweep.watchers.patience_rule import PatienceRule
 
 EPOCHS = 60
@@ -95,3 +98,76 @@ def test_of_equal_epochs_the_first_is_the_best(build: Build) -> None:
     member.train()
     assert torch.equal(member.weights, begin)
     assert member.best_epoch == 0
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize(
+    "goals",
+    [
+        {"stop_train_acc": 0.75},
+        {"stop_train_loss": 0.6},
+        {"stop_train_acc": 0.8, "stop_train_loss": 0.55},
+        {"stop_train_acc": 0.75, "stop_train_loss": 1e-9},
+    ],
+)
+def test_training_stops_at_its_goals(build: Build, goals: dict[str, float]) -> None:
+    ends = set()
+    for seed in range(3):
+        parts = cloud(40, classes=2, seed=seed, val_rows=6)
+        free, stopped = (member_of(run_of(seed, **some), parts, build, 2) for some in ({}, goals))
+        free.train()
+        rows = [metrics for _, metrics in free.rows()]
+        last = next((epoch for epoch, row in enumerate(rows) if has_reached_goal(run_of(seed, **goals), row)), EPOCHS)
+        outcome = Outcome.FINISHED if last == EPOCHS else Outcome.STOPPED_EARLY
+        assert (stopped.train(), stopped.epoch) == (outcome, min(last + 1, EPOCHS))
+        ends.add(last)
+    assert ends == {EPOCHS} if goals.get("stop_train_loss") == 1e-9 else min(ends) < EPOCHS
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+def test_the_training_part_can_choose_the_best_epoch(build: Build) -> None:
+    found = set()
+    for seed in range(4):
+        parts = cloud(40, seed=seed, val_rows=24)
+        member = member_of(run_of(seed, best_by="train"), parts, build)
+        member.train()
+        assert member.best_epoch == best_epoch(column(member, "train/acc"), column(member, "train/loss"))
+        found.add(member.best_epoch == best_epoch(column(member, "val/acc"), column(member, "val/loss")))
+    assert False in found
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_member_that_begins_anew_is_a_new_member(build: Build, optimizer: str) -> None:
+    parts = cloud(40, val_rows=24)
+    options = {"use_batchnorm": True, "optimizer": optimizer, "batch_size": None}
+    member = member_of(config(epochs=9, **options), parts, build)
+    member.train(4)
+    new = member_of(config(epochs=5, seed=8, **options), parts, build)
+    member.begin_anew(new.weights)
+    member.train()
+    new.train()
+    assert torch.equal(member.weights, new.weights)
+    assert member.running is not None
+    assert new.running is not None
+    assert torch.equal(member.running, new.running)
+    assert (member.steps, member.epoch) == (new.steps, 9)
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+@pytest.mark.parametrize("numbers", [{"adam_betas": (0.5, 0.999)}, {"adam_betas": (0.9, 0.6)}, {"adam_eps": 0.1}])
+def test_the_numbers_of_adam_reach_the_engine(build: Build, numbers: dict[str, object]) -> None:
+    parts = cloud(40)
+    for steps, optimizer in ((3, "adam"), (3, "adamw")):
+        run = config(epochs=steps, optimizer=optimizer, batch_size=None, **numbers)
+        member = member_of(run, parts, build)
+        network = network_of(run, parts)
+        made = make_optimizer(run, network.parameters())
+        jumpstart = regularizer(run, network)
+        for _ in range(steps):
+            loss = torch.nn.functional.cross_entropy(network(parts[0][0]), parts[0][1])
+            made.zero_grad()
+            (loss + run.lambda_ * jumpstart.loss).backward()
+            made.step()
+        member.train()
+        torch.testing.assert_close(member.weights, parameters_to_vector(network.parameters()).detach())

@@ -77,7 +77,9 @@ RUNS: dict[str, dict[str, object]] = {
     # By Adam, a bias before batch normalization moves by the sign of a rounding.
     "batchnorm": FEW | {"use_batchnorm": True, "optimizer": "sgd"},
     "published": FEW | {"skip_connections": 1, "skip_kind": "published", "aggregate": "norm"},
-    "sums": FEW | {"aggregate": "sum_of_squares", "margin": 0.5, "positive_weight": 0.5, "activation": "silu"},
+    "sums": FEW
+    | {"aggregate": "sum_of_squares", "margin": 0.5, "activation": "silu"}
+    | {"positive_weight": 0.5, "negative_margin": 0.1},
     "thin": FEW | {"depth": 12, "width": 2, "seed": 5, "capture": "weights", "aggregate": "mean", "use_loss": False},
 }
 

@@ -270,6 +270,8 @@ def test_bad_input_is_refused_with_a_remedy() -> None:
         ((model, {"terms": []}), ValueError, "at least one hinge"),
         ((model, {"margin": 0.0}), ValueError, "margin must be a finite number > 0, got 0"),
         ((model, {"margin": float("nan")}), ValueError, "got nan"),
+        ((model, {"negative_margin": 0}), ValueError, "negative_margin must be a finite number > 0, got 0"),
+        ((model, {"negative_margin": "auto"}), ValueError, "negative_margin must be a finite number > 0, got 'auto'"),
         ((model, {"positive_weight": -1.0}), ValueError, "positive_weight must be"),
         ((model, {"margin": "1"}), ValueError, "margin must be a finite number > 0, got '1'"),
         ((model, {"margin": torch.ones(2)}), ValueError, "margin must be a finite number > 0, got tensor"),

@@ -91,7 +91,7 @@ def test_two_ranks_with_half_the_batch_are_one_with_all_of_it() -> None:
 
 
 OPTIONS: list[dict[str, Any]] = [
-    {"margin": 0.3},
+    {"margin": 0.3, "negative_margin": 0.8},
     {"terms": "unit"},
     {"terms": "point_negative", "aggregate": "norm"},
     {"positive_weight": 0.5, "negative_weight": 2.0},

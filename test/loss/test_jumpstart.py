@@ -49,17 +49,18 @@ def test_loss_and_gradient_equal_the_reference(name: str, path: str) -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "margin": {"margin": 0.3},
+    "margins": {"margin": 0.3, "negative_margin": 0.8},
     "weights": {"positive_weight": 0.5, "negative_weight": 2.0},
     "one-weight-zero": {"positive_weight": 0.0},
     "mean": {"aggregate": "mean"},
-    "norm": {"aggregate": "norm"},
-    "squares": {"aggregate": "sum_of_squares"},
+    "norm": {"aggregate": "norm", "negative_margin": 0.3},
+    "squares": {"aggregate": "sum_of_squares", "negative_margin": 2.0},
     "squares-weighted": {"aggregate": "sum_of_squares", "negative_weight": 0.25},
-    "average": {"ties": "average"},
-    "average-location": {"ties": "average", "point": "location"},
+    "squares-of-hinges": {"aggregate": "sum_of_squared_hinges", "negative_weight": 0.25, "negative_margin": 2.0},
+    "average": {"ties": "average", "negative_margin": 0.3},
+    "average-location": {"ties": "average", "point": "location", "negative_margin": 0.3},
     "location": {"point": "location"},
-    "location-mean": {"point": "location", "aggregate": "mean"},
+    "location-mean": {"point": "location", "aggregate": "mean", "negative_margin": 0.3},
 }
 for term in ("unit_positive", "unit_negative", "point_positive", "point_negative"):
     OPTIONS[term] = {"terms": (term,)}

@@ -23,6 +23,7 @@ from jumpstart.extrema.rule import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = (0.5, 0.25, 0.125, 2.0)
+MARGINS = (1.0, 0.4)
 
 needs_kernel = pytest.mark.skipif(not kernel.available(), reason=f"no kernel here; {kernel.description()}")
 # Samples, units, places: around the sizes of blocks and of thin layers, and a vector's.
@@ -31,7 +32,7 @@ SHAPES = [(1, 1, 1), (5, 4, 1), (64, 4, 1), (65, 2, 1), (130, 8, 1), (200, 3, 1)
           (3, 5, 7), (2, 3, 64), (4, 1, 33), (1, 6, 300), (3, 2, 129)]  # fmt: skip
 
 
-def by_hand(z: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
+def by_hand(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]:
     """Unit and point reach (2, K), their penalty, and the first places that attain them in (N, C, S) order, or -1."""
     samples, units, _ = z.shape
     index = np.arange(z.size).reshape(z.shape)
@@ -43,7 +44,7 @@ def by_hand(z: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray, float
             values = z.ravel()[members]
             for side, sign in enumerate((1, -1)):
                 reach[side, k] = (sign * values).max()
-                hinge = margin - reach[side, k]
+                hinge = MARGINS[side] - reach[side, k]
                 if hinge > 0:
                     penalty += WEIGHTS[2 * (kind == "point") + side] * hinge
                     at[side, k] = members[(sign * values).argmax()]
@@ -70,9 +71,9 @@ def test_reach_places_and_penalty_equal_those_of_numpy(
     tensors = [np.round(z) / 2 if tied else z for z in drawn]
     layout = Layout(*shape, units_last or shape[2] == 1, dtype is np.float64)
     rows = [laid_out(z, layout) for z in tensors]
-    unit, point, penalty, at = kernel.reduce(rows, layout, 1.0, WEIGHTS, locate=True)
+    unit, point, penalty, at = kernel.reduce(rows, layout, MARGINS, WEIGHTS, locate=True)
     assert at is not None
-    expected = [by_hand(z.astype(np.float64), 1.0) for z in tensors]
+    expected = [by_hand(z.astype(np.float64)) for z in tensors]
     for call, (units, points, _, unit_at, point_at) in enumerate(expected):
         assert np.array_equal(unit[:, call].double().numpy(), units)
         assert np.array_equal(point[:, call].double().numpy(), points)
@@ -89,14 +90,14 @@ def test_gradients_are_added_where_the_reach_is_attained(shape: tuple[int, int, 
     z = rng.normal(size=shape)
     layout = Layout(*shape, units_last or shape[2] == 1, True)
     row = laid_out(z, layout)
-    *_, at = kernel.reduce([row], layout, 1.0, WEIGHTS, locate=True)
+    *_, at = kernel.reduce([row], layout, MARGINS, WEIGHTS, locate=True)
     assert at is not None
     unit_grad, point_grad = (torch.from_numpy(rng.normal(size=(2, 1, count))) for count in (shape[1], shape[0]))
     start = rng.normal(size=shape)
     grad = laid_out(start, layout)
     kernel.spread([grad], layout, at, (unit_grad, point_grad), torch.tensor(3.0, dtype=torch.float64), WEIGHTS)
     expected = start.ravel().copy()
-    *_, unit_at, point_at = by_hand(z, 1.0)
+    *_, unit_at, point_at = by_hand(z)
     for kind, (places, own) in enumerate(((unit_at, unit_grad), (point_at, point_grad))):
         for side, sign in enumerate((1, -1)):
             for k, place in enumerate(places[side]):
@@ -114,7 +115,7 @@ def test_a_nan_marks_its_unit_and_its_point_and_nothing_else(shape: tuple[int, i
     z[-1, 1, -1] = np.nan
     z[0, 2, 0] = np.inf
     layout = Layout(*shape, units_last or shape[2] == 1, False)
-    unit, point, penalty, at = kernel.reduce([laid_out(z, layout)], layout, 1.0, WEIGHTS, locate=True)
+    unit, point, penalty, at = kernel.reduce([laid_out(z, layout)], layout, MARGINS, WEIGHTS, locate=True)
     assert at is not None
     for found, places, slices, marked in (
         (unit, at[0], np.moveaxis(z, 1, 0), 1),

@@ -8,7 +8,7 @@ from support.processes import in_ranks
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
-from jumpstart.choices import Terms
+from jumpstart.choices import Aggregate, Terms
 from jumpstart.penalty import Penalty
 
 
@@ -17,39 +17,40 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6), nn.ReLU())
 
 
-def slices(reaches: list[Tensor], margin: float, weights: tuple[float, float]) -> Tensor:
-    """The penalty of every slice."""
-    return torch.cat(
-        [(weights[0] * (margin - r[0]).relu() + weights[1] * (margin - r[1]).relu()).flatten() for r in reaches]
-    )
+def hinges(reaches: list[Tensor], weights: tuple[float, float]) -> Tensor:
+    """(2, slices) the positive and the negative hinge of every slice."""
+    reach = torch.cat([reach.flatten(1) for reach in reaches], 1)
+    return torch.stack([weights[0] * (0.7 - reach[0]).relu(), weights[1] * (0.3 - reach[1]).relu()])
 
 
-@pytest.mark.parametrize("aggregate", ["balanced", "mean", "norm", "sum_of_squares"])
+@pytest.mark.parametrize("aggregate", list(Aggregate))
 @pytest.mark.parametrize("terms", ["all", "unit", "point", "unit_positive,point_negative"])
 @pytest.mark.parametrize("small", [10**9, 0])
 def test_the_parts_are_those_of_the_definition(
-    aggregate: str, terms: str, small: int, monkeypatch: pytest.MonkeyPatch
+    aggregate: Aggregate, terms: str, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jumpstart.capture.recorder.SMALL", small)
     chosen = Terms.parse(terms)
     model = network()
-    weights = {"positive_weight": 0.5, "negative_weight": 2.0}
-    with JumpstartRegularization(model, aggregate=aggregate, terms=terms, margin=0.7, **weights) as jumpstart:
+    options = {"positive_weight": 0.5, "negative_weight": 2.0, "margin": 0.7, "negative_margin": 0.3}
+    with JumpstartRegularization(model, aggregate=aggregate, terms=terms, **options) as jumpstart:
         for size in (9, 4):
             model(torch.randn(size, 3))
             found = jumpstart.unit_loss, jumpstart.point_loss
             loss = jumpstart.loss
-            vectors = []
+            sides = []
             for kind, (up, down) in {"unit": (1, 2), "point": (4, 8)}.items():
                 own = (0.5 * bool(chosen & Terms(up)), 2.0 * bool(chosen & Terms(down)))
                 reaches = [getattr(record, kind) for record in jumpstart.extrema]
-                vectors.append(slices(reaches, 0.7, own) if any(own) else torch.zeros(0))
+                sides.append(hinges(reaches, own) if any(own) else torch.zeros(2, 0))
+            vectors = [pair.sum(0) for pair in sides]
             count = sum(len(vector) for vector in vectors)
             expected = {
                 "balanced": [vector.sum() / max(1, len(vector)) for vector in vectors],
                 "mean": [vector.sum() / count for vector in vectors],
                 "norm": [vector.norm() for vector in vectors],
                 "sum_of_squares": [vector.square().sum() for vector in vectors],
+                "sum_of_squared_hinges": [pair.square().sum() for pair in sides],
             }[aggregate]
             torch.testing.assert_close(list(found), expected, rtol=1e-5, atol=1e-6)
             powers = 2 if aggregate == "norm" else 1

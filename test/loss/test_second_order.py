@@ -45,8 +45,8 @@ def test_a_gradient_penalty_has_the_gradient_of_plain_autograd(weight: float, ti
     assert isinstance(output, Tensor)
     expected = F.cosine_similarity(output.flatten(1), torch.ones(1, output[0].numel())).sum()
     if weight:
-        expected = expected + weight * plain_loss(tensors, unit_dim=2 if name == "tokens" else 1)
-    with JumpstartRegularization(model, ties=ties) as jumpstart:
+        expected = expected + weight * plain_loss(tensors, 2 if name == "tokens" else 1, 1.0, 0.4)
+    with JumpstartRegularization(model, ties=ties, negative_margin=0.4) as jumpstart:
         output = model(x)
         loss = F.cosine_similarity(output.flatten(1), torch.ones(1, output[0].numel())).sum()
         if weight:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,11 @@ def error_of(**values: object) -> str:
             "optimizer must be one of adam, adamw, sgd, got 'Adm'. Did you mean 'adam'?",
         ),
         ({"gpus": -1}, "gpus must be >= 0, got -1."),
+        ({"negative_margin": 0}, "negative_margin must be > 0, got 0.0."),
+        ({"negative_margin": -0.5}, "negative_margin must be > 0, got -0.5."),
+        ({"negative_margin": math.nan}, "negative_margin must be finite, got nan."),
+        ({"negative_margin": "atuo"}, "negative_margin must be auto or a number > 0, got 'atuo'. Did you mean 'auto'?"),
+        ({"negative_margin": True}, "negative_margin must be auto or a number > 0 or None, got True."),
         ({"gpus": "1,1"}, "gpus must be auto, a number >= 0, or indices such as \"0,1\", got '1,1'."),
     ],
 )
@@ -107,6 +113,32 @@ def test_the_usual_activations_are_accepted() -> None:
         ({"lambda_min": 1, "lambda_schedule": "cosine"}, "lambda_min must be <= lambda_ = 0.01"),
         ({"min_lr": 1, "scheduler": "cosine"}, "min_lr must be <= lr = 0.01, got 1.0."),
         ({"warmup_epochs": 5, "epochs": 4}, "warmup_epochs must be <= epochs = 4, got 5."),
+        ({"epochs": 10, "fresh_starts": 4}, "epochs must be a multiple of fresh_starts = 4, because"),
+        ({"epochs": 3, "fresh_starts": 8}, "got 3. Use 8."),
+        ({"epochs": -1, "fresh_starts": 2, "stop_train_acc": 1, "scheduler": "none"}, "got epochs=-1"),
+        ({"fresh_starts": 2, "patience": 5}, "patience must be None with fresh_starts=2, got 5."),
+        ({"fresh_starts": 2, "scheduler": "plateau"}, "scheduler='plateau' needs fresh_starts=1, got 2."),
+        (
+            {"fresh_starts": 4, "epochs": 40, "warmup_epochs": 11},
+            "warmup_epochs must be <= epochs = 40 / fresh_starts = 10, got 11.",
+        ),
+        ({"fresh_starts": 4, "epochs": 40, "cycle_epochs": 11}, "cycle_epochs must be <= epochs = 40 / fresh_starts"),
+        ({"epochs": -1, "scheduler": "none"}, "set patience, early_stopping=True, stop_train_acc or stop_train_loss"),
+        ({"adam_betas": (0.9,)}, "adam_betas must be two numbers, such as 0.9,0.999, got 1."),
+        ({"adam_betas": (0.9, 1)}, "adam_betas must be >= 0 and < 1, got 1.0."),
+        ({"adam_betas": (0.9, 10**400)}, "adam_betas must be finite, got inf."),
+        ({"adam_betas": (True, 0.9)}, "adam_betas must be comma-separated numbers"),
+        ({"lambda_schedule": "cosine_restarts", "scheduler": "cyclic"}, "'cyclic' has others"),
+        (
+            {"lambda_schedule": "cosine_restarts", "epochs": -1, "patience": 5, "scheduler": "none"},
+            "Set cycle_epochs.",
+        ),
+        ({"val_size": 0}, "val_size=0 leaves no validation part for best_by='val'"),
+        ({"val_size": 0, "best_by": "train", "early_stopping": True}, "for early_stopping=True"),
+        ({"val_size": 0, "best_by": "train", "patience": 5}, "for patience=5"),
+        ({"val_size": 0, "best_by": "train", "scheduler": "plateau"}, "for scheduler='plateau'"),
+        ({"val_size": 0, "best_by": "train", "val_dataset": "/v.csv"}, "got val_dataset='/v.csv'"),
+        ({"val_size": 0, "best_by": "train", "plot_parts": "train,val"}, "plot_parts must not name val"),
         ({"positive_weight": 0, "negative_weight": 0}, "must be > 0, got 0.0 for both"),
         ({"unit_dim": 0}, "unit_dim must not be 0"),
         ({"terms": "unit,uint"}, "got 'uint'. Did you mean 'unit'?"),
@@ -152,6 +184,8 @@ def test_values_at_the_edge_are_accepted(values: dict[str, object]) -> None:
         ({"scheduler": None}, {"scheduler": "none"}),
         ({"terms": "Unit, point,unit"}, {"terms": "unit,point"}),
         ({"gpus": "2"}, {"gpus": 2}),
+        ({"negative_margin": "Auto "}, {"negative_margin": "auto"}),
+        ({"negative_margin": 1}, {"negative_margin": 1.0}),
         ({"gpus": "0, 1"}, {"gpus": "0,1"}),
         (
             {"milestones": [1, 2], "scheduler": "multistep"},
@@ -163,6 +197,27 @@ def test_every_value_has_one_spelling(one: dict[str, object], other: dict[str, o
     a, b = RectangularConfig(**one), RectangularConfig(**other)
     assert a == b
     assert repr(a) == repr(b)
+
+
+@pytest.mark.parametrize(
+    ("values", "margins"),
+    [
+        ({}, (1.0, 1.0)),
+        ({"margin": 3.0}, (3.0, 3.0)),
+        ({"margin": 3.0, "negative_margin": 0.3}, (3.0, 0.3)),
+        ({"negative_margin": "auto", "depth": 1}, (1.0, 1.0)),
+        ({"negative_margin": "auto", "depth": 4, "margin": 3.0}, (3.0, 0.25)),
+        ({"negative_margin": "auto", "depth": 50}, (1.0, 0.1)),
+    ],
+)
+def test_the_negative_margin_is_given_or_that_of_the_positive_side_or_follows_from_the_depth(
+    values: dict[str, object], margins: tuple[float, float]
+) -> None:
+    assert RectangularConfig(**values).margins == margins
+
+
+def test_resnets_have_a_negative_margin_too() -> None:
+    assert ResnetConfig(dataset="digits", depth=18, margin=3.0, negative_margin="auto").margins == (3.0, 0.1)
 
 
 def test_integers_become_floats_where_a_number_is_expected() -> None:
@@ -177,8 +232,10 @@ CONFIGS = [
         skip_connections=2,
         scheduler="multistep",
         milestones=(30, 60),
+        adam_betas=(0, 0.95),
         noise=1 / 3,
         gpus="0,1",
+        negative_margin="auto",
         name="2024-01-01",
         terms="unit_positive,point",
         unit_dim=-1,
@@ -237,9 +294,14 @@ def test_replace_checks_again_and_leaves_the_original() -> None:
         ("gpus", "2", 2),
         ("gpus", "0,1", "0,1"),
         ("gpus", "auto", "auto"),
+        ("negative_margin", "auto", "auto"),
+        ("negative_margin", "1e-1", 0.1),
+        ("negative_margin", "none", None),
         ("scheduler", "None", "none"),
         ("data_dir", "None", None),
         ("init_value", "-0.5", -0.5),
+        ("adam_betas", "[0.9, 0.95]", (0.9, 0.95)),
+        ("adam_betas", "0,5e-1", (0.0, 0.5)),
     ],
 )
 def test_text_is_parsed_by_the_types_of_the_option(name: str, text: str, value: object) -> None:

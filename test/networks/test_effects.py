@@ -15,11 +15,12 @@ from sweep.launch import facts_of
 
 # fmt: off
 ALWAYS = {
-    "activation", "aggregate", "batch_size", "capture", "channels_last", "checkpoint_seconds", "curve_points",
-    "dataset", "depth", "dropout", "early_stopping", "engine", "epochs", "fast_dev_run", "gpus",
-    "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
-    "name", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status", "positive_weight",
-    "precision", "progress", "scheduler", "seed", "skip_connections", "strategy", "terms",
+    "activation", "aggregate", "batch_size", "best_by", "capture", "channels_last", "checkpoint_seconds",
+    "curve_points", "dataset", "depth", "dropout", "early_stopping", "engine", "epochs", "fast_dev_run", "fresh_starts",
+    "gpus", "gradient_clip", "gradient_clip_value", "init", "label_smoothing", "lambda_", "layer", "lr", "margin",
+    "name", "negative_margin", "negative_weight", "num_nodes", "optimizer", "output_dir", "patience", "plot_status",
+    "positive_weight", "precision", "progress", "scheduler", "seed", "skip_connections", "split_seed",
+    "stop_train_acc", "stop_train_loss", "strategy", "terms",
     "threads", "use_batchnorm", "use_bias", "use_compile", "use_loss", "use_skip_connections", "wandb",
     "warmup_epochs", "weight_decay", "width", "width_multiplier",
 }
@@ -34,18 +35,37 @@ REFUSED = {
 
 CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str, object], str]]] = {
     RectangularConfig: {
+        "adam_betas": (
+            {"adam_betas": (0.9, 0.95), "optimizer": "sgd"},
+            {"optimizer": "adamw"},
+            "optimizer=adam or optimizer=adamw",
+        ),
+        "adam_eps": (
+            {"adam_eps": 1e-7, "optimizer": "sgd"},
+            {"optimizer": "adam"},
+            "optimizer=adam or optimizer=adamw",
+        ),
         "cosine_epochs": ({"cosine_epochs": 9, "scheduler": "none"}, {"scheduler": "cosine"}, "scheduler=cosine"),
         "cycle_gamma": (
             {"cycle_gamma": 0.9, "scheduler": "cyclic"},
             {"cycle_mode": "exp_range"},
             "cycle_mode=exp_range",
         ),
-        "cycle_growth": ({"cycle_growth": 2}, {"scheduler": "cosine_restarts"}, "scheduler=cosine_restarts"),
+        "cycle_growth": (
+            {"cycle_growth": 2},
+            {"lambda_schedule": "cosine_restarts"},
+            "scheduler=cosine_restarts or lambda_schedule=cosine_restarts",
+        ),
         "cycle_mode": ({"cycle_mode": "triangular2"}, {"scheduler": "cyclic"}, "scheduler=cyclic"),
-        "cycle_epochs": ({"cycle_epochs": 3}, {"scheduler": "cyclic"}, "scheduler=cosine_restarts or scheduler=cyclic"),
+        "cycle_epochs": (
+            {"cycle_epochs": 3},
+            {"scheduler": "cyclic"},
+            "scheduler=cosine_restarts or scheduler=cyclic or lambda_schedule=cosine_restarts",
+        ),
         "data_dir": ({"data_dir": "x"}, {"dataset": "abalone"}, "a data set that is read from files"),
         "gamma": ({"gamma": 0.5}, {"scheduler": "plateau"}, "scheduler=multistep or scheduler=plateau"),
         "head": ({"head": "global"}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
+        "init_noise": ({"init_noise": 0.5}, {"init": "identity"}, "init=identity"),
         "init_value": ({"init_value": 0.5}, {"init": "constant"}, "init=constant"),
         "kernel_size": ({"kernel_size": 5}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
         "lambda_cosine_epochs": (
@@ -69,6 +89,7 @@ CASES: dict[type[ExperimentConfig], dict[str, tuple[dict[str, object], dict[str,
         "plot_every": ({"plot_every": 5, "plot_status": False}, {"plot_status": True}, "plot_status=True"),
         "plot_num_points": ({"plot_num_points": 9, "plot_status": False}, {"plot_status": True}, "plot_status=True"),
         "point": ({"point": "location"}, {"layer": "conv", "dataset": "digits"}, "layer=conv"),
+        "scaling": ({"scaling": "range", "dataset": "mnist"}, {"dataset": "iris"}, "a table"),
         "skip_kind": ({"skip_kind": "preactivation"}, {"skip_connections": 2}, "skip_connections"),
         "skip_last": ({"skip_last": False}, {"capture": "weights"}, "capture=weights"),
         "sync": ({"sync": True, "gpus": 1}, {"gpus": 2}, "several processes"),

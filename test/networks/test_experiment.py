@@ -38,7 +38,7 @@ CASES: dict[str, dict[str, object]] = {
     "jumpstart alone": {"use_loss": False, "lambda_": 1.0},
     "dropout": {"dropout": 0.3, "width": 8},
     "batchnorm": {"use_batchnorm": True, "skip_connections": 2},
-    "random ties": {"ties": "random", "init": "constant"},
+    "random ties": {"ties": "random", "init": "constant", "margin": 1.2, "negative_margin": "auto"},
     "conv": {"dataset": "digits", "layer": "conv", "pool_at": (1,), "batch_size": 600, "epochs": 2, "dropout": 0.1},
 }
 every_case = pytest.mark.parametrize("case", CASES)
@@ -89,7 +89,7 @@ def test_every_metric_of_every_epoch_equals_a_slow_reference(case: str) -> None:
         expected = {
             f"{stage}/{name}": value
             for stage, part in parts.items()
-            for name, value in slow_metrics(part, config.margin).items()
+            for name, value in slow_metrics(part, config.margins).items()
         }
         expected |= {"epoch": epoch, "lr": row["lr"], "lambda": lambda_at(config, epoch)}
         assert row.keys() == expected.keys()

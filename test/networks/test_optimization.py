@@ -12,8 +12,8 @@ import torch
 from support.runs import fit, tiny
 from torch import nn
 
-from model.config.experiment import ConfigError
 from model.config.rectangular import RectangularConfig
+from model.errors import ConfigError
 from model.optimization import LearningRate, clip_gradient, clip_values, lr_at, make_optimizer
 
 SCHEDULES: dict[str, dict[str, object]] = {

@@ -251,6 +251,32 @@ def test_random_initial_weights_have_the_right_spread(layer: str, activation: st
         assert module.bias.any()
 
 
+@pytest.mark.parametrize("kernel", [None, 1, 2, 3, 4])
+def test_identity_passes_the_input_of_every_hidden_layer_on(kernel: int | None) -> None:
+    conv: dict[str, object] = {} if kernel is None else {"layer": "conv", "kernel_size": kernel, "head": "global"}
+    shape = (4,) if kernel is None else (4, 5, 6)
+    net = RectangularNetwork(shape, 4, depth=4, width=4, init="identity", init_noise=0.0, **conv)
+    x = torch.rand(3, *shape)
+    for parts in net.layers[1:]:
+        assert torch.equal(parts(x), x)
+    weights = [module.weight for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    assert weights[0].unique().numel() == weights[0].numel()  # square, and not the identity
+    assert weights[-1].unique().numel() == 16
+    for weight in (weights[0], weights[-1]):
+        field = weight[0, 0].numel()
+        bound = math.sqrt(6 / (8 * field))
+        assert 0.5 * bound < weight.abs().max() <= bound
+    assert all(not module.bias.any() for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d))
+
+
+def test_the_noise_of_identity_has_its_standard_deviation() -> None:
+    torch.manual_seed(0)
+    net = RectangularNetwork((3,), 2, depth=2, width=200, init="identity", init_noise=0.05)
+    noise = net.layers[1].linear.weight - torch.eye(200)
+    assert noise.std().item() == pytest.approx(0.05, rel=0.02)
+    assert abs(noise.mean().item()) < 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "gain"),
     [("relu", math.sqrt(2)), ("leaky_relu", math.sqrt(2 / (1 + 0.01**2))), ("selu", 1.0)],
@@ -354,6 +380,7 @@ def test_the_deepest_pooling_leaves_one_pixel() -> None:
         ({"depth": 5, "skip_connections": 5}, r"must be below depth \(5\).*got 5.*None"),
         ({"init": "kaimming"}, "init must be one of .* Did you mean 'kaiming'"),
         ({"init_value": math.inf}, "init_value must be finite"),
+        ({"init_noise": -0.1}, "init_noise must be >= 0, got -0.1"),
         ({"layer": "convolution"}, "layer must be one of dense, conv, got 'convolution'"),
         ({"layer": "conv"}, r"needs input_shape=\(channels, height, width\), got \(5,\).*dense"),
         ({"kernel_size": 0}, "kernel_size must be >= 1"),

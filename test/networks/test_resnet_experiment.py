@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from model.choices import BLOCKS
 from model.config.batches import check_batches
-from model.config.experiment import ConfigError
 from model.config.resnet import ResnetConfig
+from model.errors import ConfigError
 from model.resnet_experiment import ResnetExperiment
 from sweep.cli import parse
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from model.choices import CycleMode, Scheduler
-from model.config.experiment import ConfigError
 from model.config.rectangular import RectangularConfig
+from model.errors import ConfigError
 from model.optimization import lambda_at, lr_at
 
 Torch = Callable[[torch.optim.Optimizer, RectangularConfig], lr_scheduler.LRScheduler]

@@ -22,7 +22,7 @@ from jumpstart.history import StatusHistory
 from jumpstart.monitor import StatusMonitor
 from jumpstart.report.record import read_run
 from jumpstart.report.write import write_report
-from model.config.experiment import ConfigError
+from model.errors import ConfigError
 from model.rectangular_experiment import RectangularExperiment
 from sweep import final_plots, wandb_charts
 from sweep.final_plots import draw_curves

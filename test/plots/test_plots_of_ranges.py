@@ -80,16 +80,20 @@ def test_layers_that_are_dead_or_linear_are_tinted() -> None:
 
 
 def test_zero_and_the_margin_are_marked_and_visible() -> None:
-    figure = plot_ranges([[1e-3]], [[-1e-3]], margin=0.5)
-    assert sorted(float(np.ravel(line.get_ydata())[0]) for line in figure.axes[0].get_lines()) == [-0.5, 0, 0.5]
-    low, high = figure.axes[0].get_ylim()
-    assert low < -0.5 < 0.5 < high
+    for negative in (None, 0.1, 2.0):
+        figure = plot_ranges([[1e-3]], [[-1e-3]], margin=0.5, negative_margin=negative)
+        marks = sorted(float(np.ravel(line.get_ydata())[0]) for line in figure.axes[0].get_lines())
+        assert marks == [-(negative or 0.5), 0, 0.5]
+        low, high = figure.axes[0].get_ylim()
+        assert low < marks[0] < marks[2] < high
 
 
 @pytest.mark.parametrize(("largest", "margin", "scale"), [(9, 1, "linear"), (11, 1, "symlog"), (11, 2, "linear")])
 def test_the_scale_is_logarithmic_beyond_ten_margins(largest: float, margin: float, scale: str) -> None:
     assert plot_ranges([[largest]], [[-1.0]], margin=margin).axes[0].get_yscale() == scale
     assert plot_ranges([[1.0]], [[-largest]], margin=margin).axes[0].get_yscale() == scale
+    assert plot_ranges([[largest]], [[-1.0]], margin=margin, negative_margin=0.1).axes[0].get_yscale() == scale
+    assert plot_ranges([[largest]], [[-1.0]], margin=0.1, negative_margin=margin).axes[0].get_yscale() == scale
 
 
 @pytest.mark.parametrize("power", range(2, 36, 3))
@@ -123,6 +127,7 @@ def test_names_and_title() -> None:
         (lambda: plot_ranges([[math.nan]], [[0.0]]), "maximum must be finite, got nan in layer 1"),
         (lambda: plot_ranges([[0.0]], [[-math.inf]]), "minimum must be finite, got -inf in layer 1"),
         (lambda: plot_ranges([[1.0]], [[0.0]], margin=0), "margin must be a finite number > 0, got 0"),
+        (lambda: plot_ranges([[1.0]], [[0.0]], negative_margin=-1), "negative_margin must be a finite number > 0"),
         (lambda: plot_ranges([[1.0]], [[0.0]], ["a", "b"]), r"every layer \(1\), got 2"),
     ],
 )

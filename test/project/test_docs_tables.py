@@ -10,10 +10,11 @@ import pytest
 from support.documents import LAUNCHERS, README, ROOT, Row, commands_of, prose_of, section_of, table_of, tables_of
 
 from data.data import DATASETS
-from model.config.experiment import ConfigError, ExperimentConfig
+from model.config.experiment import ExperimentConfig
 from model.config.options import GROUPS, Option, options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
+from model.errors import ConfigError
 from scripts.make_tables import PAGES, TABLES, filled, table_names
 
 OPTIONS, DATA, SWEEPS = PAGES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.import_graph import PACKAGES, ROOT, as_svg, as_text, circles, file_graph, floors, imported_names, rooms
 
-TOOLS = ("benchmarks", "diagrams")
+TOOLS = ("benchmarks", "diagrams", "scripts", "reproduction")
 FOLDERS = (*PACKAGES, *TOOLS, "test")
 
 # What a file may import of the project, by the longest matching beginning of its path. The networks are useful on
@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "sweep/": ("sweep", "model", "data", "jumpstart"),
     "run_": PACKAGES,
     **{f"{folder}/": (*PACKAGES, folder) for folder in TOOLS},
+    "reproduction/": (*PACKAGES, "reproduction", "scripts"),
 }
 
 FILES = sorted(

@@ -25,8 +25,8 @@ FAMILY = (JumpstartRegularization, Jumpstart, StatusMonitor, NetworkStatusPlot, 
 OWN_DEFAULTS = {("StatusMonitor", "margin")}
 """Options whose default depends on the model."""
 CHANGED: dict[str, Any] = {
-    "capture": ["1"], "skip_last": False, "terms": "unit", "aggregate": "norm", "margin": 0.5, "positive_weight": 0.5,
-    "negative_weight": 2.0, "ties": "average", "unit_dim": 1,
+    "capture": ["1"], "skip_last": False, "terms": "unit", "aggregate": "norm", "margin": 0.5,
+    "negative_margin": 0.25, "positive_weight": 0.5, "negative_weight": 2.0, "ties": "average", "unit_dim": 1,
     "batch_first": True, "point": "location", "sync": True, "process_group": None,
 }  # fmt: skip
 

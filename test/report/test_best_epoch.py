@@ -12,6 +12,7 @@ from support.report_runs import make_run
 
 from jumpstart.report.best_epoch import best_epoch
 from jumpstart.report.comparison import comparison_page
+from jumpstart.report.page import run_page
 from jumpstart.report.record import read_run
 from jumpstart.report.verdict import judge
 from sweep.callbacks.checkpoints import BestAndLast
@@ -85,3 +86,35 @@ def test_reports_name_the_kept_epoch_also_where_the_metrics_have_no_row_of_it(tm
     for other in (resumed, {"best_epoch": 9000}, {"best_epoch": 100, "epochs": 4000}, {"best_epoch": None}, {}):
         (folder / "summary.json").write_text(json.dumps({**summary, **other}))
         assert read_run(folder).best("val/acc") == (3990, 0.98)
+
+
+def test_the_page_says_which_part_chose_the_weights(tmp_path: Path) -> None:
+    usual, trained = (make_run(tmp_path, part, best_by=part) for part in ("val", "train"))
+    for folder, part in ((usual, "validation"), (trained, "training")):
+        assert f"the weights with the best {part} accuracy, which the run keeps." in run_page(read_run(folder))
+    for folder in (usual, trained):
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps({**summary, "best_epoch": 3, "epochs": 400}))
+        lines = [f"{epoch},{epoch / 1000},1,{epoch / 1000},1" for epoch in range(0, 400, 10)]
+        (folder / "metrics.csv").write_text("\n".join(["epoch,val/acc,val/loss,train/acc,train/loss", *lines]) + "\n")
+    assert read_run(usual).best("val/acc") == (3, 0.79)
+    assert read_run(trained).best("val/acc") == (390, 0.39)
+    assert read_run(trained).best("train/acc")[0] == 3  # type: ignore[index]
+
+
+def test_the_page_calls_the_test_part_by_its_name(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, best_by="train", val_size=0)
+    counts = {"test": {"class_counts": [50, 50], "rows": 100}}
+    (folder / "summary.json").write_text(json.dumps({"test/acc": 0.7, "epochs": 30, "data": {"parts": counts}}))
+    shown = {"best_epoch": 4, "test/acc": 0.7, "epochs": 30, "data": {"parts": counts}}
+    run = read_run(folder)
+    page = run_page(run)
+    assert "There is no validation part: the test part takes its place" in page
+    assert "The latest test accuracy is 79.0 % (epoch 29);" in page  # the best would be chosen by the test part
+    assert "validation accuracy" not in page
+    (folder / "summary.json").write_text(json.dumps(shown))
+    assert "The test accuracy of the kept weights is 70.0 % (epoch 4);" in run_page(read_run(folder))
+    assert "no validation part" not in run_page(read_run(make_run(tmp_path, "other")))
+    usual = read_run(tmp_path / "other")
+    assert "(test part)" in comparison_page([run, usual])
+    assert "(test part)" not in comparison_page([usual, usual])

@@ -17,10 +17,10 @@ from support.commands import RECTANGULAR_COMMAND, RESNET_COMMAND, in_shell, rect
 from support.processes import finish, start
 
 from model.config.effects import no_effect_message
-from model.config.experiment import Config, ConfigError, option
-from model.config.options import options
+from model.config.options import Config, option, options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
+from model.errors import ConfigError
 from sweep.cli import Parsed, main, parse
 from sweep.launch import facts_of
 from sweep.run_directory import RunDirectory, RunDirectoryError

@@ -16,9 +16,8 @@ from support.runs import command, flags, network_weights, run_tiny, tiny
 from jumpstart.engine.build import best_build
 from jumpstart.engine.member import Member
 from model.compiled import captured_layers, not_covered
-from model.config.experiment import ConfigError
 from model.config.rectangular import RectangularConfig
-from model.errors import NonFiniteLossError
+from model.errors import ConfigError, NonFiniteLossError
 from model.rectangular_experiment import RectangularExperiment
 from sweep.files import RunDirectoryError
 from sweep.metrics_csv import MetricsCsv
@@ -27,7 +26,8 @@ from sweep.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(best_build() is None, reason="no C++ compiler built the engine")
 
-PLOTTED = {"lr": 0.001, "epochs": 5, "plot_status": True, "plot_every": 2, "plot_parts": "train,val,test"}
+PLOTTED = {"lr": 0.001, "epochs": 5, "plot_status": True, "plot_every": 2, "plot_parts": "train,val,test",
+           "margin": 1.5, "negative_margin": "auto"}  # fmt: skip
 ENGINES = ("compiled", "lightning")
 
 
@@ -99,7 +99,7 @@ TINY_FUNCTION = {"depth": 3, "epochs": 3, "num_points": 100, "gpus": 0, "wandb":
         ({}, r"engine: compiled \((avx512|avx2|plain)\)"),
         ({"engine": "lightning"}, r"engine: Lightning \(--engine=lightning\)"),
         ({"dropout": 0.1}, r"engine: Lightning \(the compiled engine does not cover dropout=0\.1\)"),
-        ({"ties": "average"}, r"engine: Lightning \(the compiled engine does not cover ties='average'\)"),
+        ({"ties": "random"}, r"engine: Lightning \(the compiled engine does not cover ties='random'\)"),
     ],
 )
 def test_a_run_says_in_one_line_which_engine_it_took_and_why(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from support.runs import PLOTTED, PlottedRun, fit, run_tiny, same, tiny
 from torch import nn
@@ -101,8 +103,18 @@ def test_a_resumed_run_has_the_animation_of_an_uninterrupted_one(plotted_run: Pl
 def test_a_history_of_one_epoch_has_ranges_but_no_status_over_time(tmp_path: Path) -> None:
     history = StatusHistory(["a", "b"], [2, 1])
     history.append(0, [1.0, -1.0, 2.0], [-1.0, -2.0, 1.0], [[2, 1], [0, 1]])
-    draw_units(history, 1.0, tmp_path)
+    draw_units(history, (1.0, 1.0), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["unit_ranges.png"]
     history.append(1, [1.0, -1.0, 2.0], [-1.0, -2.0, 1.0], [[2, 1], [0, 1]])
-    draw_units(history, 1.0, tmp_path)
+    draw_units(history, (1.0, 1.0), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["unit_life.png", "unit_ranges.png"]
+
+
+def test_the_ranges_show_the_margin_of_each_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("sweep.final_plots.save_figure", lambda figure, path: figures.append(figure))
+    history = StatusHistory(["a"], [1])
+    history.append(0, [1.0], [-1.0], [[2]])
+    draw_units(history, (2.0, 0.5), tmp_path)
+    marks = {float(np.ravel(line.get_ydata())[0]) for line in figures[0].axes[0].get_lines()}
+    assert marks == {-0.5, 0.0, 2.0}

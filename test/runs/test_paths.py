@@ -21,10 +21,11 @@ from jumpstart.history import StatusHistory
 from jumpstart.plotting import animate_decision_regions, save_figure
 from jumpstart.report.record import read_run
 from jumpstart.report.write import write_comparison, write_report
-from model.config.experiment import ConfigError, check_path
+from model.config.checks import check_path
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
+from model.errors import ConfigError
 from sweep import run_rectangular, run_resnet
 from sweep.cli import combine, parse
 from sweep.launch import run_function

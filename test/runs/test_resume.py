@@ -18,7 +18,7 @@ import yaml
 from support.processes import begin, finish
 from support.runs import ROOT, flags, network_weights, run_tiny, same, tiny
 
-from model.config.experiment import ConfigError
+from model.errors import ConfigError
 from model.optimization import lr_at
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.epoch_log import EpochLog

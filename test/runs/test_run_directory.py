@@ -22,7 +22,7 @@ import yaml
 
 from jumpstart.extrema import kernel
 from jumpstart.files import write_text
-from model.config.experiment import Config, option
+from model.config.options import Config, option
 from sweep import run_directory
 from sweep.files import write_json, write_yaml
 from sweep.metrics_csv import MetricsCsv

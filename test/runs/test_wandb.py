@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.runs import run_tiny, tiny
 
-from model.config.experiment import ConfigError
+from model.errors import ConfigError
 from sweep import weights_and_biases
 from sweep.metrics_csv import MetricsCsv
 from sweep.weights_and_biases import MODES, check_wandb, has_key, make_wandb_logger

@@ -12,8 +12,10 @@ import torch
 from jumpstart.status.codes import Status
 from jumpstart.status.counts import COUNTS, _on_cpu, _on_device, count_points, status_at
 
+MARGINS = (0.7, 0.4)
 
-def one_by_one(reach: np.ndarray, margin: float) -> list[float]:
+
+def one_by_one(reach: np.ndarray) -> list[float]:
     largest, smallest = reach[0], -reach[1]
     layers, points = largest.shape
     found = dict.fromkeys(COUNTS, 0.0)
@@ -27,8 +29,8 @@ def one_by_one(reach: np.ndarray, margin: float) -> list[float]:
         found["points_dead"] += any(dead)
         found["points_linear"] += all(linear)
         found["points_nonlinear"] += not any(dead) and not any(linear)
-        found["positive_loss"] += sum(max(margin - float(value), 0.0) for value in largest[:, n])
-        found["negative_loss"] += sum(max(margin + float(value), 0.0) for value in smallest[:, n])
+        found["positive_loss"] += sum(max(MARGINS[0] - float(value), 0.0) for value in largest[:, n])
+        found["negative_loss"] += sum(max(MARGINS[1] + float(value), 0.0) for value in smallest[:, n])
     return [found[name] for name in COUNTS]
 
 
@@ -43,18 +45,18 @@ def test_counts_equal_those_of_a_loop_over_points(
     reach = torch.stack([z.amax(0), -z.amin(0)])
     if shape == (9, 4):
         reach[:, 2, 1] = torch.nan
-        found = count(reach, 0.7)[:-2].tolist()
-        assert found == one_by_one(reach.numpy(), 0.7)[:-2]  # NaN is dead
+        found = count(reach, MARGINS)[:-2].tolist()
+        assert found == one_by_one(reach.numpy())[:-2]  # NaN is dead
         return
     before = reach.clone()
-    assert count(reach, 0.7).tolist() == pytest.approx(one_by_one(reach.numpy(), 0.7), abs=1e-12)
+    assert count(reach, MARGINS).tolist() == pytest.approx(one_by_one(reach.numpy()), abs=1e-12)
     assert reach.equal(before)
 
 
 def test_more_layers_than_16_bits_can_count_are_counted() -> None:
     reach = torch.ones(2, 70_000, 2)
     reach[0, 69_000, 1] = -1.0
-    assert dict(zip(COUNTS, count_points(reach, 1.0).tolist(), strict=True))["efficient_pairs"] == 140_000 - 69_001
+    assert dict(zip(COUNTS, count_points(reach, MARGINS).tolist(), strict=True))["efficient_pairs"] == 140_000 - 69_001
 
 
 def test_the_status_of_some_points() -> None:

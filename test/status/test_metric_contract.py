@@ -21,6 +21,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import MetricTracker, Running
 
 from jumpstart import JumpstartRegularization
+from jumpstart.choices import Margins
 from jumpstart.extrema.record import Extrema
 from jumpstart.metrics import NetworkStatus
 from jumpstart.status.metric_group import MetricGroup
@@ -39,15 +40,15 @@ class Case(NamedTuple):
     expected: Callable[[Sequence[int]], Numbers]
 
 
-def status_case(model: nn.Module, x: torch.Tensor, margin: float, **options: Any) -> Case:
+def status_case(model: nn.Module, x: torch.Tensor, margins: Margins, **options: Any) -> Case:
     batches, kept = [], []
     for part in x.split(SIZES):
         with JumpstartRegularization(model, **options) as jumpstart, torch.no_grad():
             model(part)
             batches.append((jumpstart.extrema,))
         kept.append([z.detach().numpy() for z in preactivations(model, part)[2]])
-    make = functools.partial(NetworkStatus, margin)
-    return Case(make, batches, lambda chosen: reference([kept[i] for i in chosen], margin))
+    make = functools.partial(NetworkStatus, *margins)
+    return Case(make, batches, lambda chosen: reference([kept[i] for i in chosen], *margins))
 
 
 def images() -> nn.Module:
@@ -83,10 +84,10 @@ def case_of(name: str) -> Case:
     torch.manual_seed(3)
     rows, pixels = 2 * torch.randn(sum(SIZES), 3).double(), torch.randn(sum(SIZES), 2, 4, 4).double()
     cases = {
-        "units of two widths": lambda: status_case(mixed(0), rows, 1.0),
-        "another margin": lambda: status_case(mixed(0), rows, 0.3),
-        "float32": lambda: status_case(mixed(1).float(), rows.float(), 1.0),
-        "positions": lambda: status_case(images(), pixels, 1.0, point="location"),
+        "units of two widths": lambda: status_case(mixed(0), rows, (1.0, 1.0)),
+        "another margin": lambda: status_case(mixed(0), rows, (1.0, 0.3)),
+        "float32": lambda: status_case(mixed(1).float(), rows.float(), (1.0, 0.5)),
+        "positions": lambda: status_case(images(), pixels, (1.0, 1.0), point="location"),
         "classification": lambda: classification_case(parts=False),
         "classification with parts": lambda: classification_case(parts=True),
     }
@@ -191,8 +192,8 @@ def test_a_collection_shares_states_of_equal_metrics_alone(name: str) -> None:
     case = case_of(name)
     members: dict[str, Any] = {"one": case.make(), "two": case.make()}
     if name == "units of two widths":
-        members |= {"near": NetworkStatus(1.0 + 1e-9), "other": NetworkStatus(0.3)}
-        members |= {f"sampled{i}": NetworkStatus(1.0, PointSample(5)) for i in range(2)}
+        members |= {"near": NetworkStatus(1.0 + 1e-9), "other": NetworkStatus(1.0, 0.3)}
+        members |= {f"sampled{i}": NetworkStatus(sample=PointSample(5)) for i in range(2)}
     collection = MetricCollection(members)
     for epoch in range(2):
         chosen = [0, 2, 3, 4][epoch:]
@@ -226,7 +227,7 @@ def test_a_running_window_and_a_tracker(name: str) -> None:
 
 def test_a_metric_with_a_sample_draws_every_point_once() -> None:
     case = case_of("units of two widths")
-    by_update, by_forward = (NetworkStatus(1.0, PointSample(12, seed=4)) for _ in range(2))
+    by_update, by_forward = (NetworkStatus(sample=PointSample(12, seed=4)) for _ in range(2))
     for batch in case.batches:
         by_update.update(*batch)
         by_forward(*batch)
@@ -249,11 +250,11 @@ def test_states_of_other_options_or_layers_are_refused() -> None:
     shallow.update(*case_of("positions").batches[0])
     wrong = other.make()
     wrong.update(*other.batches[0])
-    with pytest.raises(ValueError, match=r"margin must be that of the states .*, 0\.3, got 1: NetworkStatus"):
+    with pytest.raises(ValueError, match=r"got NetworkStatus\(margin=1\): .*\(margin=1, negative_margin=0\.3\) reads"):
         metric.merge_state(wrong)
-    with pytest.raises(ValueError, match="margin must be"):
+    with pytest.raises(ValueError, match="margin and negative_margin must be those of the states"):
         case.make().merge_state(wrong.metric_state)
-    with pytest.raises(ValueError, match="margin must be"):
+    with pytest.raises(ValueError, match="margin and negative_margin must be those of the states"):
         loaded(case, wrong)
     with pytest.raises(ValueError, match="metrics of other layers can't be merged: 1, 3, 4, 5"):
         metric.merge_state(shallow)
@@ -262,6 +263,8 @@ def test_states_of_other_options_or_layers_are_refused() -> None:
     for margin in (0, -1.0, float("nan"), "1"):
         with pytest.raises(ValueError, match=r"margin must be a finite number > 0, got"):
             NetworkStatus(margin)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"negative_margin must be a finite number > 0, got"):
+            NetworkStatus(1.0, margin)  # type: ignore[arg-type]
     assert_is(metric.compute(), case.expected([0]))
 
 

@@ -17,13 +17,15 @@ from jumpstart.metrics import NetworkStatus, layer_names, point_status
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("small", [10**9, 0])
-@pytest.mark.parametrize("margin", [1.0, 0.2])
-def test_an_epoch_equals_the_reference(seed: int, small: int, margin: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("margins", [(1.0, None), (0.2, 0.9)])
+def test_an_epoch_equals_the_reference(
+    seed: int, small: int, margins: tuple[float, float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("jumpstart.capture.recorder.SMALL", small)
     model = mixed(seed)
     x = 2 * torch.randn(50, 3).double()
     batches = x.split([7, 20, 1, 22])
-    metric = NetworkStatus(margin=margin)
+    metric = NetworkStatus(*margins)
     kept = []
     with JumpstartRegularization(model) as jumpstart:
         for epoch in range(2):  # the second epoch must not remember the first
@@ -35,7 +37,7 @@ def test_an_epoch_equals_the_reference(seed: int, small: int, margin: float, mon
         units = metric.unit_status
     for batch in batches:
         kept.append([z.detach().numpy() for z in preactivations(model, batch)[2]])
-    expected = reference(kept, margin)
+    expected = reference(kept, *margins)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value, abs=1e-12), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import pickle
 from contextlib import nullcontext
 from pathlib import Path
@@ -122,11 +123,17 @@ def test_a_monitor_finds_the_regularizer_on_any_part_of_the_model() -> None:
         StatusMonitor(part[1])
     with pytest.raises(RuntimeError, match="2 regularizers are attached to parts"):
         StatusMonitor(nn.Sequential(whole, _attached(dense())))
-    assert StatusMonitor(whole)._status.margin == 1.0
+    assert StatusMonitor(whole)._status.margins == (1.0, 1.0)
     jumpstart.remove()
-    with JumpstartRegularization(part, margin=0.5):
-        assert StatusMonitor(whole)._status.margin == 0.5
-        assert StatusMonitor(whole, margin=2.0)._status.margin == 2.0
+    with JumpstartRegularization(part, margin=0.5, negative_margin=0.1):
+        for given, margins in (
+            ({}, (0.5, 0.1)),
+            ({"margin": 2.0}, (2.0, 2.0)),
+            ({"negative_margin": 0.2}, (0.5, 0.2)),
+            ({"margin": 2.0, "negative_margin": 0.2}, (2.0, 0.2)),
+        ):
+            monitor = StatusMonitor(whole, **given)
+            assert monitor._status.margins == copy.deepcopy(monitor)._status.margins == margins
 
 
 _handles: list[JumpstartRegularization] = []
@@ -215,6 +222,7 @@ def test_wrong_values_are_refused() -> None:
         ({"num_points": 0}, "num_points must be >= 1, got 0"),
         ({"seed": -1}, "seed must be >= 0, got -1"),
         ({"margin": 0.0}, "margin must be a finite number > 0"),
+        ({"negative_margin": math.nan}, "negative_margin must be a finite number > 0, got nan"),
         ({"unit_dim": 0}, "unit_dim must be an integer other than 0"),
         ({"capture": "activation"}, "capture must be one of"),
     ):

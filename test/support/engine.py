@@ -69,9 +69,11 @@ def regularizer(run: RectangularConfig, network: nn.Module) -> JumpstartRegulari
         skip_last=run.skip_last,
         terms=run.terms,
         aggregate=run.aggregate,
-        margin=run.margin,
+        margin=run.margins[0],
+        negative_margin=run.margins[1],
         positive_weight=run.positive_weight,
         negative_weight=run.negative_weight,
+        ties=run.ties,
     )
 
 
@@ -106,7 +108,7 @@ class Reference:
     @functools.cached_property
     def meters(self) -> dict[str, StageMeters]:
         """The metrics of both parts."""
-        return {part: StageMeters(self.run.margin) for part in ("train", "val")}
+        return {part: StageMeters(self.run.margins) for part in ("train", "val")}
 
     @functools.cached_property
     def optimizer(self) -> torch.optim.Optimizer:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from jumpstart.capture.targets import is_activation
 
+SIDES = ("positive", "negative")
 LossAndGrads = tuple[float, list[Tensor | None]]
 
 
@@ -51,6 +52,7 @@ class Options:
     """The options of the regularizer that the reference has."""
 
     margin: float = 1.0
+    negative_margin: float | None = None
     positive_weight: float = 1.0
     negative_weight: float = 1.0
     aggregate: str = "balanced"
@@ -68,7 +70,10 @@ def reference(tensors: list[Tensor], options: Options, unit_dim: int = 1) -> tup
             if not any(term.startswith(kind) for term in options.terms):
                 continue
             for members in _members(z.shape, kind, options.point):
-                slices[kind].append(_slice(z, layer, members, kind, options))
+                hinges = [_hinge(z, layer, members, kind, side, options) for side in SIDES]
+                if options.aggregate != "sum_of_squared_hinges":
+                    hinges = [(sum(loss for loss, _ in hinges), hinges[0][1] + hinges[1][1])]
+                slices[kind] += hinges
     grads = [np.zeros_like(z) for z in arrays]
     units, points = slices["unit"], slices["point"]
     everything = units + points
@@ -100,24 +105,21 @@ def _members(shape: tuple[int, ...], kind: str, point: str) -> list[np.ndarray]:
     return list(np.moveaxis(index, 1, -1).reshape(-1, shape[1]))
 
 
-def _slice(
-    z: np.ndarray, layer: int, members: np.ndarray, kind: str, options: Options
+def _hinge(
+    z: np.ndarray, layer: int, members: np.ndarray, kind: str, side: str, options: Options
 ) -> tuple[float, list[tuple[int, int, float]]]:
-    values = z.ravel()[members]
-    loss, entries = 0.0, []
-    for side, sign, weight in (
-        ("positive", 1, options.positive_weight),
-        ("negative", -1, options.negative_weight),
-    ):
-        if f"{kind}_{side}" not in options.terms:
-            continue
-        extremum = (sign * values).max()
-        if options.margin - extremum > 0:
-            loss += weight * (options.margin - extremum)
-            tied = members[sign * values == extremum]
-            tied = tied if options.ties == "average" else tied[:1]
-            entries += [(layer, i, -sign * weight / len(tied)) for i in tied]
-    return loss, entries
+    """The weighted hinge of a slice on one side, and the slope of each entry that attains the extremum."""
+    values, sign = z.ravel()[members], 1 if side == "positive" else -1
+    weight, margin = {
+        "positive": (options.positive_weight, options.margin),
+        "negative": (options.negative_weight, options.negative_margin or options.margin),
+    }[side]
+    extremum = (sign * values).max()
+    if f"{kind}_{side}" not in options.terms or margin - extremum <= 0:
+        return 0.0, []
+    tied = members[sign * values == extremum]
+    tied = tied if options.ties == "average" else tied[:1]
+    return weight * (margin - extremum), [(layer, i, -sign * weight / len(tied)) for i in tied]
 
 
 def reference_loss_and_grads(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from data.datamodules import TabularDataModule, as_datamodule
 from jumpstart import JumpstartRegularization
+from jumpstart.choices import Margins
 from model.config.rectangular import RectangularConfig
 from model.optimization import clip_gradient
 from model.rectangular_experiment import RectangularExperiment
@@ -162,7 +163,12 @@ class ByHand:
         self.data = as_datamodule(make_data(config))
         self.data.setup()
         self.network = make_network(config, self.data.input_shape, self.data.num_classes)
-        self.jumpstart = None if lambdas is None else JumpstartRegularization(self.network, ties=config.ties)
+        self.jumpstart = None
+        if lambdas is not None:
+            margin, negative_margin = config.margins
+            self.jumpstart = JumpstartRegularization(
+                self.network, ties=config.ties, margin=margin, negative_margin=negative_margin
+            )
         self.epochs: list[dict[str, Seen]] = []
         parameters = list(self.network.parameters())
         groups: list[dict[str, object]] = [{"params": parameters}]
@@ -220,7 +226,7 @@ class ByHand:
         return loss
 
 
-def slow_metrics(seen: Seen, margin: float) -> dict[str, float]:
+def slow_metrics(seen: Seen, margins: Margins) -> dict[str, float]:
     """Every metric of one epoch, computed in NumPy from the stored tensors."""
     logits, labels = (torch.cat(parts).numpy() for parts in (seen.logits, seen.labels))
     layers = [torch.cat(parts).double().numpy() for parts in zip(*seen.preactivations, strict=True)]
@@ -256,19 +262,19 @@ def slow_metrics(seen: Seen, margin: float) -> dict[str, float]:
         "point_efficiency": np.mean(alive_after),
     }
     for name, slices in (("unit", units), ("point", points)):
-        positive, negative = hinges(slices, margin)
+        positive, negative = hinges(slices, margins)
         metrics |= {f"positive_{name}_loss": positive, f"negative_{name}_loss": negative}
         metrics[f"{name}_loss"] = positive + negative
     for name, dim in (("unit", 1), ("point", 0)):
         parts = []
         for batch in seen.preactivations:
             slices = [row for layer in batch for row in layer.double().movedim(dim, 0).flatten(1).numpy()]
-            parts.append(sum(hinges([(row.max(), row.min()) for row in slices], margin)))
+            parts.append(sum(hinges([(row.max(), row.min()) for row in slices], margins)))
         metrics[f"jumpstart_{name}_loss"] = np.mean(parts)
     return {name: float(value) for name, value in metrics.items()}
 
 
-def hinges(slices: list[tuple[float, float]], margin: float) -> tuple[float, float]:
+def hinges(slices: list[tuple[float, float]], margins: Margins) -> tuple[float, float]:
     """The mean positive and negative hinge of slices, each a maximum and a minimum."""
-    positive = np.mean([max(0, margin - top) for top, _ in slices])
-    return float(positive), float(np.mean([max(0, margin + bottom) for _, bottom in slices]))
+    positive = np.mean([max(0, margins[0] - top) for top, _ in slices])
+    return float(positive), float(np.mean([max(0, margins[1] + bottom) for _, bottom in slices]))

@@ -27,13 +27,17 @@ def mixed(seed: int) -> nn.Module:
     return model
 
 
-def reference(batches: list[list[np.ndarray]], margin: float = 1.0) -> dict[str, float]:
+def reference(
+    batches: list[list[np.ndarray]], margin: float = 1.0, negative_margin: float | None = None
+) -> dict[str, float]:
     """The metrics of an epoch.
 
     Args:
         batches: ``batches[b][l]`` has the preactivations (N, C, *space) of layer l in batch b.
-        margin: Of the penalties.
+        margin: Of the positive penalties.
+        negative_margin: Of the negative penalties; None for that of ``margin``.
     """
+    opposite = margin if negative_margin is None else negative_margin
     layers = [np.concatenate([batch[layer] for batch in batches]) for layer in range(len(batches[0]))]
     units = []
     points = []
@@ -49,7 +53,7 @@ def reference(batches: list[list[np.ndarray]], margin: float = 1.0) -> dict[str,
     def loss(pairs: list[tuple[float, float]]) -> tuple[float, float]:
         return (
             float(np.mean([max(margin - high, 0) for high, _ in pairs])),
-            float(np.mean([max(margin + low, 0) for _, low in pairs])),
+            float(np.mean([max(opposite + low, 0) for _, low in pairs])),
         )
 
     unit = np.array([status(pair) for pair in units])

@@ -18,7 +18,7 @@ from support.runs import ROOT
 
 from jumpstart.files import load_yaml
 from model.activations import canonical_activation
-from model.config.experiment import USUAL_ACTIVATIONS
+from model.config.checks import USUAL_ACTIVATIONS
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
@@ -46,6 +46,7 @@ def read(*flags: str) -> Command[RectangularConfig]:
     [
         ("depth", "7", [7]),
         ("depth", "10,50,100", [10, 50, 100]),
+        ("negative_margin", "0.1,auto,none", [0.1, "auto", None]),
         ("seed", "0..9", list(range(10))),
         ("seed", "3..3", [3]),
         ("depth", "2..8..3", [2, 5, 8]),

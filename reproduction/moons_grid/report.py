@@ -1,0 +1,131 @@
+"""The tables and figures of the moons grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from jumpstart.plotting import plot_heat_map
+from reproduction.page import fill_page, save
+from reproduction.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BEST = {"train": "train/acc", "held out": "test/acc"}
+LAST = {"train": "last/train/acc", "held out": "last/val/acc"}
+"""Column of the results by what it is: the epoch of the best training accuracy, and the last epoch."""
+NEVER_LEARNED = 0.6
+"""Training accuracy below which the paper's networks are constant: half of the points, and some by chance."""
+
+
+def write(study: Study) -> None:
+    """Write the tables into the page of the study, and the figures beside it.
+
+    Args:
+        study: The study.
+    """
+    results = study.results()
+    published = pd.read_csv(study.folder / "published.csv")
+    tables = {"methods": methods_table(study, results, published), "widths": widths_table(study, results)}
+    fill_page(study.folder / "README.md", tables)
+    for method in results["method"].unique():
+        save(accuracy_map(results, method), study.folder / "figures" / f"{method}.png")
+
+
+def key_figures(frame: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, float]:
+    """The four figures of a grid, for one seed: mean accuracies, and the numbers of networks at both ends.
+
+    Args:
+        frame: One row for each network.
+        columns: The columns of the training and of the held-out accuracy.
+
+    Example:
+        >>> frame = pd.DataFrame({"train/acc": [1.0, 0.5], "test/acc": [0.9, 0.5]})
+        >>> key_figures(frame, BEST)
+        {'mean': 0.75, 'never': 1, 'perfect': 1, 'held out': 0.7}
+    """
+    train = frame[columns["train"]]
+    return {
+        "mean": float(train.mean()),
+        "never": int((train < NEVER_LEARNED).sum()),
+        "perfect": int((train == 1).sum()),
+        "held out": float(frame[columns["held out"]].mean()),
+    }
+
+
+def methods_table(study: Study, results: pd.DataFrame, published: pd.DataFrame) -> str:
+    """The four figures of each method: the published ones, and ours at the best and at the last epoch.
+
+    Args:
+        study: The study.
+        results: The results of its methods.
+        published: The published accuracies of each network.
+    """
+    lines = [
+        "| method | epoch | seeds | training accuracy | networks below 0.6 | networks at 1.0 | held-out accuracy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    theirs = {"train": "train_acc", "held out": "held_out_acc"}
+    for method in study.methods:
+        of_paper = published[published["method"] == method]
+        if len(of_paper):
+            found = key_figures(of_paper, theirs)
+            lines.append(
+                f"| {method} | published | 1 | {found['mean']:.3f} | {found['never']} | {found['perfect']} | "
+                f"{found['held out']:.3f} |"
+            )
+        own = results[results["method"] == method]
+        for epoch, columns in (("best", BEST), ("last", LAST)):
+            if len(own):
+                lines.append(f"| {method} | {epoch} | {own['seed'].nunique()} | {_over_seeds(own, columns)} |")
+    return "\n".join(lines)
+
+
+def _over_seeds(frame: pd.DataFrame, columns: Mapping[str, str]) -> str:
+    """The four figures as cells: mean over the seeds, and the standard deviation or the range between them."""
+    seeds = pd.DataFrame([key_figures(part, columns) for _, part in frame.groupby("seed")])
+    spread = seeds.std(ddof=1).fillna(0.0)
+    counts = [
+        f"{seeds[name].mean():.1f} ({seeds[name].min():.0f} to {seeds[name].max():.0f})"
+        for name in ("never", "perfect")
+    ]
+    means = [f"{seeds[name].mean():.3f} ± {spread[name]:.3f}" for name in ("mean", "held out")]
+    return " | ".join([means[0], *counts, means[1]])
+
+
+def widths_table(study: Study, results: pd.DataFrame) -> str:
+    """The mean training accuracy at the best epoch by width, for each method.
+
+    Args:
+        study: The study.
+        results: The results of its methods.
+    """
+    means = results.pivot_table(index="method", columns="width", values=BEST["train"])
+    widths = [*means.columns]
+    lines = [f"| method | {' | '.join(f'width {width}' for width in widths)} |", "|---" * (len(widths) + 1) + "|"]
+    for method in study.methods:
+        if method in means.index:
+            lines.append(f"| {method} | {' | '.join(f'{value:.3f}' for value in means.loc[method])} |")
+    return "\n".join(lines)
+
+
+def accuracy_map(results: pd.DataFrame, method: str) -> Figure:
+    """The mean training accuracy at the best epoch of each width and depth.
+
+    Args:
+        results: The results of all methods.
+        method: The method that is drawn.
+    """
+    table = results[results["method"] == method].pivot_table(index="width", columns="depth", values=BEST["train"])
+    return plot_heat_map(
+        table.to_numpy(),
+        [*table.index],
+        [*table.columns],
+        row_label="width",
+        column_label="depth",
+        label="training accuracy",
+        limits=(0.5, 1.0),
+    )

@@ -1,0 +1,91 @@
+"""The runs of a study: one sweep for each method, whose results become a file of the project."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jumpstart.files import user_path, write_text
+from jumpstart.table import read_results
+from model.errors import ConfigError
+from reproduction.study import Study
+from sweep.grid.expand import Grid, expand
+from sweep.grid.options import SweepConfig
+from sweep.sweep import Sweep, run_sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIGITS = "%.6g"
+"""The format of numbers in the committed results."""
+
+
+def run_method(
+    study: Study,
+    method: str,
+    output_dir: str,
+    *,
+    seeds: str | None = None,
+    workers: int | None = None,
+    write: Callable[[str], object] = sys.stdout.write,
+) -> Path:
+    """Train all runs of a method that are not finished, and write its results.
+
+    Args:
+        study: The study.
+        method: The name of the method.
+        output_dir: The folder of the sweeps.
+        seeds: Seeds in place of those of the study, as on the command line: ``0..9``.
+        workers: Runs that are trained at once; None: one for each core.
+        write: Takes the lines for the user.
+
+    Returns:
+        The file with the results.
+
+    Raises:
+        ConfigError: If there is no such method, or a run has failed.
+        KeyboardInterrupt: At Ctrl-C; the same command goes on.
+    """
+    grids = study.grids(method, seeds)
+    if (yardstick := study.yardstick(method)) is not None:
+        return _measure(study, method, yardstick, grids)
+    name = f"{study.name}-{method}-{_digest(grids)}"
+    grids = [Grid({**grid.values, "output_dir": [output_dir], "name": [name]}, grid.techniques) for grid in grids]
+    options = SweepConfig(keep="metrics", workers=workers, max_runs=1_000_000)
+    write(f"{study.name}: {method}\n")
+    code = run_sweep(Sweep(study.family, grids, options), write)
+    folder = user_path(output_dir, "output_dir", "folder") / name
+    if code == 1:
+        raise ConfigError(f"some runs of {method} have failed, so its results are not written: see {folder}.")
+    if code:
+        raise KeyboardInterrupt
+    return _write_results(study, method, read_results(folder), seeds)
+
+
+def _measure(study: Study, method: str, yardstick: str, grids: Sequence[Grid]) -> Path:
+    """Measure what is no network, with the first seed alone, because it depends on the split."""
+    first = [Grid({**grid.values, "seed": grid.values["seed"][:1]}, grid.techniques) for grid in grids]
+    configs = [member.config for member in expand(study.family.config_class, first)]
+    table = importlib.import_module(f"reproduction.{study.name}.yardsticks").table
+    return _write_results(study, method, table(yardstick, configs), None)
+
+
+def _digest(grids: Sequence[Grid]) -> str:
+    """Eight digits that differ if the recipe differs; runs of further seeds share the folder of a sweep."""
+    values = [sorted((name, value) for name, value in grid.values.items() if name != "seed") for grid in grids]
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:8]
+
+
+def _write_results(study: Study, method: str, frame: pd.DataFrame, seeds: str | None) -> Path:
+    """Write the results of the runs of the study, in a fixed order; the frame may hold further seeds."""
+    wanted = {value for grid in study.grids(method, seeds) for value in grid.values.get("seed", [])}
+    frame = frame[frame["seed"].isin(wanted)] if wanted else frame
+    frame = frame.reindex(columns=[*study.by, *study.metrics]).sort_values([*study.by])
+    path = study.results_of(method)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
+    return path

@@ -1,0 +1,151 @@
+"""Studies of published results: valid grids, whole results, pages that say what the results say."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from model.errors import ConfigError
+from reproduction.__main__ import main
+from reproduction.run import run_method
+from reproduction.study import Study, studies, study_named
+from scripts.make_tables import table_names
+from sweep.executors.executor import Executor, Work
+from sweep.executors.worker import train
+from sweep.families import family_named
+from sweep.grid.expand import Grid, expand
+from sweep.ledger.alive import living
+
+METHODS = [(name, method) for name in studies() for method in study_named(name).methods]
+MEASURED = [(name, method) for name, method in METHODS if study_named(name).results_of(method).is_file()]
+
+
+def first_values(grid: Grid) -> Grid:
+    """The grid with the first value of each option, and the last one."""
+    return Grid({name: [*dict.fromkeys((values[0], values[-1]))] for name, values in grid.values.items()})
+
+
+@pytest.mark.parametrize(("name", "method"), METHODS)
+def test_every_method_is_a_grid_that_can_be_trained(name: str, method: str) -> None:
+    study = study_named(name)
+    grids = study.grids(method)
+    members = expand(study.family.config_class, [first_values(grid) for grid in grids])
+    assert members
+    for option in study.by:
+        assert all(option in grid.values for grid in grids)
+
+
+@pytest.mark.parametrize(("name", "method"), MEASURED)
+def test_results_are_whole(name: str, method: str) -> None:
+    """Every combination of the options has one row for each seed that was run."""
+    study = study_named(name)
+    frame = pd.read_csv(study.results_of(method))
+    assert [*frame.columns] == [*study.by, *study.metrics]
+    assert not frame.duplicated([*study.by]).any()
+    seeds = "[" + ",".join(map(str, sorted(frame["seed"].unique()))) + "]"
+    assert len(frame) == sum(grid.count for grid in study.grids(method, seeds))
+    assert frame["test/acc"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in MEASURED}))
+def test_the_page_says_what_the_results_say(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables of the page are those that the results give; figures are not drawn again."""
+    report = pytest.importorskip(f"reproduction.{name}.report")
+    page = study_named(name).folder / "README.md"
+    found: dict[str, str] = {}
+    monkeypatch.setattr(report, "fill_page", lambda path, tables: found.update(tables))
+    monkeypatch.setattr(report, "save", lambda figure, path: None)
+    report.write(study_named(name))
+    text = page.read_text(encoding="utf-8")
+    assert table_names(text) == [*found]
+    for table, content in found.items():
+        assert f"<!-- table: {table} -->\n\n{content}\n\n<!-- /table -->" in text
+
+
+class InThisProcess(Executor):
+    """Trains the runs here, without the seconds that a new process needs for its imports."""
+
+    claims_alone = False
+
+    def run(self, work: Work) -> None:
+        with living(work.ledger.folder, "here") as life:
+            while (entry := work.ledger.claim(life, work.retries)) is not None:
+                train(work.ledger, family_named(work.ledger.family), entry, work.keep)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study of four runs, in a folder of its own."""
+    monkeypatch.setattr("reproduction.study.ROOT", tmp_path)
+    monkeypatch.setattr("sweep.sweep.executor_of", lambda *options: contextlib.nullcontext(InThisProcess()))
+    (tmp_path / "tiny").mkdir()
+    return Study(
+        name="tiny",
+        launcher="rectangular",
+        by=["depth", "seed"],
+        metrics=["test/acc", "epochs"],
+        shared={"dataset": "moons", "num_points": 40, "epochs": 2, "depth": [1, 2], "seed": "0..1"},
+        methods={"plain": {"lambda_": 0}},
+    )
+
+
+def trained(study: Study, folder: Path, seeds: str | None = None) -> tuple[bytes, str]:
+    """The results of the only method, and what was said."""
+    said: list[str] = []
+    path = run_method(study, "plain", str(folder / "runs"), seeds=seeds, write=said.append)
+    return path.read_bytes(), "".join(said)
+
+
+def test_a_method_is_trained_once_and_its_results_are_the_same_again(tiny: Study, tmp_path: Path) -> None:
+    first, _ = trained(tiny, tmp_path)
+    frame = pd.read_csv(tiny.results_of("plain"))
+    assert frame[["depth", "seed"]].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
+    again, said = trained(tiny, tmp_path)
+    assert again == first
+    assert "4 of them known (4 finished)" in said
+    assert trained(tiny, tmp_path / "elsewhere")[0] == first
+
+
+def test_fewer_seeds_give_fewer_rows_of_the_same_sweep(tiny: Study, tmp_path: Path) -> None:
+    trained(tiny, tmp_path, seeds="0..1")
+    _, said = trained(tiny, tmp_path, seeds="1")
+    assert "2 of them known" in said
+    assert pd.read_csv(tiny.results_of("plain"))["seed"].tolist() == [1, 1]
+
+
+def test_a_changed_recipe_takes_no_result_of_the_old_one(tiny: Study, tmp_path: Path) -> None:
+    trained(tiny, tmp_path, seeds="0")
+    other = dataclasses.replace(tiny, shared={**tiny.shared, "epochs": 1})
+    trained(other, tmp_path, seeds="0")
+    assert pd.read_csv(tiny.results_of("plain"))["epochs"].tolist() == [1, 1]
+
+
+def test_a_run_that_fails_leaves_no_results(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.run.run", lambda *args, **options: 1 / 0)
+    with pytest.raises(ConfigError, match="some runs of plain have failed"):
+        trained(tiny, tmp_path)
+    assert not tiny.results_of("plain").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["moon_grid"], "study must be one of moons_grid, uci, got 'moon_grid'. Did you mean 'moons_grid'?"),
+        (["moons_grid", "plane"], "method must be one of plain, batchnorm"),
+        (["moons_grid", "plain", "--seeds=4..1"], "the range '4..1' is empty"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_study_without_results_says_how_to_get_them(tiny: Study) -> None:
+    with pytest.raises(ConfigError, match="run python -m reproduction tiny"):
+        tiny.results()

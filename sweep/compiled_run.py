@@ -11,16 +11,15 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.nn.utils import parameters_to_vector
 
 from data.batches import TensorBatches
 from data.tabular import TabularData
+from jumpstart.checkpoint_file import save_checkpoint
 from jumpstart.choices import Part
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import Outcome
 from jumpstart.engine.member import Member, MemberState
-from jumpstart.files import atomic_path
 from model.compiled import captured_layers, load_weights, make_member, order_of_epoch, schedules
 from model.config.batches import check_batches
 from model.config.rectangular import RectangularConfig
@@ -330,8 +329,7 @@ class _Training:
             "frames": self._regions.state_dict() if self._regions is not None else {},
             "data": {"fingerprint": self._data.fingerprint()} if self._data.fingerprint() else {},
         }
-        with atomic_path(self._directory.last_checkpoint) as draft:
-            torch.save(content, draft)
+        save_checkpoint(content, self._directory.last_checkpoint)
         self.best.write_best(self._arguments())
         self.best.note_written()
 

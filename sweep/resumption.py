@@ -7,14 +7,13 @@ import logging
 import os
 import pickle
 import shlex
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
 from torch import Tensor
 
+from jumpstart.checkpoint_file import load_checkpoint
 from model.config.experiment import ExperimentConfig
 from model.config.options import options
 from sweep.files import RunDirectoryError
@@ -238,7 +237,7 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
 
 def read_checkpoint(checkpoint: Path) -> Content:
     """The content of a checkpoint that :func:`check_resumable` has accepted. Reading executes nothing in the file."""
-    content: Content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content: Content = load_checkpoint(checkpoint)  # type: ignore[assignment]
     return content
 
 
@@ -246,14 +245,10 @@ def _read(checkpoint: Path) -> tuple[Content, str]:
     """The content of a checkpoint, and the reason why training can't be resumed from it, empty if it can."""
     try:
         content = read_checkpoint(checkpoint)
-        with zipfile.ZipFile(checkpoint) as archive:  # torch.load verifies no checksum
-            wrong = archive.testzip()
     except pickle.UnpicklingError:
         return {}, "it is no checkpoint of this project, or holds objects that only running its code could read"
     except Exception as error:  # torch raises many types of exception for such a file
         return {}, next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-    if wrong is not None:
-        return {}, f"the checksum of its part {wrong} is wrong"
     missing = _missing_part(content)
     return content, f"it has no {missing}" if missing else ""
 

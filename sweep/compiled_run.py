@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.utils import parameters_to_vector
@@ -96,8 +91,7 @@ class CompiledEngine:
     def train(self, directory: RunDirectory, metrics: MetricsCsv, wandb_logger: WandbLogger | None) -> Trained:
         """Train from the last checkpoint, if there is one, and test the best weights on all three parts of the data."""
         training = _Training(self._config, self._member, self._network, self._data, directory, metrics, wandb_logger)
-        with _stopped_by_sigterm():
-            training.run()
+        training.run()
         load_weights(self._member, self._network, best=True)
         training.draw_test()
         return Trained(
@@ -340,20 +334,3 @@ class _Training:
             "input_shape": list(self._data.input_shape),
             "num_classes": self._data.num_classes,
         }
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Stop at SIGTERM between two slices, so that the state is written; the process then ends with code 143."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -319,7 +319,11 @@ class _Training:
             "hyper_parameters": self._arguments(),
             "state_dict": {f"network.{name}": value for name, value in self._network.state_dict().items()},
             "member": member.state_dict(),
-            "best": {**self.best.state_dict(), "weights": {}},  # which the member has
+            "best": {  # the member has the weights
+                **self.best.state_dict(),
+                "weights": {},
+                "metrics": self._rows.metrics.mark,
+            },
             "frames": self._regions.state_dict() if self._regions is not None else {},
             "data": {"fingerprint": self._data.fingerprint()} if self._data.fingerprint() else {},
         }

@@ -15,8 +15,14 @@ from torch.distributed.tensor import DTensor
 from jumpstart.checkpoint_file import load_checkpoint, save_checkpoint
 from model.choices import BestBy
 from model.experiment import Experiment
-from sweep.metrics_csv import MetricsCsv
-from sweep.watchers.best_weights import BestWeights
+from sweep.metrics_csv import Mark, MetricsCsv
+from sweep.watchers.best_weights import BestState, BestWeights
+
+
+class LastState(BestState):
+    """The part of ``last.ckpt`` that belongs to :class:`BestAndLast`."""
+
+    metrics: Mark
 
 
 class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
@@ -66,6 +72,10 @@ class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
         """
         if trainer.is_global_zero and self.last.exists():
             self.write_best(pl_module.hparams)
+
+    def state_dict(self) -> LastState:
+        """The state of :class:`BestWeights`, and what is in the file of metrics."""
+        return {**super().state_dict(), "metrics": self.metrics.mark}
 
     def load_best(self, experiment: Experiment) -> None:
         """Load the best weights into an experiment, whose weights may be sharded."""

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from jumpstart.words import shorten
+
 if TYPE_CHECKING:
     from yaml import SafeLoader
 
@@ -156,6 +158,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+_DRAFT = re.compile(r"\..{0,40}\.[0-9a-f]{16}\.tmp(\..{0,11})?", re.DOTALL)
+"""The names of the temporary files of :func:`atomic_path`."""
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the temporary files that :func:`atomic_path` left in a folder when its process was killed.
+
+    Args:
+        folder: A folder in which no other process writes.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _DRAFT.fullmatch(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file by these bytes, atomically.
 
@@ -222,8 +240,11 @@ def load_yaml(text: str, *, as_text: bool = False) -> object:
         return content
     except RepeatedKeyError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError("it is not YAML that can be read: its values are nested too deeply.") from None
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # PyYAML raises the last four for tags such as !!bool and !!timestamp before other values.
+        raise ValueError(f"it is not YAML: {shorten(' '.join(str(error).split()), 300)}") from None
 
 
 class RepeatedKeyError(ValueError):

@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
+LONGEST_MESSAGE = 1000
+"""Characters of the longest error message of a command."""
+
 
 def percent(share: float) -> str:
     """A share in [0, 1] as a percentage; only 0 is ``0.0 %`` and only 1 is ``100.0 %``.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, Self, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
+from jumpstart.checkpoint_file import DamagedCheckpointError, refuse_damage
+from jumpstart.files import UserPath, user_path
 from model.config.experiment import ExperimentConfig
 from model.divergence import divergence
 from model.fresh_starts import begins_anew, fresh_network
@@ -237,6 +239,26 @@ class Experiment(QuickHooksModule):
         clip_gradient(optimizer, largest)
 
     # Checkpoints -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: UserPath, *arguments: Any, **options: Any) -> Self:
+        """An experiment with the weights of a checkpoint. Reading the file executes nothing that it may hold.
+
+        Args:
+            checkpoint_path: ``best.ckpt`` or ``last.ckpt`` of a run, or what a Lightning trainer wrote.
+            *arguments: Further arguments of Lightning's method of this name, such as ``map_location``.
+            **options: The same by name.
+
+        Raises:
+            ValueError: If a checksum of the file is wrong.
+            OSError: If the file can't be read.
+        """
+        path = user_path(checkpoint_path, "checkpoint_path", "file")
+        try:
+            refuse_damage(path)
+        except DamagedCheckpointError as error:
+            raise DamagedCheckpointError(f"{path} can't be used: {error}. Restore it.") from None
+        return super().load_from_checkpoint(path, *arguments, **{"weights_only": True, **options})
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add the latest metrics and the states of the learning rate and of the random generators."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 import shutil
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
-from jumpstart.words import CommandParser
+from jumpstart.words import LONGEST_MESSAGE, CommandParser, shorten
 from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
@@ -27,6 +28,7 @@ from sweep.grid.command import GridCommand, canonical, canonical_names, grids_in
 from sweep.grid.expand import Grid
 from sweep.grid.options import SweepConfig
 from sweep.run_directory import RunDirectory, RunDirectoryError
+from sweep.signals import StoppedBySignal, stopped_by_signals
 
 C = TypeVar("C", bound=Config)
 
@@ -195,7 +197,7 @@ def main(
 
     Returns:
         Exit code: 0 after success, 1 if training diverged or runs of a sweep failed, 2 after an error that the user can
-        correct, 130 after Ctrl-C, 143 after SIGTERM.
+        correct, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     parsed: Parsed[C] | None = None
     correctable: tuple[type[Exception], ...] = (ConfigError, RunDirectoryError, PathError, *user_errors)
@@ -206,7 +208,8 @@ def main(
             return sweep(command.grid)
         command.grid.refuse_executor()
         parsed = command.single_run()
-        run(parsed)
+        with stopped_by_signals():
+            run(parsed)
     except correctable as error:
         _print_error(f"error: {error}")
         return 2
@@ -219,13 +222,15 @@ def main(
         # Lightning's handler of Ctrl-C calls sys.exit(1).
         if isinstance(error.__context__, KeyboardInterrupt):
             return _interrupted(parsed)
+        if isinstance(error, StoppedBySignal):
+            return _interrupted(parsed, int(str(error.code)))
         if _is_termination(error):
             return _interrupted(parsed, 143)
         raise
     except Exception as error:
         if not _is_of_the_machine(error):
             raise
-        _print_error(f"error: {_words_for(error)}")
+        _print_error(f"error: {_words_for(error, parsed.run_directory if parsed else None)}")
         return 2
     return 0
 
@@ -239,11 +244,18 @@ def _is_of_the_machine(error: Exception) -> bool:
     )
 
 
-def _words_for(error: Exception) -> str:
-    """A message about memory or a file, without the lines that torch adds."""
+def _words_for(error: Exception, run: Path | None) -> str:
+    """A message about memory or a file, without the lines that torch adds, and how the run goes on."""
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, OSError):
-        return f"a file can't be read or written: {reason}. Run the same command again when this is mended."
+        if run is not None and not os.path.isdir(run):
+            return f"{run} was deleted while the run wrote its files there. Run the same command again."
+        remedy = "Run the same command again when this is mended."
+        if run is not None and RunDirectory(run).last_checkpoint.is_file():
+            remedy = f"When this is mended, continue with: {_resume_command(run)}"
+        elif run is not None:
+            remedy = "No epoch was stored yet: when this is mended, start the run again with another --name."
+        return f"a file can't be read or written: {reason.rstrip('.')}. {remedy}"
     what = f"the memory of this machine does not suffice: {reason.rstrip('.')}"
     return f"{what}. Choose a smaller network, batch_size or data set."
 
@@ -263,14 +275,17 @@ def _interrupted(parsed: Parsed[C] | None, code: int = 130) -> int:
     if where is None:
         _print_error("interrupted before the run began.")
     else:
-        script = shlex.quote(sys.argv[0])
-        _print_error(f"interrupted; continue with: python {script} --resume={shlex.quote(str(where))}")
+        _print_error(f"interrupted; continue with: {_resume_command(where)}")
     return code
 
 
+def _resume_command(run: Path) -> str:
+    return f"python {shlex.quote(sys.argv[0])} --resume={shlex.quote(str(run))}"
+
+
 def _print_error(message: str) -> None:
-    """Write a message to stderr as one line."""
-    sys.stderr.write(" ".join(message.split()) + "\n")
+    """Write a message to stderr as one line, without the middle of a very long one."""
+    sys.stderr.write(shorten(" ".join(message.split()), LONGEST_MESSAGE) + "\n")
 
 
 def _checked_arguments(config_class: type[Config], argv: Sequence[str]) -> Iterator[str]:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.nn.utils import parameters_to_vector
 
 from data.batches import TensorBatches
 from data.tabular import TabularData
+from jumpstart.checkpoint_file import save_checkpoint
 from jumpstart.choices import Part
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import Outcome
 from jumpstart.engine.member import Member, MemberState
-from jumpstart.files import atomic_path
 from model.compiled import captured_layers, load_weights, make_member, order_of_epoch, schedules
 from model.config.batches import check_batches
 from model.config.rectangular import RectangularConfig
@@ -97,8 +91,7 @@ class CompiledEngine:
     def train(self, directory: RunDirectory, metrics: MetricsCsv, wandb_logger: WandbLogger | None) -> Trained:
         """Train from the last checkpoint, if there is one, and test the best weights on all three parts of the data."""
         training = _Training(self._config, self._member, self._network, self._data, directory, metrics, wandb_logger)
-        with _stopped_by_sigterm():
-            training.run()
+        training.run()
         load_weights(self._member, self._network, best=True)
         training.draw_test()
         return Trained(
@@ -326,12 +319,15 @@ class _Training:
             "hyper_parameters": self._arguments(),
             "state_dict": {f"network.{name}": value for name, value in self._network.state_dict().items()},
             "member": member.state_dict(),
-            "best": {**self.best.state_dict(), "weights": {}},  # which the member has
+            "best": {  # the member has the weights
+                **self.best.state_dict(),
+                "weights": {},
+                "metrics": self._rows.metrics.mark,
+            },
             "frames": self._regions.state_dict() if self._regions is not None else {},
             "data": {"fingerprint": self._data.fingerprint()} if self._data.fingerprint() else {},
         }
-        with atomic_path(self._directory.last_checkpoint) as draft:
-            torch.save(content, draft)
+        save_checkpoint(content, self._directory.last_checkpoint)
         self.best.write_best(self._arguments())
         self.best.note_written()
 
@@ -342,20 +338,3 @@ class _Training:
             "input_shape": list(self._data.input_shape),
             "num_classes": self._data.num_classes,
         }
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Stop at SIGTERM between two slices, so that the state is written; the process then ends with code 143."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from data.cache import DataError
 from data.data import make_datamodule
+from jumpstart.checkpoint_file import DamagedCheckpointError, load_checkpoint
 from jumpstart.doctor.load import CaptureOptions, DoctorError, LoadedModel
 from model.rectangular_experiment import RectangularExperiment
 from model.resnet_experiment import ResnetExperiment
@@ -32,7 +33,7 @@ def load_model(path: Path) -> LoadedModel | None:
         path: A checkpoint, or a run directory, whose best checkpoint is read, or else its last one.
 
     Raises:
-        DoctorError: If the checkpoint fits no experiment, or a folder has none.
+        DoctorError: If the checkpoint is damaged or fits no experiment, or a folder has none.
     """
     file = path
     if path.is_dir():
@@ -66,7 +67,9 @@ def load_model(path: Path) -> LoadedModel | None:
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """The arguments of the experiment and its weights; None if the file has no such parts."""
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = load_checkpoint(file)
+    except DamagedCheckpointError as error:
+        raise DoctorError(f"{file} can't be used: {error}. Restore it.") from None
     except Exception:  # torch raises many kinds of errors for a file that is no checkpoint
         return None
     if not isinstance(content, dict):

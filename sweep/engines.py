@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +93,6 @@ def _make(config: RectangularConfig, functions: Build) -> Engine:
 def _engine_of(run: RunDirectory) -> EngineChoice | None:
     """The engine that began a run, as ``environment.json`` says; None if the file does not say it."""
     try:
-        found = json.loads(run.environment.read_text(encoding="utf-8"))["engine"]
-        return EngineChoice(found)
-    except (OSError, ValueError, KeyError, TypeError):
+        return EngineChoice(str(run.read_environment().get("engine")))
+    except ValueError:
         return None

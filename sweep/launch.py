@@ -218,7 +218,7 @@ def _start(family: Family[C], parsed: Parsed[C]) -> None:
         trial = f"{_TRIAL}\n" * parsed.config.fast_dev_run
         sys.stdout.write(
             f"{summary_table(headline(result.summary))}\n\n{trial}run directory: {result.path}\n"
-            f"report: {result.directory.report}\n"
+            + f"report: {result.directory.report}\n" * result.directory.report.is_file()
         )
 
 

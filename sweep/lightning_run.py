@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from data.datamodules import as_datamodule
 from model.config.experiment import ExperimentConfig
 from model.experiment import Experiment
-from sweep.callbacks.checkpoints import BestAndLast
+from sweep.callbacks.checkpoints import BestAndLast, CheckpointFiles
 from sweep.callbacks.make import make_callbacks, make_checkpoints
 from sweep.engine import Trained
 from sweep.machine import hardware_options, imports_uncollected, quiet_lightning
@@ -68,6 +68,7 @@ class LightningEngine:
             **self._hardware,
             callbacks=make_callbacks(self._config, directory, metrics, checkpoints),
             logger=wandb_logger or False,
+            plugins=[CheckpointFiles()],
             default_root_dir=directory.path,
             num_sanity_val_steps=0,
             enable_progress_bar=False,

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, SupportsFloat
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, SupportsFloat, TypedDict
 
 from jumpstart.files import UserPath, user_path, write_text
 from sweep.files import RunDirectoryError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_MOST_DIGITS = 18
+"""Digits of the largest epoch."""
+
+
+class Mark(TypedDict):
+    """What a checkpoint stores of the rows that were written before it."""
+
+    rows: int
+    sha256: str
 
 
 class MetricsCsv:
@@ -26,6 +38,7 @@ class MetricsCsv:
         columns: First columns after ``epoch``; any row can add others.
         buffer_rows: Number of rows after which a block is written.
         flush_seconds: Seconds after which the next row writes the block, however small.
+        repair: Whether to cut a half-written last line off the file at once.
 
     Raises:
         RunDirectoryError: If the file exists and was not written by this class, or is damaged.
@@ -52,6 +65,7 @@ class MetricsCsv:
         columns: Sequence[str] = (),
         buffer_rows: int = 64,
         flush_seconds: float = 5.0,
+        repair: bool = True,
     ) -> None:
         self.path = user_path(path, "path", "file")
         self._buffer_rows = buffer_rows
@@ -63,7 +77,9 @@ class MetricsCsv:
         self._written_columns = 0
         self._last: int | None = None
         self._last_line = ""
-        self._load()
+        self._count = 0
+        self._earlier = hashlib.sha256()  # of the rows in the file but the last
+        self._load(repair=repair)
         for name in columns:
             self._add_column(name)
 
@@ -77,6 +93,22 @@ class MetricsCsv:
     def last_epoch(self) -> int | None:
         """The epoch of the latest row, in the file or in the buffer; None without rows."""
         return next(reversed(self._rows), self._last)
+
+    @property
+    def mark(self) -> Mark:
+        """The number of the rows in the file, and the checksum of their cells, whatever columns are added later."""
+        digest = self._earlier.copy()
+        if self._count:
+            digest.update(_cells(self._columns, self._last_line))
+        return {"rows": self._count, "sha256": digest.hexdigest()}
+
+    def holds(self, mark: Mark) -> bool:
+        """Whether the file begins with the rows that it had when this mark was taken."""
+        names, *lines = self._text().splitlines()[: mark["rows"] + 1] or [""]
+        digest = hashlib.sha256()
+        for line in lines:
+            digest.update(_cells(names.split(","), line))
+        return mark == {"rows": len(lines), "sha256": digest.hexdigest()}
 
     def append(self, epoch: int, values: Mapping[str, SupportsFloat | None]) -> None:
         """Add metrics to the row of an epoch: the latest row, or a new one after it.
@@ -114,8 +146,8 @@ class MetricsCsv:
             file.seek(self._size)
             file.write(block)
         self._size += len(block)
-        self._last = next(reversed(self._rows))
-        self._last_line = lines[-1]
+        for epoch, line in zip(self._rows, lines, strict=True):
+            self._note(epoch, line)
         self._rows.clear()
 
     def truncate_after(self, epoch: int) -> None:
@@ -123,17 +155,17 @@ class MetricsCsv:
         self.flush()
         if self._last is None or self._last <= epoch:
             return
-        header, *lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        header, *lines = self._text().splitlines(keepends=True)
         kept = [line for line in lines if int(line.partition(",")[0]) <= epoch]
         write_text(self.path, "".join([header, *kept]))
-        self._load()
+        self._load(repair=True)
 
     def read(self) -> pd.DataFrame:
         """Every row, to the last digit; missing values are NaN."""
         import pandas as pd
 
         self.flush()
-        lines = self.path.read_text(encoding="utf-8").splitlines()[1:] if self._size else []
+        lines = self._text().splitlines()[1:]
         # Some releases of pandas round the last digit of what they read.
         values = [[float(text or "nan") for text in line.split(",")] for line in lines]
         names = list(self._columns)[: self._written_columns or None]
@@ -156,17 +188,17 @@ class MetricsCsv:
 
     def _widen(self, names: Sequence[str]) -> None:
         """Rewrite the file with more columns, which are empty in the rows so far."""
-        old = self.path.read_bytes()[: self._size].decode().splitlines() if self._size else []
+        old = self._text().splitlines()
         commas = "," * (len(names) - self._written_columns)
         text = "\n".join([",".join(names), *(line + commas for line in old[1:])]) + "\n"
         write_text(self.path, text)
         self._size = len(text.encode())
         self._written_columns = len(names)
 
-    def _load(self) -> None:
-        """Read columns, size and last row of the file, and cut off a line that a crash left half-written."""
-        self._size = self._written_columns = 0
-        self._last, self._last_line = None, ""
+    def _load(self, *, repair: bool) -> None:
+        """Read columns, size and last row of the file, without a line that a crash left half-written."""
+        self._size = self._written_columns = self._count = 0
+        self._last, self._last_line, self._earlier = None, "", hashlib.sha256()
         content = self.path.read_bytes() if self.path.exists() else b""
         lines = [line.decode(errors="replace") for line in content.splitlines(keepends=True)]
         if not lines or not lines[0].endswith("\n"):
@@ -182,17 +214,42 @@ class MetricsCsv:
                 if number < len(lines):
                     raise RunDirectoryError(f"{self.path} is damaged in line {number}.")
                 break
-            self._last = int(line.partition(",")[0])
-            self._last_line = line
+            self._note(int(line.partition(",")[0]), line)
             self._size += len(line.encode())
-        if self._size < len(content):
+        if repair and self._size < len(content):
             os.truncate(self.path, self._size)
+
+    def _note(self, epoch: int, line: str) -> None:
+        """Note a row in the file as the last one."""
+        if epoch != self._last and self._count:
+            self._earlier.update(_cells(self._columns, self._last_line))
+        self._count += epoch != self._last
+        self._last, self._last_line = epoch, line
+
+    def _text(self) -> str:
+        """The header and the whole rows of the file."""
+        return self.path.read_bytes()[: self._size].decode() if self._size else ""
 
 
 def _is_row(line: str, width: int, after: int | None) -> bool:
     first = line.partition(",")[0]
     complete = line.endswith("\n") and line.isascii() and line.count(",") == width - 1
-    return complete and first.isdecimal() and (after is None or int(first) > after)
+    known = complete and first.isdecimal() and len(first) <= _MOST_DIGITS
+    return known and (after is None or int(first) > after) and all(map(_is_cell, line.rstrip("\n").split(",")))
+
+
+def _is_cell(text: str) -> bool:
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _cells(names: Iterable[str], line: str) -> bytes:
+    """The cells of a row that have a value, with their columns."""
+    cells = zip(names, line.rstrip("\n").split(","), strict=False)
+    return (",".join(f"{name}={text}" for name, text in cells if text) + "\n").encode()
 
 
 def _number(value: SupportsFloat | None) -> str:

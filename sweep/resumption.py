@@ -7,14 +7,13 @@ import logging
 import os
 import pickle
 import shlex
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
 from torch import Tensor
 
+from jumpstart.checkpoint_file import load_checkpoint
 from model.config.experiment import ExperimentConfig
 from model.config.options import options
 from sweep.files import RunDirectoryError
@@ -40,7 +39,7 @@ _PARTS = {
 """Keys of a checkpoint that training resumes from; ``best.ckpt`` lacks some of them."""
 _COMPILED_PARTS = {"best", "data", "epoch", "frames", "hyper_parameters", "member", "row", "state_dict"}
 """The same of a checkpoint of the compiled engine."""
-_KEEPER_PARTS = {"best_row", "elapsed", "weights"}
+_KEEPER_PARTS = {"best_row", "elapsed", "metrics", "weights"}
 """Keys of the state of :class:`~sweep.callbacks.checkpoints.BestAndLast`."""
 _WITHOUT_EFFECT = {
     "checkpoint_seconds",
@@ -70,7 +69,7 @@ def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool =
     epochs has lost its checkpoint, and is refused.
 
     Args:
-        run: The run. A line of ``metrics.csv`` that a crash left half-written is cut off; no other file is changed.
+        run: The run. None of its files is changed.
         config: Its options, with those that may change on resume.
         warn: Whether to log that the run starts again from epoch 0.
 
@@ -79,8 +78,8 @@ def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool =
 
     Raises:
         RunDirectoryError: If the checkpoint is damaged, incomplete or of another run, or missing although more than
-            one epoch is finished; if ``config.yaml`` lacks options; if ``metrics.csv`` is damaged; or if a file or
-            folder of the run is a link, which would lead writing out of the run directory.
+            one epoch is finished; if ``config.yaml`` lacks options; if ``metrics.csv`` is damaged or lacks rows; or if
+            a file or folder of the run is a link, which would lead writing out of the run directory.
     """
     _refuse_links(run)
     _refuse_missing_options(run, config)
@@ -106,10 +105,30 @@ def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool =
                 f"{checkpoint} is missing, but {finished}, which the resumed run would lose. Put the file back, "
                 f"{remedy}"
             )
-    MetricsCsv(run.metrics)
+    _check_metrics(run, content, warn=warn)
     if warn and not checkpoint.exists():
         logger.warning("%s has no checkpoint yet: training starts again from epoch 0.", run.path)
     return content
+
+
+def _check_metrics(run: RunDirectory, content: Content | None, *, warn: bool) -> None:
+    """Refuse a file of metrics whose rows are not those that were written before the checkpoint."""
+    metrics = MetricsCsv(run.metrics, repair=False)
+    if content is None:
+        return
+    mark = _keeper(content)["metrics"]
+    if mark["rows"] and metrics.last_epoch is None:
+        if warn:
+            logger.warning(
+                "%s has no rows: the epochs before epoch %d will be missing in curves and tables.",
+                run.metrics,
+                int(content["row"]["epoch"]) + 1,
+            )
+    elif not metrics.holds(mark):
+        raise RunDirectoryError(
+            f"{run.metrics} lacks rows that it had when {run.last_checkpoint} was written, or they were changed. "
+            "Restore the file, or remove it to go on without the rows so far."
+        )
 
 
 def check_fits(run: RunDirectory, parts: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]]) -> None:
@@ -186,7 +205,7 @@ def _stored_fingerprint(file: Path) -> str | None:
     """The fingerprint in ``data.json``."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunDirectoryError(f"{file} can't be read: {error}. Restore it, or start a new run.") from None
     return content.get("fingerprint") if isinstance(content, dict) else None
 
@@ -238,7 +257,7 @@ def _difference(content: Content, config: ExperimentConfig) -> str:
 
 def read_checkpoint(checkpoint: Path) -> Content:
     """The content of a checkpoint that :func:`check_resumable` has accepted. Reading executes nothing in the file."""
-    content: Content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content: Content = load_checkpoint(checkpoint)  # type: ignore[assignment]
     return content
 
 
@@ -246,14 +265,10 @@ def _read(checkpoint: Path) -> tuple[Content, str]:
     """The content of a checkpoint, and the reason why training can't be resumed from it, empty if it can."""
     try:
         content = read_checkpoint(checkpoint)
-        with zipfile.ZipFile(checkpoint) as archive:  # torch.load verifies no checksum
-            wrong = archive.testzip()
     except pickle.UnpicklingError:
         return {}, "it is no checkpoint of this project, or holds objects that only running its code could read"
     except Exception as error:  # torch raises many types of exception for such a file
         return {}, next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-    if wrong is not None:
-        return {}, f"the checksum of its part {wrong} is wrong"
     missing = _missing_part(content)
     return content, f"it has no {missing}" if missing else ""
 
@@ -262,12 +277,8 @@ def _missing_part(content: object) -> str:
     """The first part that a whole checkpoint would have; empty if none is missing."""
     if not isinstance(content, dict):
         return min(_PARTS)
-    if content.get("engine") == "compiled":
-        parts, name, keeper = _COMPILED_PARTS, "best", content.get("best")
-    else:
-        callbacks = content.get("callbacks")
-        parts, name = _PARTS, "BestAndLast"
-        keeper = callbacks.get(name) if isinstance(callbacks, dict) else None
+    compiled, keeper = content.get("engine") == "compiled", _keeper(content)
+    parts, name = (_COMPILED_PARTS, "best") if compiled else (_PARTS, "BestAndLast")
     arguments = content.get("hyper_parameters")
     missing = {
         *(parts - content.keys()),
@@ -277,6 +288,14 @@ def _missing_part(content: object) -> str:
     return min(missing, default="")
 
 
+def _keeper(content: Content) -> Any:
+    """The state of the best weights in a checkpoint of either engine; None if it has none."""
+    if content.get("engine") == "compiled":
+        return content.get("best")
+    callbacks = content.get("callbacks")
+    return callbacks.get("BestAndLast") if isinstance(callbacks, dict) else None
+
+
 def _finished_epochs(run: RunDirectory) -> str:
     """Evidence of finished epochs that only a checkpoint could restore; empty without any."""
     for path in (run.summary, run.best_checkpoint):
@@ -284,5 +303,5 @@ def _finished_epochs(run: RunDirectory) -> str:
             return f"{path.name} holds results of finished epochs"
     lines = run.metrics.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if run.metrics.exists() else []
     epochs = [line.partition(",")[0] for line in lines]
-    last = max((int(epoch) for epoch in epochs if epoch.isdecimal()), default=0)
+    last = max((int(epoch[:18]) for epoch in epochs if epoch.isdecimal()), default=0)
     return f"{run.metrics.name} has finished epochs up to {last}" if last else ""

@@ -22,6 +22,7 @@ from sweep.metrics_csv import MetricsCsv
 from sweep.result import RunResult, Summary
 from sweep.resumption import check_resumable, check_same_data, check_same_engine
 from sweep.run_directory import RunDirectory
+from sweep.signals import stopped_by_signals
 from sweep.weights_and_biases import check_wandb, close_wandb, make_wandb_logger, upload_checkpoints
 
 # Lightning and matplotlib are imported where they are used.
@@ -97,7 +98,7 @@ def run_by(
     set_threads(config.threads)
     if config.wandb:
         check_wandb(config)
-    with contextlib.ExitStack() as locks:
+    with stopped_by_signals(), contextlib.ExitStack() as locks:
         directory = _begin(engine, config, data, resume, locks)
         on_directory(directory.path)
         for line in filter(None, (data.found(), engine_line)):
@@ -142,8 +143,9 @@ def _train(
 ) -> tuple[Trained, Summary]:
     """Train and test, and write every result. Returns what was trained, and the summary."""
     metrics = MetricsCsv(directory.metrics)
-    wandb_logger = make_wandb_logger(config, directory) if config.wandb and is_first_process() else None
-    with _closed_properly(directory, metrics, wandb=wandb_logger is not None, report=report):
+    to_wandb = config.wandb and is_first_process()
+    with _closed_properly(directory, metrics, wandb=to_wandb, report=report):
+        wandb_logger = make_wandb_logger(config, directory) if to_wandb else None
         trained = engine.train(directory, metrics, wandb_logger)
         summary = summarize(trained, data)
         if is_first_process():
@@ -199,7 +201,8 @@ def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: boo
         raise
     finally:
         if is_first_process():
-            metrics.flush()
+            with contextlib.suppress(*[OSError] * (failure is not None)):  # which must not hide the failure
+                metrics.flush()
         if wandb:
             close_wandb()
         if is_first_process() and (report or failure is not None):
@@ -208,6 +211,8 @@ def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: boo
 
 def leave_report(directory: RunDirectory, failure: BaseException | None = None) -> None:
     """Write ``report.html``, also for a run that failed; an error in here is logged and never raised.
+
+    Nothing is logged if the run itself failed because files can't be written.
 
     Args:
         directory: The run.
@@ -221,6 +226,9 @@ def leave_report(directory: RunDirectory, failure: BaseException | None = None) 
             reason = "It was interrupted." if interrupted else f"{type(failure).__name__}: {failure}"
             write_text(directory.failure, reason + "\n")
         write_report(directory.path)
+    except OSError as error:
+        if not isinstance(failure, OSError):
+            logger.warning("no report was written for %s: %s", directory.path, error)
     except Exception:
         logger.warning("no report was written for %s", directory.path, exc_info=True)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from jumpstart.files import UserPath, load_yaml, user_path
+from jumpstart.files import UserPath, load_yaml, remove_drafts, user_path
 from sweep.description import DESCRIPTION, describe_run
 from sweep.files import RunDirectoryError, draft_folder, write_json, write_yaml
 
@@ -186,14 +186,26 @@ class RunDirectory:
 
     def record_resume(self, config: _Describable) -> None:
         """Store the options of a resumed run, and append its time, command and versions to ``environment.json``."""
+        environment = self.read_environment()
+        before = environment.get("resumed")
+        environment["resumed"] = [*(before if isinstance(before, list) else []), describe_environment()]
+        self.remove_drafts()
         self.write_config(config)
         self.failure.unlink(missing_ok=True)
-        try:
-            environment = json.loads(self.environment.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            environment = {}
-        environment.setdefault("resumed", []).append(describe_environment())
         write_json(self.environment, environment)
+
+    def read_environment(self) -> dict[str, object]:
+        """The content of ``environment.json``; empty if the file is missing or damaged."""
+        try:
+            content = json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def remove_drafts(self) -> None:
+        """Remove the temporary files that a killed process left. The directory must be locked."""
+        for folder in (self.path, self.checkpoints, self.plots):
+            remove_drafts(folder)
 
 
 def describe_environment() -> dict[str, object]:
@@ -260,7 +272,9 @@ def _refuse_taken(path: Path) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists():
-        remedy = f", or continue it with --resume={path}" if RunDirectory(path).config.is_file() else ""
+        remedy = (
+            f", or continue it with --resume={shlex.quote(str(path))}" if RunDirectory(path).config.is_file() else ""
+        )
         raise RunDirectoryError(f"{path} exists already. Choose another --name{remedy}.")
 
 

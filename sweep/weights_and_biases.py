@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import netrc
 import os
+import shlex
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from jumpstart.files import user_path
+from jumpstart.words import shorten
 from model.config.experiment import ExperimentConfig
 from model.errors import ConfigError
 from sweep.run_directory import RunDirectory
@@ -25,6 +26,8 @@ MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")
 
 INIT_TIMEOUT = 30.0
 """Seconds after which a run is logged offline because the server does not answer."""
+
+_LONGEST_REASON = 300
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 
@@ -46,13 +49,26 @@ def check_wandb(config: ExperimentConfig) -> None:
             raise ConfigError(f"{name} must have at most 128 characters{none_of}, got {value!r}.")
 
 
-def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> WandbLogger:
-    """The logger of a run, opened; a resumed run keeps its id.
+def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> WandbLogger | None:
+    """The logger of a run, opened; None, with a warning, if Weights & Biases can't be used.
+
+    A resumed run keeps its id.
 
     Args:
         config: Sent to the server with the run.
         directory: The run directory, which receives the offline files in ``wandb/``.
     """
+    try:
+        return _open(config, directory)
+    except Exception as error:  # wandb and pydantic raise many kinds of errors for settings in the environment
+        reason = shorten(" ".join(str(error).split()), _LONGEST_REASON) or type(error).__name__
+        logger.warning(
+            "Weights & Biases can't be used (%s), so this run is stored in %s alone.", reason, directory.path
+        )
+        return None
+
+
+def _open(config: ExperimentConfig, directory: RunDirectory) -> WandbLogger:
     # Set before wandb is imported, because wandb reads its environment once.
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
@@ -68,7 +84,7 @@ def make_wandb_logger(config: ExperimentConfig, directory: RunDirectory) -> Wand
     except wandb.Error as error:
         if mode in ("offline", "disabled"):
             raise
-        reason = " ".join(str(error).split())
+        reason = shorten(" ".join(str(error).split()), _LONGEST_REASON)
         _warn_offline(f"can't be used online ({reason})", directory)
         wandb.teardown(exit_code=1)
         opened = _logger(config, directory, "offline")
@@ -124,7 +140,7 @@ def _warn_offline(reason: str, directory: RunDirectory) -> None:
     logger.warning(
         "Weights & Biases: %s, so this run is logged offline; `wandb sync %s/offline-run-*` uploads it later.",
         reason,
-        directory.wandb,
+        shlex.quote(str(directory.wandb)),
     )
 
 
@@ -135,7 +151,7 @@ def _logger(config: ExperimentConfig, directory: RunDirectory, mode: Mode) -> Wa
     if mode in ("offline", "disabled"):
         # Keeps wandb from sending reports on its own errors to its servers.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    started = json.loads(directory.environment.read_text(encoding="utf-8")).get("started")
+    started = directory.read_environment().get("started")
     identity = hashlib.sha256(f"{directory.path.name} {started}".encode()).hexdigest()[:12]
     return WandbLogger(
         name=directory.path.name,

@@ -6,16 +6,20 @@ import functools
 import gc
 import os
 import random
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
 from support import fresh, repeated
 from support.browser import Browser, browser
+
+if TYPE_CHECKING:
+    from sweep.run_directory import RunDirectory
 
 # Before torch is imported, and for child processes too: on tensors this small, threads only wait
 # for one another, and the tests may share the cores.
@@ -163,3 +167,21 @@ def _local(host: object) -> bool:
 def _new(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session", params=["compiled", "lightning"])
+def whole_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A finished run of each engine, which no test may change."""
+    from support.runs import run_tiny
+
+    folder = tmp_path_factory.mktemp(request.param)
+    directory, _ = run_tiny(folder, engine=request.param, epochs=4, depth=2, num_points=40)
+    return directory
+
+
+@pytest.fixture
+def finished(whole_run: RunDirectory, tmp_path: Path) -> RunDirectory:
+    """A copy of the finished run."""
+    from sweep.run_directory import RunDirectory
+
+    return RunDirectory(shutil.copytree(whole_run.path, tmp_path / "a run"))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from jumpstart.checkpoint_file import DamagedCheckpointError, load_checkpoint
 from jumpstart.doctor.load import DoctorError, one_line
 from jumpstart.words import counted, some
 
@@ -67,12 +68,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
         path: The file. The prefixes of ``DataParallel`` and ``torch.compile`` are left out of its names.
 
     Raises:
-        DoctorError: If the file holds no state dict, or not that of the model.
+        DoctorError: If the file is damaged, or holds no state dict, or not that of the model.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_checkpoint(path)
     except FileNotFoundError:
         raise DoctorError(f"--weights={path} does not exist.") from None
+    except DamagedCheckpointError as error:
+        raise DoctorError(f"--weights={path} can't be used: {error}. Restore it.") from None
     except Exception as error:  # torch raises many kinds of errors for a file that it did not write
         raise DoctorError(f"--weights={path} can't be read: it is {description(path)}.") from error
     inside = content if _is_state_dict(content) else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -171,10 +172,15 @@ def read_run(path: UserPath) -> RunRecord:
             return empty
         try:
             return parse(path / name)
-        except (OSError, ValueError, ArithmeticError) as error:
+        except (OSError, ValueError, ArithmeticError, RecursionError) as error:
             notes.append(f"{name} can't be read: {' '.join(str(error).split())}")
             return empty
 
+    summary, metrics = (
+        read("summary.json", _read_json, {}),
+        read("metrics.csv", partial(_read_metrics, notes=notes), {}),
+    )
+    notes.extend(_missing_rows(summary, metrics))
     others = {part: history_name(part) for part in (Part.TRAIN, Part.TEST)}
     recorded = {part: read(name, _read_history, None) for part, name in others.items() if (path / name).is_file()}
     return RunRecord(
@@ -182,9 +188,9 @@ def read_run(path: UserPath) -> RunRecord:
         config=read("config.yaml", _read_yaml, {}),
         environment=read("environment.json", _read_json, {}),
         description=read(DESCRIPTION, lambda file: RunDescription.parse(_read_json(file)), RunDescription()),
-        summary=read("summary.json", _read_json, {}),
+        summary=summary,
         found=read(FOUND, _read_json, {}) if (path / FOUND).is_file() else {},
-        metrics=read("metrics.csv", lambda file: _read_metrics(file, notes), {}),
+        metrics=metrics,
         history=read("status.npz", _read_history, None),
         other_histories={part: history for part, history in recorded.items() if history is not None},
         failure=_read_failure(path / FAILURE),
@@ -237,6 +243,14 @@ def _read_metrics(path: Path, notes: list[str]) -> dict[str, Floats]:
         notes.append(f"metrics.csv has {counted(len(rows) - len(kept), 'damaged row')}, left out here.")
     table = np.array(kept, dtype=np.float64).reshape(len(kept), len(header))
     return dict(zip(header, table.T, strict=True))
+
+
+def _missing_rows(summary: Mapping[str, object], metrics: Mapping[str, Floats]) -> Iterator[str]:
+    """A note on rows that a finished run had at its end."""
+    row, epochs = summary.get("last"), metrics.get("epoch", np.empty(0))
+    last = row.get("epoch") if isinstance(row, dict) else None
+    if isinstance(last, int | float) and len(epochs) and epochs[-1] < last:
+        yield f"metrics.csv ends at epoch {epochs[-1]:.0f}, but the run ended at epoch {last:.0f}: rows were lost."
 
 
 def _numbers(row: list[str]) -> list[float]:

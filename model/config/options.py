@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import Any, TypeVar, cast
 
 from jumpstart.choices import did_you_mean
+from jumpstart.words import shorten
 from model.config.other_names import guess
 from model.errors import ConfigError
 
@@ -33,6 +34,7 @@ Check = Callable[[str, Any], Value]
 C = TypeVar("C", bound="Config")
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_LARGEST = 2**63 - 1
 _NOUNS = {
     int: "an integer",
     float: "a number",
@@ -209,6 +211,9 @@ class Option:
         return choice
 
     def _check_range(self, value: float) -> None:
+        if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+            digits = math.ceil(value.bit_length() * math.log10(2))
+            raise ConfigError(f"{self.name} must fit into 64 bits, got an integer of some {digits} digits.")
         if not math.isfinite(value):
             raise ConfigError(f"{self.name} must be finite, got {value}.")
         inside = (
@@ -221,7 +226,7 @@ class Option:
             raise ConfigError(f"{self.name} must be {self.range}, got {value}.")
 
     def _wrong(self, value: object) -> ConfigError:
-        return ConfigError(f"{self.name} must be {self.expected}, got {value!r}.")
+        return ConfigError(f"{self.name} must be {self.expected}, got {shorten(repr(value), 200)}.")
 
 
 def _as_float(value: numbers.Real) -> float:

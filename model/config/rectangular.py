@@ -20,6 +20,9 @@ _network = functools.partial(option, group="network")
 _run = functools.partial(option, group="run")
 
 
+MOST_LAYERS = 100_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class RectangularConfig(ExperimentConfig):
     """One run of a rectangular network: every hidden layer has the same width.
@@ -87,6 +90,8 @@ class RectangularConfig(ExperimentConfig):
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""
         super().check_together()
+        if self.depth > MOST_LAYERS:
+            raise ConfigError(f"depth must be <= {MOST_LAYERS}, got {self.depth}: no machine holds such a network.")
         if self.skip_connections is not None and self.skip_connections >= self.depth:
             raise ConfigError(
                 f"skip_connections must be < depth = {self.depth}, because none bypasses the first layer, got "

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
-from jumpstart.files import atomic_path
+from jumpstart.checkpoint_file import load_checkpoint, save_checkpoint
 from model.choices import BestBy
 from model.experiment import Experiment
-from sweep.metrics_csv import MetricsCsv
-from sweep.watchers.best_weights import BestWeights
+from sweep.metrics_csv import Mark, MetricsCsv
+from sweep.watchers.best_weights import BestState, BestWeights
+
+
+class LastState(BestState):
+    """The part of ``last.ckpt`` that belongs to :class:`BestAndLast`."""
+
+    metrics: Mark
 
 
 class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
@@ -66,6 +73,10 @@ class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
         if trainer.is_global_zero and self.last.exists():
             self.write_best(pl_module.hparams)
 
+    def state_dict(self) -> LastState:
+        """The state of :class:`BestWeights`, and what is in the file of metrics."""
+        return {**super().state_dict(), "metrics": self.metrics.mark}
+
     def load_best(self, experiment: Experiment) -> None:
         """Load the best weights into an experiment, whose weights may be sharded."""
         set_model_state_dict(experiment.network, dict(self._weights), options=StateDictOptions(full_state_dict=True))
@@ -76,11 +87,29 @@ class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
     def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.metrics.flush()
         # Every process must call save_checkpoint, which gathers sharded weights; only the first one writes a file.
-        with atomic_path(self.last) if trainer.is_global_zero else nullcontext(self.last) as path:
-            trainer.save_checkpoint(path)
+        trainer.save_checkpoint(self.last)
         if trainer.is_global_zero:
             self.write_best(pl_module.hparams)
         self.note_written()
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Writes the checkpoints of a Lightning trainer atomically, beside their place and with a checksum.
+
+    Lightning's own writer makes them in the folder of temporary files first.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
+        """Write a checkpoint."""
+        save_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint, which is whole, and execute nothing that it may hold."""
+        content = load_checkpoint(Path(path), map_location)
+        assert isinstance(content, dict)
+        return content
 
 
 def _full_tensor(value: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from jumpstart.files import is_path
 from model.config.options import Option, Several, Value
 from model.errors import ConfigError
 
-_RANGE = re.compile(r"([+-]?\d+)\.\.([+-]?\d+)(?:\.\.([+-]?\d+))?")
+_RANGE = re.compile(r"([+-]?\d{1,18})\.\.([+-]?\d{1,18})(?:\.\.([+-]?\d{1,18}))?")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _MOST_IN_RANGE = 1_000_000
 

@@ -11,7 +11,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
-from jumpstart.files import atomic_path
+from jumpstart.checkpoint_file import save_checkpoint
 from jumpstart.report.best_epoch import rank_row
 
 
@@ -124,8 +124,7 @@ class BestWeights:
             "epoch": epoch,
             "row": self.best_row,
         }
-        with atomic_path(self.best) as draft:
-            torch.save(content, draft)
+        save_checkpoint(content, self.best)
         self._best_written = epoch
 
     def load_into(self, network: nn.Module) -> None:

@@ -1,0 +1,187 @@
+"""A machine that fails a run: full disks, deleted folders, signals, files of killed processes, wrong settings."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support.faults import resume
+from support.runs import ROOT, command, flags, run_tiny
+
+from jumpstart import checkpoint_file
+from jumpstart.files import atomic_path
+from sweep.metrics_csv import MetricsCsv
+from sweep.run_directory import RunDirectory
+
+ROOT_SCRIPT = ROOT / "run_rectangular_sweep.py"
+ENGINES = ["compiled", "lightning"]
+
+
+class Killed(BaseException):
+    """In place of a signal that kills the process."""
+
+
+def tiny_flags(folder: Path, **changes: object) -> list[str]:
+    options = {
+        "epochs": 3,
+        "depth": 2,
+        "num_points": 40,
+        "checkpoint_seconds": 0,
+        "output_dir": folder,
+        "name": "a run",
+    }
+    return flags(**{**options, **changes})
+
+
+def only_line(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> str:
+    """The error line of a command that showed nothing else."""
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err + caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
+    return captured.err
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_full_disk_is_one_line_with_the_command_that_continues(
+    engine: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    save, calls = torch.save, []
+
+    def fill(content: object, file: Path) -> None:
+        calls.append(file)
+        if len(calls) > 2:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        save(content, file)
+
+    monkeypatch.setattr(checkpoint_file.torch, "save", fill)
+    monkeypatch.setattr("sweep.compiled_run.SLICE_EPOCHS", 1)
+    assert command(*tiny_flags(tmp_path, engine=engine)) == 2
+    line = only_line(capsys, caplog)
+    assert line.startswith("error: a file can't be read or written: ")
+    assert line.endswith(f"continue with: python {ROOT_SCRIPT} --resume='{tmp_path / 'a run'}'\n")
+    assert not list(tmp_path.rglob("*.tmp*"))
+    monkeypatch.setattr(checkpoint_file.torch, "save", save)
+    resume(RunDirectory(tmp_path / "a run"))
+
+
+def break_rows(monkeypatch: pytest.MonkeyPatch, act: Callable[[MetricsCsv], object]) -> None:
+    """Act once, before rows are written for the first time."""
+    flush, done = MetricsCsv.flush, []
+
+    def acting(self: MetricsCsv) -> None:
+        if self._rows and not done:
+            done.append(act(self))
+        flush(self)
+
+    monkeypatch.setattr(MetricsCsv, "flush", acting)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_directory_that_is_deleted_in_mid_run_is_one_line(
+    engine: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    break_rows(monkeypatch, lambda metrics: metrics.path.parent.rename(tmp_path / "gone"))
+    assert command(*tiny_flags(tmp_path, engine=engine)) == 2
+    assert only_line(capsys, caplog) == (
+        f"error: {tmp_path / 'a run'} was deleted while the run wrote its files there. Run the same command again.\n"
+    )
+
+
+def test_a_file_that_can_not_be_written_before_the_first_checkpoint_names_no_resumption(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(metrics: MetricsCsv) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(metrics.path))
+
+    break_rows(monkeypatch, refuse)
+    monkeypatch.setattr(checkpoint_file, "save_checkpoint", refuse)
+    assert command(*tiny_flags(tmp_path)) == 2
+    assert "metrics.csv'. No epoch was stored yet: " in only_line(capsys, caplog)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["term", "hangup"])
+def test_a_signal_outside_of_training_ends_a_run_as_in_training(
+    engine: str,
+    number: signal.Signals,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def signaled(*_: object) -> None:
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("sweep.run.summarize", signaled)
+    assert command(*tiny_flags(tmp_path, engine=engine)) == code
+    assert capsys.readouterr().err.startswith("interrupted; continue with: python ")
+    run = RunDirectory(tmp_path / "a run")
+    assert run.failure.read_text() == "It was interrupted.\n"
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_hangup_in_training_keeps_what_is_finished(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_rows(monkeypatch, lambda metrics: os.kill(os.getpid(), signal.SIGHUP))
+    assert command(*tiny_flags(tmp_path, engine=engine)) == 129
+    assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted; continue with: python ")
+    run = RunDirectory(tmp_path / "a run")
+    assert run.failure.read_text() == "It was interrupted.\n"
+    assert len(resume(run).directory.metrics.read_text().splitlines()) == 4
+
+
+def test_a_signal_before_the_run_directory_exists_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sweep.run.seed_everything", lambda seed: os.kill(os.getpid(), signal.SIGTERM))
+    assert command(*tiny_flags(tmp_path)) == 143
+    assert capsys.readouterr().err == "interrupted before the run began.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_drafts_of_a_killed_process_are_removed_by_the_next_start(
+    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = finished.path / ".notes.tmp"
+    own.write_text("of the user")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        for file in (finished.last_checkpoint, finished.metrics, finished.plots / "status.png"):
+            with pytest.raises(Killed), atomic_path(file):
+                raise Killed
+    assert len(list(finished.path.rglob(".*.tmp.*"))) == 3
+    resume(finished, epochs=6)
+    assert list(finished.path.rglob(".*.tmp*")) == [own]
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_BASE_URL", "nonsense"), ("WANDB_CONSOLE", "rubbish")])
+def test_settings_that_wandb_refuses_are_one_warning(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    directory, summary = run_tiny(tmp_path, wandb=True, epochs=1, depth=2, num_points=40)
+    assert summary["epochs"] == 1
+    (warning,) = (record.getMessage() for record in caplog.records if record.name.startswith("sweep"))
+    assert warning.startswith("Weights & Biases can't be used (")
+    assert warning.endswith(f"), so this run is stored in {directory.path} alone.")
+    assert "\n" not in warning

@@ -17,7 +17,6 @@ from typing import IO, TypeVar
 from data.address import Address
 from data.connection import WrongContentError, limited_opener
 from jumpstart.files import atomic_path
-from jumpstart.literal import visible
 from jumpstart.words import shorten
 
 logger = logging.getLogger(__name__)
@@ -135,7 +134,8 @@ def reason(error: Exception) -> str:
         text = str(error.args[0])  # without the quotes that a KeyError adds
     else:
         text = str(error)
-    return shorten(visible(" ".join(text.split())), _LONGEST_REASON) or type(error).__name__
+    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(text.split()))
+    return shorten(line, _LONGEST_REASON) or type(error).__name__
 
 
 def _retried(address: Address, most: int, receive: Callable[[IO[bytes]], T]) -> T:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from jumpstart.files import user_path, write_text
 from jumpstart.table import read_results
 from model.errors import ConfigError
+from reproduction.diverged import ERROR, diverged_row
 from reproduction.study import Study
+from sweep.executors.worker import RUNS
 from sweep.grid.expand import Grid, expand
 from sweep.grid.options import SweepConfig
 from sweep.sweep import Sweep, run_sweep
@@ -47,7 +49,7 @@ def run_method(
         The file with the results.
 
     Raises:
-        ConfigError: If there is no such method, or a run has failed.
+        ConfigError: If there is no such method, or a run has failed for another reason than divergence.
         KeyboardInterrupt: At Ctrl-C; the same command goes on.
     """
     grids = study.grids(method, seeds)
@@ -59,11 +61,22 @@ def run_method(
     write(f"{study.name}: {method}\n")
     code = run_sweep(Sweep(study.family, grids, options), write)
     folder = user_path(output_dir, "output_dir", "folder") / name
-    if code == 1:
-        raise ConfigError(f"some runs of {method} have failed, so its results are not written: see {folder}.")
-    if code:
+    if code > 1:
         raise KeyboardInterrupt
-    return _write_results(study, method, read_results(folder), seeds)
+    return _write_results(study, method, _rows(study, method, folder), seeds)
+
+
+def _rows(study: Study, method: str, folder: Path) -> pd.DataFrame:
+    """The rows of all runs of a sweep, also of those that have diverged."""
+    import pandas as pd
+
+    frame = read_results(folder, finished=False).assign(diverged=0)
+    finished = frame["state"] == "finished"
+    diverged = ~finished & frame["error"].astype(str).str.startswith(ERROR)
+    if not (finished | diverged).all():
+        raise ConfigError(f"some runs of {method} have failed, so its results are not written: see {folder}.")
+    rows = [diverged_row(study, folder / RUNS / str(name)) for name in frame["run"][diverged]]
+    return pd.concat([frame[finished], pd.DataFrame(rows).assign(diverged=1)], ignore_index=True)
 
 
 def _measure(study: Study, method: str, yardstick: str, grids: Sequence[Grid]) -> Path:

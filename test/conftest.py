@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from support import fresh, repeated
+from support.browser import Browser, browser
 
 # Before torch is imported, and for child processes too: on tensors this small, threads only wait
 # for one another, and the tests may share the cores.
@@ -129,6 +130,13 @@ def data_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from support.images import draw_data_alone
 
     draw_data_alone(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser with one page, which all tests of pages share."""
+    with browser(tmp_path_factory.mktemp("browser")) as chromium:
+        yield chromium
 
 
 PATHS = ["waiting", "tapped", "waiting-kernel", "tapped-kernel"]

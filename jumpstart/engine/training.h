@@ -112,7 +112,8 @@ template <int Width> class Training {
             }
             if (m.most_steps && m.step >= m.most_steps)
                 return;
-            keep_best(m.best_by_train ? row : row + METRICS);
+            if (!keeps_before_the_step())
+                keep_best(m.best_by_train ? row : row + METRICS);
             m.epoch++;
             if (stops(row, row + METRICS)) {
                 m.outcome = STOPPED_EARLY;
@@ -162,6 +163,9 @@ template <int Width> class Training {
         return false;
     }
 
+    // With one batch an epoch, the metrics of the training part are those of the weights before the step.
+    bool keeps_before_the_step() const { return m.best_by_train && m.batch == m.rows; }
+
     // False if a value is not finite; then the step is not taken.
     bool train_epoch(double *row)
     {
@@ -179,6 +183,10 @@ template <int Width> class Training {
             if (!is_finite(pass))
                 return false;
             add_to_epoch(space, sums, pass, points);
+            if (keeps_before_the_step()) {
+                write_metrics(m, space, sums, row);
+                keep_best(row);
+            }
             network.backward(pass, (float)m.lambda[m.epoch]);
             if (m.gradient)
                 std::memcpy(m.gradient, space.parameter_gradient, sizeof(float) * m.parameters);
@@ -197,7 +205,7 @@ template <int Width> class Training {
         if (m.best_epoch >= 0 && !better)
             return;
         m.best_epoch = m.epoch;
-        m.best_step = m.step;
+        m.best_step = m.step + (keeps_before_the_step() ? 1 : 0);
         m.best_accuracy = row[ACCURACY];
         m.best_loss = row[LOSS];
         std::memcpy(m.best_weights, m.weights, sizeof(float) * m.parameters);

@@ -38,7 +38,7 @@ def yardstick(name: str, config: ExperimentConfig) -> dict[str, float]:
             ("test", data.x_test, data.y_test),
         )
     }
-    return accuracies | {"val/loss": _NAN, "test/unit_dead_ratio": 0.0, "test/unit_linear_ratio": 0.0}
+    return accuracies | {"val/loss": _NAN, "test/unit_dead_ratio": 0.0, "test/unit_linear_ratio": 0.0, "diverged": 0}
 
 
 def _model(name: str, seed: int) -> ClassifierMixin:

@@ -12,6 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.tensor import DTensor
 
 from jumpstart.files import atomic_path
+from model.choices import BestBy
 from model.experiment import Experiment
 from sweep.metrics_csv import MetricsCsv
 from sweep.watchers.best_weights import BestWeights
@@ -38,6 +39,14 @@ class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.begin()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Copy the weights before the only step of an epoch, if the training part decides which epoch is the best."""
+        if self._part == BestBy.TRAIN and trainer.num_training_batches == 1:
+            assert isinstance(pl_module, Experiment)
+            self.note_before_step(pl_module.network)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the weights if they are the best so far, and write if the interval has passed."""

@@ -52,6 +52,7 @@ class BestWeights:
         self.best_row: dict[str, float] = {}
         self.elapsed = 0.0
         self._weights: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] = {}
         self._clock = self._written_at = 0.0
         self._best_written = -1
 
@@ -83,6 +84,18 @@ class BestWeights:
         """
         self.best_row = dict(row)
         self._copy(network)
+
+    def note_before_step(self, network: nn.Module) -> None:
+        """Copy the parameters before the only step of an epoch, to which the metrics of the training part belong.
+
+        Args:
+            network: Has the parameters.
+        """
+        parameters = {name: value.detach() for name, value in network.named_parameters()}
+        if self._before.keys() == parameters.keys():
+            torch._foreach_copy_(list(self._before.values()), list(parameters.values()))
+        else:
+            self._before = {name: value.clone() for name, value in parameters.items()}
 
     def tick(self) -> bool:
         """Add the time since the latest call to ``elapsed``. Returns whether the checkpoints are to be written."""
@@ -139,4 +152,4 @@ class BestWeights:
         torch._foreach_copy_(list(self._weights.values()), list(weights.values()))
 
     def _weights_of(self, network: nn.Module) -> dict[str, Tensor]:
-        return {name: value.detach() for name, value in network.state_dict().items()}
+        return {name: value.detach() for name, value in network.state_dict().items()} | self._before

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from model.errors import ConfigError
+from model.rectangular_experiment import RectangularExperiment
 from reproduction.__main__ import main
 from reproduction.run import run_method
 from reproduction.study import Study, studies, study_named
@@ -19,6 +20,7 @@ from sweep.executors.worker import train
 from sweep.families import family_named
 from sweep.grid.expand import Grid, expand
 from sweep.ledger.alive import living
+from sweep.rectangular import make_data as data_of
 
 METHODS = [(name, method) for name in studies() for method in study_named(name).methods]
 MEASURED = [(name, method) for name, method in METHODS if study_named(name).results_of(method).is_file()]
@@ -124,6 +126,28 @@ def test_a_changed_recipe_takes_no_result_of_the_old_one(tiny: Study, tmp_path: 
     assert pd.read_csv(tiny.results_of("plain"))["epochs"].tolist() == [1, 1]
 
 
+def test_a_run_that_diverges_counts_with_its_best_weights(tiny: Study, tmp_path: Path) -> None:
+    options = {"optimizer": "sgd", "lr": 3e4, "gradient_clip": 0, "epochs": 40, "scheduler": "none", "depth": [3]}
+    study = dataclasses.replace(
+        tiny,
+        shared={**tiny.shared, **options},
+        metrics=["test/acc", "last/val/acc", "best_epoch", "epochs", "diverged"],
+    )
+    trained(study, tmp_path)
+    rows = pd.read_csv(study.results_of("plain")).set_index("seed")
+    assert rows["diverged"].any()
+    assert (rows.loc[rows["diverged"] == 1, "epochs"] < 40).all()
+    assert not rows.isna().any(axis=None)
+    folder = next((tmp_path / "runs").glob("*"))
+    for seed in rows.index[rows["diverged"] == 1]:
+        (run,) = (folder / "runs").glob(f"*seed={seed}")
+        kept = RectangularExperiment.load_from_checkpoint(run / "checkpoints" / "best.ckpt").eval()
+        data = data_of(kept.config)
+        data.setup()
+        accuracy = (kept(data.x_test).argmax(1) == data.y_test).double().mean()
+        assert rows.loc[seed, "test/acc"] == pytest.approx(float(accuracy), abs=1e-5)
+
+
 def test_a_run_that_fails_leaves_no_results(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.run.run", lambda *args, **options: 1 / 0)
     with pytest.raises(ConfigError, match="some runs of plain have failed"):
@@ -134,7 +158,7 @@ def test_a_run_that_fails_leaves_no_results(tiny: Study, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["moon_grid"], "study must be one of moons_grid, uci, got 'moon_grid'. Did you mean 'moons_grid'?"),
+        (["moon_grid"], "got 'moon_grid'. Did you mean 'moons_grid'?"),
         (["moons_grid", "plane"], "method must be one of plain, batchnorm"),
         (["moons_grid", "plain", "--seeds=4..1"], "the range '4..1' is empty"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from support.images import draw_data_alone
 from support.runs import command, flags, network_weights, run_tiny, tiny
 
 from jumpstart.engine.build import best_build
@@ -34,7 +35,9 @@ ENGINES = ("compiled", "lightning")
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[RunDirectory, dict[str, object]]]:
     """The same run by both engines."""
     folder = tmp_path_factory.mktemp("both")
-    return {engine: run_tiny(folder / engine, engine=engine, **PLOTTED) for engine in ENGINES}
+    with pytest.MonkeyPatch.context() as patch:
+        draw_data_alone(patch)
+        return {engine: run_tiny(folder / engine, engine=engine, **PLOTTED) for engine in ENGINES}
 
 
 def files_of(run: RunDirectory) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.browser import CHROMIUM, Browser, browser
+from support.browser import CHROMIUM, Browser
 from support.hostile import HOSTILE
 from support.ledgers import finish, ledger_of, mean_of, rows_of
 
@@ -25,12 +25,6 @@ from sweep.page.write import SweepPage, write_page
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium")
 
 VALUES: dict[str, Sequence[Any]] = {"depth": [10, 9, 100], "width": [4, 2], "seed": [0, 1, 2]}
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--{option} has an effect for a file of your own only: leave it out.")
     try:
         info = get_info(options.name)
-    except ValueError as error:
+        details, files = _details(info, options.data_dir), _files(info, options.data_dir)
+    except (ValueError, DataError) as error:
         parser.error(str(error))
-    details, files = _details(info, options.data_dir), _files(info, options.data_dir)
     if options.json:
         _write(json.dumps({**details, **({"files": files} if files else {}), "note": info.note}, indent=2))
     else:
@@ -142,11 +142,11 @@ def _details(info: DatasetInfo, data_dir: str | None) -> Values:
     details: Values = {"title": info.title, **_row(info, data_dir), "creators": info.creators, "url": info.url}
     source = IMAGE_SOURCES.get(info.name)
     if info.files:
-        details["download"] = archive_url(UCI[info.name].remote(info.name))
+        details["download"] = str(archive_url(UCI[info.name].remote(info.name)))
     if source is not None and source.folders:
         details |= describe_folders(info.name, data_dir)
     if source is not None and source.files:
-        details["download"] = " ".join(url for file in source.files for url in addresses(file))
+        details["download"] = " ".join(str(url) for file in source.files for url in addresses(file))
     return details
 
 

@@ -1,10 +1,9 @@
-"""Downloads: retried after a temporary failure, checked, and written to disk whole or not at all."""
+"""Downloads: retried after a temporary failure, limited, checked, and written to disk whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import io
 import logging
 import time
 import urllib.error
@@ -15,16 +14,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TypeVar
 
+from data.address import Address
+from data.connection import WrongContentError, limited_opener
 from jumpstart.files import atomic_path
+from jumpstart.words import shorten
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 TIMEOUT = 15.0
-"""Seconds without a byte after which an attempt has failed."""
+"""Seconds without a byte after which an attempt has failed, and seconds until its speed counts."""
 
-ATTEMPTS = 3
+SLOWEST = 10_000.0
+"""Bytes per second, on average: a slower attempt has failed."""
+
+ATTEMPTS = 4
 """Attempts in all."""
 
 BACKOFF = 0.5
@@ -34,50 +39,42 @@ FAILURES = (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, 
 """Errors that a missing, incomplete or damaged answer raises."""
 
 _BLOCK = 1 << 20
+_LONGEST_REASON = 300
 
 
-class WrongContentError(ValueError):
-    """A download is complete, but its checksum is not the expected one."""
-
-
-def fetch_archive(url: str) -> bytes:
-    """Download one zip archive and test each of its members.
+def fetch_content(address: Address, most: int, read: Callable[[bytes], T]) -> T:
+    """Download one file into memory, and read it.
 
     Args:
-        url: Address.
+        address: Address.
+        most: The largest size of the file, in bytes.
+        read: Makes the result of the bytes. An error of :data:`FAILURES` means that the bytes are damaged.
 
     Returns:
-        The bytes of the archive.
+        The result.
 
     Raises:
-        OSError: If the address cannot be reached, or the server answers with an error.
+        OSError: If the address cannot be reached, is too slow, or the server answers with an error.
         http.client.HTTPException: If every answer is incomplete.
-        zipfile.BadZipFile: If the answer is not a zip archive, or damaged.
+        WrongContentError: If the file is too large.
     """
-    return _retried(url, _read_archive)
+    return _retried(address, most, lambda answer: read(answer.read()))
 
 
-def _read_archive(answer: IO[bytes]) -> bytes:
-    content = answer.read()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        broken = archive.testzip()
-    if broken is not None:
-        raise zipfile.BadZipFile(f"{broken} is damaged in the archive")
-    return content
-
-
-def fetch_file(url: str, path: Path, *, digest: str) -> None:
+def fetch_file(address: Address, path: Path, *, size: int, digest: str) -> None:
     """Download one file of any size, block by block. ``path`` exists only after the checksum was verified.
 
     Args:
-        url: Address.
+        address: Address.
         path: File to write; its folder is made if it does not exist.
+        size: Bytes of the file.
         digest: ``"sha256:..."`` or ``"md5:..."`` of the whole file.
 
     Raises:
-        OSError: If the address cannot be reached, the server answers with an error, or the file cannot be written.
+        OSError: If the address cannot be reached, is too slow, the server answers with an error, or the file cannot be
+            written.
         http.client.HTTPException: If every answer is incomplete.
-        WrongContentError: If the checksum is not the expected one.
+        WrongContentError: If the file is too large, or its checksum is not the expected one.
     """
 
     def receive(answer: IO[bytes]) -> None:
@@ -85,7 +82,7 @@ def fetch_file(url: str, path: Path, *, digest: str) -> None:
         with atomic_path(path) as draft:
             _copy_checked(answer, draft, digest)
 
-    _retried(url, receive)
+    _retried(address, size, receive)
 
 
 def _copy_checked(answer: IO[bytes], path: Path, digest: str) -> None:
@@ -137,24 +134,28 @@ def reason(error: Exception) -> str:
         text = str(error.args[0])  # without the quotes that a KeyError adds
     else:
         text = str(error)
-    return " ".join(text.split()) or type(error).__name__
+    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(text.split()))
+    return shorten(line, _LONGEST_REASON) or type(error).__name__
 
 
-def _retried(url: str, receive: Callable[[IO[bytes]], T]) -> T:
+def _retried(address: Address, most: int, receive: Callable[[IO[bytes]], T]) -> T:
     """The result of ``receive`` for the first answer that does not fail."""
     pause = BACKOFF
-    request = urllib.request.Request(url, headers={"User-Agent": "jumpstart"})
+    request = urllib.request.Request(address.url, headers={"User-Agent": "jumpstart"})
+    if address.authorization:
+        request.add_unredirected_header("Authorization", address.authorization)
+    opener = limited_opener(most, TIMEOUT, SLOWEST)
     attempt = 1
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            with opener.open(request, timeout=TIMEOUT) as answer:
                 return receive(answer)
         except FAILURES as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
             if attempt >= ATTEMPTS or not _is_temporary(error):
                 raise
-            logger.info("%s: %s; trying again in %g s.", url, reason(error), pause)
+            logger.info("%s: %s; trying again in %g s.", address, reason(error), pause)
         time.sleep(pause)
         pause *= 2
         attempt += 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from jumpstart.words import shorten
 
 if TYPE_CHECKING:
-    from yaml import SafeLoader
+    from yaml import Node, SafeLoader
 
 UserPath = str | os.PathLike[str]
 """A path that a person gives, which :func:`user_path` checks. Functions that take a ``Path`` take a checked one."""
@@ -26,6 +26,10 @@ Kind = Literal["file", "folder"]
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _LONGEST_NAME = 255
 """Bytes that a name may have on most file systems."""
+_LONGEST_PATH = 3000
+"""Bytes that a path may have: Linux takes 4,095, and the files of a run are below the path."""
+_MOST_COPIED = 100_000
+"""Values and characters that the aliases of a YAML document may repeat."""
 
 
 class PathError(ValueError):
@@ -108,6 +112,9 @@ def _check_text(text: str, name: str) -> None:
     longest = max(map(len, names))
     if longest > _LONGEST_NAME:
         raise PathError(f"{name} must have names of at most {_LONGEST_NAME} bytes, got one of {longest}.")
+    length = sum(map(len, names)) + len(names) - 1
+    if length > _LONGEST_PATH:
+        raise PathError(f"{name} must have at most {_LONGEST_PATH} bytes, got {length}.")
 
 
 def _check_kind(path: Path, name: str, kind: Kind, *, ends_in_separator: bool) -> None:
@@ -226,7 +233,8 @@ def load_yaml(text: str, *, as_text: bool = False) -> object:
         as_text: Whether scalars stay text, except null: YAML reads 1e-3 as text, and 1:30 as a number.
 
     Raises:
-        ValueError: If the text is not YAML, or a key is given twice. The message is one line.
+        ValueError: If the text is not YAML, a key is given twice, or aliases (``*name``) repeat too much or contain
+            themselves. The message is one line.
 
     Example:
         >>> load_yaml("lr: 0.1\nepochs: 3\nlr: 0.2")
@@ -236,15 +244,54 @@ def load_yaml(text: str, *, as_text: bool = False) -> object:
     import yaml
 
     try:
-        content: object = yaml.load(text, _yaml_loader(as_text))
+        loader = _yaml_loader(as_text)(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _refuse_copies(root)
+        content: object = loader.construct_document(root)
         return content
-    except RepeatedKeyError:
+    except (RepeatedKeyError, _AliasError):
         raise
     except RecursionError:
         raise ValueError("it is not YAML that can be read: its values are nested too deeply.") from None
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        # PyYAML raises the last four for tags such as !!bool and !!timestamp before other values.
-        raise ValueError(f"it is not YAML: {shorten(' '.join(str(error).split()), 300)}") from None
+        # PyYAML raises the last four for a value that its tag cannot have, such as !!bool maybe.
+        reason = "a value does not fit its tag" if isinstance(error, LookupError | AttributeError) else str(error)
+        raise ValueError(f"it is not YAML: {shorten(' '.join(reason.split()), 300)}") from None
+
+
+class _AliasError(ValueError):
+    """Aliases in YAML repeat more than a document of a person does."""
+
+
+def _refuse_copies(root: Node) -> None:
+    """Refuse a document whose aliases repeat very much: aliases of aliases make a few lines endless.
+
+    Raises:
+        _AliasError: If they do, or if an alias contains itself.
+    """
+    whole: dict[int, int | None] = {}  # the size of each node with its aliases written out; None inside of the node
+    own = 0
+
+    def size(node: Node) -> int:
+        nonlocal own
+        key = id(node)
+        if key not in whole:
+            whole[key] = None
+            value = node.value
+            single = len(value) + 1 if isinstance(value, str) else 1
+            own += single
+            inner = () if isinstance(value, str) else (part if isinstance(part, tuple) else (part,) for part in value)
+            whole[key] = single + sum(size(child) for part in inner for child in part)
+        found = whole[key]
+        if found is None:
+            raise _AliasError(f"the alias in line {node.start_mark.line + 1} contains itself: write its value out.")
+        return found
+
+    copied = size(root) - own
+    if copied > _MOST_COPIED:
+        raise _AliasError(f"its aliases repeat more than {_MOST_COPIED:,} characters: write fewer of them.")
 
 
 class RepeatedKeyError(ValueError):

@@ -30,8 +30,12 @@ _TEX = {
 }
 _LIGATURES = re.compile(r"([-,'])(?=\1)")
 """Signs that LaTeX joins with an equal one after it: two hyphens become a dash."""
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""Beginnings of a text that a spreadsheet reads as a formula, and of a text whose apostrophe is its own."""
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
+_FORMULA = re.compile(r"'*(?:[\s\0\ufeff\u200b]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
+"""Beginnings of a text that a spreadsheet reads as a formula, and of a text whose apostrophe is its own.
+
+Spreadsheets skip what cannot be seen, and some read the wide signs of East Asian keyboards as the usual ones.
+"""
 _MARKDOWN = re.compile(
     r"[\\`*\[\]<|~$]"
     r"|(?<![^\W_])_(?=\S)"  # an underscore within a word begins no emphasis
@@ -135,11 +139,13 @@ def latex_text(text: object) -> str:
 def markdown_text(text: object) -> str:
     r"""The visible text, escaped for Markdown: also as the cell of a table.
 
+    Tags and entities of HTML are written with entities, because not every reader of Markdown knows ``\<``.
+
     Example:
         >>> print(markdown_text("a|b"), markdown_text("unit_dead_ratio"), markdown_text("__init__ *"))
         a\|b unit_dead_ratio \_\_init__ \*
     """
-    return _MARKDOWN.sub(lambda found: "\\" + found[0], visible(text))
+    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], "\\" + found[0]), visible(text))
 
 
 def csv_text(text: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
-from jumpstart.checkpoint_file import DamagedCheckpointError, refuse_damage
+from jumpstart.report.checkpoint_file import DamagedCheckpointError, refuse_damage
 from jumpstart.files import UserPath, user_path
 from model.config.experiment import ExperimentConfig
 from model.divergence import divergence
@@ -241,7 +241,9 @@ class Experiment(QuickHooksModule):
     # Checkpoints -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: UserPath, *arguments: Any, **options: Any) -> Self:
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: UserPath, *arguments: Any, **options: Any
+    ) -> Self:
         """An experiment with the weights of a checkpoint. Reading the file executes nothing that it may hold.
 
         Args:

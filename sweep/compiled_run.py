@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 
 from data.batches import TensorBatches
 from data.tabular import TabularData
-from jumpstart.checkpoint_file import save_checkpoint
+from jumpstart.report.checkpoint_file import save_checkpoint
 from jumpstart.choices import Part
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import Outcome

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from data.cache import DataError
 from data.data import make_datamodule
-from jumpstart.checkpoint_file import DamagedCheckpointError, load_checkpoint
+from jumpstart.report.checkpoint_file import DamagedCheckpointError, load_checkpoint
 from jumpstart.doctor.load import CaptureOptions, DoctorError, LoadedModel
 from model.rectangular_experiment import RectangularExperiment
 from model.resnet_experiment import ResnetExperiment

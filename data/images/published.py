@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.address import Address
 from data.cache import DataDir, DataError, cache_folder, folder_setting, not_writable
-from data.fetch import FAILURES, WrongContentError, digest_of, fetch_file, reason
+from data.connection import WrongContentError
+from data.fetch import FAILURES, digest_of, fetch_file, reason
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +38,18 @@ class PublishedFile:
     also: tuple[str, ...] = ()
 
 
-def addresses(file: PublishedFile, base_url: str | None = None) -> tuple[str, ...]:
+def addresses(file: PublishedFile, base_url: str | None = None) -> tuple[Address, ...]:
     """Addresses of a file: below the argument, else below JUMPSTART_IMAGES_URL, else at its mirrors.
 
+    Raises:
+        DataError: If the base is no address of http or https.
+
     Example:
-        >>> addresses(PublishedFile("a.gz", "letters", 1, "md5:0", ("https://one/x/",)))
-        ('https://one/x/a.gz',)
+        >>> print(*addresses(PublishedFile("a.gz", "letters", 1, "md5:0", ("https://one/x/",))))
+        https://one/x/a.gz
     """
     base = base_url or os.environ.get(URL_VARIABLE)
-    return tuple(f"{mirror.rstrip('/')}/{file.name}" for mirror in ((base,) if base else file.mirrors))
+    return tuple(Address.below(mirror, file.name, URL_VARIABLE) for mirror in ((base,) if base else file.mirrors))
 
 
 def place(file: PublishedFile, data_dir: DataDir = None) -> Path:
@@ -75,7 +80,7 @@ def obtain_published(file: PublishedFile, data_dir: DataDir = None, base_url: st
     failures = []
     for url in urls:
         try:
-            fetch_file(url, path, digest=file.digest)
+            fetch_file(url, path, size=file.size, digest=file.digest)
         except (*FAILURES, WrongContentError, ValueError) as error:
             failures.append(f"{url}: {reason(error)}")
             continue

@@ -24,11 +24,13 @@ MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "<
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas", " ": "blanks"}
 """Separators of columns, in the order in which they are tried, and their names."""
 
-_UNPACK: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
+_UNPACK: dict[str, Callable[[io.BytesIO], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    ".gz": lambda packed: gzip.GzipFile(fileobj=packed),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
 }
+_RATIO, _ANY_SIZE = 100, 64 << 20
+"""How many times its packed size a file may have, and the size in bytes that it may have in any case."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -97,9 +99,12 @@ def read_text(path: Path) -> Text:
     unpack = _UNPACK.get(path.suffix.lower())
     if unpack is not None:
         try:
-            content = unpack(content)
+            most = _RATIO * len(content) + _ANY_SIZE
+            content = unpack(io.BytesIO(content)).read(most + 1)
         except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise DataError(f"{path} can't be unpacked: {error}. Copy it again.") from None
+        if len(content) > most:
+            raise DataError(f"{path} has more than {most:,} bytes when it is unpacked: unpack it by hand.")
     for mark, kind in _NOT_TEXT:
         if content.startswith(mark):
             raise DataError(f"{path} is {kind}, not a text of separated values: save the table as a .csv file.")

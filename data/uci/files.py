@@ -7,16 +7,17 @@ is extracted from UCI's zip archive, and appears in the cache whole or not at al
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.address import Address
 from data.cache import DataDir, DataError, cache_folder, folder_setting, not_writable
-from data.fetch import FAILURES, fetch_archive, reason
+from data.connection import WrongContentError
+from data.fetch import FAILURES, fetch_content, reason
+from data.uci.archive import LARGEST, extract
 from jumpstart.files import write_bytes, write_text
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,11 @@ class DataFile:
     content: str = ""
     unseen: bool = False
     also: tuple[str, ...] = ()
+
+    @property
+    def most(self) -> int:
+        """The largest size of a file that is read at all: other line ends and encodings need more than :attr:`size`."""
+        return 4 * self.size + (1 << 16)
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,13 @@ class Remote:
     inspect: Inspect | None = field(default=None, compare=False)
 
 
-def archive_url(remote: Remote, base_url: str | None = None) -> str:
-    """Address of the archive; its base is the argument, else JUMPSTART_UCI_URL, else UCI."""
-    base = base_url or os.environ.get(URL_VARIABLE) or UCI_URL
-    return f"{base.rstrip('/')}/{remote.archive}"
+def archive_url(remote: Remote, base_url: str | None = None) -> Address:
+    """Address of the archive; its base is the argument, else JUMPSTART_UCI_URL, else UCI.
+
+    Raises:
+        DataError: If the base is no address of http or https.
+    """
+    return Address.below(base_url or os.environ.get(URL_VARIABLE) or UCI_URL, remote.archive, URL_VARIABLE)
 
 
 def find_cached(remote: Remote, file: DataFile, data_dir: DataDir = None) -> Path | None:
@@ -131,7 +140,7 @@ def cache_state(remote: Remote, data_dir: DataDir = None) -> str:
 def _read_checked(remote: Remote, file: DataFile, path: Path, base_url: str | None) -> bytes:
     record = _record_of(path)
     try:
-        content = path.read_bytes()
+        content = _read_limited(path, file.most)
         recorded = record.read_text(encoding="ascii").split()[:1] if record.is_file() else []
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): check its permissions.") from None
@@ -142,6 +151,12 @@ def _read_checked(remote: Remote, file: DataFile, path: Path, base_url: str | No
             f"it is in {archive_url(remote, base_url)}."
         )
     return content
+
+
+def _read_limited(path: Path, most: int) -> bytes:
+    """The bytes of a file, or the first of them if there are more than any good file has."""
+    with path.open("rb") as stream:
+        return stream.read(most + 1)
 
 
 def _recorded_fault(file: DataFile, content: bytes, recorded: Sequence[str]) -> str:
@@ -209,12 +224,14 @@ def _download(remote: Remote, files: Sequence[DataFile], data_dir: DataDir, base
 
 
 def _fetch_members(
-    remote: Remote, files: Sequence[DataFile], folder: Path, url: str, data_dir: DataDir
+    remote: Remote, files: Sequence[DataFile], folder: Path, url: Address, data_dir: DataDir
 ) -> dict[str, bytes]:
+    def members(archive: bytes) -> dict[str, bytes]:
+        return {file.name: extract(archive, file.name, file.most) for file in files}
+
     try:
-        archive = fetch_archive(url)
-        return {file.name: extract(archive, file.name) for file in files}
-    except (*FAILURES, KeyError, ValueError) as error:
+        return fetch_content(url, LARGEST, members)
+    except (*FAILURES, WrongContentError, KeyError, ValueError) as error:
         names = " and ".join(file.name for file in files)
         places = " and ".join(str(folder / file.name) for file in files)
         raise DataError(
@@ -230,28 +247,6 @@ def _write_with_record(path: Path, content: bytes, known: tuple[str, ...]) -> No
     if checksum not in known:
         write_text(_record_of(path), f"{checksum}  {path.name}\n")
     write_bytes(path, content)
-
-
-def extract(archive: bytes, name: str) -> bytes:
-    """One member of a zip archive, in any folder, with any case, also inside an inner zip archive.
-
-    Args:
-        archive: Bytes of the archive.
-        name: File name of the member.
-
-    Raises:
-        KeyError: If there is no such member.
-    """
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        members = {member.rsplit("/", 1)[-1].casefold(): member for member in opened.namelist()}
-        if name.casefold() in members:
-            return opened.read(members[name.casefold()])
-        for inner in sorted(member for member in members if member.endswith(".zip")):
-            try:
-                return extract(opened.read(members[inner]), name)
-            except KeyError:
-                continue
-    raise KeyError(f"the archive has no {name}, only {', '.join(sorted(members)) or 'nothing'}")
 
 
 def _record_of(path: Path) -> Path:

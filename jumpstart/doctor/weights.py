@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from jumpstart.checkpoint_file import DamagedCheckpointError, load_checkpoint
+from jumpstart.report.checkpoint_file import DamagedCheckpointError, load_checkpoint
 from jumpstart.doctor.load import DoctorError, one_line
 from jumpstart.words import counted, some
 

@@ -176,10 +176,10 @@ def read_run(path: UserPath) -> RunRecord:
             notes.append(f"{name} can't be read: {' '.join(str(error).split())}")
             return empty
 
-    summary, metrics = (
-        read("summary.json", _read_json, {}),
-        read("metrics.csv", partial(_read_metrics, notes=notes), {}),
-    )
+    no_summary: dict[str, object] = {}
+    no_metrics: dict[str, Floats] = {}
+    summary = read("summary.json", _read_json, no_summary)
+    metrics = read("metrics.csv", partial(_read_metrics, notes=notes), no_metrics)
     notes.extend(_missing_rows(summary, metrics))
     others = {part: history_name(part) for part in (Part.TRAIN, Part.TEST)}
     recorded = {part: read(name, _read_history, None) for part, name in others.items() if (path / name).is_file()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
-from jumpstart.checkpoint_file import load_checkpoint, save_checkpoint
+from jumpstart.report.checkpoint_file import load_checkpoint, save_checkpoint
 from model.choices import BestBy
 from model.experiment import Experiment
 from sweep.metrics_csv import Mark, MetricsCsv
@@ -73,7 +73,7 @@ class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
         if trainer.is_global_zero and self.last.exists():
             self.write_best(pl_module.hparams)
 
-    def state_dict(self) -> LastState:
+    def state_dict(self) -> LastState:  # type: ignore[override]
         """The state of :class:`BestWeights`, and what is in the file of metrics."""
         return {**super().state_dict(), "metrics": self.metrics.mark}
 

@@ -19,7 +19,8 @@ from support.server import Answer, Server, cut, fail, files_in, send
 from data import fetch
 from data.cache import FOLDER_VARIABLE, DataError, cache_folder, folder_setting
 from data.uci import files as download
-from data.uci.files import Content, DataFile, Remote, cache_state, extract, find_cached, obtain
+from data.uci.archive import extract
+from data.uci.files import Content, DataFile, Remote, cache_state, find_cached, obtain
 from jumpstart.files import write_bytes
 
 GOOD = b"1,2\n3,4\n"
@@ -103,7 +104,12 @@ def test_a_temporary_failure_is_retried(server: Server, tmp_path: Path, first: A
 
 @pytest.mark.parametrize(
     ("answer", "attempts"),
-    [(fail(500), 3), (cut(zipped(a__data=GOOD)), 3), (send(b"<html>"), 3), (fail(404), 1)],
+    [
+        (fail(500), fetch.ATTEMPTS),
+        (cut(zipped(a__data=GOOD)), fetch.ATTEMPTS),
+        (send(b"<html>"), fetch.ATTEMPTS),
+        (fail(404), 1),
+    ],
     ids=["500", "cut short", "a web page", "404"],
 )
 def test_a_permanent_failure_is_reported_with_the_place_of_the_file(
@@ -251,7 +257,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     ids=["plain", "upper case", "in a folder", "in an archive"],
 )
 def test_a_member_is_extracted_from_anywhere_in_the_archive(archive: bytes) -> None:
-    assert extract(archive, "a.data") == GOOD
+    assert extract(archive, "a.data", 100) == GOOD
 
 
 def test_the_cache_folder_is_argument_then_environment_then_user(

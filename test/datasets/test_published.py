@@ -81,8 +81,8 @@ def test_the_next_mirror_is_tried(server: Server, tmp_path: Path) -> None:
     ("answer", "attempts", "detail"),
     [
         (fail(404), 1, "HTTP 404"),
-        (fail(500), 3, "HTTP 500"),
-        (cut(GOOD), 3, "20 more expected"),
+        (fail(500), fetch.ATTEMPTS, "HTTP 500"),
+        (cut(GOOD), fetch.ATTEMPTS, "20 more expected"),
         (send(b"<html>"), 1, "expected " + hashlib.sha256(GOOD).hexdigest()),
     ],
     ids=["404", "500", "cut short", "a web page"],

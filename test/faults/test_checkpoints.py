@@ -12,7 +12,7 @@ import torch
 from support.faults import flip, resume
 from support.runs import run_tiny
 
-from jumpstart.checkpoint_file import DamagedCheckpointError, load_checkpoint, refuse_damage, save_checkpoint
+from jumpstart.report.checkpoint_file import DamagedCheckpointError, load_checkpoint, refuse_damage, save_checkpoint
 from jumpstart.doctor.load import DoctorError
 from jumpstart.doctor.weights import load_weights
 from model.rectangular_experiment import RectangularExperiment

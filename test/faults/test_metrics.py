@@ -36,6 +36,11 @@ def in_cell(old: str, new: str) -> Callable[[Path], object]:
     return change
 
 
+def as_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size * 3 // 5]),
     "garbage in a cell": in_cell("", "0.4x7"),
@@ -43,7 +48,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a column of another name": in_cell("train/loss", "train/lozs"),
     "a row in the middle": lambda file: file.write_text("".join(file.read_text().splitlines(keepends=True)[::2])),
     "an epoch of 5,000 digits": lambda file: file.write_text(file.read_text().replace("\n2,", f"\n{'9' * 5000},")),
-    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "a folder": as_folder,
 }
 
 

@@ -24,7 +24,7 @@ from support.fresh import python
 import jumpstart
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts", "test")
+CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts", "reproduction", "test")
 FOR_DEVELOPERS = {"dev", "docs", "ray", "slurm"}
 """Extras for work on the project, which add to requirements.txt."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from data.tabular import TabularData
 from model.errors import ConfigError
 from model.rectangular_experiment import RectangularExperiment
 from reproduction.__main__ import main
@@ -143,6 +144,7 @@ def test_a_run_that_diverges_counts_with_its_best_weights(tiny: Study, tmp_path:
         (run,) = (folder / "runs").glob(f"*seed={seed}")
         kept = RectangularExperiment.load_from_checkpoint(run / "checkpoints" / "best.ckpt").eval()
         data = data_of(kept.config)
+        assert isinstance(data, TabularData)
         data.setup()
         accuracy = (kept(data.x_test).argmax(1) == data.y_test).double().mean()
         assert rows.loc[seed, "test/acc"] == pytest.approx(float(accuracy), abs=1e-5)

@@ -13,7 +13,7 @@ import torch
 from support.faults import resume
 from support.runs import ROOT, command, flags, run_tiny
 
-from jumpstart import checkpoint_file
+from jumpstart.report import checkpoint_file
 from jumpstart.files import atomic_path
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
@@ -76,7 +76,8 @@ def test_a_full_disk_is_one_line_with_the_command_that_continues(
 
 def break_rows(monkeypatch: pytest.MonkeyPatch, act: Callable[[MetricsCsv], object]) -> None:
     """Act once, before rows are written for the first time."""
-    flush, done = MetricsCsv.flush, []
+    flush = MetricsCsv.flush
+    done: list[object] = []
 
     def acting(self: MetricsCsv) -> None:
         if self._rows and not done:

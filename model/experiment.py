@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jumpstart import JumpstartRegularization
-from jumpstart.report.checkpoint_file import DamagedCheckpointError, refuse_damage
 from jumpstart.files import UserPath, user_path
+from jumpstart.files.checkpoints import DamagedCheckpointError, refuse_damage
 from model.config.experiment import ExperimentConfig
 from model.divergence import divergence
 from model.fresh_starts import begins_anew, fresh_network

@@ -10,11 +10,11 @@ from torch.nn.utils import parameters_to_vector
 
 from data.batches import TensorBatches
 from data.tabular import TabularData
-from jumpstart.report.checkpoint_file import save_checkpoint
 from jumpstart.choices import Part
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import Outcome
 from jumpstart.engine.member import Member, MemberState
+from jumpstart.files.checkpoints import save_checkpoint
 from model.compiled import captured_layers, load_weights, make_member, order_of_epoch, schedules
 from model.config.batches import check_batches
 from model.config.rectangular import RectangularConfig

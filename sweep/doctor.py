@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from data.cache import DataError
 from data.data import make_datamodule
-from jumpstart.report.checkpoint_file import DamagedCheckpointError, load_checkpoint
 from jumpstart.doctor.load import CaptureOptions, DoctorError, LoadedModel
+from jumpstart.files.checkpoints import DamagedCheckpointError, load_checkpoint
 from model.rectangular_experiment import RectangularExperiment
 from model.resnet_experiment import ResnetExperiment
 from sweep.run_directory import BEST_CHECKPOINT, LAST_CHECKPOINT

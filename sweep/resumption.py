@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
-from jumpstart.report.checkpoint_file import load_checkpoint
+from jumpstart.files.checkpoints import load_checkpoint
 from model.config.experiment import ExperimentConfig
 from model.config.options import options
 from sweep.files import RunDirectoryError

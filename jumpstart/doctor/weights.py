@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from jumpstart.report.checkpoint_file import DamagedCheckpointError, load_checkpoint
 from jumpstart.doctor.load import DoctorError, one_line
+from jumpstart.files.checkpoints import DamagedCheckpointError, load_checkpoint
 from jumpstart.words import counted, some
 
 _NAMES = ("state_dict", "model_state_dict", "model", "net", "weights")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
-from jumpstart.report.checkpoint_file import load_checkpoint, save_checkpoint
+from jumpstart.files.checkpoints import load_checkpoint, save_checkpoint
 from model.choices import BestBy
 from model.experiment import Experiment
 from sweep.metrics_csv import Mark, MetricsCsv

@@ -11,7 +11,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
-from jumpstart.report.checkpoint_file import save_checkpoint
+from jumpstart.files.checkpoints import save_checkpoint
 from jumpstart.report.best_epoch import rank_row
 
 

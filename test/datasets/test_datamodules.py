@@ -263,7 +263,7 @@ def test_a_module_can_be_pickled() -> None:
         ({"seed": -1}, "seed must be an integer"),
         ({"seed": 2**32}, "seed must be an integer"),
         ({"seed": None}, "seed must be an integer"),
-        ({"val_size": 0.0}, "val_size must be a share"),
+        ({"val_size": 1.0}, "val_size must be a share"),
         ({"val_size": 0.5, "test_size": 0.6}, "must be < 1"),
         ({"name": "iris", "val_size": 0.001}, "val_size must leave each part a row"),
         ({"num_points": 13}, "num_points must be >= 14"),

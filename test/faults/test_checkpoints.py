@@ -12,9 +12,9 @@ import torch
 from support.faults import flip, resume
 from support.runs import run_tiny
 
-from jumpstart.report.checkpoint_file import DamagedCheckpointError, load_checkpoint, refuse_damage, save_checkpoint
 from jumpstart.doctor.load import DoctorError
 from jumpstart.doctor.weights import load_weights
+from jumpstart.files.checkpoints import DamagedCheckpointError, load_checkpoint, refuse_damage, save_checkpoint
 from model.rectangular_experiment import RectangularExperiment
 from sweep.doctor import load_model
 from sweep.files import RunDirectoryError

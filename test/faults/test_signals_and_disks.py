@@ -13,8 +13,8 @@ import torch
 from support.faults import resume
 from support.runs import ROOT, command, flags, run_tiny
 
-from jumpstart.report import checkpoint_file
 from jumpstart.files import atomic_path
+from jumpstart.files import checkpoints as checkpoint_file
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 

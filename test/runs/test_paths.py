@@ -26,6 +26,7 @@ from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from model.errors import ConfigError
+from model.rectangular_experiment import RectangularExperiment
 from sweep import run_rectangular, run_resnet
 from sweep.cli import combine, parse
 from sweep.launch import run_function
@@ -57,6 +58,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "sweep.cli.combine(resume)": lambda path: combine(RectangularConfig, {}, resume=path),
     "sweep.launch.run_function(config)": lambda path: run_function(RESNET, {}, config=path, resume=None),
     "sweep.launch.run_function(resume)": lambda path: run_function(RESNET, {}, config=None, resume=path),
+    "model.experiment.Experiment.load_from_checkpoint(checkpoint_path)": RectangularExperiment.load_from_checkpoint,
     "sweep.rectangular.run_rectangular(config)": lambda path: run_rectangular(config=path),
     "sweep.rectangular.run_rectangular(resume)": lambda path: run_rectangular(resume=path),
     "sweep.resnet.run_resnet(config)": lambda path: run_resnet(config=path),
@@ -76,6 +78,8 @@ NO_PATHS = {
     "data.images.formats.read_header(path)",
     "data.uci.reading.UciSource.remote(folder)",  # the name of a data set
     "jumpstart.tables.read_wandb.WandbApi.runs(path)",  # a project of Weights & Biases
+    "sweep.callbacks.checkpoints.CheckpointFiles.load_checkpoint(path)",  # a file of a run directory that was checked
+    "sweep.callbacks.checkpoints.CheckpointFiles.save_checkpoint(path)",
 }
 """Parameters that are named like a path and take a text that no person gives."""
 
@@ -89,7 +93,7 @@ def no_experiment(*_: object) -> None:
 def signatures() -> Iterator[tuple[str, ast.FunctionDef, str, str]]:
     """(name, function, parameter, annotation) of every annotated parameter of the project's functions."""
     for file in (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))):
-        module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for scope, prefix in [(tree, module)] + [
             (node, f"{module}.{node.name}") for node in tree.body if isinstance(node, ast.ClassDef)
@@ -275,5 +279,5 @@ def test_yaml_without_repeated_keys_is_read_as_ever() -> None:
     assert load_yaml(merged) == {"b": {"a": 1}, "c": {"a": 2}, "d": {"a": 2, "e": None}}
     assert load_yaml("<<: {a: 1e-3}\nb: null\nc: 1:30", as_text=True) == {"a": "1e-3", "b": None, "c": "1:30"}
     for wrong in ("a: [", "? [a]\n: 3", "a: !!python/name:os.system", 1000 * "["):
-        with pytest.raises(ValueError, match=r"^it is not YAML: [^\n]*$"):
+        with pytest.raises(ValueError, match=r"^it is not YAML[^\n]*: [^\n]*$"):
             load_yaml(wrong)

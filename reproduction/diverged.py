@@ -32,7 +32,8 @@ def diverged_row(study: Study, folder: Path) -> Record:
     assert isinstance(content, dict)
     config = study.family.config_class.from_dict(content)
     best, last = read_checkpoint(directory.best_checkpoint), read_checkpoint(directory.last_checkpoint)
-    ends = {f"last/{name}": value for name, value in last["row"].items() if "/" in name}
+    rows = {"last/": last["row"], "best_row/": best["row"]}
+    ends = {begin + name: value for begin, row in rows.items() for name, value in row.items() if "/" in name}
     counts = {"best_epoch": best["epoch"], "epochs": last["row"]["epoch"] + 1}
     return {**config.to_dict(), **best["row"], **_accuracies(study, config, best["state_dict"]), **ends, **counts}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from jumpstart.files import user_path, write_text
 from jumpstart.table import read_results
 from model.errors import ConfigError
 from reproduction.diverged import ERROR, diverged_row
-from reproduction.study import Study
+from reproduction.study import RECIPE, Study
 from sweep.executors.worker import RUNS
 from sweep.grid.expand import Grid, expand
 from sweep.grid.options import SweepConfig
@@ -55,7 +54,7 @@ def run_method(
     grids = study.grids(method, seeds)
     if (yardstick := study.yardstick(method)) is not None:
         return _measure(study, method, yardstick, grids)
-    name = f"{study.name}-{method}-{_digest(grids)}"
+    name = f"{study.name}-{method}-{study.recipe(method)}"
     grids = [Grid({**grid.values, "output_dir": [output_dir], "name": [name]}, grid.techniques) for grid in grids]
     options = SweepConfig(keep="metrics", workers=workers, max_runs=1_000_000)
     write(f"{study.name}: {method}\n")
@@ -87,18 +86,23 @@ def _measure(study: Study, method: str, yardstick: str, grids: Sequence[Grid]) -
     return _write_results(study, method, table(yardstick, configs), None)
 
 
-def _digest(grids: Sequence[Grid]) -> str:
-    """Eight digits that differ if the recipe differs; runs of further seeds share the folder of a sweep."""
-    values = [sorted((name, value) for name, value in grid.values.items() if name != "seed") for grid in grids]
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:8]
-
-
 def _write_results(study: Study, method: str, frame: pd.DataFrame, seeds: str | None) -> Path:
-    """Write the results of the runs of the study, in a fixed order; the frame may hold further seeds."""
+    """Write the results of the runs of the study, in a fixed order.
+
+    Committed rows of other seeds stay if their recipe is the same. The frame may hold seeds that are not wanted.
+    """
+    import pandas as pd
+
+    recipe = study.recipe(method)
     wanted = {value for grid in study.grids(method, seeds) for value in grid.values.get("seed", [])}
     frame = frame[frame["seed"].isin(wanted)] if wanted else frame
-    frame = frame.reindex(columns=[*study.by, *study.metrics]).sort_values([*study.by])
+    frame = frame.assign(**{RECIPE: recipe}).reindex(columns=study.columns())
+    before = study.read(method)
+    if before is not None and [*before.columns] == [*frame.columns]:
+        others = (before[RECIPE] == recipe) & ~before["seed"].isin(frame["seed"])
+        frame = pd.concat([frame, before[others]], ignore_index=True)
     path = study.results_of(method)
     path.parent.mkdir(exist_ok=True)
+    frame = frame.sort_values([*study.by])
     write_text(path, frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent
 FILE = "study.yaml"
 """The file of a study, in its folder."""
+RECIPE = "recipe"
+"""The column of the results with the recipe by which a row was made."""
 YARDSTICK = "yardstick"
 """The key of a method that trains no network; ``yardsticks.py`` in the folder of the study measures it."""
 
@@ -74,6 +77,22 @@ class Study:
         options = {**self.shared, **own, **({} if seeds is None else {"seed": seeds})}
         return grids_in_file(self.family.config_class, options)
 
+    def recipe(self, method: str) -> str:
+        """Eight digits that differ if any option but the seed differs.
+
+        Args:
+            method: Its name.
+        """
+        values = [
+            sorted((name, value) for name, value in grid.values.items() if name != "seed")
+            for grid in self.grids(method)
+        ]
+        return hashlib.sha256(repr(values).encode()).hexdigest()[:8]
+
+    def columns(self) -> list[str]:
+        """The columns of the results of a method."""
+        return [RECIPE, *self.by, *self.metrics]
+
     def yardstick(self, method: str) -> str | None:
         """The name of what is measured in place of a network; None if the method trains networks.
 
@@ -91,15 +110,24 @@ class Study:
         """
         return self.folder / "results" / f"{method}.csv"
 
+    def read(self, method: str) -> pd.DataFrame | None:
+        """The committed results of a method, or None if there are none.
+
+        Args:
+            method: Its name.
+        """
+        import pandas as pd
+
+        path = self.results_of(method)
+        # A recipe such as 12345678 or 1e123456 is a text.
+        return pd.read_csv(path, dtype={RECIPE: str}) if path.is_file() else None
+
     def results(self) -> pd.DataFrame:
         """The committed results of all methods that have any, with a column ``method``."""
         import pandas as pd
 
-        parts = [
-            pd.read_csv(self.results_of(method)).assign(method=method)
-            for method in self.methods
-            if self.results_of(method).is_file()
-        ]
+        found = {method: self.read(method) for method in self.methods}
+        parts = [frame.assign(method=method) for method, frame in found.items() if frame is not None]
         if not parts:
             raise ConfigError(f"{self.name} has no results yet: run python -m reproduction {self.name}.")
         return pd.concat(parts, ignore_index=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sweep.run_directory import RunDirectory
 
 Summary = dict[str, object]
-"""The content of ``summary.json``: numbers by name, and two nested mappings, ``last`` and ``data``."""
+"""The content of ``summary.json``: numbers by name, and the nested mappings ``best_row``, ``last`` and ``data``."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -242,7 +242,8 @@ def summarize(trained: Trained, data: AnyData) -> Summary:
 
     Returns:
         The metrics of the best weights under ``train/...``, ``val/...`` and ``test/...``; ``best_epoch``, ``epochs``,
-        ``seconds``, ``parameters``; the row of the last epoch; the description of the data. Without a validation part,
+        ``seconds``, ``parameters``; the rows of the best and of the last epoch, in which the metrics of training are
+        measured in training mode; the description of the data. Without a validation part,
         the best weights have no ``val/...``, so that no table chooses a run by the test part without a word.
     """
     best = trained.evaluation
@@ -254,6 +255,7 @@ def summarize(trained: Trained, data: AnyData) -> Summary:
         "epochs": trained.epochs,
         "seconds": trained.seconds,
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
+        "best_row": trained.best_row,
         "last": trained.last_row,
         "data": data.describe(),
     }

@@ -16,8 +16,9 @@ from sweep.grid.expand import TECHNIQUE
 from sweep.ledger.ledger import Entry, Ledger, State
 
 _MISSING = object()
-_LAST = ("train/acc", "train/loss", "val/acc", "val/loss")
-"""Metrics of the last epoch that a row has beside those of the best weights."""
+_EPOCHS = ("best_row", "last")
+_OF_EPOCHS = ("train/acc", "train/loss", "val/acc", "val/loss")
+"""Metrics that were measured in the best and in the last epoch, which a row has beside those of the best weights."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,13 @@ def _flat(summary: Mapping[str, object]) -> dict[str, object]:
     """The metrics of a summary, and the facts of the data."""
     # JSON makes a new text of every name in every run.
     metrics = {sys.intern(name): value for name, value in summary.items() if not isinstance(value, dict)}
-    last = summary.get("last")
-    ends = {sys.intern(f"last/{name}"): last[name] for name in _LAST if name in last} if isinstance(last, dict) else {}
+    ends = {
+        sys.intern(f"{epoch}/{name}"): row[name]
+        for epoch in _EPOCHS
+        if isinstance(row := summary.get(epoch), dict)
+        for name in _OF_EPOCHS
+        if name in row
+    }
     return {**metrics, **ends, **data_facts(summary)}
 
 

@@ -46,8 +46,10 @@ def test_every_method_is_a_grid_that_can_be_trained(name: str, method: str) -> N
 def test_results_are_whole(name: str, method: str) -> None:
     """Every combination of the options has one row for each seed that was run."""
     study = study_named(name)
-    frame = pd.read_csv(study.results_of(method))
-    assert [*frame.columns] == [*study.by, *study.metrics]
+    frame = study.read(method)
+    assert frame is not None
+    assert [*frame.columns] == study.columns()
+    assert (frame["recipe"] == study.recipe(method)).all(), "made by another recipe than that of study.yaml"
     assert not frame.duplicated([*study.by]).any()
     seeds = "[" + ",".join(map(str, sorted(frame["seed"].unique()))) + "]"
     assert len(frame) == sum(grid.count for grid in study.grids(method, seeds))
@@ -113,17 +115,32 @@ def test_a_method_is_trained_once_and_its_results_are_the_same_again(tiny: Study
     assert trained(tiny, tmp_path / "elsewhere")[0] == first
 
 
-def test_fewer_seeds_give_fewer_rows_of_the_same_sweep(tiny: Study, tmp_path: Path) -> None:
-    trained(tiny, tmp_path, seeds="0..1")
+def test_fewer_seeds_leave_the_rows_of_other_seeds(tiny: Study, tmp_path: Path) -> None:
     _, said = trained(tiny, tmp_path, seeds="1")
-    assert "2 of them known" in said
     assert pd.read_csv(tiny.results_of("plain"))["seed"].tolist() == [1, 1]
+    whole, said = trained(tiny, tmp_path)
+    assert "2 of them known" in said
+    assert trained(tiny, tmp_path, seeds="1")[0] == whole
+    assert trained(tiny, tmp_path / "elsewhere", seeds="0")[0] == whole
+
+
+def test_the_row_of_the_best_epoch_has_the_statistics_of_the_batch(tiny: Study, tmp_path: Path) -> None:
+    shared = {**tiny.shared, "use_batchnorm": True, "batch_size": "none", "best_by": "train", "val_size": 0}
+    names = ["train/acc", "best_row/train/acc", "best_row/train/loss", "best_epoch"]
+    study = dataclasses.replace(tiny, shared=shared, metrics=names)
+    trained(study, tmp_path)
+    folder = next((tmp_path / "runs").glob("*"))
+    for _, row in pd.read_csv(study.results_of("plain")).iterrows():
+        (run,) = (folder / "runs").glob(f"*depth={row['depth']:.0f}-seed={row['seed']:.0f}")
+        logged = pd.read_csv(run / "metrics.csv").set_index("epoch").loc[row["best_epoch"]]
+        assert row["best_row/train/acc"] == pytest.approx(logged["train/acc"], abs=1e-5)
+        assert row["best_row/train/loss"] == pytest.approx(logged["train/loss"], rel=1e-5)
 
 
 def test_a_changed_recipe_takes_no_result_of_the_old_one(tiny: Study, tmp_path: Path) -> None:
     trained(tiny, tmp_path, seeds="0")
     other = dataclasses.replace(tiny, shared={**tiny.shared, "epochs": 1})
-    trained(other, tmp_path, seeds="0")
+    trained(other, tmp_path, seeds="1")
     assert pd.read_csv(tiny.results_of("plain"))["epochs"].tolist() == [1, 1]
 
 
@@ -132,7 +149,7 @@ def test_a_run_that_diverges_counts_with_its_best_weights(tiny: Study, tmp_path:
     study = dataclasses.replace(
         tiny,
         shared={**tiny.shared, **options},
-        metrics=["test/acc", "last/val/acc", "best_epoch", "epochs", "diverged"],
+        metrics=["test/acc", "last/val/acc", "best_row/val/acc", "best_epoch", "epochs", "diverged"],
     )
     trained(study, tmp_path)
     rows = pd.read_csv(study.results_of("plain")).set_index("seed")

@@ -137,10 +137,17 @@ def data_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A browser with one page, which all tests of pages share."""
     with browser(tmp_path_factory.mktemp("browser")) as chromium:
         yield chromium
+
+
+@pytest.fixture
+def window(shared_browser: Browser) -> Iterator[Browser]:
+    """The browser; at the end its page is empty, because a page of a sweep loads itself anew for ever."""
+    yield shared_browser
+    shared_browser.leave()
 
 
 PATHS = ["waiting", "tapped", "waiting-kernel", "tapped-kernel"]

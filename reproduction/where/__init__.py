@@ -1,0 +1,1 @@
+"""At which depths and widths Jumpstart helps, and which lambda it needs there."""

@@ -1,0 +1,41 @@
+"""The table of the grid of convolutions."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from jumpstart.table import to_markdown
+from reproduction.page import fill_page
+from reproduction.study import Study
+
+HELD_OUT = "held_out_acc"
+
+
+def write(study: Study) -> None:
+    """Write the tables into the page of the study.
+
+    Args:
+        study: The study.
+    """
+    results = study.results().rename(columns={"test/acc": HELD_OUT})
+    published = pd.read_csv(study.folder / "published.csv")
+    tables = {"held out": accuracy_table(study, results), "published": accuracy_table(study, published)}
+    fill_page(study.folder / "README.md", tables)
+
+
+def accuracy_table(study: Study, frame: pd.DataFrame) -> str:
+    """The held-out accuracy, one row for each method and width, one column for each depth.
+
+    Args:
+        study: The study.
+        frame: The results, ours or the published ones; those of several seeds are averaged.
+    """
+    means = frame.pivot_table(index=["method", "width"], columns="depth", values=HELD_OUT)
+    rows = [
+        {"method": method, "width": str(width)}
+        | {f"{depth} layers": f"{means.loc[(method, width), depth]:.3f}" for depth in means}
+        for method in study.methods
+        for width in sorted(frame["width"].unique())
+        if (method, width) in means.index
+    ]
+    return to_markdown(pd.DataFrame(rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def run_method(
     """
     grids = study.grids(method, seeds)
     if (yardstick := study.yardstick(method)) is not None:
-        return _measure(study, method, yardstick, grids)
+        return _measure(study, method, yardstick, seeds)
     name = f"{study.name}-{method}-{study.recipe(method)}"
     grids = [Grid({**grid.values, "output_dir": [output_dir], "name": [name]}, grid.techniques) for grid in grids]
     options = SweepConfig(keep="metrics", workers=workers, max_runs=1_000_000)
@@ -78,12 +78,12 @@ def _rows(study: Study, method: str, folder: Path) -> pd.DataFrame:
     return pd.concat([frame[finished], pd.DataFrame(rows).assign(diverged=1)], ignore_index=True)
 
 
-def _measure(study: Study, method: str, yardstick: str, grids: Sequence[Grid]) -> Path:
-    """Measure what is no network, with the first seed alone, because it depends on the split."""
-    first = [Grid({**grid.values, "seed": grid.values["seed"][:1]}, grid.techniques) for grid in grids]
-    configs = [member.config for member in expand(study.family.config_class, first)]
+def _measure(study: Study, method: str, yardstick: str, seeds: str | None) -> Path:
+    """Measure what the launchers do not train."""
+    members = expand(study.family.config_class, study.grids(method, seeds))
+    configs = [member.config for member in members]
     table = importlib.import_module(f"reproduction.{study.name}.yardsticks").table
-    return _write_results(study, method, table(yardstick, configs), None)
+    return _write_results(study, method, table(yardstick, configs), seeds)
 
 
 def _write_results(study: Study, method: str, frame: pd.DataFrame, seeds: str | None) -> Path:

@@ -27,7 +27,7 @@ FILE = "study.yaml"
 RECIPE = "recipe"
 """The column of the results with the recipe by which a row was made."""
 YARDSTICK = "yardstick"
-"""The key of a method that trains no network; ``yardsticks.py`` in the folder of the study measures it."""
+"""The key of a method that no launcher trains; ``yardsticks.py`` in the folder of the study measures it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Study:
             known = ", ".join(self.methods)
             raise ConfigError(f"method must be one of {known}, got {method!r}.{did_you_mean(method, self.methods)}")
         own = {name: value for name, value in self.methods[method].items() if name != YARDSTICK}
-        options = {**self.shared, **own, **({} if seeds is None else {"seed": seeds})}
+        # A method with a seed of its own depends on no other.
+        options = {**self.shared, **({} if seeds is None else {"seed": seeds}), **own}
         return grids_in_file(self.family.config_class, options)
 
     def recipe(self, method: str) -> str:
@@ -94,7 +95,7 @@ class Study:
         return [RECIPE, *self.by, *self.metrics]
 
     def yardstick(self, method: str) -> str | None:
-        """The name of what is measured in place of a network; None if the method trains networks.
+        """The name of what ``yardsticks.py`` measures; None if a launcher trains the method.
 
         Args:
             method: Its name.

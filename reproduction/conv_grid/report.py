@@ -30,12 +30,13 @@ def accuracy_table(study: Study, frame: pd.DataFrame) -> str:
         study: The study.
         frame: The results, ours or the published ones; those of several seeds are averaged.
     """
-    means = frame.pivot_table(index=["method", "width"], columns="depth", values=HELD_OUT)
+    means = frame.groupby(["method", "width", "depth"])[HELD_OUT].mean().to_dict()
+    widths, depths = sorted(frame["width"].unique()), sorted(frame["depth"].unique())
     rows = [
         {"method": method, "width": str(width)}
-        | {f"{depth} layers": f"{means.loc[(method, width), depth]:.3f}" for depth in means}
+        | {f"{depth} layers": f"{means[method, width, depth]:.3f}" for depth in depths}
         for method in study.methods
-        for width in sorted(frame["width"].unique())
-        if (method, width) in means.index
+        for width in widths
+        if (method, width, depths[0]) in means
     ]
     return to_markdown(pd.DataFrame(rows))

@@ -67,14 +67,15 @@ def status_table(frame: pd.DataFrame) -> str:
 
 def _grid(frame: pd.DataFrame, metric: str) -> str:
     """One row for each depth, one column for each width, and in each cell the metric of both lambdas."""
-    means = frame.pivot_table(index=["lambda_", "depth"], columns="width", values=metric)
+    means = frame.groupby(["lambda_", "depth", "width"])[metric].mean().to_dict()
+    depths, widths = sorted(frame["depth"].unique()), sorted(frame["width"].unique())
     rows = [
         {"layers": str(depth)}
         | {
-            f"width {width}": f"{means.loc[(0, depth), width]:.3f}, {means.loc[(DEFAULT, depth), width]:.3f}"
-            for width in means
+            f"width {width}": ", ".join(f"{means[lambda_, depth, width]:.3f}" for lambda_ in (0.0, DEFAULT))
+            for width in widths
         }
-        for depth in sorted(frame["depth"].unique())
+        for depth in depths
     ]
     return to_markdown(pd.DataFrame(rows))
 

@@ -1,0 +1,1 @@
+"""A task that a deep and thin network can compute with few units: functions that are folded again and again."""

@@ -23,6 +23,7 @@ _UNITS_SECOND: tuple[type[nn.Module], ...] = (
 _UNITS_UNMOVED: tuple[type[nn.Module], ...] = (
     nn.Identity, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.LocalResponseNorm, nn.CrossMapLRN2d,
 )  # fmt: skip
+_RANKS: dict[type[nn.Module], int] = {nn.InstanceNorm1d: 3, nn.InstanceNorm2d: 4, nn.InstanceNorm3d: 5}
 _FILES_UNITS_UNMOVED = ("dropout", "padding", "pooling", "upsampling", "pixelshuffle", "channelshuffle")
 """Files of ``torch.nn.modules`` whose modules leave the units in their dimension."""
 
@@ -52,7 +53,8 @@ class UnitDims:
         if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given == 0):
             raise ValueError(f"unit_dim must be an integer other than 0 (that of the samples), got {given!r}.")
         self._given = given
-        self._latest: int | None = None  # of the output of the module that ran last
+        self._latest: int | None = None  # of the output of the module that ran last; 0 if that has no batch
+        self._latest_rank: int | None = None
         self._unresolved: list[Read] = []
         self._of_call: dict[int, int | None] = {}  # by position, of calls of modules whose calls differ
         self._hooks: list[HookHandle] = []
@@ -71,12 +73,12 @@ class UnitDims:
             if read.reads_input:
                 self._unresolved.append(read)
             else:
-                read.unit_dim, read.resolved = _dim_after(module), True
+                read.unit_dim, read.resolved, read.rank = _dim_after(module), True, _rank_after(module)
         if self._unresolved and self._given is None:
             for module in model.modules():
                 dim = _dim_after(module)
                 if dim is not None or _may_move_units(module):
-                    self._hooks.append(after_module(module, Feed(recorder, dim)))
+                    self._hooks.append(after_module(module, Feed(recorder, dim, _rank_after(module))))
         self.learning = bool(self._hooks)
 
     @property
@@ -86,16 +88,16 @@ class UnitDims:
 
     def begin(self) -> None:
         """Start a pass: modules that ran before the pass decide nothing in it."""
-        self._latest = None
+        self._latest = self._latest_rank = None
 
     def forget(self) -> None:
         """Drop what belongs to the calls of the latest pass."""
         if self._of_call:
             self._of_call = {}
 
-    def learn(self, dim: int | None) -> None:
-        """Store the dimension of the units of the latest output, None if unknown."""
-        self._latest = dim
+    def learn(self, dim: int | None, rank: int | None) -> None:
+        """Store the dimension of the units of the latest output, 0 without a batch, and its rank; None if unknown."""
+        self._latest, self._latest_rank = dim, rank
 
     def note(self, read: Read, position: int, z: Tensor) -> None:
         """Store the dimension of the units of one call, learned from the module that ran before.
@@ -105,8 +107,11 @@ class UnitDims:
             position: The position of the call in its pass.
             z: The preactivation.
         """
-        if not read.resolved:
+        if self.learning and self._latest == 0:
+            self._of_call[position] = 0
+        elif not read.resolved:
             read.unit_dim, read.resolved = self._latest if self.learning else None, True
+            read.rank = self._latest_rank if position == 0 and z.dim() == self._latest_rank else None
             read.quick = self.quick(read)
         elif self.learning and read.reads_input:
             read.varies = read.varies or (z.dim() > 2 and read.unit_dim != self._latest)
@@ -153,14 +158,16 @@ class UnitDims:
             ValueError: If the tensor has one dimension, or not the given one, or if the dimension is not known.
         """
         dims = z.dim()
-        if dims == 2:
-            return 1
-        if dims < 2:
+        dim = self._dim(read, position, z)
+        # The first call of a pass gets tensors of one rank; a module that is called later may be shared.
+        lacking = read.rank is not None and dims < read.rank and (position == 0 or not read.reads_input)
+        if dims < 2 or dim == 0 or lacking:
             raise ValueError(
                 f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), but needs a dimension of samples and "
                 "one of units. Run the model on a batch: x.unsqueeze(0) makes a batch of a single sample."
             )
-        dim = self._dim(read, position, z)
+        if dims == 2:
+            return 1
         if dim is None:
             raise ValueError(
                 f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), and no known module runs before "
@@ -194,6 +201,13 @@ def _dim_after(module: nn.Module) -> int | None:
     if isinstance(module, _UNITS_LAST):
         return -1
     return 1 if isinstance(module, _UNITS_SECOND) else None
+
+
+def _rank_after(module: nn.Module) -> int | None:
+    """The dimensions of a batch that a module makes, if the module also takes a single sample, which has one less."""
+    if isinstance(module, CONVOLUTIONS):
+        return len(module.kernel_size) + 2
+    return next((rank for kind, rank in _RANKS.items() if isinstance(module, kind)), None)
 
 
 def _may_move_units(module: nn.Module) -> bool:

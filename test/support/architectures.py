@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,18 +171,20 @@ class Row:
         parameters: Its parameters, in millions.
         side: Height and width of the images.
         calls: Preactivations that are read in a forward pass.
-        result: ``equal``, or the error by which the architecture is refused.
+        loss: ``equal``, or why the architecture is refused.
+        status: The same for the status by a monitor.
     """
 
     name: str
     parameters: float
     side: int
     calls: int
-    result: str
+    loss: str
+    status: str
 
     def line(self) -> str:
         """The row as a line of Markdown."""
-        return f"| {self.name} | {self.parameters:.1f} | {self.side} | {self.calls or ''} | {self.result} |"
+        return f"| {self.name} | {self.parameters:.1f} | {self.side} | {self.calls or '-'} | {self.loss} | {self.status} |"
 
 
 @dataclass
@@ -234,17 +237,30 @@ def examine(library: str, name: str) -> Row:
         Different: If outputs, extrema, loss, gradients or status differ from those of the bare model.
     """
     model = build(library, name)
-    start = {key: value.clone() for key, value in model.state_dict().items()}
+    start = copy.deepcopy(model.state_dict())
     size = side(model)
     count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     x = torch.randn(BATCH, 3, size, size, generator=torch.Generator().manual_seed(2))
     model.load_state_dict(start)
     try:
         compare_in_evaluation(model.eval(), x)
-        calls = compare_in_training(model.train(), x, start)
+        calls, status = compare_in_training(model.train(), x, start)
     except (ValueError, TypeError, RuntimeError) as error:
-        return Row(name, count, size, 0, str(error))
-    return Row(name, count, size, calls, "equal")
+        return Row(name, count, size, 0, *[refusal(model, x, error)] * 2)
+    return Row(name, count, size, calls, "equal", "equal" if status else "refused: unequal samples")
+
+
+def refusal(model: nn.Module, x: Tensor, error: Exception) -> str:
+    """Why an architecture is refused, and the option that captures it, which is tried; raise if there is none."""
+    if not str(error).startswith("nothing to capture"):
+        raise error
+    expect("capture='weights'" in str(error), "the remedy")
+    with torch.no_grad():
+        bare = leaves(model.eval()(x))
+        with JumpstartRegularization(model, capture="weights") as jumpstart:
+            expect(same_bits(bare, leaves(model(x))), "outputs with capture='weights'")
+            expect(bool(jumpstart.loss.isfinite()), "the loss with capture='weights'")
+    return "refused: its activations are functions"
 
 
 def compare_in_evaluation(model: nn.Module, x: Tensor) -> None:
@@ -254,13 +270,12 @@ def compare_in_evaluation(model: nn.Module, x: Tensor) -> None:
         with JumpstartRegularization(model) as jumpstart:
             expect(same_bits(bare, leaves(model(x))), "outputs in evaluation with the regularizer")
             expect(bool(jumpstart.loss >= 0), "the loss in evaluation")
-        with StatusMonitor(model) as monitor:
+        with StatusMonitor(model):
             expect(same_bits(bare, leaves(model(x))), "outputs in evaluation with a monitor")
-            expect(monitor.points == BATCH, "the points")
 
 
-def compare_in_training(model: nn.Module, x: Tensor, start: dict[str, Tensor]) -> int:
-    """Compare passes in training; the number of preactivations that were read."""
+def compare_in_training(model: nn.Module, x: Tensor, start: Mapping[str, Any]) -> tuple[int, bool]:
+    """Compare passes in training; the number of preactivations that were read, and whether a monitor has a status."""
     bare = run(model, x)
     model.load_state_dict(start)
     with JumpstartRegularization(model) as jumpstart:
@@ -287,8 +302,7 @@ def compare_in_training(model: nn.Module, x: Tensor, start: dict[str, Tensor]) -
     expect(torch.allclose(loss, slow_loss[0], rtol=1e-5, atol=0), f"the loss: {loss} and {slow_loss[0]}")
     compare_gradients(ours.grads, slow.grads)
     model.load_state_dict(start)
-    compare_with_monitor(model, x, bare, turned)
-    return len(log)
+    return len(log), compare_with_monitor(model, x, bare, turned)
 
 
 def compare_extrema(records: list[Extrema], turned: list[Tensor]) -> None:
@@ -328,15 +342,26 @@ def compare_gradients(ours: list[Tensor | None], slow: list[Tensor | None]) -> N
             expect((one - other).abs().max().item() <= 1e-3 * scale + 1e-7, "a gradient")
 
 
-def compare_with_monitor(model: nn.Module, x: Tensor, bare: Pass, turned: list[Tensor]) -> None:
-    """Compare a pass with a monitor: everything is the same, and the status is that of the preactivations."""
+def compare_with_monitor(model: nn.Module, x: Tensor, bare: Pass, turned: list[Tensor]) -> bool:
+    """Compare a pass with a monitor: everything is the same, and the status is that of the preactivations.
+
+    Returns:
+        Whether the monitor has a status. It refuses layers of unequal numbers of samples.
+    """
     with StatusMonitor(model) as monitor:
         ours = run(model, x)
-        numbers = monitor.numbers()
+        points, failure = monitor.points, monitor.failure
+        numbers = {} if failure else monitor.numbers()
     expect(same_bits(bare.outputs, ours.outputs), "outputs with a monitor")
     expect(same_bits(bare.buffers, ours.buffers), "buffers with a monitor")
     for one, other in zip(bare.grads, ours.grads, strict=True):
         expect((one is None) == (other is None), "which parameters have a gradient with a monitor")
         expect(one is None or other is None or same_bits([one], [other]), "gradients with a monitor")
+    if failure is not None:
+        expect("unequal numbers of samples" in str(failure) and "Capture layers" in str(failure), str(failure))
+        expect(len({len(z) for z in turned}) > 1, "a status without need")
+        return False
+    expect(points == BATCH, "the number of points")
     for key, value in status_reference.reference([[z.numpy() for z in turned]]).items():
         expect(abs(numbers[key] - value) <= 1e-4 * max(1.0, abs(value)), f"the metric {key}")
+    return True

@@ -43,8 +43,8 @@ class PassRecorder(Protocol):
     def end(self) -> None:
         """End the forward pass."""
 
-    def learn(self, dim: int | None, rank: int | None) -> None:
-        """Store which dimension of the latest output holds the units, and how many dimensions it has; None if unknown.
+    def learn(self, dim: int | None, shape: torch.Size | None, rank: int | None) -> None:
+        """Store which dimension of the latest output holds the units, its shape and its rank; None if unknown.
 
         Dimension 0 says that the output is that of a single sample without a batch.
         """
@@ -98,8 +98,9 @@ class Feed(RecorderHook):
         """Record the dimension."""
         recorder = self.owner
         if recorder is not None:
-            single = self.rank is not None and isinstance(output, Tensor) and output.dim() < self.rank
-            recorder.learn(0 if single else self.dim, self.rank)
+            shape = output.shape if isinstance(output, Tensor) and not output.is_nested else None
+            single = self.rank is not None and shape is not None and len(shape) < self.rank
+            recorder.learn(0 if single else self.dim, shape, self.rank)
 
 
 class Sizes(RecorderHook):

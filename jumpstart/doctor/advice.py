@@ -156,8 +156,15 @@ def _about_functions(functional: Sequence[FunctionCall], model: nn.Module, captu
     """How to replace activations that are functions."""
     layers = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     inside = [call for call in functional if isinstance(_submodule(model, call.module), layers)]
-    others = [call for call in functional if call not in inside]
+    own = {type(part): None for call in functional if (part := _submodule(model, call.module)) and _only_computes(part)}
+    others = [call for call in functional if call not in inside and type(_submodule(model, call.module)) not in own]
     advice = []
+    if own:
+        names = some([f"{kind.__module__}.{kind.__qualname__}" for kind in own])
+        advice.append(
+            f"Register {names} as an activation before you attach: jumpstart.register_activation(the class). Its input "
+            "is then read like that of an activation of torch.nn."
+        )
     if inside:
         name = inside[0].function
         module = {"relu": "ReLU", "gelu": "GELU"}.get(name, name)
@@ -173,6 +180,11 @@ def _about_functions(functional: Sequence[FunctionCall], model: nn.Module, captu
             f"hooked, {effect}. Sigmoids and tanhs that are gates may stay."
         )
     return advice
+
+
+def _only_computes(module: nn.Module) -> bool:
+    """Whether a module has neither parts nor parameters, as the activations of torch.nn."""
+    return next(module.children(), None) is None and next(module.parameters(), None) is None
 
 
 def _submodule(model: nn.Module, path: str) -> nn.Module | None:

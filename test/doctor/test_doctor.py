@@ -156,6 +156,21 @@ def test_the_advised_capture_reads_what_enters_the_functions(blocks: int, gate: 
     assert torch.equal(found, torch.stack([z.amax((0, 2)) for z in model.log]))
 
 
+class Swish(nn.Module):
+    """An activation of one's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(x)
+
+
+def test_the_class_of_an_activation_of_ones_own_is_to_be_registered() -> None:
+    for model in (nn.Sequential(nn.Linear(3, 2), Swish()), nn.Sequential(nn.Linear(3, 2), Swish(), nn.ReLU())):
+        advice = " ".join(examine(model, cost=False).advice)
+        assert f"Register {__name__}.Swish as an activation" in advice
+        assert "Call a module" not in advice
+    assert "Register" not in " ".join(examine(Functions(), cost=False).advice)
+
+
 def test_a_function_of_a_sum_has_no_module_to_read() -> None:
     class Sum(nn.Module):
         def __init__(self) -> None:

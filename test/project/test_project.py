@@ -25,7 +25,7 @@ import jumpstart
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts", "reproduction", "test")
-FOR_DEVELOPERS = {"dev", "docs", "ray", "slurm"}
+FOR_DEVELOPERS = {"dev", "docs", "ray", "slurm", "zoo"}
 """Extras for work on the project, which add to requirements.txt."""
 
 

@@ -199,8 +199,8 @@ def moved_dim(dim: int, before: torch.Size, after: torch.Size) -> int | None:
         ``dim`` if the units are still there; -1 for the last dimension; None if the shapes do not tell.
 
     Example:
-        >>> moved_dim(1, torch.Size([2, 8, 5, 5]), torch.Size([2, 25, 8])), moved_dim(1, torch.Size([2, 8]), torch.Size([2, 4]))
-        (-1, 1)
+        >>> moved_dim(1, torch.Size([2, 8, 5, 5]), torch.Size([2, 25, 8]))
+        -1
     """
     if len(after) < 3 or before == after:
         return dim

@@ -150,9 +150,7 @@ class _Outputs:
 class _FunctionRecorder(TorchFunctionMode):
     """Records the activation functions that Python code calls while it is active."""
 
-    def __init__(
-        self, observed: Observed, stack: list[nn.Module], names: Mapping[int, str], outputs: _Outputs
-    ) -> None:
+    def __init__(self, observed: Observed, stack: list[nn.Module], names: Mapping[int, str], outputs: _Outputs) -> None:
         super().__init__()
         self.observed, self.stack, self.names, self.outputs = observed, stack, names, outputs
 

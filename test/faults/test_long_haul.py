@@ -125,11 +125,13 @@ def test_a_sweep_of_five_thousand_runs_takes_no_more_memory(tmp_path: Path) -> N
     assert process.returncode == 0, (tmp_path / "log").read_text()[-2000:]
     assert len(list(tmp_path.glob("long/runs/*/summary.json"))) == RUNS
     early = [sizes for done, *sizes in samples if RUNS / 10 <= done <= RUNS * 3 / 10]
-    late = [sizes for done, *sizes in samples if RUNS * 4 / 5 <= done]
-    parent, workers = ((max(part), max(end)) for part, end in zip(zip(*early, strict=True), zip(*late, strict=True), strict=True))
+    late = [sizes for done, *sizes in samples if done >= RUNS * 4 / 5]
+    parent, workers = (
+        (max(part), max(end)) for part, end in zip(zip(*early, strict=True), zip(*late, strict=True), strict=True)
+    )
     say(
-        f"{RUNS:,} runs in {time.monotonic() - begin:.0f} s: the parent has {parent[0]:.1f} MB after a fifth of them and "
-        f"{parent[1]:.1f} MB at the end, its worker {workers[0]:.1f} MB and {workers[1]:.1f} MB"
+        f"{RUNS:,} runs in {time.monotonic() - begin:.0f} s: the parent has {parent[0]:.1f} MB after a fifth of them "
+        f"and {parent[1]:.1f} MB at the end, its worker {workers[0]:.1f} MB and {workers[1]:.1f} MB"
     )
     assert parent[1] - parent[0] < 10
     assert workers[1] - workers[0] < 20

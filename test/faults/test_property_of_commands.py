@@ -30,9 +30,10 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d{1,2})?")
 NUMBERS = st.one_of(st.integers(-3, 300).map(str), st.floats(-10, 10).map(repr), st.integers().map(str))
 TEXTS = st.one_of(
     st.sampled_from(
-        ["", "None", "none", "True", "no", "auto", "0..3", "5..1", "1..9..2", "0..", "..", "[1,2]", "[1,2],[3]", "[", "]",
-         "relu", "relu,gelu", "moons", "nan", "inf", "-inf", "1e400", "1_000", "0x10", "--", "-", "=", "1,2", ",", "'1'",
-         "unit,point", "adam", "~nouser", "a/b", "/", "..", "0..1e9", "0..99999999999999999999", "\x00", "{}", "!!int 3"]
+        ["", "None", "none", "True", "no", "auto", "0..3", "5..1", "1..9..2", "0..", "..", "[1,2]", "[1,2],[3]", "[",
+         "]", "relu", "relu,gelu", "moons", "nan", "inf", "-inf", "1e400", "1_000", "0x10", "--", "-", "=", "1,2", ",",
+         "'1'", "unit,point", "adam", "~nouser", "a/b", "/", "..", "0..1e9", "0..99999999999999999999", "\x00", "{}",
+         "!!int 3"]
     ),
     NUMBERS,
     st.lists(NUMBERS, min_size=2, max_size=3).map(",".join),
@@ -75,8 +76,7 @@ def answer(family: str, words: list[str]) -> tuple[int, str, Any]:
         try:
             code = main(run, chosen.config_class, words, description=chosen.description, sweep=sweep)
         except SystemExit as help_page:
-            assert help_page.code == 0
-            code = 0
+            code = int(str(help_page.code))
     return code, err.getvalue(), kept[0] if kept else None
 
 

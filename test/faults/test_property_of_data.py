@@ -30,7 +30,9 @@ def records(draw: st.DrawFn, source: UciSource) -> list[list[str]]:
         Kind.TARGET: st.sampled_from(sorted(source.classes)),
         Kind.DROPPED: st.sampled_from(["x1", "7"]),
     }
-    return draw(st.lists(st.tuples(*[kinds[column.kind] for column in source.columns]).map(list), min_size=1, max_size=3))
+    return draw(
+        st.lists(st.tuples(*[kinds[column.kind] for column in source.columns]).map(list), min_size=1, max_size=3)
+    )
 
 
 @st.composite
@@ -88,7 +90,7 @@ def check_table(table: Table, features: int | None) -> None:
     assert rows > 0
     assert len(table.numbers) == len(table.categories) == rows
     assert not np.isinf(table.numbers.astype(float)).any()
-    assert 0 <= table.labels.min()
+    assert table.labels.min() >= 0
     assert table.labels.max() < len(table.class_names)
     if features is not None:
         assert table.numbers.shape[1] + table.categories.shape[1] == features
@@ -109,7 +111,10 @@ def test_property_any_own_file_is_a_table_or_an_error(file: Path, data: st.DataO
     separator = data.draw(st.sampled_from([",", ";", "\t", " "]))
     lines = data.draw(st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=6))
     names = [f"c{i}" for i in range(width - 1)]
-    text = "\n".join(separator.join(line) for line in [[*names, "kind"], *[[*line[:-1], "ab"[i % 2]] for i, line in enumerate(lines)]])
+    text = "\n".join(
+        separator.join(line)
+        for line in [[*names, "kind"], *[[*line[:-1], "ab"[i % 2]] for i, line in enumerate(lines)]]
+    )
     content = data.draw(st.one_of(st.just(text.encode("utf-8", "surrogatepass")), changed(text)))
     file.write_bytes(content)
     try:
@@ -120,7 +125,9 @@ def test_property_any_own_file_is_a_table_or_an_error(file: Path, data: st.DataO
     check_table(table, None)
 
 
-@given(numbers=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), min_size=6, max_size=9, unique_by=tuple))
+@given(
+    numbers=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), min_size=6, max_size=9, unique_by=tuple)
+)
 @tried(15)
 def test_property_the_numbers_of_an_own_file_are_those_in_its_text(file: Path, numbers: list[list[float]]) -> None:
     assume(len({row[0] for row in numbers}) > 1 and len({row[1] for row in numbers}) > 1)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,9 @@ class Row:
 
     def line(self) -> str:
         """The row as a line of Markdown."""
-        return f"| {self.name} | {self.parameters:.1f} | {self.side} | {self.calls or '-'} | {self.loss} | {self.status} |"
+        return (
+            f"| {self.name} | {self.parameters:.1f} | {self.side} | {self.calls or '-'} | {self.loss} | {self.status} |"
+        )
 
 
 @dataclass
@@ -333,7 +336,10 @@ def compare_extrema(records: list[Extrema], turned: list[Tensor]) -> None:
     for record in records:
         for row, position in enumerate(record.order):
             z = turned[position]
-            for found, slices in ((record.unit[:, row], z.transpose(0, 1).flatten(1)), (record.point[:, row], z.flatten(1))):
+            for found, slices in (
+                (record.unit[:, row], z.transpose(0, 1).flatten(1)),
+                (record.point[:, row], z.flatten(1)),
+            ):
                 expect(same_bits([found], [torch.stack([slices.amax(1), -slices.amin(1)])]), "the extrema")
 
 
@@ -357,7 +363,7 @@ def plain_loss_of(tensors: list[Tensor], dims: list[int]) -> Tensor:
 
 
 def compare_gradients(ours: list[Tensor | None], slow: list[Tensor | None]) -> None:
-    """The gradients are equal, to rounding errors, which are those of the largest one for a bias before a normalization."""
+    """The gradients are equal, to the rounding errors of the largest one: that of a bias before a norm is 0."""
     largest = max([grad.abs().max().item() for grad in slow if grad is not None and grad.isfinite().all()], default=0.0)
     for one, other in zip(ours, slow, strict=True):
         expect((one is None) == (other is None), "which parameters have a gradient")
@@ -393,61 +399,8 @@ def compare_with_monitor(model: nn.Module, x: Tensor, bare: Pass, turned: list[T
 
 # The page --------------------------------------------------------------------------------------
 
-_HEAD = """# Models
-
-This page lists which architectures of torchvision and timm the regularizer and the monitor read. Each architecture has
-random weights and is tried on {batch} images of the smallest size that it accepts, in float32 on a CPU: in evaluation,
-and in training with a backward pass. "Equal" means:
-
-| | |
-|---|---|
-| loss | With a `JumpstartRegularization`, outputs and buffers are those of the bare model, bit for bit. The extrema are those of all inputs of activation modules, recorded without hooks, bit for bit. Loss and gradients are those of plain autograd, to rounding errors. |
-| status | With a `StatusMonitor`, outputs, buffers and gradients are those of the bare model, bit for bit. Every metric of the status is that of a slow reference. |
-
-"Refused" means an error that names a remedy:
-
-| | |
-|---|---|
-| its activations are functions | There is no activation module to attach to. Read the layers before the functions, whose names `python -m jumpstart doctor` prints, or all weighted layers by `capture='weights'`, which is tried here too. |
-| unequal samples | A part of the model, such as the network that computes a position bias, has activations whose dimension 0 is not the batch, so a point has no status in all layers. Name the layers of the monitor: `capture=[module names]`. |
-
-```bash
-pip install timm
-pytest -m slow test/faults/test_architectures.py                      # tries every line again
-PYTHONPATH=.:test python test/support/architectures.py                # writes this page
-```
-"""
-_TORCHVISION = """
-## torchvision
-
-Every classification architecture of torchvision up to {limit} million parameters. {left} have more parameters; each
-differs from a smaller one of the list in depth and width alone.
-"""
-_TIMM = """
-## timm
-
-{count} architectures of timm {version}, chosen by a rule: the smallest one of each module of timm, and then the second
-smallest ones, up to {limit} million parameters. Modules without an architecture of that size are left out. timm has
-activation classes of its own, such as `GELUTanh` and `QuickGELU`. They are registered here, as you would do it:
-`jumpstart.register_activation(timm.layers.activations.QuickGELU)`.
-"""
-_COLUMNS = "\n| architecture | million parameters | image | calls read | loss | status |\n|---|---|---|---|---|---|\n"
-
-
-def page(torchvision_rows: Sequence[str], timm_rows: Sequence[str], version: str) -> str:
-    """The text of the page.
-
-    Args:
-        torchvision_rows: Lines of the architectures of torchvision.
-        timm_rows: Those of timm.
-        version: The release of timm.
-    """
-    tried = {row.split(" | ")[0].removeprefix("| ") for row in torchvision_rows}
-    left = ", ".join(f"`{name}`" for name in torchvision_names() if name not in tried)
-    first = _TORCHVISION.format(limit=LARGEST["torchvision"] // 10**6, left=left)
-    second = _TIMM.format(limit=LARGEST["timm"] // 10**6, count=len(timm_rows), version=version)
-    tables = [f"{text}{_COLUMNS}{chr(10).join(rows)}\n" for text, rows in ((first, torchvision_rows), (second, timm_rows))]
-    return "".join([_HEAD.format(batch=BATCH), *tables])
+_RULE = "|---|---|---|---|---|---|\n"
+"""The line of the page above the lines of a library."""
 
 
 def rows_of_page() -> dict[str, dict[str, str]]:
@@ -464,15 +417,15 @@ def rows_of_page() -> dict[str, dict[str, str]]:
 
 
 def write_page() -> None:
-    """Try all architectures, and write the page."""
-    import timm
-
+    """Try all architectures, and replace the lines of the page, torchvision's first."""
     small = [name for name in torchvision_names() if parameters("torchvision", name) <= LARGEST["torchvision"]]
-    rows = [
-        [examine(library, name).line() for name in names]
-        for library, names in (("torchvision", small), ("timm", timm_names()))
-    ]
-    PAGE.write_text(page(*rows, timm.__version__), encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    for library, names in (("torchvision", small), ("timm", timm_names())):
+        before, rule, after = text.partition(f"\n## {library}\n")[2].partition(_RULE)
+        lines = "".join(f"{examine(library, name).line()}\n" for name in names)
+        rest = "".join(itertools.dropwhile(lambda line: line.startswith("| "), after.splitlines(keepends=True)))
+        text = text.partition(f"\n## {library}\n")[0] + f"\n## {library}\n{before}{rule}{lines}{rest}"
+    PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import importlib
 import itertools
 import warnings
 from collections import defaultdict
@@ -40,12 +41,16 @@ WEIGHT = 0.01
 """Of the Jumpstart loss."""
 
 
+def timm() -> Any:
+    """The library timm, which not every environment has."""
+    return importlib.import_module("timm")
+
+
 @functools.cache
 def own_activations() -> tuple[type[nn.Module], ...]:
     """The activation classes of timm, which are no classes of torch.nn."""
-    from timm.layers import activations, activations_me
-
-    classes = [part for file in (activations, activations_me) for part in vars(file).values() if isinstance(part, type)]
+    files = [importlib.import_module(f"timm.layers.{name}") for name in ("activations", "activations_me")]
+    classes = [part for file in files for part in vars(file).values() if isinstance(part, type)]
     return tuple(part for part in classes if issubclass(part, nn.Module) and part is not nn.Module)
 
 
@@ -68,9 +73,7 @@ def build(library: str, name: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if library == "timm":
-            import timm
-
-            model: nn.Module = timm.create_model(name, pretrained=False)
+            model: nn.Module = timm().create_model(name, pretrained=False)
         else:
             model = torchvision.models.get_model(name, weights=None)
     return model
@@ -93,10 +96,8 @@ def timm_names() -> list[str]:
 
     Takes minutes, because it builds every architecture, without memory.
     """
-    import timm
-
     modules: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for name in timm.list_models():
+    for name in timm().list_models():
         size = parameters("timm", name)
         if size <= LARGEST["timm"]:
             modules[timm_module(name)].append((size, name))
@@ -106,9 +107,7 @@ def timm_names() -> list[str]:
 
 def timm_module(name: str) -> str:
     """The module of timm that defines an architecture."""
-    import timm
-
-    module: str = timm.model_entrypoint(name).__module__.rpartition(".")[2]
+    module: str = timm().model_entrypoint(name).__module__.rpartition(".")[2]
     return module
 
 

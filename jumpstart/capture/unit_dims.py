@@ -24,7 +24,12 @@ _UNITS_SECOND: tuple[type[nn.Module], ...] = (
 _UNITS_UNMOVED: tuple[type[nn.Module], ...] = (
     nn.Identity, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.LocalResponseNorm, nn.CrossMapLRN2d,
 )  # fmt: skip
-_RANKS: dict[type[nn.Module], int] = {nn.InstanceNorm1d: 3, nn.InstanceNorm2d: 4, nn.InstanceNorm3d: 5}
+_RANKS: dict[type[nn.Module], int] = {
+    nn.Conv1d: 3, nn.ConvTranspose1d: 3, nn.InstanceNorm1d: 3,
+    nn.Conv2d: 4, nn.ConvTranspose2d: 4, nn.InstanceNorm2d: 4,
+    nn.Conv3d: 5, nn.ConvTranspose3d: 5, nn.InstanceNorm3d: 5,
+}  # fmt: skip
+"""Dimensions of a batch in the output of modules that also take a single sample, which has one less."""
 _FILES_UNITS_UNMOVED = ("dropout", "padding", "pooling", "upsampling", "pixelshuffle", "channelshuffle")
 """Files of ``torch.nn.modules`` whose modules leave the units in their dimension."""
 
@@ -239,9 +244,7 @@ def _dim_after(module: nn.Module) -> int | None:
 
 
 def _rank_after(module: nn.Module) -> int | None:
-    """The dimensions of a batch that a module makes, if the module also takes a single sample, which has one less."""
-    if isinstance(module, CONVOLUTIONS):
-        return len(module.kernel_size) + 2
+    """The dimensions of a batch in the output of a module that also takes a single sample; None for any other."""
     return next((rank for kind, rank in _RANKS.items() if isinstance(module, kind)), None)
 
 

@@ -1,11 +1,16 @@
 """The compiled parts, which pyproject.toml cannot describe. Without a compiler, the package works without them."""
 
+import os
 import platform
 
 from setuptools import Extension, setup
 
+# The bits of a wheel depend on the sources and the compiler alone: not on the time, the folder, or the user's umask.
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1577836800")
+os.umask(0o022)
+
 # The kernel compares values and computes none, and finds NaN by its bits: see jumpstart/extrema/kernel.inc.
-KERNEL = ["-O3", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-strict-aliasing"]
+KERNEL = ["-O3", "-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-strict-aliasing", "-g0"]
 # The engine computes in the order that its code says, but for products that are fused with sums.
 ENGINE = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions",
           "-fno-rtti", "-g0", "-Wno-psabi", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # fmt: skip

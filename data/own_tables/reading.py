@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,20 +97,26 @@ def read_frame(frame: pd.DataFrame, name: str) -> RawTable:
 def _parse(text: Text, content: bytes, layout: Layout, decimal: str) -> pd.DataFrame:
     """All the rows, and one column more than the table should have, which shows rows that are too long."""
     try:
-        return pd.read_csv(
-            io.BytesIO(content),
-            header=None,
-            names=list(range(layout.width + 1)),
-            index_col=False,
-            skiprows=layout.skipped,
-            sep=r"\s+" if layout.separator == " " else layout.separator,
-            decimal=decimal,
-            na_values=list(MISSING),
-            keep_default_na=False,
-            skipinitialspace=True,
-            low_memory=False,
-            encoding="utf-8",
-        )
+        with warnings.catch_warnings():
+            # pandas leaves out further fields of the first row, and warns.
+            warnings.filterwarnings("error", "Length of header", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.BytesIO(content),
+                header=None,
+                names=list(range(layout.width + 1)),
+                index_col=False,
+                skiprows=layout.skipped,
+                sep=r"\s+" if layout.separator == " " else layout.separator,
+                decimal=decimal,
+                na_values=list(MISSING),
+                keep_default_na=False,
+                skipinitialspace=True,
+                low_memory=False,
+                encoding="utf-8",
+            )
+    except pd.errors.ParserWarning:
+        record, line = next(iter(_body(text, layout)))
+        raise _wrong_width(text, layout, len(record), line) from None
     except pd.errors.EmptyDataError:
         return pd.DataFrame(columns=range(layout.width + 1), dtype=float)
     except pd.errors.ParserError as error:

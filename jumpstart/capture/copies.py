@@ -33,6 +33,14 @@ class Hook(Generic[Owner]):
         self.module: weakref.ref[nn.Module] | None = None
 
     @property
+    def __name__(self) -> str:
+        """Not there. Only ``torch.jit.script`` reads the names of hooks."""
+        raise AttributeError(
+            "torch.jit.script cannot compile a model that has a JumpstartRegularization or a StatusMonitor attached, "
+            "whose hooks are Python. Call remove() on them first, or use torch.compile."
+        )
+
+    @property
     def owner(self) -> Owner | None:
         """The owner while it exists, else None."""
         return self._owner() if self._owner is not None else None

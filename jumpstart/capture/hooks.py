@@ -43,8 +43,11 @@ class PassRecorder(Protocol):
     def end(self) -> None:
         """End the forward pass."""
 
-    def learn(self, dim: int | None) -> None:
-        """Store which dimension of the latest output holds the units; None if unknown."""
+    def learn(self, dim: int | None, shape: torch.Size | None, rank: int | None) -> None:
+        """Store which dimension of the latest output holds the units, its shape and its rank; None if unknown.
+
+        Dimension 0 says that the output is that of a single sample without a batch.
+        """
 
     def record(self, read: Read, value: object, module: nn.Module) -> object:
         """Record one preactivation, the value or a part of it. The result, if any, replaces the value in the model."""
@@ -81,17 +84,23 @@ class End(RecorderHook):
 
 
 class Feed(RecorderHook):
-    """Runs after a module and records which output dimension holds the units (None if unknown)."""
+    """Runs after a module and records which output dimension holds the units (None if unknown).
 
-    def __init__(self, recorder: PassRecorder, dim: int | None) -> None:
+    A module whose output has a fixed number of dimensions, its ``rank``, has worked on a single sample if the output
+    has fewer.
+    """
+
+    def __init__(self, recorder: PassRecorder, dim: int | None, rank: int | None) -> None:
         super().__init__(recorder)
-        self.dim = dim
+        self.dim, self.rank = dim, rank
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """Record the dimension."""
         recorder = self.owner
         if recorder is not None:
-            recorder.learn(self.dim)
+            shape = output.shape if isinstance(output, Tensor) and not output.is_nested else None
+            single = self.rank is not None and shape is not None and len(shape) < self.rank
+            recorder.learn(0 if single else self.dim, shape, self.rank)
 
 
 class Sizes(RecorderHook):
@@ -120,6 +129,7 @@ class Read(RecorderHook):
             from here on belong to :class:`~jumpstart.capture.unit_dims.UnitDims`.
         resolved: Whether ``unit_dim`` is final.
         varies: Whether the dimension differs between calls. ``unit_dim`` is then the dimension in the first call.
+        rank: The dimensions of a batch of preactivations; None if other numbers of dimensions are possible.
     """
 
     def __init__(self, recorder: PassRecorder, target: Target) -> None:
@@ -129,6 +139,7 @@ class Read(RecorderHook):
         self.batch_first: bool | None = True
         self.unit_dim: int | None = None
         self.resolved = self.varies = False
+        self.rank: int | None = None
 
 
 class ReadInput(Read):

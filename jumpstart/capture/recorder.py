@@ -427,7 +427,7 @@ class Recorder:
                 )
             if z.shape != shape or z.dtype != dtype or z.device != device or len(shape) > 2:
                 shape, dtype, device = z.shape, z.dtype, z.device
-                unit_dim = 1 if len(shape) == 2 else self._unit_dims.of(self.calls[position], position, z)
+                unit_dim = self._unit_dims.of(self.calls[position], position, z)
                 positions, tensors = groups.setdefault((shape, dtype, device, unit_dim), ([], []))
             positions.append(position)
             tensors.append(z)

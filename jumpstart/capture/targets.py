@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -230,6 +231,11 @@ def _target(name: str, module: nn.Module) -> Target:
 def _nothing(model: nn.Module, capture: CaptureLike) -> str:
     """The message where ``capture`` selects no module of a model."""
     kind = type(model).__name__
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return (
+            f"nothing to capture in {kind}: torch.jit has compiled its layers, which therefore run outside of Python, "
+            "where no hook sees them. Attach to the model from which it was compiled."
+        )
     if capture == Capture.ACTIVATIONS:
         return (
             f"nothing to capture in {kind}: it has no activation module. Functional activations (F.relu(x), x.relu()) "

@@ -15,6 +15,10 @@ _STEADY = 1.5
 _EXPENSIVE = 1.5
 """Ratio of the times with and without the loss from which the advice says how to make the loss cheaper."""
 
+_GATES = ("sigmoid", "hardsigmoid", "tanh")
+"""Functions that often are gates and not activations."""
+_MOST_NAMES = 12
+"""Names that an advice lists."""
 _WEIGHTS = "Or read the outputs of the weighted layers instead: JumpstartRegularization(model, capture='weights')."
 
 
@@ -27,7 +31,7 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
     """
     advice = _about_functions(result.functional, model, bool(result.captured))
     if not result.captured:
-        return advice + _about_nothing(result)
+        return advice + _about_nothing(result, model)
     advice += _about_gradients(result) + _about_capture(result) + _about_status(result)
     busy = result.cost is not None and not _is_steady(result.cost)
     if result.cost is not None and not busy and result.cost.ratio > _EXPENSIVE:
@@ -50,11 +54,30 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
     return advice
 
 
-def _about_nothing(result: Examination) -> list[str]:
+def _about_nothing(result: Examination, model: nn.Module) -> list[str]:
     return [
         *([] if result.functional else [f"Nothing can be captured. {result.nothing}"]),
-        *([_WEIGHTS] if (result.nothing or "").startswith("nothing to capture") else []),
+        *([_about_reading(result, model)] if (result.nothing or "").startswith("nothing to capture") else []),
     ]
+
+
+def _about_reading(result: Examination, model: nn.Module) -> str:
+    """How to read the preactivations of functions without a change of the model."""
+    calls = [call for call in result.functional if call.function not in _GATES] or result.functional
+    if not calls or not all(call.before for call in calls):
+        return _WEIGHTS
+    names = list(dict.fromkeys(name for call in calls for name in call.before))
+    ends = tuple(dict.fromkeys(_last(name) for name in names))
+    if len(names) <= _MOST_NAMES:
+        capture = repr(names)
+    elif len(ends) <= _MOST_NAMES and {name for name, _ in model.named_modules() if _last(name) in ends} == set(names):
+        capture = f"lambda name, module: name.rpartition('.')[2] in {ends!r}"
+    else:
+        return _WEIGHTS
+    return (
+        "Or read the outputs of the layers before the functions, which are their preactivations: "
+        f"JumpstartRegularization(model, capture={capture})."
+    )
 
 
 def _about_capture(result: Examination) -> list[str]:
@@ -133,8 +156,15 @@ def _about_functions(functional: Sequence[FunctionCall], model: nn.Module, captu
     """How to replace activations that are functions."""
     layers = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     inside = [call for call in functional if isinstance(_submodule(model, call.module), layers)]
-    others = [call for call in functional if call not in inside]
+    own = {type(part): None for call in functional if (part := _submodule(model, call.module)) and _only_computes(part)}
+    others = [call for call in functional if call not in inside and type(_submodule(model, call.module)) not in own]
     advice = []
+    if own:
+        names = some([f"{kind.__module__}.{kind.__qualname__}" for kind in own])
+        advice.append(
+            f"Register {names} as an activation before you attach: jumpstart.register_activation(the class). Its input "
+            "is then read like that of an activation of torch.nn."
+        )
     if inside:
         name = inside[0].function
         module = {"relu": "ReLU", "gelu": "GELU"}.get(name, name)
@@ -152,8 +182,18 @@ def _about_functions(functional: Sequence[FunctionCall], model: nn.Module, captu
     return advice
 
 
+def _only_computes(module: nn.Module) -> bool:
+    """Whether a module has neither parts nor parameters, as the activations of torch.nn."""
+    return next(module.children(), None) is None and next(module.parameters(), None) is None
+
+
 def _submodule(model: nn.Module, path: str) -> nn.Module | None:
     try:
         return model.get_submodule(path)
     except AttributeError:
         return None
+
+
+def _last(path: str) -> str:
+    """The last part of the path of a module."""
+    return path.rpartition(".")[2]

@@ -30,12 +30,14 @@ class FunctionCall:
         function: The name of the function.
         calls: The number of calls.
         in_place: Whether a call overwrites its input.
+        before: The paths of the modules whose outputs are the inputs of the calls; none if not all inputs are.
     """
 
     module: str
     function: str
     calls: int
     in_place: bool
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,6 @@ def _observe(model: nn.Module, x: Tensor) -> tuple[float, Observed]:
 
 def _functional(observed: Observed) -> tuple[FunctionCall, ...]:
     return tuple(
-        FunctionCall(module, function, calls, in_place=(module, function) in observed.in_place)
-        for (module, function), calls in observed.functional.items()
+        FunctionCall(*pair, calls, in_place=pair in observed.in_place, before=tuple(observed.before[pair]))
+        for pair, calls in observed.functional.items()
     )

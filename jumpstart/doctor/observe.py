@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ class Observed:
         shapes: Shape of the first tensor argument of each module, at its first call.
         functional: The number of calls by the path of the calling module and the name of the function.
         in_place: The pairs of path and function that overwrite their input.
+        before: The paths of the modules whose outputs enter the functions, by the same pairs, in the order of the
+            calls. A pair with a call whose input is no output of a module has none.
         checkpointed: Whether the checkpoint is a reentrant one, by the path of each module inside a checkpoint.
         gradients_off: The paths of the modules that ran while gradients were off, at their first call.
         with_gradient: The paths of the modules that a gradient reaches, by what it reaches: ``input`` or ``output``.
@@ -56,6 +59,7 @@ class Observed:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     functional: Counter[tuple[str, str]] = field(default_factory=Counter)
     in_place: set[tuple[str, str]] = field(default_factory=set)
+    before: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
     checkpointed: dict[str, bool] = field(default_factory=dict)
     gradients_off: set[str] = field(default_factory=set)
     with_gradient: dict[str, set[str]] = field(default_factory=lambda: {"input": set(), "output": set()})
@@ -89,10 +93,13 @@ def _observing(model: nn.Module, observed: Observed) -> Iterator[None]:
     def leave(module: nn.Module, args: object, output: object) -> None:
         if stack and stack[-1] is module:
             stack.pop()
-        if id(module) in names and isinstance(output, Tensor) and output.requires_grad:
-            observed.with_gradient["output"].add(names[id(module)])
+        if id(module) in names and isinstance(output, Tensor):
+            outputs.add(output, names[id(module)])
+            if output.requires_grad:
+                observed.with_gradient["output"].add(names[id(module)])
 
-    mode = _FunctionRecorder(observed, stack, names)
+    outputs = _Outputs()
+    mode = _FunctionRecorder(observed, stack, names, outputs)
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
         with warnings.catch_warnings(), mode:
@@ -119,12 +126,33 @@ def _record_call(observed: Observed, name: str, args: tuple[object, ...]) -> Non
         observed.checkpointed[name] = reentrant or observed.checkpointed.get(name, False)
 
 
+class _Outputs:
+    """Which module computed a tensor: the innermost one that returned it."""
+
+    def __init__(self) -> None:
+        self._paths: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+
+    def add(self, output: Tensor, path: str) -> None:
+        """Store the path of a module that has returned a tensor."""
+        if self.path_of(output) is None:
+            self._paths[id(output)] = (weakref.ref(output), path)
+
+    def path_of(self, tensor: object) -> str | None:
+        """The path of the module that computed a tensor; None if no module did."""
+        ref, path = self._paths.get(id(tensor), (None, None))
+        return path if ref is not None and ref() is tensor else None
+
+    def overwrite(self, tensor: object) -> None:
+        """Note that a tensor no longer has the values that its module computed."""
+        self._paths.pop(id(tensor), None)
+
+
 class _FunctionRecorder(TorchFunctionMode):
     """Records the activation functions that Python code calls while it is active."""
 
-    def __init__(self, observed: Observed, stack: list[nn.Module], names: Mapping[int, str]) -> None:
+    def __init__(self, observed: Observed, stack: list[nn.Module], names: Mapping[int, str], outputs: _Outputs) -> None:
         super().__init__()
-        self.observed, self.stack, self.names = observed, stack, names
+        self.observed, self.stack, self.names, self.outputs = observed, stack, names, outputs
 
     def __torch_function__(
         self,
@@ -145,9 +173,17 @@ class _FunctionRecorder(TorchFunctionMode):
         plain = name.rstrip("_")
         if plain == "clamp_min" and not _clamps_at_zero(args, kwargs):
             return
+        z = args[0] if args else kwargs.get("input")
+        path = self.outputs.path_of(z)
+        first = not self.observed.functional[where, plain]
         self.observed.functional[where, plain] += 1
+        if path is None:
+            self.observed.before[where, plain] = {}
+        elif first or self.observed.before[where, plain]:
+            self.observed.before.setdefault((where, plain), {})[path] = None
         if name.endswith("_") or kwargs.get("inplace"):
             self.observed.in_place.add((where, plain))
+            self.outputs.overwrite(z)
 
 
 def _clamps_at_zero(args: Sequence[object], kwargs: Mapping[str, object]) -> bool:

@@ -368,6 +368,7 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, object], str]] = {
     "two equal names": (BASE.replace("a,b", "b,b"), {}, "columns 0 and 1 of .* have the same name, 'b'"),
     "a long line": (f"{BASE}1,2,p,4\n", {}, "line 42 of .* has 4 fields, but its header has 3"),
     "a very long line": (f"{BASE}1,2,p,4,5,6\n", {}, "line 42 of .* has 6 fields, but its header has 3"),
+    "a long first line": ("a,b,y\n1,2,p,,5\n" + "1,2,n\n" * 9, {}, "line 2 of .* has 5 fields, but its header has 3"),
     "a short line": (f"{BASE}1,2\n1,2,p\n", {}, "line 42 of .* has 2 fields, but its header has 3"),
     "names of rows": (BASE.replace("\n", "\nr,").removesuffix("r,"), {}, "line 2 of .* Is the name of the first"),
     "an open quote": (f'{BASE}1,"2,p\n', {}, "is not a table of separated values: a quote has no end"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -113,11 +115,72 @@ def test_advice_without_any_captured_layer_names_the_remedies() -> None:
     result = examine(Functions())
     assert (result.captured, result.total, result.cost) == ((), None, None)
     assert "so nothing can be captured" in result.advice[0]
-    assert "capture='weights'" in result.advice[-1]
+    assert "capture=['inner.1']" in result.advice[-1]
     assert "no activation module" in result.nothing
     plain = examine(nn.Linear(3, 2))
     assert plain.functional == ()
     assert "no activation module" in plain.advice[0]
+
+
+class Deep(nn.Module):
+    """Many blocks with a function after their normalization, and a gate."""
+
+    def __init__(self, blocks: int, gate: bool, inplace: bool) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv1d(3, 3, 1) for _ in range(blocks)])
+        self.blocks = nn.ModuleList(
+            [nn.Sequential(OrderedDict(same=nn.Identity(), norm=nn.BatchNorm1d(3))) for _ in range(blocks)]
+        )
+        self.gate, self.inplace, self.log = nn.Linear(3, 3) if gate else None, inplace, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, block in zip(self.convs, self.blocks, strict=True):
+            z = block(conv(x))
+            self.log.append(z.detach().clone())
+            x = F.relu(z, inplace=self.inplace) * (torch.sigmoid(self.gate(x.mT)).mT if self.gate else 1)
+        return x
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("blocks", [2, 30])
+def test_the_advised_capture_reads_what_enters_the_functions(blocks: int, gate: bool, inplace: bool) -> None:
+    model, x = Deep(blocks, gate, inplace), torch.randn(4, 3, 5)
+    advice = examine(model, data=x, cost=False).advice[-1]
+    attach = re.search(r"(JumpstartRegularization\(.*\))\.$", advice)
+    assert attach is not None
+    with eval(attach[1]) as jumpstart:
+        model.log.clear()
+        model(x)
+        found = torch.cat([record.unit_max for record in jumpstart.extrema])
+    assert torch.equal(found, torch.stack([z.amax((0, 2)) for z in model.log]))
+
+
+class Swish(nn.Module):
+    """An activation of one's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(x)
+
+
+def test_the_class_of_an_activation_of_ones_own_is_to_be_registered() -> None:
+    for model in (nn.Sequential(nn.Linear(3, 2), Swish()), nn.Sequential(nn.Linear(3, 2), Swish(), nn.ReLU())):
+        advice = " ".join(examine(model, cost=False).advice)
+        assert f"Register {__name__}.Swish as an activation" in advice
+        assert "Call a module" not in advice
+    assert "Register" not in " ".join(examine(Functions(), cost=False).advice)
+
+
+def test_a_function_of_a_sum_has_no_module_to_read() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(F.relu(self.one(x)) + self.other(x))
+
+    assert "capture='weights'" in examine(Sum(), cost=False).advice[-1]
 
 
 @pytest.mark.parametrize("activation", ["relu", F.gelu, nn.ReLU()], ids=["relu", "gelu", "module"])

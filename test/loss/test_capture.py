@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from support import zoo as architectures
 from support.references import Options, preactivations, reference
 from support.zoo import make
-from torch import nn
+from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization, register_activation
 from jumpstart.capture.hooks import ReadInput
@@ -201,7 +202,7 @@ def test_after_an_unknown_module_the_unit_dimension_is_unknown() -> None:
 
     for between in (Turn(), nn.Unflatten(2, (7,))):
         model = nn.Sequential(nn.Conv1d(4, 6, 1), between, nn.ReLU())
-        with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="no known module runs"):
+        with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="no module before it tells"):
             model(torch.randn(5, 4, 7))
             _ = jumpstart.loss
 
@@ -231,7 +232,7 @@ def test_layers_that_run_outside_of_a_pass_tell_no_unit_dimension() -> None:
     with JumpstartRegularization(model) as jumpstart:
         model.layer(torch.randn(5, 3))
         model(torch.randn(5, 2, 3))
-        with pytest.raises(ValueError, match="no known module runs"):
+        with pytest.raises(ValueError, match="no module before it tells"):
             _ = jumpstart.loss
 
 
@@ -313,3 +314,51 @@ def test_bad_preactivations_are_named(path: str) -> None:
         with JumpstartRegularization(model) as jumpstart, pytest.raises(error, match=message):
             model(x)
             _ = jumpstart.loss
+
+
+class Moved(nn.Module):
+    """A layer, a function that moves its units, and an activation."""
+
+    def __init__(self, layer: nn.Module, move: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.move, self.act = layer, move, nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.move(self.layer(x)))
+
+
+MOVES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Callable[[Tensor], Tensor], int | None]] = {
+    "image to tokens": (lambda: nn.Conv2d(3, 7, 1), (2, 3, 4, 5), lambda z: z.flatten(2).mT, 2),
+    "image to positions": (lambda: nn.Conv2d(3, 7, 1), (2, 3, 4, 5), lambda z: z.flatten(2), 1),
+    "channels last": (lambda: nn.Conv2d(3, 7, 1), (2, 3, 4, 5), lambda z: z.permute(0, 2, 3, 1), 3),
+    "tokens with a class token": (
+        lambda: nn.Conv2d(3, 7, 1),
+        (2, 3, 4, 5),
+        lambda z: torch.cat([z.flatten(2).mT[:, :1], z.flatten(2).mT], dim=1),
+        2,
+    ),
+    "tokens to image": (lambda: nn.Linear(3, 7), (2, 20, 3), lambda z: z.mT.unflatten(2, (4, 5)), 1),
+    "tokens turned": (lambda: nn.Linear(3, 7), (2, 5, 3), lambda z: z.mT, 1),
+    "normalized tokens": (lambda: nn.BatchNorm1d(7), (10, 7), lambda z: z.unflatten(0, (2, 5)), 2),
+    "a chunk": (lambda: nn.Conv2d(3, 8, 1), (2, 3, 4, 4), lambda z: z.chunk(2, 1)[0], 1),
+    "joined": (lambda: nn.Conv2d(3, 4, 1), (2, 3, 8, 4), lambda z: torch.cat([z, -z], 1), 1),
+    "pooled": (lambda: nn.Conv2d(3, 4, 1), (2, 3, 8, 8), lambda z: nn.functional.avg_pool2d(z, 2), 1),
+    "square": (lambda: nn.Conv2d(3, 4, 1), (2, 3, 4, 4), lambda z: z * 2, 1),
+    "as many tokens as units": (lambda: nn.Conv2d(3, 6, 1), (2, 3, 2, 3), lambda z: z.flatten(2).mT, None),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_the_units_are_found_where_a_function_has_moved_them(name: str) -> None:
+    layer, shape, move, dim = MOVES[name]
+    model, x = Moved(layer(), move).eval(), torch.randn(shape)
+    z = move(model.layer(x)).detach()
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(2):
+            model(x)
+            if dim is None:
+                with pytest.raises(ValueError, match="unit_dim"):
+                    _ = jumpstart.loss
+            else:
+                (record,) = jumpstart.extrema
+                assert torch.equal(record.unit_max[0], z.movedim(dim, 0).flatten(1).amax(1))

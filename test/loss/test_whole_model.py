@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from support.zoo import make
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
+from jumpstart.monitor import StatusMonitor
 
 
 @pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype")
@@ -55,3 +56,58 @@ def test_a_single_sample_without_a_batch_dimension_is_refused_with_a_remedy() ->
     with JumpstartRegularization(model) as jumpstart, pytest.raises(ValueError, match="Run the model on a batch"):
         model(x[0])
         _ = jumpstart.loss
+
+
+UNBATCHED = {
+    "conv1d": (lambda: nn.Conv1d(2, 3, 1), (4, 2, 5)),
+    "conv2d": (lambda: nn.Conv2d(2, 3, 1), (4, 2, 5, 6)),
+    "conv3d": (lambda: nn.Conv3d(2, 3, 1), (4, 2, 3, 2, 2)),
+    "transposed": (lambda: nn.ConvTranspose2d(2, 3, 1), (4, 2, 5, 6)),
+    "instance-norm": (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)), (4, 2, 5, 6)),
+    "dropout": (lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.Dropout(0.0)), (4, 2, 5)),
+}
+
+
+@pytest.mark.parametrize("capture", ["activations", "weights"])
+@pytest.mark.parametrize("name", UNBATCHED)
+def test_a_single_sample_is_refused_by_convolutions_before_and_after_a_batch(name: str, capture: str) -> None:
+    layer, shape = UNBATCHED[name]
+    model, x = nn.Sequential(layer(), nn.ReLU()), torch.randn(shape)
+    with JumpstartRegularization(model, capture=capture, skip_last=False) as jumpstart:
+        for value, refused in ((x[0], True), (x, False), (x[0], True), (x, False)):
+            model(value)
+            if refused:
+                with pytest.raises(ValueError, match="Run the model on a batch"):
+                    _ = jumpstart.loss
+            else:
+                assert jumpstart.extrema[0].unit.shape == (2, 1, 3)
+
+
+def test_a_batch_whose_positions_are_flattened_is_not_a_single_sample() -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act, self.line = nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.line(self.act(self.conv(x).flatten(1))))
+
+    model = Flat()
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(2):
+            model(torch.randn(4, 2, 2, 2))
+            assert [record.samples for record in jumpstart.extrema] == [4, 4]
+
+
+# The warning says that torch.jit is deprecated.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_a_scripted_model_is_refused_with_a_remedy() -> None:
+    model, _ = make("dense")
+    with JumpstartRegularization(model), pytest.raises(AttributeError, match=r"torch\.jit\.script .* Call remove"):
+        torch.jit.script(model)
+    with StatusMonitor(model), pytest.raises(AttributeError, match=r"torch\.jit\.script .* Call remove"):
+        torch.jit.script(model)
+    scripted = torch.jit.script(model)
+    for attach in (JumpstartRegularization, StatusMonitor):
+        with pytest.raises(ValueError, match="Attach to the model from which it was compiled"):
+            attach(scripted)

@@ -25,7 +25,7 @@ import jumpstart
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("jumpstart", "data", "model", "sweep", "benchmarks", "diagrams", "scripts", "reproduction", "test")
-FOR_DEVELOPERS = {"dev", "docs", "ray", "slurm"}
+FOR_DEVELOPERS = {"dev", "docs", "ray", "slurm", "zoo"}
 """Extras for work on the project, which add to requirements.txt."""
 
 
@@ -143,11 +143,12 @@ def test_bounds_are_the_same_in_both_files() -> None:
 
 
 def test_the_compromised_package_is_nowhere() -> None:
-    assert "lightning" not in REQUIREMENTS
+    assert "lightning" not in REQUIREMENTS.keys() | LOCKED.keys()
     assert not any("lightning" in requirements for requirements in EXTRAS.values())
     assert "lightning" not in set().union(*map(imports, ALL_CODE))
     for bad in ("2.6.2", "2.6.3"):
-        assert not REQUIREMENTS["pytorch-lightning"].specifier.contains(bad)
+        for requirements in (REQUIREMENTS, EXTRAS["lightning"]):
+            assert not requirements["pytorch-lightning"].specifier.contains(bad)
 
 
 def test_what_is_installed_is_within_the_bounds() -> None:
@@ -305,12 +306,38 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert command in {line.strip() for block in blocks for line in block.splitlines()}
 
 
-def test_the_workflow_runs_that_script_and_nothing_else() -> None:
+def test_the_checks_of_the_workflow_are_that_script_alone() -> None:
     workflow = yaml.safe_load(read(".github/workflows/ci.yml"))
-    (job,) = workflow["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
-    assert all(step.keys() <= {"uses", "with", "run"} for step in job["steps"])
+    for job in workflow["jobs"].values():
+        assert all(step.keys() <= {"uses", "with", "run"} for step in job["steps"])
+        assert "permissions" not in job
+    last = {name: job["steps"][-1]["run"] for name, job in workflow["jobs"].items()}
+    assert shlex.split(last["checks"])[-1] == shlex.split(last["newest"])[-1] == ".ci/run"
     assert workflow["permissions"] == {"contents": "read"}
+
+
+# The lock file --------------------------------------------------------------------------------
+
+LOCKED = {
+    distribution(requirement): (requirement, set(re.findall(r"--hash=(\w+):[0-9a-f]{64}\b", hashes)))
+    for line, hashes in re.findall(r"^(\w.*?) \\\n((?:    --hash=.*\n)+)", read("requirements.lock"), re.MULTILINE)
+    for requirement in [Requirement(line)]
+}
+
+
+def test_the_lock_file_has_one_version_of_each_package_with_hashes() -> None:
+    entries = re.findall(r"^\w.*$", read("requirements.lock"), re.MULTILINE)
+    assert len(entries) == len(LOCKED) > 100
+    for requirement, algorithms in LOCKED.values():
+        (pin,) = requirement.specifier
+        assert (pin.operator, algorithms, requirement.url) == ("==", {"sha256"}, None)
+
+
+def test_the_lock_file_fulfills_the_requirements_of_tests_and_ci() -> None:
+    needed = [*REQUIREMENTS.values(), *EXTRAS["dev"].values(), *EXTRAS["docs"].values()]
+    for requirement in needed:
+        (pin,) = LOCKED[distribution(requirement)][0].specifier
+        assert requirement.specifier.contains(pin.version), requirement
 
 
 def test_nothing_names_a_machine() -> None:

@@ -19,6 +19,13 @@ _GATES = ("sigmoid", "hardsigmoid", "tanh")
 """Functions that often are gates and not activations."""
 _MOST_NAMES = 12
 """Names that an advice lists."""
+_DEEP_AND_THIN = ((10, 4), (20, 16))
+"""Number of layers, and largest number of their units, from which on plain networks fail: docs/when-to-use-it.md."""
+_NORMALIZATIONS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
+    nn.InstanceNorm3d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm,
+)  # fmt: skip
+
 _WEIGHTS = "Or read the outputs of the weighted layers instead: JumpstartRegularization(model, capture='weights')."
 
 
@@ -32,7 +39,7 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
     advice = _about_functions(result.functional, model, bool(result.captured))
     if not result.captured:
         return advice + _about_nothing(result, model)
-    advice += _about_gradients(result) + _about_capture(result) + _about_status(result)
+    advice += _about_gradients(result) + _about_capture(result) + _about_status(result) + _about_depth(result, model)
     busy = result.cost is not None and not _is_steady(result.cost)
     if result.cost is not None and not busy and result.cost.ratio > _EXPENSIVE:
         advice.append(
@@ -146,6 +153,21 @@ def _about_status(result: Examination) -> list[str]:
             "A few units are dead or linear on this batch. Check whether they stay so in training: jumpstart.monitor."
         )
     return advice
+
+
+def _about_depth(result: Examination, model: nn.Module) -> list[str]:
+    """Advice on networks that are so deep and thin that they usually do not learn without the loss."""
+    if any(isinstance(module, _NORMALIZATIONS) for module in model.modules()):
+        return []
+    for layers, units in _DEEP_AND_THIN:
+        found = sum(layer.units <= units for layer in result.captured)
+        if found >= layers:
+            return [
+                f"The network has {found} layers of at most {units} units, and no normalization. Without skip "
+                "connections, such networks usually answer with one class, or learn much less, unless the loss is "
+                "added: begin with 0.01 * jumpstart.loss. If the depth is not needed, two or three layers do as well."
+            ]
+    return []
 
 
 def _is_steady(cost: Cost) -> bool:

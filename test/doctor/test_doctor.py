@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 import re
@@ -109,6 +110,24 @@ def test_functions_are_listed_with_the_module_that_calls_them() -> None:
     assert "a function can't be hooked, so these layers do not enter the loss" in result.advice[0]
     nested = examine(nn.Sequential(nn.Sequential(Functions())), cost=False)
     assert functional_of(nested) == {("0.0", "silu"): (1, False)}
+
+
+def stack(depth: int, width: int, *norms: nn.Module) -> nn.Sequential:
+    """Layers of equal width, of which the first one may be normalized."""
+    widths = [2, *[width] * depth]
+    parts = [(nn.Linear(before, after), nn.ReLU()) for before, after in itertools.pairwise(widths)]
+    return nn.Sequential(*itertools.chain(*parts), *norms)
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "is_deep_and_thin"),
+    [(9, 4, False), (10, 4, True), (10, 5, False), (19, 16, False), (20, 16, True), (20, 17, False), (2, 1, False)],
+)
+def test_deep_and_thin_networks_are_named(depth: int, width: int, is_deep_and_thin: bool) -> None:
+    words = f"{depth} layers of at most {4 if width <= 4 else 16} units"
+    assert any(words in text for text in examine(stack(depth, width), cost=False).advice) == is_deep_and_thin
+    normalized = examine(stack(depth, width, nn.LayerNorm(width)), cost=False)
+    assert not any("layers of at most" in text for text in normalized.advice)
 
 
 def test_advice_without_any_captured_layer_names_the_remedies() -> None:

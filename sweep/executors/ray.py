@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
+from jumpstart.files.drafts import draft_folder
 from model.errors import ConfigError
 from sweep.executors.executor import Executor, Work
 from sweep.executors.extras import needed
@@ -107,8 +108,8 @@ class Trainer:
         if self._at_home:
             yield self._folder
             return
-        with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-            yield Path(folder)
+        with draft_folder(Path(tempfile.gettempdir()), 0o700) as folder:
+            yield folder
 
 
 @dataclass

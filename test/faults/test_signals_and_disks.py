@@ -1,4 +1,4 @@
-"""A machine that fails a run: full disks, deleted folders, signals, files of killed processes, wrong settings."""
+"""A machine that fails a run: full disks, deleted folders, signals, wrong settings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ import torch
 from support.faults import resume
 from support.runs import ROOT, command, flags, run_tiny
 
-from jumpstart.files import atomic_path
 from jumpstart.files import checkpoints as checkpoint_file
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
 
 ROOT_SCRIPT = ROOT / "run_rectangular_sweep.py"
 ENGINES = ["compiled", "lightning"]
-
-
-class Killed(BaseException):
-    """In place of a signal that kills the process."""
 
 
 def tiny_flags(folder: Path, **changes: object) -> list[str]:
@@ -157,21 +152,6 @@ def test_a_signal_before_the_run_directory_exists_is_one_line(
     assert command(*tiny_flags(tmp_path)) == 143
     assert capsys.readouterr().err == "interrupted before the run began.\n"
     assert not list(tmp_path.iterdir())
-
-
-def test_drafts_of_a_killed_process_are_removed_by_the_next_start(
-    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = finished.path / ".notes.tmp"
-    own.write_text("of the user")
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda *_, **__: None)
-        for file in (finished.last_checkpoint, finished.metrics, finished.plots / "status.png"):
-            with pytest.raises(Killed), atomic_path(file):
-                raise Killed
-    assert len(list(finished.path.rglob(".*.tmp.*"))) == 3
-    resume(finished, epochs=6)
-    assert list(finished.path.rglob(".*.tmp*")) == [own]
 
 
 @pytest.mark.parametrize(("name", "value"), [("WANDB_BASE_URL", "nonsense"), ("WANDB_CONSOLE", "rubbish")])

@@ -32,6 +32,7 @@ from sweep.families import family_named
 from sweep.grid.options import Keep
 from sweep.ledger.alive import Life, joined, living
 from sweep.ledger.ledger import LOGS, Entry, LedgerError
+from sweep.signals import interrupt
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("jumpstart", "data", "model", "sweep")
@@ -299,7 +300,7 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(_STOP_SIGNAL, signal.default_int_handler)
+    before = signal.signal(_STOP_SIGNAL, interrupt)
     try:
         yield
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import pkgutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.faults import resume
-from support.runs import ROOT, command, flags, run_tiny
+from support.runs import ROOT, command, flags, network_weights, run_tiny
 
 from jumpstart.files import checkpoints as checkpoint_file
 from sweep.metrics_csv import MetricsCsv
@@ -143,6 +145,76 @@ def test_a_hangup_in_training_keeps_what_is_finished(
     run = RunDirectory(tmp_path / "a run")
     assert run.failure.read_text() == "It was interrupted.\n"
     assert len(resume(run).directory.metrics.read_text().splitlines()) == 4
+
+
+STEPS = {
+    "compiled": [
+        ("jumpstart.engine.member.Member.train", 2),
+        ("sweep.watchers.epoch_rows.EpochRows.end_epoch", 4),
+        ("sweep.compiled_run.save_checkpoint", 2),
+    ],
+    "lightning": [
+        ("sweep.watchers.epoch_rows.EpochRows.end_epoch", 3),
+        ("sweep.callbacks.checkpoints.save_checkpoint", 3),
+    ],
+}
+"""Functions of a run, and the call after which Ctrl-C comes."""
+
+
+@pytest.fixture(scope="module")
+def thinned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """The results of an undisturbed run of each engine in which not every epoch has a row."""
+    results = {}
+    for engine in ENGINES:
+        folder = tmp_path_factory.mktemp(engine)
+        assert command(*thinned_flags(folder, engine)) == 0
+        results[engine] = results_of(folder / "a run")
+    return results
+
+
+def thinned_flags(folder: Path, engine: str) -> list[str]:
+    return tiny_flags(folder, engine=engine, epochs=7, curve_points=2, noise=0.4)
+
+
+def results_of(run: Path) -> dict[str, bytes]:
+    weights = network_weights(run / "checkpoints/last.ckpt")
+    summary = {
+        name: value for name, value in json.loads((run / "summary.json").read_text()).items() if name != "seconds"
+    }
+    return {
+        "metrics": (run / "metrics.csv").read_bytes(),
+        "summary": json.dumps(summary).encode(),
+        **{name: value.numpy().tobytes() for name, value in weights.items()},
+    }
+
+
+@pytest.mark.parametrize(("engine", "step", "call"), [(engine, *step) for engine in ENGINES for step in STEPS[engine]])
+def test_ctrl_c_between_two_steps_loses_and_adds_nothing(
+    engine: str,
+    step: str,
+    call: int,
+    tmp_path: Path,
+    thinned: dict[str, dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sweep.compiled_run.SLICE_EPOCHS", 2)
+    holder, _, name = step.rpartition(".")
+    original, calls = getattr(pkgutil.resolve_name(holder), name), []
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        result = original(*arguments, **options)
+        calls.append(None)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, interrupted)
+        assert command(*thinned_flags(tmp_path, engine)) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert command(f"--resume={tmp_path / 'a run'}") == 0
+    assert results_of(tmp_path / "a run") == thinned[engine]
 
 
 def test_a_signal_before_the_run_directory_exists_is_one_line(

@@ -249,8 +249,13 @@ class _Training:
         )
 
     def _next_stop(self) -> int:
-        """The epoch before which the next slice ends: after the next epoch that is plotted."""
+        """The epoch before which the next slice ends: after the next epoch that is plotted.
+
+        The first slice is one epoch, because rows of later epochs without a checkpoint look as if it had been lost.
+        """
         config, member = self._config, self._member
+        if not member.epoch:
+            return 1
         stop = member.epoch + SLICE_EPOCHS
         if config.plot_status:
             stop = min(stop, -(-member.epoch // self._every) * self._every + 1)

@@ -147,6 +147,26 @@ def test_a_hangup_in_training_keeps_what_is_finished(
     assert len(resume(run).directory.metrics.read_text().splitlines()) == 4
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_that_is_killed_before_its_first_checkpoint_starts_again(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        for module in ("sweep.compiled_run", "sweep.callbacks.checkpoints"):
+            patch.setattr(f"{module}.save_checkpoint", killed)
+        with pytest.raises(Killed):
+            command(*tiny_flags(tmp_path, engine=engine, epochs=5))
+    run = RunDirectory(tmp_path / "a run")
+    assert run.metrics.is_file()
+    assert resume(run).summary["epochs"] == 5
+
+
 STEPS = {
     "compiled": [
         ("jumpstart.engine.member.Member.train", 2),

@@ -213,6 +213,8 @@ class MetricsCsv:
         names = lines[0].rstrip("\n").split(",")
         if names[0] != "epoch":
             raise RunDirectoryError(f"{self.path} is no table of epochs: its first column is {names[0]!r}, not epoch.")
+        if "\ufffd" in lines[0] or len(set(names)) < len(names):  # the sign that stands for bytes that are no text
+            raise RunDirectoryError(f"{self.path} is damaged in line 1.")
         self._columns = dict.fromkeys(names)
         self._written_columns = len(names)
         self._size = len(lines[0].encode())

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
+_Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 _NUMBERS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -32,7 +33,10 @@ def stopped_by_signals() -> Iterator[None]:
     These signals and Ctrl-C are held back by :func:`signals_held`. A signal that the process ignores, as under
     ``nohup``, or handles already is left alone, and so are all signals in a thread other than the main one.
     """
-    defaults = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(_NUMBERS, signal.SIG_DFL)}
+    defaults: dict[int, _Handler] = {
+        signal.SIGINT: signal.default_int_handler,
+        **dict.fromkeys(_NUMBERS, signal.SIG_DFL),
+    }
     main = threading.current_thread() is threading.main_thread()
     numbers = [number for number, default in defaults.items() if main and signal.getsignal(number) == default]
 

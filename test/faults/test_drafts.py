@@ -10,10 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.faults import resume
 from support.forks import fork
 from support.ledgers import finish
 from support.runs import TINY, tiny
@@ -98,7 +99,8 @@ def test_the_draft_of_a_running_process_stays_however_old(of_file: bool, tmp_pat
 def test_a_draft_that_is_removed_before_it_is_locked_is_made_again(
     of_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, made = drafts._try_lock, []
+    lock = drafts._try_lock
+    made: list[Path] = []
 
     def late(descriptor: int) -> bool | None:
         if not made:  # the first call is that of the process which has just made the draft
@@ -116,12 +118,12 @@ def test_a_draft_that_is_removed_before_it_is_locked_is_made_again(
 
 def test_processes_that_share_a_folder_never_lose_a_draft(tmp_path: Path) -> None:
     def write(number: int) -> None:
-        for count in range(60):
+        for count in range(30):
             drafts._seen.clear()
             write_text(tmp_path / "shared", f"{number} {count}")
         (tmp_path / f"done {number}").touch()
 
-    for pid in [fork(lambda number=number: write(number), ()) for number in range(3)]:
+    for pid in [fork(partial(write, number), ()) for number in range(3)]:
         assert ended(pid) == 0
     assert sorted(os.listdir(tmp_path)) == ["done 0", "done 1", "done 2", "shared"]
 
@@ -197,16 +199,21 @@ def test_a_cache_that_has_everything_loses_the_drafts_too(place: str, tmp_path: 
     assert not left.exists()
 
 
-def test_a_run_directory_loses_them_when_it_is_resumed(finished: RunDirectory) -> None:
+def test_a_run_directory_loses_them_when_it_is_resumed(tmp_path: Path) -> None:
+    finished = RunDirectory.create(tmp_path, "a run", tiny())
     own = write(finished.path / ".notes.tmp")
     left = [leave(folder) for folder in (finished.path, finished.checkpoints, finished.plots)]
-    resume(finished, epochs=6)
+    finished.record_resume(tiny())
     assert not any(draft.exists() for draft in left)
     assert own.exists()
 
 
 def test_a_sweep_loses_drafts_and_lock_files_of_killed_processes_when_it_starts(tmp_path: Path) -> None:
-    values = {**{name: [value] for name, value in TINY.items()}, "output_dir": [str(tmp_path)], "name": ["grid"]}
+    values: dict[str, list[Any]] = {
+        **{name: [value] for name, value in TINY.items()},
+        "output_dir": [str(tmp_path)],
+        "name": ["grid"],
+    }
     grid = Grid(values)
     folder = tmp_path / "grid"
     folder.mkdir()

@@ -32,7 +32,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 from support.forks import fork
-from support.processes import finish, quick_command, start
+from support.processes import family_of, finish, quick_command, start
 from support.runs import flags
 from support.server import Answer, Server, files_in
 
@@ -178,7 +178,8 @@ class ForkedWorker:
 def serve_forks(requests: socket.socket) -> None:
     """Fork a process for every list of words, and tell the exit code of every number, until the command has ended."""
     while True:
-        message, files = b"", []
+        message: bytes = b""
+        files: list[int] = []
         with contextlib.suppress(ConnectionResetError):  # it was killed before it read an answer
             message, files, _, _ = socket.recv_fds(requests, 10_000, 2)
         if not message:
@@ -311,18 +312,6 @@ ATTACKS = {
     **{f"{kind} sweep": Attack(sweep, check_run, sweep_result, 0.14, True, (kind,)) for kind in SWEEPS},
     "download": Attack(download, lambda folder: None, cache_result, 0.16),
 }
-
-
-def family_of(process: int) -> list[int]:
-    """A process and all that descend from it."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-    found = [process]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found
 
 
 def strike(attack: Attack, folder: Path, seconds: float, operations: int, rng: random.Random) -> str:

@@ -17,6 +17,7 @@ from support.runs import ROOT, command, flags, network_weights, run_tiny
 
 from jumpstart.files import checkpoints as checkpoint_file
 from sweep.metrics_csv import MetricsCsv
+from sweep.run import _closed_properly
 from sweep.run_directory import RunDirectory
 
 ROOT_SCRIPT = ROOT / "run_rectangular_sweep.py"
@@ -119,6 +120,18 @@ def test_a_file_that_can_not_be_written_before_the_first_checkpoint_names_no_res
     assert "metrics.csv'. No epoch was stored yet: " in only_line(capsys, caplog)
 
 
+def test_a_failure_is_not_hidden_by_a_disk_that_is_full_too(
+    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(metrics: MetricsCsv) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    metrics = MetricsCsv(finished.metrics)
+    monkeypatch.setattr(MetricsCsv, "flush", refuse)
+    with pytest.raises(ZeroDivisionError), _closed_properly(finished, metrics, wandb=False, report=False):
+        raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["term", "hangup"])
 def test_a_signal_outside_of_training_ends_a_run_as_in_training(
@@ -152,9 +165,8 @@ def test_a_hangup_in_training_keeps_what_is_finished(
     assert len(resume(run).directory.metrics.read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_run_that_is_killed_before_its_first_checkpoint_starts_again(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -163,10 +175,9 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_starts_again(
         raise Killed
 
     with monkeypatch.context() as patch:
-        for module in ("sweep.compiled_run", "sweep.callbacks.checkpoints"):
-            patch.setattr(f"{module}.save_checkpoint", killed)
+        patch.setattr("sweep.compiled_run.save_checkpoint", killed)
         with pytest.raises(Killed):
-            command(*tiny_flags(tmp_path, engine=engine, epochs=5))
+            command(*tiny_flags(tmp_path, engine="compiled", epochs=5))
     run = RunDirectory(tmp_path / "a run")
     assert run.metrics.is_file()
     assert resume(run).summary["epochs"] == 5
@@ -176,11 +187,9 @@ STEPS = {
     "compiled": [
         ("jumpstart.engine.member.Member.train", 2),
         ("sweep.watchers.epoch_rows.EpochRows.end_epoch", 4),
-        ("sweep.compiled_run.save_checkpoint", 2),
     ],
     "lightning": [
         ("sweep.watchers.epoch_rows.EpochRows.end_epoch", 3),
-        ("sweep.callbacks.checkpoints.save_checkpoint", 3),
     ],
 }
 """Functions of a run, and the call after which Ctrl-C comes."""
@@ -225,7 +234,8 @@ def test_ctrl_c_between_two_steps_loses_and_adds_nothing(
 ) -> None:
     monkeypatch.setattr("sweep.compiled_run.SLICE_EPOCHS", 2)
     holder, _, name = step.rpartition(".")
-    original, calls = getattr(pkgutil.resolve_name(holder), name), []
+    original = getattr(pkgutil.resolve_name(holder), name)
+    calls: list[None] = []
 
     def interrupted(*arguments: object, **options: object) -> object:
         result = original(*arguments, **options)

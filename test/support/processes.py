@@ -6,6 +6,7 @@ fork of that server.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -176,6 +177,18 @@ def finish(process: ForkServerProcess) -> int:
     process.join(120)
     assert process.exitcode is not None
     return process.exitcode
+
+
+def family_of(process: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [process]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
 
 
 def _work(

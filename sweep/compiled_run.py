@@ -29,6 +29,7 @@ from sweep.engine import Trained
 from sweep.metrics_csv import MetricsCsv
 from sweep.resumption import Content, check_fits, read_checkpoint
 from sweep.run_directory import RunDirectory
+from sweep.signals import signals_held
 from sweep.watchers.best_weights import BestWeights
 from sweep.watchers.epoch_rows import EpochRows
 from sweep.watchers.intervals import plots_every, rows_every
@@ -186,7 +187,7 @@ class _Training:
 
     def _begin(self, checkpoint: Content | None) -> None:
         epoch = self._member.epoch
-        self._rows.begin(epoch)
+        self._rows.begin(checkpoint["best"]["metrics"] if checkpoint else None)
         if self._bar is not None:
             self._bar.begin(epoch, None if self._config.is_endless else self._config.epochs)
         if self._config.plot_status:
@@ -217,13 +218,14 @@ class _Training:
                 build = partial(make_network, config, self._data.input_shape, self._data.num_classes)
                 member.begin_anew(parameters_to_vector(fresh_network(config, member.epoch, build).parameters()))
             before = member.state_dict()
-            outcome = member.train(self._next_stop(), SLICE_SECONDS)
-            last = outcome is Outcome.STOPPED_EARLY or member.epoch == config.epochs
-            self._note_rows(last=last)
-            if outcome is Outcome.DIVERGED:
-                raise self._diverged(before)
-            is_due = self.best.tick()
-            self._draw(member.epoch - 1, last=last)
+            with signals_held():  # or rows and plots of this slice would be lost
+                outcome = member.train(self._next_stop(), SLICE_SECONDS)
+                last = outcome is Outcome.STOPPED_EARLY or member.epoch == config.epochs
+                self._note_rows(last=last)
+                if outcome is Outcome.DIVERGED:
+                    raise self._diverged(before)
+                is_due = self.best.tick()
+                self._draw(member.epoch - 1, last=last)
             if is_due and not last:
                 self._write()
 
@@ -247,8 +249,13 @@ class _Training:
         )
 
     def _next_stop(self) -> int:
-        """The epoch before which the next slice ends: after the next epoch that is plotted."""
+        """The epoch before which the next slice ends: after the next epoch that is plotted.
+
+        The first slice is one epoch, because rows of later epochs without a checkpoint look as if it had been lost.
+        """
         config, member = self._config, self._member
+        if not member.epoch:
+            return 1
         stop = member.epoch + SLICE_EPOCHS
         if config.plot_status:
             stop = min(stop, -(-member.epoch // self._every) * self._every + 1)
@@ -299,13 +306,17 @@ class _Training:
 
     def _save_what_is_whole(self) -> None:
         """Store all finished epochs after an error."""
-        self._rows.finish(self._loggers)
-        if self._regions is not None:
-            self._regions.write(self._loggers)
         if self._member.epoch:
             self._write()
+        self._rows.finish(self._loggers)  # after the checkpoint, because the resumed run may not have this row
+        if self._regions is not None:
+            self._regions.write(self._loggers)
 
     def _write(self) -> None:
+        with signals_held():
+            self._write_checkpoints()
+
+    def _write_checkpoints(self) -> None:
         member = self._member
         self._rows.metrics.flush()
         load_weights(member, self._network, best=True)

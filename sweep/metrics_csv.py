@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, SupportsFloat, TypedDict
 
 from jumpstart.files import UserPath, user_path, write_text
 from sweep.files import RunDirectoryError
+from sweep.signals import signals_held
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ class MetricsCsv:
 
     Numbers keep every digit, and :meth:`read` returns them exactly. A missing value is empty; NaN is ``nan``. A crash
     loses at most the rows since the last :meth:`flush`: call :meth:`flush` before a checkpoint is written, and
-    :meth:`truncate_after` when a checkpoint is loaded.
+    :meth:`keep` when a checkpoint is loaded.
 
     Args:
         path: File to make or to extend. A last line that a crash left half-written is dropped.
@@ -134,8 +135,35 @@ class MetricsCsv:
     def flush(self) -> None:
         """Write the rows of the buffer."""
         self._flushed_at = time.monotonic()
-        if not self._rows:
-            return
+        if self._rows:
+            with signals_held():
+                self._write_rows()
+
+    def keep(self, rows: int) -> None:
+        """Drop all rows but the first ones, because a resumed run repeats the others.
+
+        Args:
+            rows: The number of rows that stay: that of the :attr:`mark` in the checkpoint that the run resumes from.
+        """
+        self.flush()
+        if self._count > rows:
+            header, *lines = self._text().splitlines(keepends=True)
+            write_text(self.path, "".join([header, *lines[:rows]]))
+            self._load(repair=True)
+
+    def read(self) -> pd.DataFrame:
+        """Every row, to the last digit; missing values are NaN."""
+        import pandas as pd
+
+        self.flush()
+        lines = self._text().splitlines()[1:]
+        # Some releases of pandas round the last digit of what they read.
+        values = [[float(text or "nan") for text in line.split(",")] for line in lines]
+        names = list(self._columns)[: self._written_columns or None]
+        return pd.DataFrame(values, columns=names, dtype=float).astype({"epoch": int})
+
+    def _write_rows(self) -> None:
+        """Write the rows of the buffer, of which there are some."""
         names = list(self._columns)
         lines = [",".join([row.get(name, "") for name in names]) + "\n" for row in self._rows.values()]
         block = "".join(lines).encode()
@@ -149,27 +177,6 @@ class MetricsCsv:
         for epoch, line in zip(self._rows, lines, strict=True):
             self._note(epoch, line)
         self._rows.clear()
-
-    def truncate_after(self, epoch: int) -> None:
-        """Drop the rows of later epochs, because a resumed run repeats them."""
-        self.flush()
-        if self._last is None or self._last <= epoch:
-            return
-        header, *lines = self._text().splitlines(keepends=True)
-        kept = [line for line in lines if int(line.partition(",")[0]) <= epoch]
-        write_text(self.path, "".join([header, *kept]))
-        self._load(repair=True)
-
-    def read(self) -> pd.DataFrame:
-        """Every row, to the last digit; missing values are NaN."""
-        import pandas as pd
-
-        self.flush()
-        lines = self._text().splitlines()[1:]
-        # Some releases of pandas round the last digit of what they read.
-        values = [[float(text or "nan") for text in line.split(",")] for line in lines]
-        names = list(self._columns)[: self._written_columns or None]
-        return pd.DataFrame(values, columns=names, dtype=float).astype({"epoch": int})
 
     def _new_row(self, epoch: int) -> dict[str, str]:
         last = self.last_epoch or 0
@@ -206,6 +213,8 @@ class MetricsCsv:
         names = lines[0].rstrip("\n").split(",")
         if names[0] != "epoch":
             raise RunDirectoryError(f"{self.path} is no table of epochs: its first column is {names[0]!r}, not epoch.")
+        if "\ufffd" in lines[0] or len(set(names)) < len(names):  # the sign that stands for bytes that are no text
+            raise RunDirectoryError(f"{self.path} is damaged in line 1.")
         self._columns = dict.fromkeys(names)
         self._written_columns = len(names)
         self._size = len(lines[0].encode())

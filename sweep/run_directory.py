@@ -21,9 +21,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from jumpstart.files import UserPath, load_yaml, remove_drafts, user_path
+from jumpstart.files import UserPath, load_yaml, user_path
+from jumpstart.files.drafts import draft_folder, remove_drafts
 from sweep.description import DESCRIPTION, describe_run
-from sweep.files import RunDirectoryError, draft_folder, write_json, write_yaml
+from sweep.files import RunDirectoryError, write_json, write_yaml
 
 __all__ = [
     "BEST_CHECKPOINT",

@@ -22,7 +22,7 @@ from sweep.executors.worker import RUNS
 from sweep.families import Family
 from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
-from sweep.ledger.alive import check_locks
+from sweep.ledger.alive import check_locks, remove_dead
 from sweep.ledger.ledger import NAME, Ledger, State, label_of
 from sweep.ledger.results import NAME as RESULTS
 from sweep.ledger.results import write_results
@@ -100,6 +100,7 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
         new, old = ledger.add(members)
         ledger.forgive()
         ledger.recover()
+        remove_dead(folder)
         write(_beginning(ledger, new, old))
         tables = _Tables(ledger)
         write(f"page: {folder / PAGE}\n")

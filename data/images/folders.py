@@ -6,9 +6,7 @@ import csv
 import logging
 import os
 import re
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +20,7 @@ from data.images.catalog import IMAGE_SOURCES
 from data.images.formats import SUFFIXES
 from data.images.published import obtain_published
 from data.tables import Integers
+from jumpstart.files.drafts import draft_folder, remove_drafts
 from jumpstart.words import are, counted
 
 logger = logging.getLogger(__name__)
@@ -118,9 +117,15 @@ def find_folders(name: str, data_dir: DataDir = None, *, download: bool = False)
     Raises:
         DataError: If the folders are missing; the message has the place where they must be, and their source.
     """
+    if download:
+        remove_drafts(cache_folder(data_dir) / name)
     folders = _find(name, data_dir)
     if folders is None and download and IMAGE_SOURCES[name].files:
-        _download_and_extract(name, data_dir)
+        try:
+            _download_and_extract(name, data_dir)
+        except DataError:
+            if _find(name, data_dir) is None:  # else another process was faster
+                raise
         folders = _find(name, data_dir)
     if folders is not None:
         return folders
@@ -204,20 +209,19 @@ def _download_and_extract(name: str, data_dir: DataDir) -> None:
     archive = obtain_published(file, data_dir)
     folder = archive.parent
     # Extracted beside its place and then renamed, so that an interruption leaves no incomplete set there.
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacked.", dir=folder))
+    # The archive is removed first, because nobody would remove it beside a complete set.
     try:
-        with tarfile.open(archive) as opened:
-            opened.extractall(temporary, filter="data")
-        for inner in temporary.iterdir():
-            inner.rename(folder / inner.name)
+        with draft_folder(folder) as draft:
+            with tarfile.open(archive) as opened:
+                opened.extractall(draft, filter="data")
+            archive.unlink()
+            for inner in draft.iterdir():
+                inner.rename(folder / inner.name)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DataError(
             f"{archive} cannot be unpacked ({one_line(error)}): free disk space, check the permissions of {folder}, or "
             "unpack it there by hand."
         ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    archive.unlink()
     logger.info("Unpacked %s in %s.", file.name, folder)
 
 

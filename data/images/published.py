@@ -11,6 +11,7 @@ from data.address import Address
 from data.cache import DataDir, DataError, cache_folder, folder_setting, not_writable
 from data.connection import WrongContentError
 from data.fetch import FAILURES, digest_of, fetch_file, reason
+from jumpstart.files.drafts import remove_drafts
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def obtain_published(file: PublishedFile, data_dir: DataDir = None, base_url: st
     """
     path = place(file, data_dir)
     urls = addresses(file, base_url)
+    remove_drafts(cache_folder(data_dir) / file.folder)
     if path.is_file():
         fault = _checksum_fault(file, path)
         if fault:

@@ -19,6 +19,7 @@ from data.connection import WrongContentError
 from data.fetch import FAILURES, fetch_content, reason
 from data.uci.archive import LARGEST, extract
 from jumpstart.files import write_bytes, write_text
+from jumpstart.files.drafts import remove_drafts
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def obtain(remote: Remote, data_dir: DataDir = None, base_url: str | None = None
     Raises:
         DataError: If a cached file is damaged, or a file is neither cached nor reachable.
     """
+    remove_drafts(cache_folder(data_dir) / "uci" / remote.folder)
     cached = [find_cached(remote, file, data_dir) for file in remote.files]
     contents = {
         file.name: _read_checked(remote, file, path, base_url)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from jumpstart.files.drafts import draft_file
 from jumpstart.words import shorten
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def _check_kind(path: Path, name: str, kind: Kind, *, ends_in_separator: bool) -
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that replaces it when the block ends without an error.
 
-    The temporary file is new, has a name that can't be guessed and the same suffix, and is synced to the disk before
-    it is renamed. After an error the temporary file is removed, and ``path`` is unchanged.
+    The temporary file is synced to the disk before it is renamed. After an error the temporary file is removed, and
+    ``path`` is unchanged; see also :func:`~jumpstart.files.drafts.draft_file`.
 
     Args:
         path: The file to write. Its folder must exist.
@@ -152,33 +152,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         >>> [path.name for path in folder.iterdir()]
         ['log.txt']
     """
-    # A name has at most 255 bytes on most systems, and a character up to 4 of them in UTF-8.
-    draft = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(8)}.tmp{path.suffix[-12:]}")
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    try:
+    with draft_file(path) as draft:
         yield draft
         _sync(draft, os.O_RDWR)  # Windows refuses to sync a file that is open for reading only
         os.replace(draft, path)
         with suppress(OSError):  # not every file system, and no Windows, can sync a folder
             _sync(path.parent, os.O_RDONLY)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-_DRAFT = re.compile(r"\..{0,40}\.[0-9a-f]{16}\.tmp(\..{0,11})?", re.DOTALL)
-"""The names of the temporary files of :func:`atomic_path`."""
-
-
-def remove_drafts(folder: Path) -> None:
-    """Remove the temporary files that :func:`atomic_path` left in a folder when its process was killed.
-
-    Args:
-        folder: A folder in which no other process writes.
-    """
-    with suppress(OSError):
-        for path in folder.iterdir():
-            if _DRAFT.fullmatch(path.name) and not path.is_dir():
-                path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

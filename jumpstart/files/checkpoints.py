@@ -24,6 +24,8 @@ _LENGTH = _SEAL_SIZE.to_bytes(2, "little")
 _END_SIZE = 22
 """The size of the last record of an archive, without the comment."""
 _BLOCK = 2**20
+_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")
+"""What torch says, in part, when it can't write a file."""
 
 
 class DamagedCheckpointError(ValueError):
@@ -51,7 +53,7 @@ def save_checkpoint(content: Mapping[str, object], path: Path) -> None:
         try:
             torch.save(dict(content), draft)
         except RuntimeError as error:  # torch's writer raises no OSError if the disk is full
-            if "PytorchStreamWriter" not in str(error) and "unexpected pos" not in str(error):
+            if not any(words in str(error) for words in _FULL):
                 raise
             raise OSError(errno.ENOSPC, "The checkpoint can't be written, the disk may be full", str(path)) from error
         with draft.open("r+b") as file:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from jumpstart.choices import Part, Terms
 from jumpstart.files import PathError, absolute_path, is_path, user_path
+from jumpstart.files.drafts import DRAFT_PREFIX
 from jumpstart.words import shorten
 from model.config.options import unknown_value
 from model.errors import ConfigError
@@ -153,11 +154,11 @@ def check_name(name: str, value: str) -> str:
         ConfigError: If it has separators or unprintable characters, or is too long.
     """
     unusable = any(mark in "/\\" or not mark.isprintable() for mark in value)
-    reserved = value.startswith(".new-")  # the drafts of new run directories, which a later run removes
+    reserved = value.startswith(DRAFT_PREFIX)  # a later run removes drafts
     if value in (".", "..") or reserved or unusable or "::" in value or len(value.encode()) > 150:
         raise ConfigError(
             f"{name} must be a plain folder name of at most 150 bytes in UTF-8, "
-            f"and must not begin with .new-, got {shorten(repr(value), 200)}."
+            f"and must not begin with {DRAFT_PREFIX}, got {shorten(repr(value), 200)}."
         )
     return value
 

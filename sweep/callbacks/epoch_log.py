@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from model.experiment import Experiment
+from sweep.metrics_csv import Mark
 from sweep.watchers.epoch_rows import EpochRows
 
 
@@ -16,10 +19,18 @@ class EpochLog(EpochRows, Checkpoint):
     the epoch.
     """
 
+    _mark: Mark | None = None
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note which rows the checkpoint was written after."""
+        self._mark = checkpoint["callbacks"]["BestAndLast"]["metrics"]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows after the checkpoint, because a resumed run repeats their epochs."""
         if trainer.is_global_zero:
-            self.begin(trainer.current_epoch)
+            self.begin(self._mark)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the row of the epoch, or store it in case no other epoch follows."""

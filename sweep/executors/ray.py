@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
+from jumpstart.files.drafts import draft_folder
 from model.errors import ConfigError
 from sweep.executors.executor import Executor, Work
 from sweep.executors.extras import needed
@@ -31,6 +32,7 @@ from sweep.families import family_named
 from sweep.grid.options import Keep
 from sweep.ledger.alive import Life, joined, living
 from sweep.ledger.ledger import LOGS, Entry, LedgerError
+from sweep.signals import interrupt
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("jumpstart", "data", "model", "sweep")
@@ -107,8 +109,8 @@ class Trainer:
         if self._at_home:
             yield self._folder
             return
-        with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-            yield Path(folder)
+        with draft_folder(Path(tempfile.gettempdir()), 0o700) as folder:
+            yield folder
 
 
 @dataclass
@@ -298,7 +300,7 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(_STOP_SIGNAL, signal.default_int_handler)
+    before = signal.signal(_STOP_SIGNAL, interrupt)
     try:
         yield
     finally:

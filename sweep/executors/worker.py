@@ -25,9 +25,10 @@ from typing import Protocol
 from jumpstart.files import path_argument
 from model.config.experiment import ExperimentConfig
 from sweep.families import Family, family_named
+from sweep.grid.expand import identity_of
 from sweep.grid.options import Keep
 from sweep.ledger.alive import living
-from sweep.ledger.ledger import Entry, Ledger
+from sweep.ledger.ledger import NAME, Entry, Ledger, LedgerError
 from sweep.run_directory import RunDirectory
 
 FULL = 28
@@ -121,6 +122,11 @@ def _run(folder: Path, family: Family[ExperimentConfig], entry: Entry, keep: Kee
         prune(RunDirectory(place), keep)
         return summary
     config = family.config_class.from_dict({**entry.config, "output_dir": str(place.parent), "name": place.name})
+    if identity_of(config) != entry.identity:
+        raise LedgerError(
+            f"the options of run {entry.number} in {folder / NAME} are not those that it was added with: the file is "
+            "damaged, or another version of this program wrote it. Choose another --name."
+        )
     begun = RunDirectory(place).config.is_file()
     result = run(
         config, family.make_data(config), family.build, resume=place if begun else None, report=keep is Keep.ALL

@@ -41,13 +41,16 @@ def living(folder: Path, name: str) -> Iterator[Life]:
     """
     path = folder / _FOLDER / name
     path.parent.mkdir(exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        try_lock(descriptor, shared=True)
-        yield Life(name)
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            # Before it was locked, another command may have taken the file for one that was left.
+            if try_lock(descriptor, shared=True) and path.exists():
+                yield Life(name)
+                return
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -94,6 +97,22 @@ def was_killed(folder: Path, name: str) -> bool:
         name: The name of its :class:`Life`.
     """
     return (folder / _FOLDER / name).exists() and not is_alive(folder, name)
+
+
+def remove_dead(folder: Path) -> None:
+    """Remove the files of processes that were killed.
+
+    Args:
+        folder: The folder of the sweep, whose ledger has no run of such a process any more.
+    """
+    for path in (folder / _FOLDER).glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                if try_lock(descriptor, shared=False):
+                    path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
 
 
 def check_locks() -> None:

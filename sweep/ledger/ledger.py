@@ -263,12 +263,14 @@ class Ledger:
 
     def counts(self) -> dict[State, int]:
         """The number of runs in every state."""
-        found = dict(self._database.execute("SELECT state, count(*) FROM runs GROUP BY state").fetchall())
+        with self._reporting():
+            found = dict(self._database.execute("SELECT state, count(*) FROM runs GROUP BY state").fetchall())
         return {state: found.get(state.value, 0) for state in State}
 
     def mean_seconds(self) -> float | None:
         """Mean seconds of the finished runs; None if there is none."""
-        mean = self._database.execute("SELECT avg(seconds) FROM runs WHERE state = 'finished'").fetchone()[0]
+        with self._reporting():
+            mean = self._database.execute("SELECT avg(seconds) FROM runs WHERE state = 'finished'").fetchone()[0]
         return None if mean is None else float(mean)
 
     def entries(self, *states: State) -> Iterator[Entry]:
@@ -279,12 +281,14 @@ class Ledger:
         """
         chosen = states or tuple(State)
         marks = ", ".join("?" * len(chosen))
-        for row in self._database.execute(f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY number", chosen):
-            yield _entry(row)
+        with self._reporting():
+            query = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY number"
+            yield from map(self._entry, self._database.execute(query, chosen))
 
     def marks(self) -> dict[int, tuple[object, ...]]:
         """The state, the tries and the time of the latest change of every run, by number: equal if nothing changed."""
-        return {row[0]: tuple(row[1:]) for row in self._database.execute(f"SELECT number, {_MARK} FROM runs")}
+        with self._reporting():
+            return {row[0]: tuple(row[1:]) for row in self._database.execute(f"SELECT number, {_MARK} FROM runs")}
 
     def numbered(self, numbers: Sequence[int]) -> Iterator[Entry]:
         """The runs of some numbers, in no order.
@@ -295,7 +299,9 @@ class Ledger:
         for first in range(0, len(numbers), _AT_ONCE):
             some = numbers[first : first + _AT_ONCE]
             marks = ", ".join("?" * len(some))
-            yield from map(_entry, self._database.execute(f"SELECT * FROM runs WHERE number IN ({marks})", some))
+            with self._reporting():
+                query = f"SELECT * FROM runs WHERE number IN ({marks})"
+                yield from map(self._entry, self._database.execute(query, some))
 
     def entry(self, number: int) -> Entry:
         """One run.
@@ -306,10 +312,23 @@ class Ledger:
         Raises:
             LedgerError: If there is none of this number.
         """
-        row = self._database.execute("SELECT * FROM runs WHERE number = ?", (number,)).fetchone()
+        with self._reporting():
+            row = self._database.execute("SELECT * FROM runs WHERE number = ?", (number,)).fetchone()
         if row is None:
             raise LedgerError(f"{self.folder} has no run of number {number}.")
-        return _entry(row)
+        return self._entry(row)
+
+    def _entry(self, row: sqlite3.Row) -> Entry:
+        try:
+            return _entry(row)
+        except (ValueError, TypeError, RecursionError):
+            raise self._damaged(f"run {row['number']} can't be read") from None
+
+    def _damaged(self, fault: str) -> LedgerError:
+        return LedgerError(
+            f"{self._path} can't be used: {fault}. It is kept as it is; choose another --name, or move it away "
+            "(finished runs stay in their folders)."
+        )
 
     def _set(self, number: int, state: State, *, error: str | None, seconds: float | None, summary: str | None) -> None:
         with self._transaction():
@@ -343,6 +362,8 @@ class Ledger:
                     self._database.execute(statement)
                 self._database.execute("INSERT INTO sweep VALUES (?, ?)", (VERSION, family))
             row = self._database.execute("SELECT version, family FROM sweep").fetchone()
+        if row is None:
+            raise self._damaged("it has lost its version")
         if row[0] != VERSION:
             raise LedgerError(
                 f"{self._path} is of version {row[0]}, and this program writes version {VERSION}. Keep the folder, and "
@@ -384,10 +405,7 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
-            raise LedgerError(
-                f"{self._path} can't be used: {error}. It is kept as it is; choose another --name, or move it away "
-                "(finished runs stay in their folders)."
-            ) from error
+            raise self._damaged(" ".join(str(error).split())[:300]) from error
 
 
 def label_of(number: int, member: Member) -> str:

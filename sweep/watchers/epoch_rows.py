@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sweep.metrics_csv import MetricsCsv
+from sweep.metrics_csv import Mark, MetricsCsv
 
 
 class MetricsLogger(Protocol):
@@ -37,13 +37,13 @@ class EpochRows:
         self.metrics, self.every = metrics, every
         self._pending: dict[str, float] = {}
 
-    def begin(self, epoch: int) -> None:
-        """Drop the rows from an epoch on, because a resumed run repeats these epochs.
+    def begin(self, mark: Mark | None) -> None:
+        """Drop the rows after the checkpoint that a run resumes from, because the run repeats their epochs.
 
         Args:
-            epoch: The first epoch that is trained.
+            mark: That of the checkpoint; None without a checkpoint.
         """
-        self.metrics.truncate_after(epoch - 1)
+        self.metrics.keep(mark["rows"] if mark else 0)
 
     def end_epoch(self, row: Mapping[str, float], *, last: bool, loggers: Sequence[MetricsLogger] = ()) -> None:
         """Write the row of an epoch, or store it in case no other epoch follows.

@@ -155,9 +155,9 @@ def test_every_set_of_images_is_downloaded_to_its_folder(
         assert availability(name) == "not cached"
 
 
-def test_imagenette_is_downloaded_and_unpacked_once(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def imagenette(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a small imagenette, which the server has."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         for place in ("train/n1/a.JPEG", "train/n2/b.JPEG", "val/n1/c.JPEG"):
@@ -171,10 +171,42 @@ def test_imagenette_is_downloaded_and_unpacked_once(
     monkeypatch.setenv(URL_VARIABLE, server.url)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     server.answers = [send(content)]
+    return tmp_path / "imagenette"
+
+
+def test_imagenette_is_downloaded_and_unpacked_once(server: Server, imagenette: Path) -> None:
     check_available("imagenette")
     folders = find_folders("imagenette")
-    assert folders.train == tmp_path / "imagenette" / "imagenette2-320" / "train"
-    assert len(files_in(tmp_path)) == 3
+    assert folders.train == imagenette / "imagenette2-320" / "train"
+    assert len(files_in(imagenette)) == 3
     check_available("imagenette")
     assert len(server.paths) == 1
     assert availability("imagenette") == "cached"
+
+
+def test_another_process_may_unpack_imagenette_first(imagenette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract = tarfile.TarFile.extractall
+
+    def late(*arguments: object, **options: object) -> None:
+        monkeypatch.setattr(tarfile.TarFile, "extractall", extract)
+        check_available("imagenette")
+        extract(*arguments, **options)
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", late)
+    check_available("imagenette")
+    assert len(files_in(imagenette)) == 3
+
+
+def test_no_archive_stays_beside_a_set_that_was_unpacked_before_a_kill(
+    imagenette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> None:
+        rename(path, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        check_available("imagenette")
+    assert len(files_in(imagenette)) == 3

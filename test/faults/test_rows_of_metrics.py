@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sweep.files import RunDirectoryError
 from sweep.metrics_csv import MetricsCsv
 from sweep.resumption import check_resumable
 from sweep.run_directory import RunDirectory
+from sweep.signals import stopped_by_signals
 
 
 def check(run: RunDirectory) -> None:
@@ -90,6 +92,27 @@ def test_any_wrong_bit_in_the_rows_is_found(tmp_path: Path) -> None:
         with contextlib.suppress(RunDirectoryError, ValueError):
             accepted += [place] * MetricsCsv(file).holds(mark)
     assert accepted == []
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_ctrl_c_while_rows_are_written_repeats_none(call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note, calls = MetricsCsv._note, []
+
+    def interrupted(table: MetricsCsv, epoch: int, line: str) -> None:
+        note(table, epoch, line)
+        calls.append(epoch)
+        if len(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+
+    table = MetricsCsv(tmp_path / "metrics.csv")
+    for epoch in range(3):
+        table.append(epoch, {"a": epoch})
+    monkeypatch.setattr(MetricsCsv, "_note", interrupted)
+    with pytest.raises(KeyboardInterrupt), stopped_by_signals():
+        table.flush()
+    table.flush()
+    assert MetricsCsv(table.path).mark == table.mark
+    assert table.mark["rows"] == 3
 
 
 def test_rows_and_columns_after_the_mark_do_not_matter(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""A machine that fails a run: full disks, deleted folders, signals, files of killed processes, wrong settings."""
+"""A machine that fails a run: full disks, deleted folders, signals, wrong settings."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import pkgutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +13,20 @@ from pathlib import Path
 import pytest
 import torch
 from support.faults import resume
-from support.runs import ROOT, command, flags, run_tiny
+from support.runs import ROOT, command, flags, network_weights, run_tiny
 
-from jumpstart.files import atomic_path
 from jumpstart.files import checkpoints as checkpoint_file
 from sweep.metrics_csv import MetricsCsv
+from sweep.run import _closed_properly
 from sweep.run_directory import RunDirectory
 
 ROOT_SCRIPT = ROOT / "run_rectangular_sweep.py"
 ENGINES = ["compiled", "lightning"]
-
-
-class Killed(BaseException):
-    """In place of a signal that kills the process."""
+TORCH_SAYS = {
+    "compiled": "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0",
+    "lightning": "basic_ios::clear: iostream error",
+}
+"""What torch says, depending on the place, when the disk is full."""
 
 
 def tiny_flags(folder: Path, **changes: object) -> list[str]:
@@ -60,7 +63,7 @@ def test_a_full_disk_is_one_line_with_the_command_that_continues(
     def fill(content: object, file: Path) -> None:
         calls.append(file)
         if len(calls) > 2:
-            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+            raise RuntimeError(TORCH_SAYS[engine])
         save(content, file)
 
     monkeypatch.setattr(checkpoint_file.torch, "save", fill)
@@ -117,6 +120,18 @@ def test_a_file_that_can_not_be_written_before_the_first_checkpoint_names_no_res
     assert "metrics.csv'. No epoch was stored yet: " in only_line(capsys, caplog)
 
 
+def test_a_failure_is_not_hidden_by_a_disk_that_is_full_too(
+    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(metrics: MetricsCsv) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    metrics = MetricsCsv(finished.metrics)
+    monkeypatch.setattr(MetricsCsv, "flush", refuse)
+    with pytest.raises(ZeroDivisionError), _closed_properly(finished, metrics, wandb=False, report=False):
+        raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["term", "hangup"])
 def test_a_signal_outside_of_training_ends_a_run_as_in_training(
@@ -150,6 +165,93 @@ def test_a_hangup_in_training_keeps_what_is_finished(
     assert len(resume(run).directory.metrics.read_text().splitlines()) == 4
 
 
+def test_a_run_that_is_killed_before_its_first_checkpoint_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sweep.compiled_run.save_checkpoint", killed)
+        with pytest.raises(Killed):
+            command(*tiny_flags(tmp_path, engine="compiled", epochs=5))
+    run = RunDirectory(tmp_path / "a run")
+    assert run.metrics.is_file()
+    assert resume(run).summary["epochs"] == 5
+
+
+STEPS = {
+    "compiled": [
+        ("jumpstart.engine.member.Member.train", 2),
+        ("sweep.watchers.epoch_rows.EpochRows.end_epoch", 4),
+    ],
+    "lightning": [
+        ("sweep.watchers.epoch_rows.EpochRows.end_epoch", 3),
+    ],
+}
+"""Functions of a run, and the call after which Ctrl-C comes."""
+
+
+@pytest.fixture(scope="module")
+def thinned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """The results of an undisturbed run of each engine in which not every epoch has a row."""
+    results = {}
+    for engine in ENGINES:
+        folder = tmp_path_factory.mktemp(engine)
+        assert command(*thinned_flags(folder, engine)) == 0
+        results[engine] = results_of(folder / "a run")
+    return results
+
+
+def thinned_flags(folder: Path, engine: str) -> list[str]:
+    return tiny_flags(folder, engine=engine, epochs=7, curve_points=2, noise=0.4)
+
+
+def results_of(run: Path) -> dict[str, bytes]:
+    weights = network_weights(run / "checkpoints/last.ckpt")
+    summary = {
+        name: value for name, value in json.loads((run / "summary.json").read_text()).items() if name != "seconds"
+    }
+    return {
+        "metrics": (run / "metrics.csv").read_bytes(),
+        "summary": json.dumps(summary).encode(),
+        **{name: value.numpy().tobytes() for name, value in weights.items()},
+    }
+
+
+@pytest.mark.parametrize(("engine", "step", "call"), [(engine, *step) for engine in ENGINES for step in STEPS[engine]])
+def test_ctrl_c_between_two_steps_loses_and_adds_nothing(
+    engine: str,
+    step: str,
+    call: int,
+    tmp_path: Path,
+    thinned: dict[str, dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sweep.compiled_run.SLICE_EPOCHS", 2)
+    holder, _, name = step.rpartition(".")
+    original = getattr(pkgutil.resolve_name(holder), name)
+    calls: list[None] = []
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        result = original(*arguments, **options)
+        calls.append(None)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, interrupted)
+        assert command(*thinned_flags(tmp_path, engine)) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert command(f"--resume={tmp_path / 'a run'}") == 0
+    assert results_of(tmp_path / "a run") == thinned[engine]
+
+
 def test_a_signal_before_the_run_directory_exists_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,21 +259,6 @@ def test_a_signal_before_the_run_directory_exists_is_one_line(
     assert command(*tiny_flags(tmp_path)) == 143
     assert capsys.readouterr().err == "interrupted before the run began.\n"
     assert not list(tmp_path.iterdir())
-
-
-def test_drafts_of_a_killed_process_are_removed_by_the_next_start(
-    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = finished.path / ".notes.tmp"
-    own.write_text("of the user")
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda *_, **__: None)
-        for file in (finished.last_checkpoint, finished.metrics, finished.plots / "status.png"):
-            with pytest.raises(Killed), atomic_path(file):
-                raise Killed
-    assert len(list(finished.path.rglob(".*.tmp.*"))) == 3
-    resume(finished, epochs=6)
-    assert list(finished.path.rglob(".*.tmp*")) == [own]
 
 
 @pytest.mark.parametrize(("name", "value"), [("WANDB_BASE_URL", "nonsense"), ("WANDB_CONSOLE", "rubbish")])

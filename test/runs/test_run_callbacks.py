@@ -73,9 +73,9 @@ def test_a_resumed_log_drops_the_rows_after_the_checkpoint(rows: int, kept: list
     for epoch in range(rows):
         metrics.append(epoch, {"train/loss": 1.0})
     trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
-    trainer.fit_loop.epoch_progress.current.completed = 3
-    assert trainer.current_epoch == 3
-    EpochLog(metrics, 1).on_train_start(trainer, pl.LightningModule())
+    log, module = EpochLog(metrics, 1), pl.LightningModule()
+    log.on_load_checkpoint(trainer, module, {"callbacks": {"BestAndLast": {"metrics": {"rows": 3, "sha256": ""}}}})
+    log.on_train_start(trainer, module)
     assert metrics.read()["epoch"].tolist() == kept
 
 

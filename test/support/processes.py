@@ -6,6 +6,7 @@ fork of that server.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -56,17 +57,23 @@ def begin(folder: Path, *argv: str, die_at: int | None = None) -> ForkServerProc
         *argv: Flags.
         die_at: The process kills itself just before this operation on files, counted from 1.
     """
-    return start(folder, _quick_command, *argv, die_at=die_at)
+    return start(folder, quick_command, *argv, die_at=die_at)
 
 
-def _quick_command(*argv: str) -> int:
+def quick_command(*argv: str) -> int:
+    """The exit code of the same command, run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         draw_data_alone(patch)
         return command(*argv)
 
 
 def start(
-    folder: Path, work: Callable[..., int], *args: object, die_at: int | None = None, at: Path | None = None
+    folder: Path,
+    work: Callable[..., int],
+    *args: object,
+    die_at: int | None = None,
+    die_of: int = signal.SIGKILL,
+    at: Path | None = None,
 ) -> ForkServerProcess:
     """Start a process whose exit code is the result of ``work(*args)``.
 
@@ -76,9 +83,10 @@ def start(
         work: A function of a module.
         *args: Arguments of ``work``.
         die_at: The process kills itself just before this operation on files, counted from 1.
+        die_of: The signal by which it does so.
         at: The working directory of the process.
     """
-    process = _context[0].Process(target=_work, args=(folder, work, args, die_at, at))
+    process = _context[0].Process(target=_work, args=(folder, work, args, die_at, die_of, at))
     process.start()
     return process
 
@@ -171,8 +179,20 @@ def finish(process: ForkServerProcess) -> int:
     return process.exitcode
 
 
+def family_of(process: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [process]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
 def _work(
-    folder: Path, work: Callable[..., int], args: tuple[object, ...], die_at: int | None, at: Path | None
+    folder: Path, work: Callable[..., int], args: tuple[object, ...], die_at: int | None, die_of: int, at: Path | None
 ) -> None:
     folder.mkdir(exist_ok=True)
     if at is not None:
@@ -195,7 +215,7 @@ def _work(
         if isinstance(path, str | Path) and str(path).startswith(str(folder)):
             count += 1
             if count == die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), die_of)
 
     sys.addaudithook(watch)
     code = work(*args)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import family_of
 from support.runs import ROOT, flags
 
 KILLS, RUNS = 40, 60
@@ -45,18 +46,6 @@ def start(folder: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
     ]
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-
-
-def family_of(process: int) -> list[int]:
-    """A process and all that descend from it."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-    found = [process]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -90,7 +90,7 @@ def check(code: int, error: str) -> None:
 
 
 @given(command=commands())
-@tried(60)
+@tried(20)
 def test_property_any_command_line_is_a_config_or_one_line(command: tuple[str, list[str]]) -> None:
     family, words = command
     code, error, config = answer(family, [*words, MOST])
@@ -145,7 +145,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(content=files(), family=st.sampled_from(sorted(FAMILIES)))
-@tried(60)
+@tried(20)
 def test_property_any_file_of_options_is_a_config_or_one_line(file: Path, content: bytes, family: str) -> None:
     file.write_bytes(content)
     code, error, _ = answer(family, [f"--config={file}", MOST])

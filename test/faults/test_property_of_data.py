@@ -57,7 +57,7 @@ def check_message(error: Exception) -> None:
 
 
 @given(data=st.data(), name=st.sampled_from(PLAIN))
-@tried(15)
+@tried(6)
 def test_property_the_numbers_of_a_file_of_uci_are_those_in_its_text(data: st.DataObject, name: str) -> None:
     source = UCI[name]
     rows = data.draw(records(source))
@@ -72,7 +72,7 @@ def test_property_the_numbers_of_a_file_of_uci_are_those_in_its_text(data: st.Da
 
 
 @given(data=st.data(), name=st.sampled_from(sorted(UCI)))
-@tried(40)
+@tried(16)
 def test_property_any_file_of_uci_is_a_table_or_an_error(data: st.DataObject, name: str) -> None:
     source = UCI[name]
     contents = [data.draw(st.one_of(changed(written(data.draw(records(source)))), st.binary())) for _ in source.files]
@@ -105,7 +105,7 @@ CELLS = st.one_of(NUMBERS, st.sampled_from(["a", "b", "", "?", "NA", "1,5", '"x,
 
 
 @given(data=st.data())
-@tried(30)
+@tried(10)
 def test_property_any_own_file_is_a_table_or_an_error(file: Path, data: st.DataObject) -> None:
     width = data.draw(st.integers(1, 4))
     separator = data.draw(st.sampled_from([",", ";", "\t", " "]))
@@ -128,7 +128,7 @@ def test_property_any_own_file_is_a_table_or_an_error(file: Path, data: st.DataO
 @given(
     numbers=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), min_size=6, max_size=9, unique_by=tuple)
 )
-@tried(15)
+@tried(6)
 def test_property_the_numbers_of_an_own_file_are_those_in_its_text(file: Path, numbers: list[list[float]]) -> None:
     assume(len({row[0] for row in numbers}) > 1 and len({row[1] for row in numbers}) > 1)
     lines = [f"{one!r},{other!r},{'xy'[i % 2]}\n" for i, (one, other) in enumerate(numbers)]

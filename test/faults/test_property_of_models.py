@@ -120,7 +120,7 @@ def _recording(name: str, forward: Callable[[Tensor], Tensor], log: list[tuple[s
 
 
 @given(tree=TREES, seed=st.integers(0, 3), samples=st.integers(1, 3), shared=st.sampled_from([nn.SiLU, nn.ReLU]))
-@tried(40)
+@tried(15)
 def test_property_each_call_of_an_activation_is_read_once_in_order(
     tree: object, seed: int, samples: int, shared: type[nn.Module]
 ) -> None:

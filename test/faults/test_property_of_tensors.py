@@ -54,7 +54,7 @@ def refused(z: Tensor) -> str | None:
 
 
 @given(z=tensors(), inplace=st.booleans(), layers=st.integers(1, 3))
-@tried(40)
+@tried(15)
 def test_property_the_loss_of_any_tensor_is_that_of_the_pseudocode(z: Tensor, inplace: bool, layers: int) -> None:
     model = nn.Sequential(*[nn.LeakyReLU(0.5) for _ in range(layers - 1)], nn.ReLU(inplace))
     with JumpstartRegularization(model, unit_dim=1) as jumpstart:
@@ -89,7 +89,7 @@ def test_property_the_loss_of_any_tensor_is_that_of_the_pseudocode(z: Tensor, in
 
 
 @given(batches=st.lists(tensors(FINITE, least=1), min_size=1, max_size=3), sides=st.integers(1, 3))
-@tried(25)
+@tried(8)
 def test_property_the_status_of_any_batches_is_that_of_all_their_points(batches: list[Tensor], sides: int) -> None:
     shape = batches[0].shape
     batches = [z.to(batches[0].dtype) for z in batches if z.shape[1:] == shape[1:]]

@@ -150,7 +150,8 @@ class Deep(nn.Module):
         self.blocks = nn.ModuleList(
             [nn.Sequential(OrderedDict(same=nn.Identity(), norm=nn.BatchNorm1d(3))) for _ in range(blocks)]
         )
-        self.gate, self.inplace, self.log = nn.Linear(3, 3) if gate else None, inplace, []
+        self.gate, self.inplace = nn.Linear(3, 3) if gate else None, inplace
+        self.log: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, block in zip(self.convs, self.blocks, strict=True):

@@ -87,7 +87,8 @@ def test_a_hundred_thousand_steps_take_no_more_memory_or_time() -> None:
 
 def test_ten_thousand_cycles_of_attach_and_remove_leave_nothing() -> None:
     model, x = network(), torch.randn(8, 2)
-    sizes, counts, gone = [], [], []
+    sizes, counts = [], []
+    gone: list[weakref.ref[object]] = []
     for _ in range(PARTS):
         for cycle in range(CYCLES // PARTS):
             with JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from support.zoo import make
@@ -58,7 +60,7 @@ def test_a_single_sample_without_a_batch_dimension_is_refused_with_a_remedy() ->
         _ = jumpstart.loss
 
 
-UNBATCHED = {
+UNBATCHED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv1d": (lambda: nn.Conv1d(2, 3, 1), (4, 2, 5)),
     "conv2d": (lambda: nn.Conv2d(2, 3, 1), (4, 2, 5, 6)),
     "conv3d": (lambda: nn.Conv3d(2, 3, 1), (4, 2, 3, 2, 2)),

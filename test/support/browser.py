@@ -17,8 +17,7 @@ from typing import Any
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--mute-audio",
-    "--disable-default-apps", "--disable-features=Translate,OptimizationHints,MediaRouter", "--no-default-browser-check",
+    "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
 _SECONDS = 60.0
 

@@ -30,8 +30,6 @@ _DRAFT = re.compile(rf"{_FILE}|{re.escape(DRAFT_PREFIX)}([0-9a-f]{{8}})[0-9a-f]{
 """The names of drafts; a group is the machine."""
 _DAY = 86_400.0
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_seen: set[str] = set()
-"""The folders from which this process has removed drafts before its first own draft there."""
 
 
 @contextmanager
@@ -53,10 +51,7 @@ def draft_file(path: Path) -> Iterator[Path]:
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         return draft
 
-    folder = os.path.abspath(path.parent)
-    if folder not in _seen:
-        _seen.add(folder)
-        remove_drafts(path.parent)
+    _remove_at_first(os.path.abspath(path.parent))
     with _held(make) as draft:
         yield draft
 
@@ -84,6 +79,12 @@ def draft_folder(folder: Path, mode: int = 0o777) -> Iterator[Path]:
     remove_drafts(folder)
     with _held(make) as draft:
         yield draft
+
+
+@functools.lru_cache(maxsize=64)
+def _remove_at_first(folder: str) -> None:
+    """Remove the drafts of a folder once, and again after drafts in many other folders."""
+    remove_drafts(Path(folder))
 
 
 def remove_drafts(folder: Path) -> None:

@@ -65,8 +65,8 @@ def age(path: Path, seconds: float) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drafts, "_seen", set())
+def _new_process() -> None:
+    drafts._remove_at_first.cache_clear()
 
 
 @pytest.mark.parametrize("of_file", [True, False])

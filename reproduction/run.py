@@ -96,7 +96,7 @@ def _write_results(study: Study, method: str, frame: pd.DataFrame, seeds: str | 
     recipe = study.recipe(method)
     wanted = {value for grid in study.grids(method, seeds) for value in grid.values.get("seed", [])}
     frame = frame[frame["seed"].isin(wanted)] if wanted else frame
-    frame = frame.assign(**{RECIPE: recipe}).reindex(columns=study.columns())
+    frame = frame.reindex(columns=study.columns()).assign(**{RECIPE: recipe})
     before = study.read(method)
     if before is not None and [*before.columns] == [*frame.columns]:
         others = (before[RECIPE] == recipe) & ~before["seed"].isin(frame["seed"])

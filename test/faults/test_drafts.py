@@ -119,7 +119,7 @@ def test_a_draft_that_is_removed_before_it_is_locked_is_made_again(
 def test_processes_that_share_a_folder_never_lose_a_draft(tmp_path: Path) -> None:
     def write(number: int) -> None:
         for count in range(30):
-            drafts._seen.clear()
+            drafts._remove_at_first.cache_clear()
             write_text(tmp_path / "shared", f"{number} {count}")
         (tmp_path / f"done {number}").touch()
 

@@ -182,8 +182,8 @@ class UnitDims:
         if dim is None:
             raise ValueError(
                 f"the preactivation of {read.name!r} has shape ({sizes_of(z)}), and no module before it tells "
-                "which dimension holds its units. Give the dimension of its units: unit_dim=-1 for (N, T, C), unit_dim=1 "
-                "for (N, C, T)."
+                "which dimension holds its units. Give the dimension of its units: unit_dim=-1 for (N, T, C), "
+                "unit_dim=1 for (N, C, T)."
             )
         if not -dims < dim < dims or dim % dims == 0:
             raise ValueError(

@@ -25,11 +25,9 @@ def write(study: Study) -> None:
         study: The study.
     """
     results = study.results()
-    tables = {}
-    for method in study.methods:
-        frame = results[results["method"] == method]
-        tables[f"accuracy on {method}"] = accuracy_table(frame)
-        tables[f"status on {method}"] = status_table(frame)
+    frames = {method: results[results["method"] == method] for method in study.methods}
+    tables = {f"accuracy on {method}": accuracy_table(frame) for method, frame in frames.items()}
+    tables |= {f"status on {method}": status_table(frame) for method, frame in frames.items()}
     tables["lambda"] = lambda_table(results)
     fill_page(study.folder / "README.md", tables)
     for lambda_ in (0.0, DEFAULT):

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jumpstart.files import atomic_path, write_text
+from jumpstart.plotting import plot_heat_map
 from scripts.make_tables import filled
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -26,6 +28,26 @@ def fill_page(page: Path, tables: Mapping[str, str]) -> None:
     """
     makers = {name: partial(str, table) for name, table in tables.items()}
     write_text(page, filled(page.read_text(encoding="utf-8"), makers))
+
+
+def accuracy_map(frame: pd.DataFrame, metric: str, label: str) -> Figure:
+    """A heat map of an accuracy, the mean of each width and depth.
+
+    Args:
+        frame: The results that are drawn.
+        metric: The column of the accuracy.
+        label: What the accuracy is called in the figure.
+    """
+    means = frame.pivot_table(index="width", columns="depth", values=metric)
+    return plot_heat_map(
+        means.to_numpy(),
+        [*means.index],
+        [*means.columns],
+        row_label="width",
+        column_label="depth",
+        label=label,
+        limits=(0.5, 1.0),
+    )
 
 
 def save(figure: Figure, path: Path) -> None:

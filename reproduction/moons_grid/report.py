@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from jumpstart.plotting import plot_heat_map
-from reproduction.page import fill_page, save
+from reproduction.page import accuracy_map, fill_page, save
 from reproduction.study import Study
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BEST = {"train": "best_row/train/acc", "held out": "test/acc"}
 LAST = {"train": "last/train/acc", "held out": "last/val/acc"}
@@ -34,7 +29,8 @@ def write(study: Study) -> None:
     tables = {"methods": methods_table(study, results, published), "widths": widths_table(study, results)}
     fill_page(study.folder / "README.md", tables)
     for method in results["method"].unique():
-        save(accuracy_map(results, method), study.folder / "figures" / f"{method}.png")
+        figure = accuracy_map(results[results["method"] == method], BEST["train"], "training accuracy")
+        save(figure, study.folder / "figures" / f"{method}.png")
 
 
 def key_figures(frame: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, float]:
@@ -112,22 +108,3 @@ def widths_table(study: Study, results: pd.DataFrame) -> str:
         if method in means.index:
             lines.append(f"| {method} | {' | '.join(f'{value:.3f}' for value in means.loc[method])} |")
     return "\n".join(lines)
-
-
-def accuracy_map(results: pd.DataFrame, method: str) -> Figure:
-    """The mean training accuracy at the best epoch of each width and depth.
-
-    Args:
-        results: The results of all methods.
-        method: The method that is drawn.
-    """
-    table = results[results["method"] == method].pivot_table(index="width", columns="depth", values=BEST["train"])
-    return plot_heat_map(
-        table.to_numpy(),
-        [*table.index],
-        [*table.columns],
-        row_label="width",
-        column_label="depth",
-        label="training accuracy",
-        limits=(0.5, 1.0),
-    )

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from jumpstart.plotting import plot_heat_map
 from jumpstart.table import to_markdown
-from reproduction.page import fill_page, save
+from reproduction.page import accuracy_map, fill_page, save
 from reproduction.study import Study
 
 DEFAULT = 0.01
@@ -32,16 +31,7 @@ def write(study: Study) -> None:
     fill_page(study.folder / "README.md", tables)
     for lambda_ in (0.0, DEFAULT):
         frame = results[(results["method"] == "moons") & (results["lambda_"] == lambda_)]
-        means = frame.pivot_table(index="width", columns="depth", values="test/acc")
-        figure = plot_heat_map(
-            means.to_numpy(),
-            [*means.index],
-            [*means.columns],
-            row_label="width",
-            column_label="depth",
-            label="test accuracy",
-            limits=(0.5, 1.0),
-        )
+        figure = accuracy_map(frame, "test/acc", "test accuracy")
         save(figure, study.folder / "figures" / f"moons-{lambda_:g}.png")
 
 

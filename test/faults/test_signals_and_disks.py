@@ -41,13 +41,18 @@ def tiny_flags(folder: Path, **changes: object) -> list[str]:
     return flags(**{**options, **changes})
 
 
-def only_line(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> str:
+@pytest.fixture
+def only_line(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
     """The error line of a command that showed nothing else."""
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert "Traceback" not in captured.err + caplog.text
-    assert not [record for record in caplog.records if record.exc_info]
-    return captured.err
+
+    def read() -> str:
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert "Traceback" not in captured.err + caplog.text
+        assert not [record for record in caplog.records if record.exc_info]
+        return captured.err
+
+    return read
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -55,8 +60,7 @@ def test_a_full_disk_is_one_line_with_the_command_that_continues(
     engine: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    only_line: Callable[[], str],
 ) -> None:
     save, calls = torch.save, []
 
@@ -69,7 +73,7 @@ def test_a_full_disk_is_one_line_with_the_command_that_continues(
     monkeypatch.setattr(checkpoint_file.torch, "save", fill)
     monkeypatch.setattr("sweep.compiled_run.SLICE_EPOCHS", 1)
     assert command(*tiny_flags(tmp_path, engine=engine)) == 2
-    line = only_line(capsys, caplog)
+    line = only_line()
     assert line.startswith("error: a file can't be read or written: ")
     assert line.endswith(f"continue with: python {ROOT_SCRIPT} --resume='{tmp_path / 'a run'}'\n")
     assert not list(tmp_path.rglob("*.tmp*"))
@@ -95,12 +99,11 @@ def test_a_run_directory_that_is_deleted_in_mid_run_is_one_line(
     engine: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    only_line: Callable[[], str],
 ) -> None:
     break_rows(monkeypatch, lambda metrics: metrics.path.parent.rename(tmp_path / "gone"))
     assert command(*tiny_flags(tmp_path, engine=engine)) == 2
-    assert only_line(capsys, caplog) == (
+    assert only_line() == (
         f"error: {tmp_path / 'a run'} was deleted while the run wrote its files there. Run the same command again.\n"
     )
 
@@ -108,8 +111,7 @@ def test_a_run_directory_that_is_deleted_in_mid_run_is_one_line(
 def test_a_file_that_can_not_be_written_before_the_first_checkpoint_names_no_resumption(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    only_line: Callable[[], str],
 ) -> None:
     def refuse(metrics: MetricsCsv) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(metrics.path))
@@ -117,7 +119,7 @@ def test_a_file_that_can_not_be_written_before_the_first_checkpoint_names_no_res
     break_rows(monkeypatch, refuse)
     monkeypatch.setattr(checkpoint_file, "save_checkpoint", refuse)
     assert command(*tiny_flags(tmp_path)) == 2
-    assert "metrics.csv'. No epoch was stored yet: " in only_line(capsys, caplog)
+    assert "metrics.csv'. No epoch was stored yet: " in only_line()
 
 
 def test_a_failure_is_not_hidden_by_a_disk_that_is_full_too(

@@ -31,7 +31,6 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from scripts.mutants import Mutant, mutants_of
 
@@ -206,6 +205,7 @@ class Mutation:
         self._seconds: dict[str, float] = {}
         self._reached: dict[str, set[int]] = {}
         self._kills: Counter[tuple[Path, str]] = Counter()
+        self._failures: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -218,7 +218,7 @@ class Mutation:
         with tempfile.TemporaryDirectory() as folder:
             failed = _forked(partial(self._run_without_mutant, session, Path(folder, "usual.json")))
             if failed:
-                raise session.Interrupted(f"without a mutant, tests fail (exit code {failed})")
+                raise session.Interrupted(f"exit code {failed} without a mutant")
             self._seconds, reached = json.loads(Path(folder, "usual.json").read_text())
         self._reached = {name: set(positions) for name, positions in reached.items()}
         self._report(f"{len(self._seconds)} tests take {sum(self._seconds.values()):.0f} s without a mutant")
@@ -232,8 +232,8 @@ class Mutation:
         for item, following in zip(session.items, [*session.items[1:], session], strict=True):
             self._marks.take()
             start = time.perf_counter()
-            if not _passes(item, following):
-                self._report(f"{item.nodeid} fails without a mutant")
+            if failure := self._failure(item, following):
+                self._report(f"{item.nodeid} fails without a mutant:\n{failure}")
                 return 1
             self._seconds[item.nodeid] = time.perf_counter() - start
             reached = self._marks.take()
@@ -255,6 +255,16 @@ class Mutation:
             if fixturedef.scope != "function":
                 self._of_fixtures[fixturedef] = reached
             self._marks.put(before | reached)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a failure."""
+        if report.failed:
+            self._failures.append(report.longreprtext)
+
+    def _failure(self, item: pytest.Item, following: pytest.Item | pytest.Session) -> str:
+        """Run a test in a fork: the text of its failure, empty if it passes."""
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+        return "".join(self._failures)
 
     def _try_file(self, path: Path) -> None:
         options = self._options
@@ -303,7 +313,7 @@ class Mutation:
             for number, item in enumerate(items):
                 position[number] = 1
                 signal.setitimer(signal.ITIMER_REAL, GRACE + GRACE * self._seconds[item.nodeid])
-                if not _passes(item, items[number + 1] if number + 1 < len(items) else item.session):
+                if self._failure(item, items[number + 1] if number + 1 < len(items) else item.session):
                     return 1
             return 0
 
@@ -313,8 +323,9 @@ class Mutation:
 
 def _set_up(session: pytest.Session) -> None:
     """Set up what all tests share, except for the server of processes, which each fork starts when it needs one."""
+    session.config.pluginmanager.unregister(name="terminalreporter")
     processes = sys.modules.pop("support.processes", None)
-    _passes(session.items[0], session)
+    session.items[0].ihook.pytest_runtest_protocol(item=session.items[0], nextitem=session)
     if processes is not None:
         sys.modules["support.processes"] = processes
         for name in processes.PRELOADED:
@@ -333,11 +344,6 @@ class _Late(list[object]):
         if not len(self):
             self._fill()
         return super().__getitem__(index)  # type: ignore[index]
-
-
-def _passes(item: pytest.Item, following: pytest.Item | pytest.Session) -> bool:
-    reports = runtestprotocol(item, log=False, nextitem=following)  # type: ignore[arg-type]  # no more than a parent
-    return not any(report.failed for report in reports)
 
 
 def _forked(work: Callable[[], int]) -> int:

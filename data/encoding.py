@@ -101,8 +101,10 @@ def _ranges(numbers: Floats, *, common: bool) -> tuple[Floats, Floats]:
 
 
 def _common_scale(numbers: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of all columns together; 1 in place of a deviation of 0."""
-    return np.asarray(numbers.mean()), np.asarray(numbers.std() or 1.0)
+    """Mean and standard deviation of all columns together; of equal numbers, the number itself and 1."""
+    # The mean of equal numbers may differ from them by a rounding error, and their deviation would be that error.
+    equal = np.ptp(numbers) == 0
+    return np.asarray(numbers.min() if equal else numbers.mean()), np.asarray(1.0 if equal else numbers.std())
 
 
 def _scales(numbers: Floats) -> tuple[Floats, Floats]:

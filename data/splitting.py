@@ -243,7 +243,7 @@ def _fill_empty(counts: Integers, part_of: Integers, classes: Integers) -> None:
             groups = np.bincount(part_of[holds], minlength=len(PARTS))
             if groups[part]:
                 continue
-            donor = int(np.argmax(groups))
+            donor = int(np.argmax(groups))  # has two groups or more, because the class has three or more
             movable = np.flatnonzero(holds & pure & (part_of == donor))
-            if groups[donor] > 1 and len(movable):
+            if len(movable):
                 part_of[movable[np.argmin(counts[movable, c])]] = part

@@ -110,6 +110,8 @@ def _below(node: ast.AST, line: int, fields: Sequence[str] = ()) -> Iterator[Spo
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if field in LEFT_OUT_FIELDS or not isinstance(child, ast.AST) or isinstance(child, LEFT_OUT):
                 continue
+            if isinstance(child, ast.keyword) and child.arg in LEFT_OUT_KEYWORDS[1:]:
+                continue
             here = child.lineno if isinstance(child, ast.stmt) else line
             yield node, field, index, child, here
             if not isinstance(child, ast.Raise) and not (isinstance(child, ast.Call) and _is_report(child)):

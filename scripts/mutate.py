@@ -377,9 +377,9 @@ def main() -> int:
     files = [file.resolve().relative_to(ROOT) for file in named]
     tests = options.test or [test for folder, tests in TESTS.items() for test in tests if _any_in(files, folder)]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with os.fdopen(os.dup(1), "w", buffering=1) as out:
+    with os.fdopen(os.dup(1), "w", buffering=1) as out, tempfile.TemporaryDirectory() as folder:
         mutation = Mutation(files, options, lambda line: out.write(f"{line}\n") and None)
-        arguments = ["-qq", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"]
+        arguments = ["-qq", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--basetemp={folder}/tests"]
         return pytest.main([*arguments, *tests, *map(str, files)], [mutation])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from data.batches import TensorBatches
+from data.batches import Batch, OrderedBatches, TensorBatches
 from data.data import make_datamodule
 
 
@@ -71,6 +71,9 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
         again.set_epoch(epoch)
         iter(again)
         assert rows_by_batch(again) == orders[epoch]
+    assert rows_by_batch(numbered(50, batch_size=8, shuffle=True)) == rows_by_batch(
+        numbered(50, batch_size=8, shuffle=True, seed=0)
+    )
     other = [rows_by_batch(numbered(50, batch_size=8, shuffle=True, seed=s)) for s in (2, 4, 5)]
     assert not any(order in orders for order in other)
     with pytest.raises(ValueError, match="epoch must be >= 0"):
@@ -110,6 +113,33 @@ def test_moving_keeps_the_order() -> None:
     assert moved.x.device.type == "meta"
     assert moved.epoch == 4
     assert [len(y) for _, y in moved] == [3, 3, 3, 1]
+    share = numbered(batch_size=3, shuffle=True, rank=1, world_size=2).to("meta")
+    assert [len(y) for _, y in share] == [2, 2, 2, 1]
+    assert TensorBatches(moved.x, torch.arange(10)).to("meta").y.device.type == "meta"
+
+
+def test_targets_may_have_several_columns() -> None:
+    rows = torch.arange(10.0)
+    for x, y in TensorBatches(rows, torch.stack([rows, 2 * rows], 1), batch_size=4, shuffle=True):
+        assert torch.equal(y, torch.stack([x, 2 * x], 1))
+
+
+class Doubled(OrderedBatches):
+    """The rows of an order, each twice."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ((x.repeat(2, 1), y.repeat(2)) for x, y in self.order)
+
+
+def test_batches_of_rows_have_the_length_and_the_epoch_of_their_order() -> None:
+    order = numbered(batch_size=3, shuffle=True)
+    doubled = Doubled(order)
+    assert [len(y) for _, y in doubled] == [6, 6, 6, 2]
+    assert len(doubled) == 4
+    assert doubled.sampler is order
+    doubled.set_epoch(7)
+    assert order.epoch == 7
+    assert repr(order) == "TensorBatches(10 rows, batch_size=3, batches=4, shuffle=True)"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +149,7 @@ def test_moving_keeps_the_order() -> None:
         ({"batch_size": -1}, "batch_size"),
         ({"batch_size": 1.0}, "batch_size"),
         ({"seed": -1}, "seed"),
-        ({"world_size": 0}, "world_size"),
+        ({"world_size": 0}, "world_size must be"),
         ({"rank": 2, "world_size": 2}, "rank must be < world_size"),
         ({"rank": -1}, "rank"),
         ({"y": torch.zeros(3)}, "x and y"),

@@ -48,6 +48,17 @@ def test_the_range_is_that_of_the_training_rows(common: bool) -> None:
     np.testing.assert_allclose(ranges, 1 if common else [1, 1, 1, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 5.0])
+def test_equal_numbers_with_one_scale_become_zeros(scaling: str, value: float) -> None:
+    numbers = np.full((8, 3), value)
+    numbers[7] += 0.5  # in no training row
+    table = table_of(numbers, common=True)
+    found = Encoder(table, np.arange(7), scaling).encode(table, np.arange(8))
+    np.testing.assert_array_equal(found[:7], 0)
+    np.testing.assert_allclose(found[7], 0.5)
+
+
 def test_a_missing_value_does_not_change_the_range() -> None:
     numbers = np.array([[1.0], [np.nan], [5.0], [2.0]])
     table = table_of(numbers)

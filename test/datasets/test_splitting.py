@@ -97,6 +97,18 @@ def test_single_rows_fill_the_parts_that_lack_rows() -> None:
     assert [len(rows) for rows in rows_of(split).values()] == [75, 25, 4]
 
 
+def test_too_few_single_rows_are_divided_by_what_the_parts_lack() -> None:
+    groups = np.repeat(np.arange(9), [84, 10, 10, 1, 1, 1, 1, 1, 1])
+    split = stratified_split(np.zeros_like(groups), groups, val_size=20 / 110, test_size=14 / 110, seed=0)
+    assert [len(rows) for rows in rows_of(split).values()] == [84, 13, 13]
+
+
+def test_the_smallest_group_moves_into_an_empty_part() -> None:
+    groups = np.repeat(np.arange(3), [50, 30, 20])
+    split = stratified_split(np.zeros_like(groups), groups, val_size=0.15, test_size=0.15, seed=0)
+    assert [len(rows) for rows in rows_of(split).values()] == [50, 20, 30]
+
+
 def test_the_split_depends_on_the_seed_alone() -> None:
     labels, groups = random_case(7)
     make = partial(stratified_split, labels, groups, val_size=0.2, test_size=0.2)

@@ -97,8 +97,9 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str | None]]:
             for inner in () if "Protocol" in kinds else statement.body:
                 if isinstance(inner, ast.FunctionDef) or (isinstance(inner, ast.Assign) and not fixed):
                     yield inner, statement.name
-        elif isinstance(statement, ast.FunctionDef) and "overload" not in map(ast.unparse, statement.decorator_list):
-            yield statement, None
+        elif isinstance(statement, ast.FunctionDef):
+            if "overload" not in map(ast.unparse, statement.decorator_list):
+                yield statement, None
         elif isinstance(statement, ast.Assign | ast.AnnAssign) and "TypeAlias" not in ast.unparse(statement):
             yield statement, None
 
@@ -163,8 +164,8 @@ def _faults(node: ast.AST, names: Counter[str]) -> Iterator[ast.AST]:
             yield node.operand
         case ast.Constant(value=bool()):
             yield ast.Constant(not node.value)
-        case ast.Constant(value=int() | float()):
-            yield from (ast.Constant(node.value + step) for step in (1, -1))
+        case ast.Constant(value=(int() | float()) as number):
+            yield from (ast.Constant(number + step) for step in (1, -1))
         case ast.Slice():
             for name, bound in (("lower", node.lower), ("upper", node.upper)):
                 if bound is not None and not isinstance(bound, ast.Constant | ast.UnaryOp):

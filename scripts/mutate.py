@@ -12,9 +12,7 @@ mutant.
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
-import gc
 import importlib
 import json
 import mmap
@@ -28,13 +26,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 import pytest
 
+from scripts.imported import ROOT, Code, Marks, with_markers
 from scripts.mutants import Mutant, mutants_of
 
-ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "jumpstart": ("test/loss", "test/status", "test/faults/test_property_of_models.py"),
     "data": tuple(
@@ -49,146 +47,6 @@ UNPLACED = 9
 """Exit code of a fork that could not put a mutant into the imported code."""
 
 
-class Code:
-    """The imported code of the files, which can be replaced.
-
-    Args:
-        files: The files, relative to the project.
-    """
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
-        self._modules = {path: importlib.import_module(".".join(path.with_suffix("").parts)) for path in files}
-        functions = [item for item in gc.get_objects() if type(item) is FunctionType]
-        self._functions = {
-            path: [function for function in functions if function.__code__.co_filename == str(ROOT / path)]
-            for path in files
-        }
-
-    def place(self, path: Path, tree: ast.Module, **names: object) -> None:
-        """Put the code of a whole module into its functions, and names into the module."""
-        vars(self._modules[path]).update(names)
-        codes = {_key(code): code for code in _codes(compile(tree, str(ROOT / path), "exec"))}
-        for function in self._functions[path]:
-            new = codes.get(_key(function.__code__), function.__code__)
-            if new != function.__code__:
-                function.__code__ = new
-
-    def place_mutant(self, path: Path, mutant: Mutant) -> None:
-        """Put a mutant into the module.
-
-        Raises:
-            ValueError: If the function is a closure, and the mutant needs other variables of the function around it.
-        """
-        mutant.put()
-        ast.fix_missing_locations(mutant.tree)
-        module, target = self._modules[path], mutant.target
-        if target is None:
-            self.place(path, mutant.tree)
-        elif isinstance(target, ast.FunctionDef):
-            self._set_defaults(path, module, target)
-        else:
-            _assign(module, vars(module)[mutant.owner] if mutant.owner else module, target)
-
-    def _set_defaults(self, path: Path, module: ModuleType, target: ast.FunctionDef) -> None:
-        defaults = [_evaluated(default, module) for default in target.args.defaults]
-        by_name = {
-            argument.arg: _evaluated(default, module)
-            for argument, default in zip(target.args.kwonlyargs, target.args.kw_defaults, strict=True)
-            if default is not None
-        }
-        first = min([target.lineno, *(decorator.lineno for decorator in target.decorator_list)])
-        for function in self._functions[path]:
-            if function.__name__ == target.name and function.__code__.co_firstlineno == first:
-                function.__defaults__ = tuple(defaults) or None
-                function.__kwdefaults__ = by_name or None
-
-
-def _assign(module: ModuleType, owner: ModuleType | type, target: ast.Assign | ast.AnnAssign) -> None:
-    """Give a name of a module or class its mutated value; for a module, also where other modules have imported it."""
-    name = ast.unparse(target.targets[0] if isinstance(target, ast.Assign) else target.target)
-    assert target.value is not None
-    value, before = _evaluated(target.value, module, vars(owner)), vars(owner)[name]
-    modules = [owner] if isinstance(owner, type) else list(sys.modules.values())
-    for place in modules:
-        if vars(place).get(name) is before:
-            setattr(place, name, value)
-
-
-def _evaluated(expression: ast.expr, module: ModuleType, names: object = None) -> object:
-    code = compile(ast.Expression(expression), "<mutant>", "eval")
-    return eval(code, {**vars(module), **(dict(names) if names else {})})  # type: ignore[call-overload]
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
-
-
-def _key(code: CodeType) -> tuple[str, int]:
-    return code.co_qualname, code.co_firstlineno
-
-
-class Marks:
-    """Which statements were reached, in this process or in one that descends from it.
-
-    Args:
-        files: The files, relative to the project.
-    """
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._starts, size = {}, 0
-        for path in files:
-            self._starts[path] = size
-            size += (ROOT / path).read_bytes().count(b"\n") + 1
-        self._bytes = mmap.mmap(-1, size)
-
-    def marker(self, path: Path) -> Callable[[int], None]:
-        """What a file calls with the line of a statement before it runs the statement."""
-        start = self._starts[path]
-
-        def reached(line: int) -> None:
-            self._bytes[start + line - 1] = 1
-
-        # The compiler of torch calls such a function while it traces the caller, and puts the result into the graph.
-        reached._dynamo_marked_constant = True  # type: ignore[attr-defined]
-        return reached
-
-    def take(self) -> set[int]:
-        """The positions of the statements that were reached since the last call."""
-        found = self._bytes[:]
-        self._bytes[:] = bytes(len(found))
-        return {position for position, byte in enumerate(found) if byte} if any(found) else set()
-
-    def put(self, positions: set[int]) -> None:
-        """Count statements as reached."""
-        for position in positions:
-            self._bytes[position] = 1
-
-    def between(self, path: Path, lines: tuple[int, int]) -> range:
-        """The positions of the statements in some lines."""
-        return range(self._starts[path] + lines[0] - 1, self._starts[path] + lines[1])
-
-
-def with_markers(source: str) -> ast.Module:
-    """A module whose functions call ``_reached`` with the line of each statement before they run it."""
-    tree = ast.parse(source)
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    for node in {node: None for function in functions for node in ast.walk(function)}:
-        for field in ("body", "orelse", "finalbody"):
-            statements = getattr(node, field, None)
-            if isinstance(statements, list):
-                marked = [part for each in statements for part in (*ast.parse(f"_reached({each.lineno})").body, each)]
-                setattr(node, field, marked[1:] if _is_text(statements[:1]) else marked)
-    return tree
-
-
-def _is_text(statements: list[ast.stmt]) -> bool:
-    return any(isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) for each in statements)
-
-
 class Mutation:
     """A plugin of pytest that runs the tests once without a mutant, and then for each mutant.
 
@@ -200,6 +58,7 @@ class Mutation:
 
     def __init__(self, files: Sequence[Path], options: argparse.Namespace, report: Callable[[str], None]) -> None:
         self._files, self._options, self._report = files, options, report
+        self._sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in files}
         self._marks = Marks(files)
         self._of_fixtures: dict[object, set[int]] = {}
         self._seconds: dict[str, float] = {}
@@ -228,8 +87,9 @@ class Mutation:
 
     def _run_without_mutant(self, session: pytest.Session, output: Path) -> int:
         for path in self._files:
-            self._code.place(path, with_markers((ROOT / path).read_text("utf-8")), _reached=self._marks.marker(path))
-        for item, following in zip(session.items, [*session.items[1:], session], strict=True):
+            self._code.place(path, with_markers(self._sources[path]), _reached=self._marks.marker(path))
+        for number, item in enumerate(session.items, 1):
+            following = session.items[number] if number < len(session.items) else session
             self._marks.take()
             start = time.perf_counter()
             if failure := self._failure(item, following):
@@ -268,7 +128,7 @@ class Mutation:
 
     def _try_file(self, path: Path) -> None:
         options = self._options
-        mutants = list(mutants_of((ROOT / path).read_text(encoding="utf-8")))
+        mutants = list(mutants_of(self._sources[path]))
         chosen = random.Random(options.seed).sample(mutants, round(options.share * len(mutants)))
         chosen = [mutant for mutant in chosen if not options.line or mutant.line in options.line]
         killed, unplaced, start = 0, 0, time.monotonic()
@@ -333,17 +193,17 @@ def _set_up(session: pytest.Session) -> None:
         vars(processes)["_context"] = _Late(processes.start_server)
 
 
-class _Late(list[object]):
+class _Late(list[Any]):
     """An empty list that is filled when it is read."""
 
     def __init__(self, fill: Callable[[], None]) -> None:
         super().__init__()
         self._fill = fill
 
-    def __getitem__(self, index: object) -> object:
+    def __getitem__(self, index: Any) -> Any:
         if not len(self):
             self._fill()
-        return super().__getitem__(index)  # type: ignore[index]
+        return super().__getitem__(index)
 
 
 def _forked(work: Callable[[], int]) -> int:
@@ -378,9 +238,9 @@ def main() -> int:
     tests = options.test or [test for folder, tests in TESTS.items() for test in tests if _any_in(files, folder)]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with os.fdopen(os.dup(1), "w", buffering=1) as out, tempfile.TemporaryDirectory() as folder:
-        mutation = Mutation(files, options, lambda line: out.write(f"{line}\n") and None)
-        arguments = ["-qq", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--basetemp={folder}/tests"]
-        return pytest.main([*arguments, *tests, *map(str, files)], [mutation])
+        mutation = Mutation(files, options, partial(print, file=out))
+        keep_nothing = ("-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--basetemp={folder}/tests")
+        return pytest.main(["-qq", *keep_nothing, *tests, *map(str, files)], [mutation])
 
 
 def _any_in(files: Sequence[Path], folder: str) -> bool:

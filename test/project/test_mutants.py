@@ -7,8 +7,8 @@ import ast
 import pytest
 from support.import_graph import ROOT
 
+from scripts.imported import with_markers
 from scripts.mutants import mutants_of
-from scripts.mutate import with_markers
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,10 @@ from scripts.mutate import with_markers
         ("a.x = b[a:]", ["a.x = b[a:] -> pass", "a: -> a + 1:"]),
         ("raise E(1 + 1)", ["raise E(1 + 1) -> pass"]),
         ("warnings.warn(a, stacklevel=2)", ["warnings.warn(a, stacklevel=2) -> pass"]),
-        ("c: int = 0\n    assert a == 1\n    zip(a, strict=True)", ["0 -> 1", "0 -> -1", "zip(a, strict=True) -> pass"]),
+        (
+            "c: int = 0\n    assert a == 1\n    zip(a, strict=True)",
+            ["0 -> 1", "0 -> -1", "zip(a, strict=True) -> pass"],
+        ),
     ],
 )
 def test_each_fault_is_made_once(body: str, texts: list[str]) -> None:
@@ -37,7 +40,7 @@ def test_each_fault_is_made_once(body: str, texts: list[str]) -> None:
 
 
 def test_defaults_and_assignments_outside_of_functions_have_mutants() -> None:
-    source = 'SIZE = 2\nclass A:\n    deep = True\n    def f(self, a=SIZE * 2): ...\nclass B(IntEnum):\n    ONE = 1\n'
+    source = "SIZE = 2\nclass A:\n    deep = True\n    def f(self, a=SIZE * 2): ...\nclass B(IntEnum):\n    ONE = 1\n"
     found = [(mutant.text, mutant.owner) for mutant in mutants_of(source) if mutant.target is not None]
     assert found == [
         ("2 -> 3", None),

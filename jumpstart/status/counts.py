@@ -70,7 +70,7 @@ def _on_cpu(reach: Tensor, margins: Margins) -> Tensor:
         # The last layer in which a point is dead, from 1: in all layers up to that one, it is dead in the network.
         ramp = np.arange(1, layers + 1, dtype=np.uint16 if layers < 2**16 else np.int64)
         last_dead = np.multiply(dead, ramp[:, None]).max(0)
-        below_dead = int(last_dead.sum(dtype=np.int64))
+        below_dead = int(last_dead.sum())
         ever_dead = np.greater(last_dead, 0)
         points_dead = int(np.count_nonzero(ever_dead))
     linear_pairs = np.count_nonzero(linear)
@@ -90,7 +90,7 @@ def _on_cpu(reach: Tensor, margins: Margins) -> Tensor:
         points - np.count_nonzero(ever_dead | ever_linear),
         *hinges.sum(1, dtype=np.float64),
     )
-    return torch.from_numpy(np.array(counts, dtype=np.float64))
+    return torch.from_numpy(np.array(counts))
 
 
 def _on_device(reach: Tensor, margins: Margins) -> Tensor:
@@ -101,7 +101,7 @@ def _on_device(reach: Tensor, margins: Margins) -> Tensor:
     ramp = torch.arange(1, layers + 1, device=reach.device).unsqueeze(1)
     last_dead = (dead * ramp).amax(0)
     points_nonlinear = points - (dead | linear).any(0).sum()
-    size = torch.tensor([points, pairs], dtype=torch.float64, device=reach.device)
+    size = torch.tensor([points, pairs], device=reach.device)
     counted = [
         dead.sum(),
         linear.sum(),

@@ -50,9 +50,7 @@ class MetricGroup(Metric, abc.ABC):
             raise
 
     def _all_processes(self) -> AbstractContextManager[None]:
-        return self.sync_context(
-            dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
-        )
+        return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync)
 
     # Where torchmetrics replaces the states, values that were computed from the states before must be forgotten.
 

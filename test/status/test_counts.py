@@ -53,10 +53,23 @@ def test_counts_equal_those_of_a_loop_over_points(
     assert reach.equal(before)
 
 
-def test_more_layers_than_16_bits_can_count_are_counted() -> None:
-    reach = torch.ones(2, 70_000, 2)
-    reach[0, 69_000, 1] = -1.0
-    assert dict(zip(COUNTS, count_points(reach, MARGINS).tolist(), strict=True))["efficient_pairs"] == 140_000 - 69_001
+@pytest.mark.parametrize("count", [_on_cpu, _on_device])
+def test_sums_of_float32_penalties_are_float64(count: Callable[..., Any]) -> None:
+    reach = torch.zeros(2, 1, 33)
+    reach[:, 0, 0] = 1 - 2.0**24
+    assert count(reach, (1.0, 1.0)).tolist()[-2:] == [2**24 + 32] * 2
+
+
+def test_counts_and_penalties_stay_on_their_device() -> None:
+    counts = count_points(torch.zeros(2, 3, 4, device="meta"), MARGINS)
+    assert (counts.device.type, counts.dtype, len(counts)) == ("meta", torch.float64, len(COUNTS))
+
+
+def test_as_many_layers_as_16_bits_cannot_count_are_counted() -> None:
+    layers = 2**16
+    reach = torch.ones(2, layers, 2)
+    reach[0, layers - 1, 1] = -1.0
+    assert dict(zip(COUNTS, count_points(reach, MARGINS).tolist(), strict=True))["efficient_pairs"] == layers
 
 
 def test_the_status_of_some_points() -> None:
@@ -64,3 +77,4 @@ def test_the_status_of_some_points() -> None:
     every = [Status.NONLINEAR, Status.LINEAR, Status.DEAD]
     assert status_at(reach, torch.arange(3)).flatten().tolist() == every
     assert status_at(reach, torch.tensor([2, 0])).tolist() == [[every[2]], [every[0]]]
+    assert status_at(torch.full((2, 1, 1), torch.nan), torch.tensor([0])).tolist() == [[Status.DEAD]]

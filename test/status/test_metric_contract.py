@@ -243,6 +243,38 @@ def test_a_metric_with_a_sample_draws_every_point_once() -> None:
         NetworkStatus().merge_state(by_update)
 
 
+@every_case
+@pytest.mark.parametrize("sync", [True, False])
+def test_numbers_are_those_of_all_processes_unless_the_metric_is_not_synchronized(name: str, sync: bool) -> None:
+    case, gathered = case_of(name), []
+
+    def gather(state: torch.Tensor, group: object) -> list[torch.Tensor]:
+        gathered.append(state)
+        return [state, state]
+
+    metric = case.make(distributed_available_fn=lambda: True, dist_sync_fn=gather, sync_on_compute=sync)
+    metric.update(*case.batches[0])
+    assert_is(metric.numbers(), case.expected([0, 0]))
+    assert bool(gathered) is sync
+
+
+@every_case
+def test_a_part_of_the_states_is_loaded_too(name: str) -> None:
+    case = case_of(name)
+    metric, other, fresh = (case.make() for _ in range(3))
+    for each, batch in ((metric, 0), (other, 2)):
+        each.update(*case.batches[batch])
+        each.persistent(True)
+    before = metric.numbers()
+    metric.compute()
+    part = next(key for key, state in other.state_dict().items() if not torch.equal(state, metric.state_dict()[key]))
+    metric.load_state_dict({part: other.state_dict()[part]}, strict=False)
+    assert {key: float(value) for key, value in metric.compute().items()} == metric.numbers() != before
+    fresh.persistent(True)
+    fresh.load_state_dict(other.state_dict())
+    assert fresh.update_count == 1
+
+
 def test_states_of_other_options_or_layers_are_refused() -> None:
     case, other = case_of("units of two widths"), case_of("another margin")
     metric, shallow = case.make(), case.make()

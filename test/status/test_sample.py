@@ -25,6 +25,14 @@ def test_the_smallest_priorities_are_kept_however_batches_are_cut(num_points: in
     assert chosen(100, size, num_points, seed=5) == expected.tolist()
 
 
+def test_by_default_500_points_are_drawn_with_seed_0() -> None:
+    usual, given = PointSample(), PointSample(500, 0)
+    for sample in (usual, given):
+        sample.update(torch.arange(600).unsqueeze(1))
+    assert len(usual.index) == 500
+    assert usual.index.equal(given.index)
+
+
 def test_every_point_has_the_same_probability() -> None:
     counts = np.zeros(40)
     for seed in range(600):

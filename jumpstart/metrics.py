@@ -112,7 +112,7 @@ class NetworkStatus(MetricGroup):
         self.add_state("reach", torch.empty(2, 0, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.float64), dist_reduce_fx="sum")
         # The options and the layers are a state too: what is merged, loaded or shared is then never of other ones.
-        self.add_state("layers", empty, dist_reduce_fx=_agreed)
+        self.add_state("layers", empty)
         if sample is not None:  # NaN equals nothing, so a collection never has another metric draw for this one
             self.add_state("unshared", torch.tensor(torch.nan), dist_reduce_fx="max")
 
@@ -374,13 +374,6 @@ def _changes(one: Layout, other: Layout) -> str:
     return ", ".join(changed[:4])
 
 
-def _agreed(layers: Tensor) -> Tensor:
-    """The state that several metrics share: (metrics, bytes) -> (bytes,)."""
-    if not torch.equal(layers, layers[:1].expand_as(layers)):
-        raise ValueError("metrics of other layers or margins can't be merged. Use one NetworkStatus for each of them.")
-    return layers[0]
-
-
 class _Plan:
     """The order of calls and units in the records of one grouping. Batches of other sizes may have another grouping.
 
@@ -423,7 +416,8 @@ class _Queue:
     @staticmethod
     def check(records: Sequence[Extrema]) -> None:
         """Refuse what are no records of a pass, and layers of unequal numbers of samples."""
-        if not isinstance(records, list | tuple) or not records or not isinstance(records[0], Extrema):
+        of_a_pass = isinstance(records, list | tuple) and bool(records)
+        if not of_a_pass or any(not isinstance(record, Extrema) for record in records):
             raise TypeError(
                 "records must be those of a forward pass, status.update(jumpstart.extrema), got "
                 f"{type(records).__name__}: {records!r:.60}."

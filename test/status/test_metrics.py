@@ -9,10 +9,12 @@ import torch
 from support.references import preactivations
 from support.status_reference import mixed, reference
 from support.zoo import dense, make
+from torch import nn
 
 from jumpstart import JumpstartRegularization, Status
 from jumpstart.extrema import reduction as extrema
-from jumpstart.metrics import NetworkStatus, layer_names, point_status
+from jumpstart.metrics import LEAST, WAITING, NetworkStatus, layer_names, point_status
+from jumpstart.status.codes import status_of
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -88,6 +90,38 @@ def test_memory_does_not_grow_with_the_points() -> None:
     assert len(set(sizes)) == 1
 
 
+def test_few_batches_wait_however_small_they_are() -> None:
+    metric = NetworkStatus()
+    for _ in range(2 * WAITING // LEAST):
+        metric.update([RECORD])
+        assert len(metric._queue.batches) <= WAITING // LEAST
+
+
+def test_sizes_of_images_may_differ_between_batches() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).double()
+    batches = [torch.randn(3, 1, size, size).double() for size in (5, 7, 5)]
+    metric, kept = NetworkStatus(), []
+    with JumpstartRegularization(model, point="location") as jumpstart:
+        for batch in batches:
+            model(batch)
+            metric.update(jumpstart.extrema)
+            kept.append(preactivations(model, batch)[2][0].detach())
+    reach = torch.stack([torch.cat([side(z.flatten(1), 1) for z in kept]) for side in (torch.amax, torch.amin)])
+    expected = status_of(reach[0], reach[1])
+    numbers = metric.numbers()
+    assert numbers["deadness"] == (expected == Status.DEAD).double().mean()
+    assert numbers["linearity"] == (expected == Status.LINEAR).double().mean()
+    assert numbers["positive_point_loss"] == pytest.approx(float((1 - reach[0]).relu().mean()))
+
+
+def test_a_diverged_network_is_dead() -> None:
+    metric = NetworkStatus()
+    metric.add([extrema.extrema_of([torch.full((2, 4), torch.nan)], ["a"])])
+    metric.add([RECORD])
+    assert metric.update_count == 2
+    assert metric.numbers()["unit_dead_ratio"] == metric.numbers()["deadness"] == 1
+
+
 def test_no_graph_is_kept() -> None:
     model = dense()
     metric = NetworkStatus()
@@ -110,7 +144,13 @@ def test_changed_layers_and_misuse_are_refused() -> None:
         NetworkStatus().update([one, odd])
 
 
-@pytest.mark.parametrize("records", [[], torch.zeros(3, 4), [torch.zeros(3, 4)], None])
+RECORD = extrema.extrema_of([torch.zeros(3, 4)], ["a"])
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[], torch.zeros(3, 4), [torch.zeros(3, 4)], None, [RECORD, torch.zeros(3, 4)], [torch.zeros(3, 4), RECORD]],
+)
 def test_what_are_no_records_is_refused(records: Any) -> None:
     with pytest.raises(TypeError, match=r"records must be those of a forward pass, status\.update\("):
         NetworkStatus().update(records)

@@ -7,7 +7,7 @@ import gc
 import importlib
 import mmap
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
@@ -23,8 +23,7 @@ class Code:
         files: The files, relative to the project.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
+    def __init__(self, files: Iterable[Path]) -> None:
         self._modules = {path: importlib.import_module(".".join(path.with_suffix("").parts)) for path in files}
         functions = [item for item in gc.get_objects() if type(item) is FunctionType]
         self._functions = {
@@ -105,7 +104,7 @@ class Marks:
         files: The files, relative to the project.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Iterable[Path]) -> None:
         self._starts, size = {}, 0
         for path in files:
             self._starts[path] = size

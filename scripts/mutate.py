@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,14 @@ class Mutation:
     """A plugin of pytest that runs the tests once without a mutant, and then for each mutant.
 
     Args:
-        files: The files to mutate, relative to the project.
+        files: The files to mutate, relative to the project, each with the lines to mutate; none for all.
         options: The options of the command.
         report: Writes a line for the user.
     """
 
-    def __init__(self, files: Sequence[Path], options: argparse.Namespace, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, files: dict[Path, list[int]], options: argparse.Namespace, report: Callable[[str], None]
+    ) -> None:
         self._files, self._options, self._report = files, options, report
         self._sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in files}
         self._marks = Marks(files)
@@ -130,7 +132,7 @@ class Mutation:
         options = self._options
         mutants = list(mutants_of(self._sources[path]))
         chosen = random.Random(options.seed).sample(mutants, round(options.share * len(mutants)))
-        chosen = [mutant for mutant in chosen if not options.line or mutant.line in options.line]
+        chosen = [mutant for mutant in chosen if not self._files[path] or mutant.line in self._files[path]]
         killed, unplaced, start = 0, 0, time.monotonic()
         for mutant in sorted(chosen, key=lambda mutant: mutant.line):
             lines = self._marks.between(path, mutant.lines)
@@ -151,10 +153,18 @@ class Mutation:
         )
 
     def _ranked(self, path: Path, names: list[str]) -> list[str]:
-        """The tests that have killed most in the least time first, and no more of them than fit into the time."""
-        ranked = sorted(names, key=lambda name: -(self._kills[path, name] + 0.1) / (self._seconds[name] + 0.02))
+        """The tests in the order that is likely to kill soonest, and no more of them than fit into the time.
+
+        Those that have killed a mutant of the file come first, then one case of each test, then another one of each.
+        """
+        cases: Counter[str] = Counter()
+        keys = {}
+        for name in sorted(names, key=self._seconds.__getitem__):
+            cases[name.partition("[")[0]] += 1
+            kills = self._kills[path, name]
+            keys[name] = (kills == 0, -kills / self._seconds[name], cases[name.partition("[")[0]], self._seconds[name])
         chosen, left = [], self._options.seconds
-        for name in ranked:
+        for name in sorted(names, key=keys.__getitem__):
             if self._seconds[name] <= left:
                 left -= self._seconds[name]
                 chosen.append(name)
@@ -226,24 +236,31 @@ def _forked(work: Callable[[], int]) -> int:
 def main() -> int:
     """Mutate the files that the command names."""
     parser = argparse.ArgumentParser(prog="python -m scripts.mutate", description="Mutation testing.")
-    parser.add_argument("files", nargs="+", type=Path, help="files or folders of jumpstart/ or data/")
+    parser.add_argument("files", nargs="+", help="files or folders of jumpstart/ or data/, or FILE:LINE,LINE")
     parser.add_argument("--share", type=float, default=1.0, help="share of the mutants that are tried")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw of that share")
     parser.add_argument("--seconds", type=float, default=60.0, help="most seconds of tests for one mutant")
-    parser.add_argument("--line", type=int, action="append", help="try the mutants in this line alone")
     parser.add_argument("--test", action="append", help="tests to run instead of the usual ones")
     options = parser.parse_args()
-    named = [file for path in options.files for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
-    files = [file.resolve().relative_to(ROOT) for file in named]
+    files = dict(part for text in options.files for part in _named(text))
     tests = options.test or [test for folder, tests in TESTS.items() for test in tests if _any_in(files, folder)]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with os.fdopen(os.dup(1), "w", buffering=1) as out, tempfile.TemporaryDirectory() as folder:
         mutation = Mutation(files, options, partial(print, file=out))
-        keep_nothing = ("-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--basetemp={folder}/tests")
-        return pytest.main(["-qq", *keep_nothing, *tests, *map(str, files)], [mutation])
+        quiet = ("-qq", "-p", "no:faulthandler", "-p", "no:cacheprovider")
+        nothing = ("-o", "tmp_path_retention_policy=none", f"--basetemp={folder}/tests")
+        return pytest.main([*quiet, *nothing, *tests, *map(str, files)], [mutation])
 
 
-def _any_in(files: Sequence[Path], folder: str) -> bool:
+def _named(text: str) -> list[tuple[Path, list[int]]]:
+    """The files that an argument names, each with the lines that it names."""
+    name, _, lines = text.partition(":")
+    path = Path(name).resolve().relative_to(ROOT)
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return [(file, [int(line) for line in lines.split(",") if line]) for file in files]
+
+
+def _any_in(files: Iterable[Path], folder: str) -> bool:
     return any(file.parts[0] == folder for file in files)
 
 

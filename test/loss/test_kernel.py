@@ -142,7 +142,15 @@ def test_tensors_and_options_that_the_kernel_cannot_read_have_no_layout() -> Non
     assert layout_of(volume, 1, rule) == Layout(2, 3, 120, True, False)
     for other in (z.t(), z[:, ::2], z.half(), z.bfloat16(), torch.empty(0, 4), torch.nn.Parameter(z), z.to("meta")):
         assert layout_of(other, 1, rule) is None
-    assert layout_of(image, 2, rule) is None
+    assert layout_of(torch.randn(6, 4, 1).double(), 1, rule) == Layout(6, 4, 1, True, True)
+    for other, dim in (
+        (image, 2),
+        (image.to(memory_format=torch.channels_last), 3),
+        (image.transpose(2, 3), 1),
+        (image[0].transpose(0, 1), 1),
+        (volume, 4),
+    ):
+        assert layout_of(other, dim, rule) is None
     assert layout_of(z, 1, Rule(ties=Ties.AVERAGE)) is None
     assert layout_of(z, 1, Rule(point=PointMode.LOCATION)) is None
     with kernel.disabled():

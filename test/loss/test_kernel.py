@@ -17,7 +17,7 @@ from torch import Tensor
 
 from jumpstart import JumpstartRegularization
 from jumpstart.choices import PointMode, Ties
-from jumpstart.extrema import kernel
+from jumpstart.extrema import extrema_of, kernel
 from jumpstart.extrema.kernel import Layout, layout_of
 from jumpstart.extrema.rule import Rule
 
@@ -143,6 +143,7 @@ def test_tensors_and_options_that_the_kernel_cannot_read_have_no_layout() -> Non
     for other in (z.t(), z[:, ::2], z.half(), z.bfloat16(), torch.empty(0, 4), torch.nn.Parameter(z), z.to("meta")):
         assert layout_of(other, 1, rule) is None
     assert layout_of(torch.randn(6, 4, 1).double(), 1, rule) == Layout(6, 4, 1, True, True)
+    assert layout_of(torch.randn(6, 4, 2), 1, rule) == Layout(6, 4, 2, False, False)
     for other, dim in (
         (image, 2),
         (image.to(memory_format=torch.channels_last), 3),
@@ -156,6 +157,30 @@ def test_tensors_and_options_that_the_kernel_cannot_read_have_no_layout() -> Non
     with kernel.disabled():
         assert layout_of(z, 1, rule) is None
         assert "switched off" in kernel.description()
+        assert not kernel.available()
+    assert kernel.available()
+
+
+def test_layers_of_one_shape_may_have_several_memory_layouts() -> None:
+    images = [torch.randn(2, 3, 4, 5) for _ in range(3)]
+    last = images[0].contiguous(memory_format=torch.channels_last)
+    for tensors in ([last, images[1]], [images[1], last], [images[2], torch.nn.Parameter(images[1])]):
+        record = extrema_of(list(tensors), ["a", "b"])
+        for call, z in enumerate(tensors):
+            assert torch.equal(record.unit[:, call], torch.stack([z.amax((0, 2, 3)), -z.amin((0, 2, 3))]))
+            assert torch.equal(record.point[:, call], torch.stack([z.amax((1, 2, 3)), -z.amin((1, 2, 3))]))
+
+
+def test_a_gradient_with_a_graph_equals_the_gradient_without_one(path: str) -> None:
+    z = 0.1 * torch.randn(5, 4, dtype=torch.float64)
+    z[0, 0], z[1, 1] = 0.9, -0.8
+    z.requires_grad_()
+    penalty = extrema_of([z], ["a"], weights=WEIGHTS).penalty
+    assert penalty is not None
+    (plain,) = torch.autograd.grad(penalty, z, retain_graph=True)
+    (linked,) = torch.autograd.grad(penalty, z, create_graph=True)
+    assert plain[0, 0] == -WEIGHTS[0] - WEIGHTS[2]
+    torch.testing.assert_close(linked, plain)
 
 
 @needs_kernel

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jumpstart.choices import Ties
+from jumpstart.extrema import extrema_of, kernel
 from jumpstart.extrema.routing import LANES, LONG, extreme_over, route
 
 LENGTHS = [1, LANES - 1, LANES, LANES + 1, 85, 3 * LANES, LONG - 1, LONG, LONG + 1]
@@ -65,3 +66,13 @@ def test_with_random_ties_one_entry_gets_the_whole_gradient(dim: int) -> None:
         assert grad.count_nonzero() == 4
         chosen.add(int(grad[0].argmax(dim - 1)[0]))
     assert chosen == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("kind", ["unit", "point"])
+def test_long_rows_may_have_a_gradient_of_units_or_of_points_alone(kind: str) -> None:
+    z = torch.randn(LONG + 3, 2, requires_grad=True)
+    with kernel.disabled():
+        getattr(extrema_of([z], ["a"]), kind).sum().backward()
+    dim = 0 if kind == "unit" else 1
+    attained = [torch.zeros_like(z).scatter(dim, each(dim, True), 1.0) for each in (z.argmax, z.argmin)]
+    assert torch.equal(z.grad, attained[0] - attained[1])

@@ -28,8 +28,7 @@ def reduce_traceable(stacked: Tensor, rule: Rule, unit_dim: int) -> tuple[Tensor
     Returns:
         Unit reach (2, L, C) and point reach (2, L, P).
     """
-    z = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)
-    z = z.reshape(*z.shape[:3], -1)  # (L, C, N, S)
+    z = stacked.to(record_dtype(stacked.dtype)).movedim(unit_dim + 1, 1)  # (L, C, N, *space)
     rows = z.transpose(1, 2).flatten(2)
     if rule.point is PointMode.LOCATION:
         rows = z.flatten(2).transpose(1, 2)

@@ -171,6 +171,18 @@ def test_layers_of_one_shape_may_have_several_memory_layouts() -> None:
             assert torch.equal(record.point[:, call], torch.stack([z.amax((1, 2, 3)), -z.amin((1, 2, 3))]))
 
 
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0), (0.5, 0.5, 0.0, 0.0), WEIGHTS])
+def test_the_penalty_of_a_record_is_the_sum_of_its_hinges(path: str, weights: tuple[float, ...]) -> None:
+    z = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    found = extrema_of([z], ["a"], rule=Rule(margins=MARGINS), weights=weights).penalty
+    assert found is not None
+    sides = [(z.amax((0, 2)), -z.amin((0, 2))), (z.amax((1, 2)), -z.amin((1, 2)))]
+    hinges = [(margin - reach).relu().sum() for pair in sides for margin, reach in zip(MARGINS, pair, strict=True)]
+    expected = sum(weight * hinge for weight, hinge in zip(weights, hinges, strict=True))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(penalty, z) for penalty in (found, expected)))
+
+
 def test_a_gradient_with_a_graph_equals_the_gradient_without_one(path: str) -> None:
     z = 0.1 * torch.randn(5, 4, dtype=torch.float64)
     z[0, 0], z[1, 1] = 0.9, -0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -104,6 +105,54 @@ def test_outputs_in_tuples_and_dicts_are_read_and_passed_on(path: str) -> None:
             found = model(x)
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
             assert torch.equal(jumpstart.extrema[0].unit_max[0], expected[0].amax(0))
+
+
+class Packed(nn.Module):
+    """A layer whose output is in a dictionary or in a named tuple, beside what is no tensor."""
+
+    def __init__(self, kind: Callable[..., Any]) -> None:
+        super().__init__()
+        self.layer, self.kind = nn.Linear(3, 4), kind
+
+    def forward(self, x: Tensor) -> Any:
+        return self.kind(z=self.layer(x), number=3)
+
+
+@pytest.mark.parametrize("kind", [dict, namedtuple("Pair", ["z", "number"])])
+def test_a_tensor_in_an_output_gets_the_gradient_of_the_loss(kind: Callable[..., Any], path: str) -> None:
+    model, x = nn.Sequential(Packed(kind)).double(), torch.randn(5, 3).double()
+    with JumpstartRegularization(model, capture=["0"]) as jumpstart:
+        found = model(x)
+        assert isinstance(found, dict | tuple)
+        z = found["z"] if isinstance(found, dict) else found.z
+        total = jumpstart.loss + z.square().sum()
+        (gradient,) = torch.autograd.grad(total, model[0].layer.weight)
+    z = model[0].layer(x).detach()
+    loss, (slope,) = reference([z], Options())
+    assert (total - z.square().sum()).item() == pytest.approx(loss)
+    torch.testing.assert_close(gradient, (2 * z + torch.from_numpy(slope)).T @ x)
+
+
+def test_further_inputs_of_an_activation_are_passed_on(path: str) -> None:
+    @register_activation
+    class Scaled(nn.Module):
+        def forward(self, z: Tensor, scale: Tensor) -> Tensor:
+            return z.relu() * scale
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(3, 4), Scaled()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.layer(x), torch.full((4,), 0.5))
+
+    model, x = Model(), torch.randn(5, 3)
+    expected = model(x)
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(2):
+            assert torch.equal(model(x), expected)
+            assert torch.equal(jumpstart.extrema[0].unit_max[0], model.layer(x).amax(0))
 
 
 def test_a_registered_activation_is_read_at_its_input() -> None:

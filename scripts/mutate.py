@@ -34,7 +34,7 @@ from scripts.imported import ROOT, Code, Marks, with_markers
 from scripts.mutants import Mutant, mutants_of
 
 TESTS = {
-    "jumpstart": ("test/loss", "test/status", "test/faults/test_property_of_models.py"),
+    "jumpstart": ("test/loss", "test/status", "test/doctor/test_doctor.py", "test/faults/test_property_of_models.py"),
     "data": tuple(
         f"test/datasets/test_{name}.py"
         for name in ("splitting", "batches", "scaling", "tables", "split_seed", "datamodules", "images_in_memory")

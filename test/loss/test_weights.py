@@ -53,3 +53,21 @@ def test_terms_leave_slices_out_of_the_mean_and_weights_do_not() -> None:
     alone = Penalty("point_negative", "mean")(records)
     beside = Penalty(Terms.UNIT_POSITIVE | Terms.POINT_NEGATIVE, "mean", positive_weight=0.0)(records)
     torch.testing.assert_close(beside, alone * points / (units + points))
+
+
+@pytest.mark.parametrize(
+    ("terms", "aggregate", "slices", "expected"),
+    [
+        ("all", "balanced", (1, 1), (1, 1, 1, 1)),
+        ("all", "balanced", (4, 8), (1 / 4, 1 / 4, 1 / 8, 1 / 8)),
+        ("all", "mean", (4, 12), (1 / 16, 1 / 16, 1 / 16, 1 / 16)),
+        ("unit", "mean", (4, 12), (1 / 4, 1 / 4, 0, 0)),
+        ("point", "mean", (4, 12), (0, 0, 1 / 12, 1 / 12)),
+        ("unit_negative,point_positive", "balanced", (4, 8), (0, 1 / 4, 1 / 8, 0)),
+        ("all", "norm", (4, 8), None),
+    ],
+)
+def test_each_hinge_of_a_mean_has_the_weight_of_its_slice(
+    terms: str, aggregate: str, slices: tuple[int, int], expected: tuple[float, ...] | None
+) -> None:
+    assert Penalty(terms, aggregate).weigh(*slices) == expected

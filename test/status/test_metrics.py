@@ -90,6 +90,13 @@ def test_memory_does_not_grow_with_the_points() -> None:
     assert len(set(sizes)) == 1
 
 
+def test_the_extrema_of_no_units_have_the_form_of_those_of_some() -> None:
+    empty, metric = NetworkStatus(), NetworkStatus()
+    metric.update([RECORD])
+    assert empty.reach.dtype == metric.reach.dtype == torch.float64
+    assert (*empty.reach.shape, *metric.reach.shape) == (2, 0, 2, 4)
+
+
 def test_few_batches_wait_however_small_they_are() -> None:
     metric = NetworkStatus()
     for _ in range(2 * WAITING // LEAST):

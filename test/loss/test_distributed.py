@@ -21,6 +21,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from jumpstart import Aggregate, JumpstartRegularization
+from jumpstart.extrema.distributed import whole_batch
+from jumpstart.extrema.record import count_slices
 
 LAMBDA = 0.5
 KINDS = ("dense", "conv2d-inplace", "conv2d-channels-last", "residual", "shared", "tokens", "zeros", "large-batch")
@@ -214,6 +216,29 @@ def test_ranks_that_ran_different_layers_are_refused_in_every_rank() -> None:
     assert "0: 4 layer calls, 16 units, float32; 1: 3 layer calls, 12 units, float32" in two[0]
     # A group of one process: its own batch.
     assert float(one[2]) == pytest.approx(reference_loss_and_grads(*make("dense"))[0])
+
+
+def two_of_three() -> tuple[float, list[object]]:
+    """The loss of the group of the last two ranks, and the form of its record; nothing in the first rank."""
+    model, x = make("dense")
+    group, rank = dist.new_group([1, 2]), dist.get_rank()
+    if rank == 0:
+        return 0.0, []
+    with JumpstartRegularization(model, sync=True, process_group=group) as jumpstart:
+        model(x[:2] if rank == 1 else x[2:])
+        (record,) = whole_batch(jumpstart.extrema, group)
+        return jumpstart.loss.item(), [record.order, record.unit.shape, record.point.shape, record.samples]
+
+
+def test_a_group_of_some_ranks_has_the_loss_of_their_batch() -> None:
+    model, x = make("dense")
+    with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        units, points = count_slices(jumpstart.extrema)
+        expected = jumpstart.loss.item()
+    for loss, form in in_ranks(two_of_three, count=3)[1:]:
+        assert loss == pytest.approx(expected)
+        assert form == [(0,), (2, 1, units), (2, 1, points), points]
 
 
 def test_without_a_process_group_sync_changes_nothing() -> None:

@@ -9,6 +9,7 @@ import torch
 from jumpstart.choices import Ties
 from jumpstart.extrema import extrema_of, kernel
 from jumpstart.extrema.routing import LANES, LONG, extreme_over, route
+from jumpstart.extrema.rule import Rule
 
 LENGTHS = [1, LANES - 1, LANES, LANES + 1, 85, 3 * LANES, LONG - 1, LONG, LONG + 1]
 
@@ -77,3 +78,13 @@ def test_long_rows_may_have_a_gradient_of_units_or_of_points_alone(kind: str) ->
     for z in tensors:
         attained = [torch.zeros_like(z).scatter(dim, each(dim, True), 1.0) for each in (z.argmax, z.argmin)]
         assert torch.equal(z.grad, attained[0] - attained[1])
+
+
+def test_tied_entries_of_a_long_row_share_its_gradient() -> None:
+    z = torch.zeros(LONG + 3, 1)
+    z[[5, 700]], z[LONG:] = 1.0, -1.0
+    z.requires_grad_()
+    extrema_of([z], ["a"], rule=Rule(ties=Ties.AVERAGE)).unit.sum().backward()
+    expected = torch.zeros_like(z)
+    expected[[5, 700]], expected[LONG:] = 1 / 2, -1 / 3
+    torch.testing.assert_close(z.grad, expected)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jumpstart.choices import Ties
-from jumpstart.extrema import extrema_of, kernel
+from jumpstart.extrema import extrema_of, kernel, tap
 from jumpstart.extrema.routing import LANES, LONG, extreme_over, route
 from jumpstart.extrema.rule import Rule
 
@@ -19,7 +19,8 @@ LENGTHS = [1, LANES - 1, LANES, LANES + 1, 85, 3 * LANES, LONG - 1, LONG, LONG +
 @pytest.mark.parametrize("extreme", [torch.amax, torch.amin])
 @pytest.mark.parametrize("into", [False, True])
 def test_extreme_over_equals_the_reductions_of_torch(extreme: object, dim: int, length: int, into: bool) -> None:
-    z = torch.randn(2, LANES + 3, length, generator=torch.Generator().manual_seed(length))
+    layers = LANES + 3 if length <= 3 * LANES else 2
+    z = torch.randn(layers, LANES + 3, length, generator=torch.Generator().manual_seed(length))
     assert callable(extreme)
     for place in (None, 0, length // 2, length - 1):
         if place is not None:
@@ -88,3 +89,25 @@ def test_tied_entries_of_a_long_row_share_its_gradient() -> None:
     expected = torch.zeros_like(z)
     expected[[5, 700]], expected[LONG:] = 1 / 2, -1 / 3
     torch.testing.assert_close(z.grad, expected)
+
+
+def test_tied_entries_of_a_large_tensor_share_its_gradient() -> None:
+    z = torch.tensor([[0.5, 0.5], [0.5, -0.5], [0.25, -0.5]], requires_grad=True)
+    _, record = tap(z, "a", rule=Rule(ties=Ties.AVERAGE))
+    (gradient,) = torch.autograd.grad(record.unit_max.sum() + 10 * record.unit_min.sum(), z, retain_graph=True)
+    torch.testing.assert_close(gradient, torch.tensor([[0.5, 1.0], [0.5, 5.0], [10.0, 5.0]]))
+    (gradient,) = torch.autograd.grad(record.point_max.sum(), z)
+    torch.testing.assert_close(gradient, torch.tensor([[0.5, 0.5], [1.0, 0.0], [1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("rows", [3, LONG + 3])
+def test_nan_in_a_unit_leaves_the_gradients_of_other_units_as_they_are(rows: int) -> None:
+    z = torch.randn(rows, 2)
+    z[1, 0] = torch.nan
+    z.requires_grad_()
+    with kernel.disabled():
+        extrema_of([z], ["a"]).unit[:, :, 1].sum().backward()
+        extrema_of([z], ["a"]).unit.sum().backward()
+    expected = torch.zeros(rows)
+    expected[z[:, 1].argmax()], expected[z[:, 1].argmin()] = 2.0, -2.0
+    assert torch.equal(z.grad[:, 1], expected)

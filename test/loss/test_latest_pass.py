@@ -70,6 +70,26 @@ def test_a_read_after_layers_ran_outside_of_a_pass_is_an_error(way: str) -> None
         assert jumpstart.loss > 0
 
 
+def test_a_pass_begins_before_the_hooks_of_the_model() -> None:
+    net, x = Net(), torch.randn(6, 4)
+    net.register_forward_pre_hook(lambda module, args: (module.features(args[0])[:, :4],))
+    with JumpstartRegularization(net) as jumpstart:
+        net(x)
+        assert jumpstart.layers == ["features.1", "features.1#2"]
+        assert jumpstart.loss > 0
+
+
+def test_a_pass_ends_where_the_model_fails() -> None:
+    net = Net()
+    for capture in ("activations", ["features.0"]):
+        with JumpstartRegularization(net, capture=capture) as jumpstart:
+            with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+                net(torch.randn(6, 5))
+            net.features(torch.randn(6, 4))
+            with pytest.raises(RuntimeError, match="ran outside"):
+                _ = jumpstart.loss
+
+
 def test_a_monitor_says_that_layers_ran_outside_of_a_pass() -> None:
     net, x = Net(), torch.randn(6, 4)
     for regularized in (False, True):

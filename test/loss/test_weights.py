@@ -63,6 +63,8 @@ def test_terms_leave_slices_out_of_the_mean_and_weights_do_not() -> None:
         ("all", "mean", (4, 12), (1 / 16, 1 / 16, 1 / 16, 1 / 16)),
         ("unit", "mean", (4, 12), (1 / 4, 1 / 4, 0, 0)),
         ("point", "mean", (4, 12), (0, 0, 1 / 12, 1 / 12)),
+        ("unit", "balanced", (4, 8), (1 / 4, 1 / 4, 0, 0)),
+        ("point", "balanced", (4, 8), (0, 0, 1 / 8, 1 / 8)),
         ("unit_negative,point_positive", "balanced", (4, 8), (0, 1 / 4, 1 / 8, 0)),
         ("all", "norm", (4, 8), None),
     ],

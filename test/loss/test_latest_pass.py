@@ -90,6 +90,29 @@ def test_a_pass_ends_where_the_model_fails() -> None:
                 _ = jumpstart.loss
 
 
+def interrupt(module: nn.Module, args: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_recording_ends_and_an_interrupted_pass_gives_way_to_the_next_one() -> None:
+    net, x = Net(), torch.randn(6, 4)
+    with JumpstartRegularization(net) as jumpstart:
+        with jumpstart.recording():
+            net.features(x)
+        handle = net.head.register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            net(x)
+        handle.remove()
+        net(2 * x)
+        assert jumpstart.layers == ["features.1"]
+        assert torch.equal(jumpstart.extrema[0].unit_max[0], net.features[0](2 * x).amax(0))
+        with jumpstart.recording():
+            net.features(x)
+        net.features(x)
+        with pytest.raises(RuntimeError, match="ran outside"):
+            _ = jumpstart.loss
+
+
 def test_a_monitor_says_that_layers_ran_outside_of_a_pass() -> None:
     net, x = Net(), torch.randn(6, 4)
     for regularized in (False, True):

@@ -185,7 +185,7 @@ class UnitDims:
                 "which dimension holds its units. Give the dimension of its units: unit_dim=-1 for (N, T, C), "
                 "unit_dim=1 for (N, C, T)."
             )
-        if not -dims < dim < dims or dim % dims == 0:
+        if not -dims < dim < dims:
             raise ValueError(
                 f"unit_dim must be one of 1 to {dims - 1} or negative for the {dims}-dimensional preactivation of "
                 f"{read.name!r}, got {dim}. Dimension 0 is that of the samples."

@@ -192,6 +192,14 @@ def test_units_are_in_the_dimension_in_which_the_layer_before_puts_them() -> Non
         assert jumpstart.extrema[0].unit.shape == (2, 1, 4)
 
 
+@pytest.mark.parametrize("dim", [3, -3, 4, -4])
+def test_a_dimension_that_a_preactivation_lacks_is_refused(dim: int) -> None:
+    model = nn.Sequential(nn.ReLU())
+    with JumpstartRegularization(model, unit_dim=dim) as jumpstart, pytest.raises(ValueError, match="one of 1 to 2"):
+        model(torch.randn(2, 3, 4))
+        _ = jumpstart.loss
+
+
 class TwoLayouts(nn.Module):
     """One activation module after a convolution, with units second, and after dense layers, with units last."""
 

@@ -27,7 +27,7 @@ class Counting(nn.Module):
         self.register_buffer("total", torch.zeros(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        self.count, self.again = self.count + 1, self.count + 2
+        self.count = self.again = self.count + 1
         self.total += self.layer(x).detach().sum(0)
         return torch.nn.functional.dropout(self.layer(x), training=self.training)
 
@@ -39,7 +39,7 @@ def test_buffers_gradients_modes_and_generators_are_restored(fails: bool) -> Non
     buffers = [dict(part.named_buffers(recurse=False, remove_duplicate=False)) for part in model.modules()]
     values = [{name: buffer.clone() for name, buffer in named.items()} for named in buffers]
     gradients = [(parameter.grad, parameter.grad.clone()) for parameter in model.parameters()]
-    modes = [part.training for part in model.modules()]
+    modes, attributes = [part.training for part in model.modules()], [set(vars(part)) for part in model.modules()]
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     drawn = random.random(), np.random.rand(), torch.rand(1).item()
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
@@ -58,6 +58,7 @@ def test_buffers_gradients_modes_and_generators_are_restored(fails: bool) -> Non
         assert parameter.grad is gradient
         assert parameter.grad.equal(value)
     assert [part.training for part in model.modules()] == modes
+    assert [set(vars(part)) for part in model.modules()] == attributes
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == drawn
 
 

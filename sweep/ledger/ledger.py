@@ -256,10 +256,14 @@ class Ledger:
                 "UPDATE runs SET state = 'waiting', tries = tries - 1, worker = NULL WHERE number = ?", (number,)
             )
 
-    def recover(self) -> int:
-        """Mark the running runs whose process has died as interrupted, and return how many there were."""
+    def recover(self, retries: int | None = None) -> int:
+        """Mark the running runs whose process has died as interrupted, and return how many there were.
+
+        Args:
+            retries: How often a run whose process died is begun again; None to not count its death as a failure.
+        """
         with self._transaction():
-            return self._recover(None)
+            return self._recover(retries)
 
     def counts(self) -> dict[State, int]:
         """The number of runs in every state."""

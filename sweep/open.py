@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from jumpstart.files.checksums import warn_of_changes
 from sweep.executors.worker import RUNS
 from sweep.families import family_named
 from sweep.ledger.ledger import Entry, Ledger, LedgerError, State
@@ -33,6 +34,7 @@ def whole_directory(ledger: Ledger, entry: Entry) -> Path:
     for folder in (ledger.folder / RUNS, ledger.folder / OPENED):
         run = RunDirectory(folder / entry.label)
         if run.report.is_file() and any(run.plots.glob("*")):
+            warn_of_changes(run.path)
             return run.path
     from sweep.run import run as train
 

@@ -104,6 +104,8 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
         ledger.forgive()
         ledger.recover()
         remove_dead(folder)
+        for label in ledger.reopen_changed():
+            write(f"the result of run {label} has changed in {NAME}: it is read from its directory, or trained again\n")
         write(_beginning(ledger, new, old))
         tables = _Tables(ledger)
         write(f"page: {folder / PAGE}\n")

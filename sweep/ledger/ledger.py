@@ -21,6 +21,7 @@ from sweep.grid.expand import Member, json_of
 from sweep.ledger.alive import Life, is_alive
 from sweep.ledger.alone import Copy, owned
 from sweep.ledger.place import network_drive_of
+from sweep.ledger.sealing import ChangedError, is_whole, result_of, sealed_result
 
 VERSION = 1
 NAME = "ledger.sqlite"
@@ -225,7 +226,8 @@ class Ledger:
             summary: The content of its ``summary.json``.
             seconds: Seconds of this try.
         """
-        self._set(number, State.FINISHED, error=None, seconds=seconds, summary=json.dumps(summary))
+        text = sealed_result(self._row(number), summary, seconds)
+        self._set(number, State.FINISHED, error=None, seconds=seconds, summary=text)
 
     def fail(self, number: int, error: str, seconds: float) -> None:
         """Store the error that ended a run.
@@ -264,6 +266,17 @@ class Ledger:
         """
         with self._transaction():
             return self._recover(retries)
+
+    def reopen_changed(self) -> list[str]:
+        """Mark the finished runs whose result has changed on the disk as interrupted, and return their labels."""
+        with self._transaction():
+            rows = self._database.execute("SELECT number, label, summary FROM runs WHERE state = 'finished'").fetchall()
+            changed = [row for row in rows if not is_whole(row["summary"])]
+            self._database.executemany(
+                "UPDATE runs SET state = 'interrupted', summary = NULL, changed = ? WHERE number = ?",
+                [(time.time(), row["number"]) for row in changed],
+            )
+        return [str(row["label"]) for row in changed]
 
     def counts(self) -> dict[State, int]:
         """The number of runs in every state."""
@@ -316,15 +329,25 @@ class Ledger:
         Raises:
             LedgerError: If there is none of this number.
         """
+        return self._entry(self._row(number))
+
+    def _row(self, number: int) -> sqlite3.Row:
         with self._reporting():
-            row = self._database.execute("SELECT * FROM runs WHERE number = ?", (number,)).fetchone()
+            row: sqlite3.Row | None = self._database.execute(
+                "SELECT * FROM runs WHERE number = ?", (number,)
+            ).fetchone()
         if row is None:
             raise LedgerError(f"{self.folder} has no run of number {number}.")
-        return self._entry(row)
+        return row
 
     def _entry(self, row: sqlite3.Row) -> Entry:
         try:
             return _entry(row)
+        except ChangedError:
+            raise LedgerError(
+                f"the result of run {row['label']} in {self._path} has changed since the run ended. Run the command "
+                "of the sweep again: it reads the result from the directory of the run, or trains the run again."
+            ) from None
         except (ValueError, TypeError, RecursionError):
             raise self._damaged(f"run {row['number']} can't be read") from None
 
@@ -447,5 +470,5 @@ def _entry(row: sqlite3.Row) -> Entry:
         failures=row["failures"],
         error=row["error"],
         seconds=row["seconds"],
-        summary=None if row["summary"] is None else json.loads(row["summary"]),
+        summary=result_of(row),
     )

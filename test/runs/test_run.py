@@ -41,7 +41,7 @@ from sweep.rectangular import build, make_data
 from sweep.run import headline, leave_report, run
 from sweep.run_directory import RunDirectory
 
-FILES = {"config.yaml", "environment.json", "run.json", "metrics.csv", "summary.json", "report.html"}
+FILES = {"config.yaml", "environment.json", "run.json", "metrics.csv", "summary.json", "SHA256SUMS", "report.html"}
 RUN = FILES | {"checkpoints", "plots"}
 FEATURES: dict[str, dict[str, object]] = {
     "skips": {"skip_connections": 2},

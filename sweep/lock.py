@@ -39,7 +39,7 @@ def locked(run: RunDirectory) -> Iterator[None]:
         os.write(descriptor, _this_process().encode())
         yield
     finally:
-        with contextlib.suppress(OSError):  # a deleted directory must not hide an error of the block
+        with contextlib.suppress(OSError):  # a file that can't be removed must not hide an error of the block
             run.lock.unlink(missing_ok=True)
         os.close(descriptor)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from jumpstart.files import UserPath, load_yaml, user_path
+from jumpstart.files import UserPath, beginning_of_name, load_yaml, user_path
 from jumpstart.files.checksums import CHECKSUMS, keep_checksum, write_checksums
 from jumpstart.files.drafts import draft_folder, remove_drafts
 from sweep.description import DESCRIPTION, describe_run
@@ -274,7 +274,7 @@ def _candidates(folder: Path, name: str | None, config: _Describable) -> Iterato
     if name is not None:
         yield folder / name
         return
-    label = re.sub(r"[^\w.+-]+", "_", config.label)
+    label = beginning_of_name(re.sub(r"[^\w.+-]+", "_", config.label))
     stem = f"{label}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     yield folder / stem
     for count in itertools.count(2):

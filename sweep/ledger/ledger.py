@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from jumpstart.files import beginning_of_name
 from sweep.files import RunDirectoryError
 from sweep.grid.expand import Member, json_of
 from sweep.ledger.alive import Life, is_alive
@@ -449,7 +450,7 @@ def label_of(number: int, member: Member) -> str:
     words += [f"{name}={_short(value)}" for name, value in member.varied.items()]
     text = "-".join(word for word in words)
     safe = "".join(sign if sign.isalnum() or sign in "=+-._" else "_" for sign in text)
-    return f"{number:05d}-{safe}"[:100].rstrip("-")
+    return beginning_of_name(f"{number:05d}-{safe}").rstrip("-")
 
 
 def _short(value: object) -> str:

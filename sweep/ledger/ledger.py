@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from jumpstart.files import beginning_of_name
 from sweep.files import RunDirectoryError
 from sweep.grid.expand import Member, json_of
 from sweep.ledger.alive import Life, is_alive
-from sweep.ledger.alone import Copy, owned
+from sweep.ledger.alone import Copy, owned, read_only
 from sweep.ledger.place import network_drive_of
 from sweep.ledger.sealing import ChangedError, is_whole, result_of, sealed_result
 
@@ -114,7 +115,8 @@ class Ledger:
     Raises:
         LedgerError: If the ledger is damaged, of another version, of another family, or missing with ``family=None``;
             or if the folder is on a network drive, on which SQLite can't keep two processes apart, and several
-            processes are to change the ledger. With ``family=None`` such a ledger is read.
+            processes are to change the ledger. With ``family=None`` such a ledger is read, and so is one in a folder
+            that can't be written.
         RunDirectoryError: If another command changes a ledger on a network drive.
     """
 
@@ -124,7 +126,8 @@ class Ledger:
         if family is None and not self._path.is_file():
             raise LedgerError(f"{folder} is no folder of a sweep: it has no {NAME}.")
         kind = network_drive_of(folder)
-        self._writes = kind is None or family is not None
+        can_write = kind is None and os.access(folder, os.W_OK | os.X_OK)
+        self._writes = can_write or family is not None
         if kind is not None and self._writes:
             self._take_network_drive(kind, alone=alone)
         try:
@@ -140,6 +143,8 @@ class Ledger:
         if kind is not None:
             self._copy = Copy(self._path)
             return self._copy.database
+        if not self._writes:
+            return read_only(self._path)
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")

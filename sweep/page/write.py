@@ -104,7 +104,10 @@ def write_page(ledger: Ledger) -> Path:
     except LedgerError:
         raise
     except OSError as error:
-        raise LedgerError(f"{page.path} can't be written: {error.strerror}. Make room, or move it away.") from error
+        raise LedgerError(
+            f"{page.path} can't be written: {error.strerror}. Make room, or move it away, or copy the "
+            "folder to a place that can be written."
+        ) from error
     return page.path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import signal
 import sys
 import threading
@@ -104,6 +105,8 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
         ledger.forgive()
         ledger.recover()
         remove_dead(folder)
+        for label in ledger.reopen_changed():
+            write(f"the result of run {label} has changed in {NAME}: it is read from its directory, or trained again\n")
         write(_beginning(ledger, new, old))
         tables = _Tables(ledger)
         write(f"page: {folder / PAGE}\n")
@@ -226,6 +229,8 @@ def _folder(config: ExperimentConfig) -> Path:
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirectoryError(f"{folder} can't be made: {error.strerror}. Choose another --output_dir.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RunDirectoryError(f"{folder} can't be written. Make it writable, or choose another --output_dir.")
     return folder
 
 

@@ -76,7 +76,8 @@ def test_a_member_has_the_result_of_its_single_run(finished: Ledger, tmp_path: P
 def test_what_a_run_keeps(finished: Ledger, tmp_path: Path) -> None:
     member = RunDirectory(finished.folder / RUNS / finished.entry(1).label)
     kept = {path.relative_to(member.path).as_posix() for path in member.path.rglob("*") if path.is_file()}
-    assert kept == {"config.yaml", "environment.json", "metrics.csv", "summary.json", "checkpoints/best.ckpt"}
+    files = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "SHA256SUMS", "checkpoints/best.ckpt"}
+    assert kept == files
     for keep, files in ((Keep.ALL, {"a.png", "best.ckpt", "last.ckpt"}), (Keep.METRICS, set())):
         run = RunDirectory(tmp_path / keep.value)
         run.checkpoints.mkdir(parents=True)

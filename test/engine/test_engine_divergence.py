@@ -96,6 +96,18 @@ def test_the_layer_is_that_which_lightning_names(build: Build, kind: str, value:
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)
+def test_the_jumpstart_loss_alone_can_be_infinite(build: Build) -> None:
+    """Preactivations whose squares overflow: each of them is finite, and so is the task loss."""
+    run, parts = config(depth=3, batch_size=None, aggregate="sum_of_squares"), cloud(40)
+    reference, member = Reference(run, parts), member_of(run, parts, build)
+    member.weights.zero_()
+    member.weights[8:12] = -2e37  # the biases of the first layer
+    reference.load(member.weights)
+    assert member.train(1) is Outcome.DIVERGED
+    assert named(run, member) == first_by_torch(run, reference) == "the Jumpstart loss"
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
 @pytest.mark.parametrize(
     "options", [{"lr": 1e38}, {"lr": 1e30, "optimizer": "sgd"}, {"lambda_": 1e38, "optimizer": "sgd"}]
 )

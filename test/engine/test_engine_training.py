@@ -13,6 +13,7 @@ import pytest
 import torch
 from support.engine import BUILDS, Reference, cloud, config, every_build, member_of
 from torch import Tensor
+from torch.nn import functional as F
 
 from jumpstart.engine.build import Build
 from model.compiled import load_weights
@@ -138,3 +139,17 @@ def test_measuring_a_part_is_an_epoch_of_it(build: Build) -> None:
     best = dict(member.rows())[member.best_epoch]
     assert member.measure(*parts[1], best=True)["loss"] == best["val/loss"]
     assert member.epoch == 6
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize("classes", [1, 2, 7, 100, 1000, 3000])
+def test_cross_entropy_is_exact_to_its_last_place(build: Build, classes: int) -> None:
+    """The biases of the output alone are the logits of the only row."""
+    x, y = torch.zeros(1, 1), torch.tensor([classes // 2])
+    member = member_of(config(depth=1, width=1), ((x, y), (x, y)), build, classes)
+    for scale in (0.0, 0.5, 3.0):
+        logits = scale * torch.randn(classes)
+        member.weights.zero_()
+        member.weights[-classes:] = logits
+        exact = float(F.cross_entropy(logits.double()[None], y))
+        assert abs(member.measure(x, y)["loss"] - exact) <= 1.5 * 2.0**-23 * max(1.0, exact)

@@ -21,8 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +33,14 @@ TESTS = ("functions", "training", "bits", "gradients", "stopping", "divergence",
 SECONDS = 100
 """Processor time after which the tests of a mutant end: four times what they need."""
 
-BUILD = "g++ -std=c++17 -O0 -fPIC -shared -fno-exceptions -fno-rtti -ffp-contract=fast -fno-math-errno -w".split()
+BUILD = ["g++", "-O0", "-w", "-std=c++17", "-fPIC", "-shared", "-fno-exceptions", "-fno-rtti", "-fno-math-errno"]
 SETS = {"plain": [], "avx2": ["-mavx2", "-mfma"]}
 """The flags of each instruction set. A mutant is built for the first one that has its line."""
 
-SWAPS = "< <= > >= == != + - * / % * & | ^ | << >> && || += -= *= /= |= &= ^= |= true false larger smaller fmax fmin"
+SWAPS = "< <= > >= == != + - % * * / ^ | & | << >> && || += -= *= /= ^= |= |= &= true false larger smaller fmax fmin"
 OPPOSITES = dict(zip(SWAPS.split()[::2], SWAPS.split()[1::2], strict=True))
 OPPOSITES = {after: before for before, after in OPPOSITES.items()} | OPPOSITES | {"max": "min", "min": "max"}
+"""What stands in for each operator and name."""
 
 NO_CODE = re.compile(r"//.*|\"[^\"]*\"|^\s*template <.*?>(?= )|^\s*(typedef|static_assert|using)\b.*|.*ALIGNMENT.*")
 """Comments, texts, parameters of templates, types, and what aligns memory: they have no mutants."""
@@ -51,7 +51,7 @@ STATEMENT = re.compile(
     r"^(\s*)(\*?[\w.>-]+(\[[^=]*\])*( [-+*/|&^]?= .+|\+\+)"
     r"|(?!return\b)[\w.:>-]+(<[^;]*>)?\(.*\)|return|continue|break);\s*$"
 )
-RULES = (
+RULES: tuple[tuple[str, Callable[[re.Match[str]], list[str]]], ...] = (
     (r"(?<= )([-+*/|&^<>=!]{1,2}|%)(?= |$)", lambda m: [OPPOSITES[m[0]]] if m[0] in OPPOSITES else []),
     (r"(?<![a-zA-Z])(true|false|larger|smaller|fmax|max|min)(?![a-z])", lambda m: [OPPOSITES[m[0]]]),
     (r"(?<=[ (!])!(?=[\w(])|~(?=[\w(])|(?<=[ (])-(?=[\w(])", lambda m: [""]),
@@ -67,15 +67,7 @@ RULES = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault.
-
-    Attributes:
-        file: A file of the engine.
-        number: Its line, from 1.
-        before: The line.
-        after: The line with the fault.
-        instructions: The instruction set that has this line.
-    """
+    """A line of a file of the engine without and with a fault, and the instruction set that has the line."""
 
     file: str
     number: int
@@ -121,7 +113,7 @@ def mutants() -> list[Mutant]:
     sets = [name for name in SETS if name == "plain" or name in Path("/proc/cpuinfo").read_text()]
     compiled = {name: lines_of(name) for name in sets}
     found = []
-    for path in sorted((ROOT / ENGINE).glob("*.h")) + [ROOT / ENGINE / "engine.cpp"]:
+    for path in [*sorted((ROOT / ENGINE).glob("*.h")), ROOT / ENGINE / "engine.cpp"]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             name = next((name for name in sets if (path.name, number) in compiled[name]), None)
             if name is not None:
@@ -150,12 +142,12 @@ def copy_of_project(folder: Path) -> None:
     sys.path[:] = [str(folder), str(folder / "test"), *(path for path in sys.path if path not in ("", str(ROOT)))]
     for name in ("pytest", "pytorch_lightning", "support.browser", "support.engine", "sweep.watchers.patience_rule"):
         importlib.import_module(name)
-    importlib.import_module("support.fresh").begin = lambda *packages: None
+    vars(importlib.import_module("support.fresh"))["begin"] = lambda *packages: None  # its servers would take seconds
     del sys.modules["support.engine"]  # which has looked for builds, and found none
 
 
 def kill(log: Path) -> str | None:
-    """Test the build of the copy in a fork of this process: the first test that fails, or how it ended; None if all pass."""
+    """The first test that fails, in a fork of this process, or how the fork ended; None if all tests pass."""
     sys.stdout.flush()
     child = os.fork()
     if not child:
@@ -192,7 +184,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     every = [one for one in mutants() if re.match(options.match, f"{one.file}:{one.number}:")]
     chosen = sorted(random.Random(options.seed).sample(range(len(every)), round(options.share * len(every))))
-    counts: Counter[tuple[str, bool]] = Counter()
+    killed: dict[str, list[bool]] = {}
     with tempfile.TemporaryDirectory() as folder:
         copy, log = Path(folder, "project"), Path(folder, "log")
         copy_of_project(copy)
@@ -201,21 +193,14 @@ def main() -> None:
                 raise SystemExit(f"without a fault, the {name} engine fails: {failed}")
         for mutant in (every[number] for number in chosen):
             result = trial(mutant, copy, log)
-            if result != "no build":
-                counts[mutant.file, result != "survived"] += 1
+            for file in (mutant.file, "all") if result != "no build" else ():
+                killed.setdefault(file, []).append(result != "survived")
             where = f"{mutant.file}:{mutant.number}: {mutant.before.strip()}  ->  {mutant.after.strip()}"
             sys.stdout.write(f"{result:40} {where}\n")
     sys.stdout.write("| file | mutants | killed | share |\n|---|---|---|---|\n")
-    for file in [*dict.fromkeys(file for file, _ in counts), "all"]:
-        killed, survived = (
-            sum(
-                n
-                for (name, dead), n in counts.items()
-                if name in (file, name if file == "all" else file) and dead is kind
-            )
-            for kind in (True, False)
-        )
-        sys.stdout.write(f"| {file} | {killed + survived} | {killed} | {killed / (killed + survived):.1%} |\n")
+    killed["all"] = killed.pop("all", [])
+    for file, dead in killed.items():
+        sys.stdout.write(f"| {file} | {len(dead)} | {sum(dead)} | {sum(dead) / max(1, len(dead)):.1%} |\n")
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def in_slices(found: Member) -> None:
         outcome = found.train(until, seconds=choose.choice([0.0, 60.0]))
         assert outcome is (Outcome.FINISHED if found.epoch == until else Outcome.TIME_IS_UP)
         assert [epoch for epoch, _ in found.rows()] == list(range(before, found.epoch))
+        assert len(found.metric("val/acc")) == found.epoch - before
 
 
 def second_by_second(found: Member) -> None:
@@ -123,6 +124,21 @@ def test_a_member_is_the_same_through_a_checkpoint(build: Build) -> None:
         again = member(number, build)
         again.load_state_dict(state)
         assert_same(trained(again), interrupted)
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+def test_a_member_is_the_same_with_longer_schedules(build: Build) -> None:
+    lr, lambda_ = [0.01, 0.02, 0.03, 0.04, 0.05], [0.5, 0.4, 0.3, 0.2, 0.1]
+    extended, whole = (member_of(config(epochs=3), cloud(20), build) for _ in range(2))
+    extended.extend(lr[:3], lambda_[:3])
+    whole.extend(lr, lambda_)
+    trained(extended)
+    for wrong in ((lr, lambda_[:4]), (lr[:2], lambda_[:2])):
+        with pytest.raises(ValueError, match="at least 3, got"):
+            extended.extend(*wrong)
+    extended.extend(lr, torch.tensor(lambda_, dtype=torch.float64).repeat_interleave(2)[::2])
+    assert extended.epochs == 5
+    assert_same(trained(extended), trained(whole))
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)

@@ -93,11 +93,13 @@ def test_the_best_epoch_is_that_of_the_reports(build: Build, batchnorm: bool) ->
 @pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
 def test_of_equal_epochs_the_first_is_the_best(build: Build) -> None:
     """A rate that changes no weight leaves every epoch the same."""
-    member = member_of(config(lr=1e-30, epochs=5, optimizer="sgd", momentum=0.0), cloud(30), build)
+    parts = cloud(30)
+    member = member_of(config(lr=1e-30, epochs=5, optimizer="sgd", momentum=0.0), parts, build)
     begin = member.weights.clone()
     member.train()
     assert torch.equal(member.weights, begin)
     assert member.best_epoch == 0
+    assert member.measure(*parts[1], best=True) == member.measure(*parts[1])
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)

@@ -153,3 +153,33 @@ def test_cross_entropy_is_exact_to_its_last_place(build: Build, classes: int) ->
         member.weights[-classes:] = logits
         exact = float(F.cross_entropy(logits.double()[None], y))
         assert abs(member.measure(x, y)["loss"] - exact) <= 1.5 * 2.0**-23 * max(1.0, exact)
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+def test_there_are_no_metrics_before_the_first_epoch(build: Build) -> None:
+    member = member_of(config(), cloud(20), build)
+    assert list(member.rows()) == []
+    assert member.metric("val/acc").shape == (0,)
+    assert (member.epochs, member.epoch, member.best_epoch, member.diverged_layer) == (1, 0, -1, -1)
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+def test_data_may_lie_in_memory_in_any_order(build: Build) -> None:
+    parts = cloud(20)
+    scattered = tuple((x.t().contiguous().t(), y.repeat_interleave(2)[::2]) for x, y in parts)
+    member, other = (member_of(config(epochs=3), data, build) for data in (parts, (scattered[0], scattered[1])))
+    for found in (member, other):
+        found.train()
+    assert torch.equal(member.weights, other.weights)
+    assert list(member.rows()) == list(other.rows())
+    assert member.measure(*parts[0]) == member.measure(*scattered[0])
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 13])
+def test_vectors_of_any_build_end_within_the_parameters(build: Build, width: int) -> None:
+    """The widest vector has 16 numbers."""
+    member = member_of(config(width=width), cloud(20), build)
+    sizes = {name: len(array) for name, array in member.state_dict()["tensors"].items()}
+    assert set(sizes) == {"weights", "moment1", "moment2", "best_weights"}
+    assert all(size % 16 == 0 and size >= len(member.weights) for size in sizes.values())

@@ -42,8 +42,10 @@ OPPOSITES = dict(zip(SWAPS.split()[::2], SWAPS.split()[1::2], strict=True))
 OPPOSITES = {after: before for before, after in OPPOSITES.items()} | OPPOSITES | {"max": "min", "min": "max"}
 """What stands in for each operator and name."""
 
-NO_CODE = re.compile(r"//.*|\"[^\"]*\"|^\s*template <.*?>(?= )|^\s*(typedef|static_assert|using)\b.*|.*ALIGNMENT.*")
-"""Comments, texts, parameters of templates, types, and what aligns memory: they have no mutants."""
+NO_CODE = re.compile(
+    r"//.*|\"[^\"]*\"|^\s*template <.*?>(?= )|^\s*(typedef|static_assert|using)\b.*|.*ALIGNMENT.*|== 16 \? \d+"
+)
+"""What has no mutants: comments, texts, parameters of templates, types, alignment, and what AVX-512 alone has."""
 
 DECLARED_SIZE = re.compile(r"(?<=[\w)])\[[2-9]\]")
 DECLARATION = re.compile(r"^\s*(const |INLINE )?(float|double|Vector|Mask|u?int\d*_t|PyObject|__m128|void|bool)\b")

@@ -132,7 +132,7 @@ def test_a_member_is_the_same_with_longer_schedules(build: Build) -> None:
     """Schedules grow after some epochs: before that, no later rate is known."""
     (x, y), val = cloud(20)
     network, weights = NetworkOptions(features=2, classes=3, depth=2, width=4), torch.randn(47)
-    lr, lambda_ = (torch.linspace(*ends, 5, dtype=torch.float64) for ends in ((0.01, 0.05), (0.5, 0.1)))
+    lr, lambda_ = [0.01, 0.02, 0.03, 0.04, 0.05], [0.5, 0.4, 0.3, 0.2, 0.1]
 
     def with_schedules(epochs: int) -> Member:
         training = TrainingOptions(lr=lr[:epochs], lambda_=lambda_[:epochs])
@@ -144,7 +144,7 @@ def test_a_member_is_the_same_with_longer_schedules(build: Build) -> None:
         with pytest.raises(ValueError, match="at least 3, got"):
             extended.extend(*wrong)
     extended.extend(lr[:3], lambda_[:3])
-    extended.extend(lr.repeat_interleave(2)[::2], lambda_.repeat_interleave(2)[::2])
+    extended.extend(lr, torch.tensor(lambda_, dtype=torch.float64).repeat_interleave(2)[::2])
     assert extended.epochs == 5
     assert_same(trained(extended), trained(whole))
 

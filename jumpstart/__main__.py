@@ -98,7 +98,8 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     except (NotARunError, PathError) as error:
         parser.error(str(error))
     except OSError as error:
-        parser.error(f"the report can't be written: {error}")
+        reason = f"the report can't be written: {error}. "
+        parser.error(f"{reason}Make room, or make the folder writable, or report on a copy of the run directory.")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import logging
 import os
 import socket
@@ -39,7 +40,7 @@ def locked(run: RunDirectory) -> Iterator[None]:
         os.write(descriptor, _this_process().encode())
         yield
     finally:
-        with contextlib.suppress(OSError):  # a deleted directory must not hide an error of the block
+        with contextlib.suppress(OSError):  # a file that can't be removed must not hide an error of the block
             run.lock.unlink(missing_ok=True)
         os.close(descriptor)
 
@@ -50,7 +51,11 @@ def _acquire(run: RunDirectory) -> int:
         try:
             descriptor = os.open(run.lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
-            raise RunDirectoryError(f"{run.lock} can't be opened: {error.strerror}. Remove it, or mend it.") from None
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                remedy = "Make the run directory writable, or resume a copy of it"
+            else:
+                remedy = "Remove it, or mend it"
+            raise RunDirectoryError(f"{run.lock} can't be opened: {error.strerror}. {remedy}.") from None
         try:
             _flock(descriptor, run)
             # The process that held the lock may have removed the file after it was opened here.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from jumpstart.files.checksums import warn_of_changes
 from sweep.executors.worker import RUNS
 from sweep.families import family_named
 from sweep.ledger.ledger import Entry, Ledger, LedgerError, State
@@ -26,14 +28,18 @@ def whole_directory(ledger: Ledger, entry: Entry) -> Path:
         entry: The run, which must be finished.
 
     Raises:
-        LedgerError: If the run is not finished.
+        LedgerError: If the run is not finished, or must be trained again in a folder that can't be written.
     """
     if entry.state is not State.FINISHED or entry.summary is None:
         raise LedgerError(f"run {entry.label} is {entry.state.value}: only a finished run can be opened.")
     for folder in (ledger.folder / RUNS, ledger.folder / OPENED):
         run = RunDirectory(folder / entry.label)
         if run.report.is_file() and any(run.plots.glob("*")):
+            warn_of_changes(run.path)
             return run.path
+    if not os.access(ledger.folder, os.W_OK | os.X_OK):
+        reason = f"{ledger.folder} can't be written"
+        raise LedgerError(f"{reason}: make it writable, or open the run in a copy of the folder.")
     from sweep.run import run as train
 
     family = family_named(ledger.family)

@@ -60,7 +60,12 @@ class RunResult:
         return self.make_experiment()
 
     def curves(self) -> pd.DataFrame:
-        """The metrics of each recorded epoch, one row per epoch, as in ``metrics.csv``."""
+        """The metrics of each recorded epoch, one row per epoch, as in ``metrics.csv``.
+
+        If a file of the run has changed since the run ended, a warning is logged.
+        """
+        from jumpstart.files.checksums import warn_of_changes
         from sweep.metrics_csv import MetricsCsv
 
+        warn_of_changes(self.path)
         return MetricsCsv(self.directory.metrics).read()

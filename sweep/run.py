@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jumpstart.files import UserPath, user_path, write_text
+from jumpstart.files.checksums import warn_of_changes
 from jumpstart.report.write import write_report
 from jumpstart.tables.data_sets import data_facts
 from model.config.experiment import ExperimentConfig
@@ -122,6 +123,8 @@ def _begin(
     directory = RunDirectory.open(resume)
     locks.enter_context(_locked(directory))
     checkpoint = check_resumable(directory, config, warn=is_first_process())
+    if is_first_process():
+        warn_of_changes(directory.path)
     if checkpoint is not None:
         check_same_engine(directory, checkpoint, str(engine.environment["engine"]))
     _build_seeded(engine, config, data)
@@ -149,7 +152,7 @@ def _train(
         trained = engine.train(directory, metrics, wandb_logger)
         summary = summarize(trained, data)
         if is_first_process():
-            write_json(directory.summary, summary)
+            directory.write_summary(summary)
             if config.plot_status:
                 from sweep.final_plots import draw_final_plots
 

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from jumpstart.files import UserPath, load_yaml, user_path
+from jumpstart.files import UserPath, beginning_of_name, load_yaml, user_path
+from jumpstart.files.checksums import CHECKSUMS, keep_checksum, write_checksums
 from jumpstart.files.drafts import draft_folder, remove_drafts
 from sweep.description import DESCRIPTION, describe_run
 from sweep.files import RunDirectoryError, write_json, write_yaml
@@ -73,6 +74,7 @@ class RunDirectory:
         metrics: ``metrics.csv``, one row per epoch; see :class:`~sweep.metrics_csv.MetricsCsv`.
         lock: ``run.lock``, which names the process that trains in the directory; see :func:`~sweep.lock.locked`.
         summary: ``summary.json``, the result.
+        checksums: ``SHA256SUMS``, the checksums of a finished run; see :mod:`~jumpstart.files.checksums`.
         failure: ``failure.txt``, the error that ended the run early; absent after a complete run.
         report: ``report.html``, the report of the run for a browser.
         checkpoints: Folder of the checkpoints.
@@ -92,6 +94,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.csv"
         self.lock = self.path / "run.lock"
         self.summary = self.path / "summary.json"
+        self.checksums = self.path / CHECKSUMS
         self.failure = self.path / FAILURE
         self.report = self.path / REPORT
         self.checkpoints = self.path / LAST_CHECKPOINT.parent
@@ -190,10 +193,19 @@ class RunDirectory:
         environment = self.read_environment()
         before = environment.get("resumed")
         environment["resumed"] = [*(before if isinstance(before, list) else []), describe_environment()]
+        keep_checksum(self.path, self.summary.name)
         self.remove_drafts()
         self.write_config(config)
         self.failure.unlink(missing_ok=True)
         write_json(self.environment, environment)
+
+    def write_summary(self, summary: Mapping[str, object]) -> None:
+        """Store the result of a finished run, and the checksums of the files that the run is read from later."""
+        histories = sorted(self.path.glob(f"{self.status.stem}*{self.status.suffix}"))
+        described = (self.config, self.environment, self.description, self.data)
+        self.checksums.unlink(missing_ok=True)
+        write_json(self.summary, summary)
+        write_checksums(self.path, [*described, self.metrics, self.summary, *histories])
 
     def read_environment(self) -> dict[str, object]:
         """The content of ``environment.json``; empty if the file is missing or damaged."""
@@ -262,7 +274,7 @@ def _candidates(folder: Path, name: str | None, config: _Describable) -> Iterato
     if name is not None:
         yield folder / name
         return
-    label = re.sub(r"[^\w.+-]+", "_", config.label)
+    label = beginning_of_name(re.sub(r"[^\w.+-]+", "_", config.label))
     stem = f"{label}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     yield folder / stem
     for count in itertools.count(2):

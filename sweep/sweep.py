@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,8 @@ from sweep.run_directory import RunDirectory, RunDirectoryError
 from sweep.seldom import Seldom
 
 _INTERRUPTED = 130
+_WAIT_SECONDS = 1.0
+"""How often a command that has no run left looks whether another command has finished its own."""
 _RESULTS_SECONDS = 10.0
 """Least time between two versions of ``results.csv``."""
 
@@ -101,6 +105,8 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
         ledger.forgive()
         ledger.recover()
         remove_dead(folder)
+        for label in ledger.reopen_changed():
+            write(f"the result of run {label} has changed in {NAME}: it is read from its directory, or trained again\n")
         write(_beginning(ledger, new, old))
         tables = _Tables(ledger)
         write(f"page: {folder / PAGE}\n")
@@ -108,7 +114,7 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
         work = Work(ledger, sweep.options.retries, Keep(sweep.options.keep), on_change)
         try:
             with _terminable():
-                executor.run(work)
+                _train(executor, work, write)
         except KeyboardInterrupt:
             write(f"interrupted; the same command goes on with --name={folder.name}\n")
             return _INTERRUPTED
@@ -116,6 +122,21 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
             tables.end()
         write(_end(ledger))
         return int(ledger.counts()[State.FAILED] > 0)
+
+
+def _train(executor: Executor, work: Work, write: Callable[[str], object]) -> None:
+    """Train until no run is left, also of those that another command in the folder has begun and leaves unfinished."""
+    executor.run(work)
+    running = work.ledger.counts()[State.RUNNING]
+    if running:
+        write(f"waiting for {counted(running, 'run')} of another command in this folder; Ctrl-C leaves them to it\n")
+    while work.ledger.counts()[State.RUNNING]:
+        time.sleep(_WAIT_SECONDS)
+        work.ledger.recover(work.retries)
+        counts = work.ledger.counts()
+        if counts[State.INTERRUPTED] or counts[State.WAITING]:
+            executor.run(work)
+        work.on_change()
 
 
 @contextlib.contextmanager
@@ -208,6 +229,8 @@ def _folder(config: ExperimentConfig) -> Path:
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirectoryError(f"{folder} can't be made: {error.strerror}. Choose another --output_dir.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RunDirectoryError(f"{folder} can't be written. Make it writable, or choose another --output_dir.")
     return folder
 
 

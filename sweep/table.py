@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jumpstart.choices import Part
@@ -31,7 +33,8 @@ from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from sweep.grid.expand import TECHNIQUE
 from sweep.ledger.ledger import NAME, Ledger
-from sweep.ledger.results import write_results
+from sweep.ledger.results import NAME as RESULTS
+from sweep.ledger.results import results_text
 from sweep.ledger.rows import Rows
 
 if TYPE_CHECKING:
@@ -121,8 +124,9 @@ def write_table(options: Namespace) -> None:
     if options.output is None:
         sys.stdout.write(f"{text}\n")
     else:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_text(options.output, f"{text}\n")
+        with _writing("--output", options.output):
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            write_text(options.output, f"{text}\n")
 
 
 def _read(folders: Sequence[str]) -> pd.DataFrame:
@@ -135,9 +139,30 @@ def _read(folders: Sequence[str]) -> pd.DataFrame:
         if (path / NAME).is_file():
             with Ledger(path, None) as ledger:
                 ledger.recover()
-                write_results(Rows(ledger))
+                _update_results(Rows(ledger))
     frames = [read_results(*paths)] if paths else []
     return pd.concat([*frames, *map(read_wandb, projects)], ignore_index=True)
+
+
+def _update_results(rows: Rows) -> None:
+    """Write ``results.csv`` of a sweep, if it is not up to date."""
+    path, text = rows.ledger.folder / RESULTS, results_text(rows)
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    try:
+        write_text(path, text)
+    except OSError as error:
+        reason = f"{path} is not up to date, and can't be written: {error.strerror}."
+        raise ValueError(f"{reason} Make the folder writable, or read a copy of it.") from None
+
+
+@contextmanager
+def _writing(flag: str, path: Path) -> Iterator[None]:
+    """Name the flag if its file can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{flag} {path} can't be written: {error.strerror}. Name another file.") from None
 
 
 def _results(runs: pd.DataFrame, options: Namespace) -> str:
@@ -181,7 +206,8 @@ def _ranks(runs: pd.DataFrame, options: Namespace) -> str:
     if options.plot is not None:
         from jumpstart.plotting import plot_critical_difference, save_figure
 
-        save_figure(plot_critical_difference(ranks.mean, ranks.pairs, options.alpha), options.plot)
+        with _writing("--plot", options.plot):
+            save_figure(plot_critical_difference(ranks.mean, ranks.pairs, options.alpha), options.plot)
     table = pd.concat([ranks.table, pd.DataFrame([{dataset: "mean", **ranks.mean}])], ignore_index=True)
     text = _written(table, options, best="min")
     around = {Format.MARKDOWN: "\n\n{}", Format.LATEX: "\n% {}", Format.HTML: "\n<p>{}</p>", Format.CSV: ""}
@@ -255,4 +281,5 @@ def _plot_results(runs: pd.DataFrame, by: Sequence[str], options: Namespace) -> 
         names = runs[[*by, *([options.columns] if options.columns else [])]].astype(str).agg(", ".join, axis=1)
         groups = {name: runs[value][names == name].to_numpy() for name in dict.fromkeys(names)}
         figure = plot_box(groups, label=value)
-    save_figure(figure, options.plot)
+    with _writing("--plot", options.plot):
+        save_figure(figure, options.plot)

@@ -197,6 +197,20 @@ def is_path(text: str) -> bool:
     return text.startswith("~") or any(mark in text for mark in (".", "/", os.sep))
 
 
+def beginning_of_name(text: str, most: int = 100) -> str:
+    """The beginning of a text that can be a part of the name of a file: characters whole, and few bytes in UTF-8.
+
+    Args:
+        text: The text.
+        most: The largest number of bytes.
+
+    Example:
+        >>> beginning_of_name("flowers", 4), beginning_of_name("花花", 4)
+        ('flow', '花')
+    """
+    return text.encode(errors="ignore")[:most].decode(errors="ignore")
+
+
 def absolute_path(path: UserPath, name: str = "path") -> Path:
     """The absolute path that a person means, without ``..``; links are kept. See :func:`user_path`."""
     return Path(os.path.abspath(user_path(path, name)))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jumpstart.choices import DEAD_NETWORK_SHARE
+from jumpstart.files.checksums import change_of
 from jumpstart.history import StatusHistory
 from jumpstart.palette import LABELS
 from jumpstart.report.record import RunRecord
@@ -81,7 +82,7 @@ def find_all(run: RunRecord) -> tuple[Health, tuple[Finding, ...]]:
         run: The content of the run directory.
     """
     works, training = _about_training(run)
-    findings = [*_about_ending(run), training]
+    findings = [*_about_ending(run), *_about_changes(run), training]
     if run.history is not None:
         findings += [_about_units(run.history, Status.DEAD), _about_units(run.history, Status.LINEAR)]
         findings += [_about_points(run.history, run.description.has_skips), *_about_gaps(run.history)]
@@ -128,6 +129,10 @@ def _about_ending(run: RunRecord) -> list[Finding]:
     recorded = f"{run.epochs:,} of {counted(planned, 'epoch')}" if planned else counted(run.epochs, "epoch")
     text = f"The run has no result: it is still training or was stopped. Recorded so far: {recorded}."
     return [Finding(Tone.WARN, text)]
+
+
+def _about_changes(run: RunRecord) -> list[Finding]:
+    return [Finding(Tone.WARN, f"{change_of(name)}: the content of the file may be wrong.") for name in run.changed]
 
 
 def _accuracy(run: RunRecord) -> tuple[str, tuple[int, float] | None]:

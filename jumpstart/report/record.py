@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from jumpstart.choices import Part
 from jumpstart.files import UserPath, load_yaml, user_path
+from jumpstart.files.checksums import warn_of_changes
 from jumpstart.history import StatusHistory, history_name
 from jumpstart.report.best_epoch import best_epoch
 from jumpstart.report.description import DESCRIPTION, RunDescription
@@ -61,6 +62,7 @@ class RunRecord:
         other_histories: The same in other parts of the data, as far as they were plotted.
         failure: The reason why the run ended early, or None.
         notes: Sentences about the files that are missing or damaged.
+        changed: The names of the files that have changed since the run ended.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class RunRecord:
     other_histories: Mapping[Part, StatusHistory] = field(default_factory=dict)
     failure: str | None = None
     notes: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,7 +154,8 @@ def read_run(path: UserPath) -> RunRecord:
         path: The run directory.
 
     Returns:
-        Its content. Files that are missing or damaged are named in ``notes``.
+        Its content. Files that are missing or damaged are named in ``notes``. Files that have changed since the run
+        ended are named in ``changed`` and in a warning.
 
     Raises:
         NotARunError: If the path is no directory, or none of the files of a run is in it.
@@ -195,6 +199,7 @@ def read_run(path: UserPath) -> RunRecord:
         other_histories={part: history for part, history in recorded.items() if history is not None},
         failure=_read_failure(path / FAILURE),
         notes=tuple(notes),
+        changed=tuple(file.name for file in warn_of_changes(path)),
     )
 
 

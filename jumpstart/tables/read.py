@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jumpstart.files import UserPath, load_yaml, user_path
+from jumpstart.files.checksums import CHECKSUMS, change_of, changed_files
 from jumpstart.literal import csv_value
 from jumpstart.tables.data_sets import data_facts
 from jumpstart.tables.records import Record, flattened, frame_of
@@ -107,12 +108,23 @@ def _rows(source: Path) -> list[Record]:
 
 def _run_row(directory: Path) -> Record:
     """The row of a run directory. The options come first, and win over values of the summary with the same name."""
-    config, summary = _mapping(directory / _CONFIG), _mapping(directory / _SUMMARY)
+    config, summary = _unchanged(directory, _CONFIG), _unchanged(directory, _SUMMARY)
     failed = "failed" if (directory / _FAILURE).is_file() else "unfinished"
     numbers = {name: value for name, value in summary.items() if not isinstance(value, Mapping)}
     options = dict(flattened({name: value for name, value in config.items() if name not in _PER_RUN}))
     state = _FINISHED if summary else failed
     return {"run": directory.resolve().name, "state": state, **options, **data_facts(summary), **(numbers | options)}
+
+
+def _unchanged(directory: Path, name: str) -> dict[str, object]:
+    """The content of a file of a run, which must be as it was when the run ended; empty if there is no file."""
+    content = _mapping(directory / name)
+    for path in changed_files(directory, name):
+        raise ValueError(
+            f"{change_of(path)}. Restore the file, leave out the run, or remove {directory / CHECKSUMS} to take the "
+            "files as they are."
+        )
+    return content
 
 
 def _mapping(path: Path) -> dict[str, object]:
@@ -132,8 +144,8 @@ def _mapping(path: Path) -> dict[str, object]:
 def _sweep_rows(folder: Path) -> list[Record]:
     """The rows of a sweep: its ``results.csv``, and the options that have one value in all runs."""
     rows = list(_csv_rows(folder / RESULTS))
-    configs = (folder / "runs" / Path(str(row["run"])).name / _CONFIG for row in rows)
-    config = _mapping(next((path for path in configs if os.path.isfile(path)), folder / _CONFIG))
+    runs = (folder / "runs" / Path(str(row["run"])).name for row in rows)
+    config = _unchanged(next((run for run in runs if os.path.isfile(run / _CONFIG)), folder), _CONFIG)
     known = {name for row in rows for name in row}
     constant = {name: value for name, value in config.items() if name not in known and name not in _PER_RUN}
     return [{**row, **constant} for row in rows]

@@ -34,9 +34,13 @@ def accuracy_table(study: Study, frame: pd.DataFrame) -> str:
     widths, depths = sorted(frame["width"].unique()), sorted(frame["depth"].unique())
     rows = [
         {"method": method, "width": str(width)}
-        | {f"{depth} layers": f"{means[method, width, depth]:.3f}" for depth in depths}
+        | {f"{depth} layers": _cell(means.get((method, width, depth))) for depth in depths}
         for method in study.methods
         for width in widths
-        if (method, width, depths[0]) in means
+        if any((method, width, depth) in means for depth in depths)
     ]
     return to_markdown(pd.DataFrame(rows))
+
+
+def _cell(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.3f}"

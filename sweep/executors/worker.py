@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Protocol
 
 from jumpstart.files import path_argument
+from jumpstart.files.checksums import change_of, changed_files
 from model.config.experiment import ExperimentConfig
 from sweep.families import Family, family_named
 from sweep.grid.expand import identity_of
 from sweep.grid.options import Keep
 from sweep.ledger.alive import living
 from sweep.ledger.ledger import NAME, Entry, Ledger, LedgerError
-from sweep.run_directory import RunDirectory
+from sweep.run_directory import RunDirectory, RunDirectoryError
 
 FULL = 28
 STOPPED = 130
@@ -117,16 +118,16 @@ def _run(folder: Path, family: Family[ExperimentConfig], entry: Entry, keep: Kee
     from sweep.run import run
 
     place = folder / RUNS / entry.label
-    summary = _summary_of_pruned(RunDirectory(place))
-    if summary is not None:
-        prune(RunDirectory(place), keep)
-        return summary
     config = family.config_class.from_dict({**entry.config, "output_dir": str(place.parent), "name": place.name})
     if identity_of(config) != entry.identity:
         raise LedgerError(
             f"the options of run {entry.number} in {folder / NAME} are not those that it was added with: the file is "
             "damaged, or another version of this program wrote it. Choose another --name."
         )
+    summary = _summary_of_pruned(RunDirectory(place))
+    if summary is not None:
+        prune(RunDirectory(place), keep)
+        return summary
     begun = RunDirectory(place).config.is_file()
     result = run(
         config, family.make_data(config), family.build, resume=place if begun else None, report=keep is Keep.ALL
@@ -139,9 +140,14 @@ def _summary_of_pruned(run: RunDirectory) -> dict[str, object] | None:
     """The summary of a run whose process was killed after the run, when it had begun to prune it; else None.
 
     A run has its last checkpoint from its first epoch until :func:`prune`, which removes this file first.
+
+    Raises:
+        RunDirectoryError: If the summary has changed since the run ended.
     """
     if run.last_checkpoint.exists() or not run.summary.exists():
         return None
+    for path in changed_files(run.path, run.summary.name):
+        raise RunDirectoryError(f"{change_of(path)}. Restore it, or remove {run.path} to train the run again.")
     summary: dict[str, object] = json.loads(run.summary.read_text(encoding="utf-8"))
     return summary
 

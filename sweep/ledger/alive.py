@@ -79,8 +79,10 @@ def is_alive(folder: Path, name: str) -> bool:
         folder: The folder of the sweep.
         name: The name of its :class:`Life`.
     """
+    path = folder / _FOLDER / name
     try:
-        descriptor = os.open(folder / _FOLDER / name, os.O_RDWR)
+        # Some network drives lock only files that are opened for writing.
+        descriptor = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -55,6 +55,20 @@ class Copy:
         self._next = time.monotonic() + max(_LEAST_SECONDS, (time.monotonic() - begin) / _SHARE)
 
 
+def read_only(path: Path) -> sqlite3.Connection:
+    """The tables of a ledger in a folder that can't be written, in memory.
+
+    Args:
+        path: The file.
+    """
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    address = f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}"
+    with contextlib.closing(sqlite3.connect(address, uri=True)) as source:
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        source.backup(memory)
+    return memory
+
+
 @contextlib.contextmanager
 def owned(folder: Path) -> Iterator[None]:
     """Be the one command, on all machines, that writes the ledger of a folder while the block runs.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from jumpstart.files import beginning_of_name
 from sweep.files import RunDirectoryError
 from sweep.grid.expand import Member, json_of
 from sweep.ledger.alive import Life, is_alive
-from sweep.ledger.alone import Copy, owned
+from sweep.ledger.alone import Copy, owned, read_only
 from sweep.ledger.place import network_drive_of
+from sweep.ledger.sealing import ChangedError, is_whole, result_of, sealed_result
 
 VERSION = 1
 NAME = "ledger.sqlite"
@@ -112,7 +115,8 @@ class Ledger:
     Raises:
         LedgerError: If the ledger is damaged, of another version, of another family, or missing with ``family=None``;
             or if the folder is on a network drive, on which SQLite can't keep two processes apart, and several
-            processes are to change the ledger. With ``family=None`` such a ledger is read.
+            processes are to change the ledger. With ``family=None`` such a ledger is read, and so is one in a folder
+            that can't be written.
         RunDirectoryError: If another command changes a ledger on a network drive.
     """
 
@@ -122,7 +126,8 @@ class Ledger:
         if family is None and not self._path.is_file():
             raise LedgerError(f"{folder} is no folder of a sweep: it has no {NAME}.")
         kind = network_drive_of(folder)
-        self._writes = kind is None or family is not None
+        can_write = kind is None and os.access(folder, os.W_OK | os.X_OK)
+        self._writes = can_write or family is not None
         if kind is not None and self._writes:
             self._take_network_drive(kind, alone=alone)
         try:
@@ -138,6 +143,8 @@ class Ledger:
         if kind is not None:
             self._copy = Copy(self._path)
             return self._copy.database
+        if not self._writes:
+            return read_only(self._path)
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
@@ -225,7 +232,8 @@ class Ledger:
             summary: The content of its ``summary.json``.
             seconds: Seconds of this try.
         """
-        self._set(number, State.FINISHED, error=None, seconds=seconds, summary=json.dumps(summary))
+        text = sealed_result(self._row(number), summary, seconds)
+        self._set(number, State.FINISHED, error=None, seconds=seconds, summary=text)
 
     def fail(self, number: int, error: str, seconds: float) -> None:
         """Store the error that ended a run.
@@ -256,10 +264,25 @@ class Ledger:
                 "UPDATE runs SET state = 'waiting', tries = tries - 1, worker = NULL WHERE number = ?", (number,)
             )
 
-    def recover(self) -> int:
-        """Mark the running runs whose process has died as interrupted, and return how many there were."""
+    def recover(self, retries: int | None = None) -> int:
+        """Mark the running runs whose process has died as interrupted, and return how many there were.
+
+        Args:
+            retries: How often a run whose process died is begun again; None to not count its death as a failure.
+        """
         with self._transaction():
-            return self._recover(None)
+            return self._recover(retries)
+
+    def reopen_changed(self) -> list[str]:
+        """Mark the finished runs whose result has changed on the disk as interrupted, and return their labels."""
+        with self._transaction():
+            rows = self._database.execute("SELECT number, label, summary FROM runs WHERE state = 'finished'").fetchall()
+            changed = [row for row in rows if not is_whole(row["summary"])]
+            self._database.executemany(
+                "UPDATE runs SET state = 'interrupted', summary = NULL, changed = ? WHERE number = ?",
+                [(time.time(), row["number"]) for row in changed],
+            )
+        return [str(row["label"]) for row in changed]
 
     def counts(self) -> dict[State, int]:
         """The number of runs in every state."""
@@ -312,15 +335,25 @@ class Ledger:
         Raises:
             LedgerError: If there is none of this number.
         """
+        return self._entry(self._row(number))
+
+    def _row(self, number: int) -> sqlite3.Row:
         with self._reporting():
-            row = self._database.execute("SELECT * FROM runs WHERE number = ?", (number,)).fetchone()
+            row: sqlite3.Row | None = self._database.execute(
+                "SELECT * FROM runs WHERE number = ?", (number,)
+            ).fetchone()
         if row is None:
             raise LedgerError(f"{self.folder} has no run of number {number}.")
-        return self._entry(row)
+        return row
 
     def _entry(self, row: sqlite3.Row) -> Entry:
         try:
             return _entry(row)
+        except ChangedError:
+            raise LedgerError(
+                f"the result of run {row['label']} in {self._path} has changed since the run ended. Run the command "
+                "of the sweep again: it reads the result from the directory of the run, or trains the run again."
+            ) from None
         except (ValueError, TypeError, RecursionError):
             raise self._damaged(f"run {row['number']} can't be read") from None
 
@@ -422,7 +455,7 @@ def label_of(number: int, member: Member) -> str:
     words += [f"{name}={_short(value)}" for name, value in member.varied.items()]
     text = "-".join(word for word in words)
     safe = "".join(sign if sign.isalnum() or sign in "=+-._" else "_" for sign in text)
-    return f"{number:05d}-{safe}"[:100].rstrip("-")
+    return beginning_of_name(f"{number:05d}-{safe}").rstrip("-")
 
 
 def _short(value: object) -> str:
@@ -443,5 +476,5 @@ def _entry(row: sqlite3.Row) -> Entry:
         failures=row["failures"],
         error=row["error"],
         seconds=row["seconds"],
-        summary=None if row["summary"] is None else json.loads(row["summary"]),
+        summary=result_of(row),
     )

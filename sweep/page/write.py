@@ -96,13 +96,18 @@ def write_page(ledger: Ledger) -> Path:
         The path of the page.
 
     Raises:
-        LedgerError: If the page can't be written.
+        LedgerError: If the page can't be written, or the ledger can't be read.
     """
     page = SweepPage(Rows(ledger))
     try:
         page.write(SECONDS if ledger.counts()[State.RUNNING] else None)
+    except LedgerError:
+        raise
     except OSError as error:
-        raise LedgerError(f"{page.path} can't be written: {error.strerror}. Make room, or move it away.") from error
+        raise LedgerError(
+            f"{page.path} can't be written: {error.strerror}. Make room, or move it away, or copy the "
+            "folder to a place that can be written."
+        ) from error
     return page.path
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import ledgers
 from support.processes import begin, finish
-from support.runs import flags
+from support.runs import command, flags
 
+from jumpstart.__main__ import main as jumpstart
 from jumpstart.files.checkpoints import load_checkpoint
+from sweep.__main__ import main as look
+from sweep.executors.worker import RUNS
+from sweep.ledger.alive import is_alive, living
+from sweep.ledger.results import write_results
+from sweep.ledger.rows import Rows
+from sweep.run_directory import RunDirectory
 
 Mount = Callable[[str], Path]
 
@@ -72,3 +83,87 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
     assert code == 2
     assert output.startswith("error: ")
     assert output.count("\n") == 1
+
+
+def make_read_only(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+
+
+def last_line(act: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
+    """The error line of a command that ends with an error, and has shown nothing else."""
+    with contextlib.suppress(SystemExit):
+        assert act() == 2
+    error_text = capsys.readouterr().err
+    assert error_text.count("\n") == 1, error_text
+    return error_text
+
+
+def test_commands_for_a_run_on_a_disk_that_can_not_be_written_are_one_line(
+    finished: RunDirectory, mount: Mount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = mount("8M")
+    run = shutil.copytree(finished.path, disk / "run")
+    make_read_only(disk)
+    remedies: dict[str, Callable[[], object]] = {
+        "Make the run directory writable, or resume a copy": lambda: command(f"--resume={run}"),
+        "Choose another": lambda: command(*flags(output_dir=disk / "new", name="run")),
+        "Choose another --output_dir": lambda: command(*flags(output_dir=disk, name="sweep"), "--seed=0,1"),
+        "report on a copy": lambda: jumpstart(["report", str(run)]),
+        "--output .*/t.md can't be written: .* Name another file": lambda: look(
+            ["table", str(run), f"--output={disk}/a/t.md"]
+        ),
+        "--plot .*/t.png can't be written: .* Name another file": lambda: look(
+            ["table", str(run), f"--plot={disk}/t.png"]
+        ),
+    }
+    for remedy, act in remedies.items():
+        assert re.search(remedy, last_line(act, capsys))
+    assert look(["table", str(run)]) == 0
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "with a log"])
+def test_a_sweep_on_a_disk_that_can_not_be_written_is_read(
+    is_open: bool, tmp_path: Path, mount: Mount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep"
+    ledger = ledgers.ledger_of(folder, {"seed": [0, 1]})
+    ledgers.finish(ledger)
+    write_results(Rows(ledger))
+    disk = mount("8M")
+    if not is_open:
+        ledger.close()
+    shutil.copytree(folder, disk / "sweep")
+    (disk / "sweep" / RUNS).mkdir()
+    ledger.close()
+    assert look(["table", str(folder)]) == 0
+    expected = capsys.readouterr().out
+    make_read_only(disk)
+    assert look(["table", str(disk / "sweep")]) == 0
+    assert capsys.readouterr().out == expected
+    assert look(["status", str(disk / "sweep")]) == 0
+    assert "finished            2" in capsys.readouterr().out
+    for words, remedy in ((["page"], "copy the folder"), (["open", "1"], "in a copy of the folder")):
+        line = last_line(lambda words=words: look([words[0], str(disk / "sweep"), *words[1:]]), capsys)  # type: ignore[misc]
+        assert remedy in line
+    assert "can't be written. Make it writable" in last_line(
+        lambda: command(*flags(output_dir=disk, name="sweep"), "--seed=0,1"), capsys
+    )
+
+
+def test_results_that_are_out_of_date_are_not_shown(
+    tmp_path: Path, mount: Mount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = mount("8M")
+    with ledgers.ledger_of(disk / "sweep", {"seed": [0, 1]}) as ledger:
+        ledgers.finish(ledger, most=1)
+        write_results(Rows(ledger))
+        ledgers.finish(ledger)
+        (disk / "sweep" / "workers").mkdir(exist_ok=True)
+        with living(ledger.folder, "dead"):
+            shutil.copy(disk / "sweep" / "workers" / "dead", tmp_path)
+    shutil.copy(tmp_path / "dead", disk / "sweep" / "workers")
+    make_read_only(disk)
+    assert "results.csv is not up to date, and can't be written" in last_line(
+        lambda: look(["table", str(disk / "sweep")]), capsys
+    )
+    assert not is_alive(disk / "sweep", "dead")

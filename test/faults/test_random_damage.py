@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import sqlite3
@@ -21,13 +22,14 @@ from data.images.published import PublishedFile, obtain_published
 from data.uci.files import DataFile, Remote, obtain
 from jumpstart.history import StatusHistory
 from jumpstart.report.record import read_run
+from jumpstart.table import read_results
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.cli import combine
 from sweep.files import RunDirectoryError
 from sweep.grid.expand import identity_of
-from sweep.ledger.ledger import NAME, Ledger, LedgerError
+from sweep.ledger.ledger import NAME, Ledger, LedgerError, State
 from sweep.resumption import _WITHOUT_EFFECT, check_resumable
 from sweep.run_directory import RunDirectory
 
@@ -90,12 +92,16 @@ def test_a_damaged_file_of_a_run_is_never_trained_on(name: str, finished: RunDir
     assert silent == []
 
 
-def test_a_damaged_status_history_is_found(tmp_path: Path) -> None:
+def history_of(epochs: int) -> StatusHistory:
     history = StatusHistory(["a", "b"], [3, 2])
-    for epoch in range(4):
+    for epoch in range(epochs):
         history.append(epoch, np.ones(5), -np.ones(5), np.full((6, 2), epoch % 3))
+    return history
+
+
+def test_a_damaged_status_history_is_found(tmp_path: Path) -> None:
     file = tmp_path / "status.npz"
-    history.save(file)
+    history_of(4).save(file)
 
     def read() -> object:
         found = StatusHistory.load(file)
@@ -117,9 +123,28 @@ def test_a_damaged_cached_file_is_never_used(tmp_path: Path) -> None:
     assert attack(tmp_path / "letters/b.gz", lambda: obtain_published(published, tmp_path).read_bytes()) == []
 
 
-def test_the_report_of_a_damaged_run_is_no_traceback(finished: RunDirectory) -> None:
-    for file in (finished.summary, finished.config, finished.environment, finished.metrics, finished.description):
-        attack(file, lambda: read_run(finished.path).notes, PLACES // 4)
+def reported(run: RunDirectory) -> object:
+    """What the report says of a run of whose files it says nothing bad."""
+    record = read_run(run.path)
+    if record.notes or record.changed:
+        raise ValueError(f"{run.path}: {record.notes} {record.changed}")
+    assert record.history is not None
+    numbers = [*record.metrics.values(), record.history.unit_max, record.history.unit_min, record.history.point_status]
+    content = record.summary, record.config, record.environment, record.description, list(record.metrics)
+    return content, [array.tobytes() for array in numbers]
+
+
+def test_the_report_tells_that_a_file_of_a_finished_run_has_changed(finished: RunDirectory) -> None:
+    history_of(2).save(finished.status)
+    finished.write_summary(json.loads(finished.summary.read_text()))
+    described = (finished.config, finished.environment, finished.description)
+    for file in (finished.summary, finished.metrics, finished.status, *described):
+        assert attack(file, lambda: reported(finished), PLACES // 4) == []
+
+
+def test_a_table_is_not_made_from_a_run_that_has_changed(finished: RunDirectory) -> None:
+    for file in (finished.summary, finished.config):
+        assert attack(file, lambda: read_results(finished.path).to_csv(), PLACES // 2) == []
 
 
 @pytest.fixture
@@ -130,7 +155,7 @@ def ledger(tmp_path: Path) -> Path:
     return tmp_path / "sweep" / NAME
 
 
-def test_a_damaged_ledger_gives_no_run_that_is_not_in_the_grid(ledger: Path) -> None:
+def test_a_damaged_ledger_gives_no_other_run_and_no_other_result(ledger: Path) -> None:
     def read() -> object:
         with Ledger(ledger.parent, "rectangular") as opened:
             opened.counts()
@@ -144,8 +169,9 @@ def test_a_damaged_ledger_gives_no_run_that_is_not_in_the_grid(ledger: Path) -> 
                     raise LedgerError(f"{NAME}: {error}") from None
                 if identity_of(config) != entry.identity:
                     raise LedgerError(f"{NAME}: refused before it is trained")
-                found.append(entry.identity)
-            return sorted(found)
+                is_finished = entry.state is State.FINISHED
+                found.append((entry.identity, (entry.summary, entry.seconds, entry.label) if is_finished else None))
+            return sorted(found, key=str)
 
     def read_copy() -> object:
         before = ledger.read_bytes()

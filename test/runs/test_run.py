@@ -41,7 +41,7 @@ from sweep.rectangular import build, make_data
 from sweep.run import headline, leave_report, run
 from sweep.run_directory import RunDirectory
 
-FILES = {"config.yaml", "environment.json", "run.json", "metrics.csv", "summary.json", "report.html"}
+FILES = {"config.yaml", "environment.json", "run.json", "metrics.csv", "summary.json", "SHA256SUMS", "report.html"}
 RUN = FILES | {"checkpoints", "plots"}
 FEATURES: dict[str, dict[str, object]] = {
     "skips": {"skip_connections": 2},
@@ -379,6 +379,29 @@ def test_the_reason_of_a_failure_is_stored_until_the_run_is_finished(tmp_path: P
     assert directory.failure.read_text() == "OSError: the disk is full\n"
     leave_report(directory)
     assert not directory.failure.exists()
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(None, True), (ValueError("no"), True), (OSError("the disk is full"), False)],
+    ids=["no failure", "another failure", "the same failure"],
+)
+def test_a_report_that_can_not_be_written_is_told_unless_the_run_failed_for_this_reason(
+    failure: Exception | None,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    directory = RunDirectory.create(tmp_path, "run", tiny())
+    monkeypatch.setattr("sweep.run.write_report", refuse)
+    leave_report(directory, failure)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no report was written for {directory.path}: the disk is full"
+    ] * told
 
 
 def test_the_headline_is_part_of_the_summary() -> None:

@@ -23,8 +23,11 @@ import yaml
 from jumpstart.extrema import kernel
 from jumpstart.files import write_text
 from model.config.options import Config, option
+from model.config.rectangular import RectangularConfig
 from sweep import run_directory
 from sweep.files import write_json, write_yaml
+from sweep.grid.expand import Member
+from sweep.ledger.ledger import label_of
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory, RunDirectoryError, describe_environment
 
@@ -66,6 +69,16 @@ def test_generated_names_are_readable_and_unique(tmp_path: Path) -> None:
     assert len(set(runs)) == 5
     assert all(name.startswith(f"a_b_c-{time.strftime('%Y')}") for name in runs)
     assert sorted(os.listdir(tmp_path)) == sorted(runs)
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "数", "𠀀"])
+def test_a_generated_name_fits_a_file_system(letter: str, tmp_path: Path) -> None:
+    config = RectangularConfig(dataset=f"/{letter * (250 // len(letter.encode()))}.csv", target="y")
+    label = RunDirectory.create(tmp_path, None, config).path.name
+    assert len(label.encode()) <= 150
+    name = label_of(7, Member(config, None, {"dataset": config.dataset}, ""))
+    assert RectangularConfig(name=name).name == name
+    assert name.startswith("00007-dataset=")
 
 
 def test_a_taken_name_is_refused_and_its_folder_kept(tmp_path: Path) -> None:

@@ -248,6 +248,13 @@ def test_a_lock_file_that_is_replaced_while_it_is_opened_does_not_count(
         assert run.lock.read_text().startswith(f"process {os.getpid()} on ")
 
 
+def test_a_lock_file_that_can_not_be_removed_hides_no_error_of_the_block(run: RunDirectory) -> None:
+    with pytest.raises(ZeroDivisionError), locked(run):
+        shutil.rmtree(run.path)
+        run.path.write_text("a file in place of the directory")
+        raise ZeroDivisionError
+
+
 def test_a_file_system_without_locks_is_a_warning(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

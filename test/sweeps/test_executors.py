@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from model.config.rectangular import RectangularConfig
 from model.errors import ConfigError
 from sweep.__main__ import main as look
 from sweep.executors import worker
-from sweep.executors.executor import Work
+from sweep.executors.executor import Executor, Work
 from sweep.executors.local import LocalExecutor
 from sweep.executors.worker import FULL, RUNS, STOPPED, train
 from sweep.grid.expand import Grid, expand
@@ -75,7 +76,8 @@ def test_a_member_has_the_result_of_its_single_run(finished: Ledger, tmp_path: P
 def test_what_a_run_keeps(finished: Ledger, tmp_path: Path) -> None:
     member = RunDirectory(finished.folder / RUNS / finished.entry(1).label)
     kept = {path.relative_to(member.path).as_posix() for path in member.path.rglob("*") if path.is_file()}
-    assert kept == {"config.yaml", "environment.json", "metrics.csv", "summary.json", "checkpoints/best.ckpt"}
+    files = {"config.yaml", "environment.json", "metrics.csv", "summary.json", "SHA256SUMS", "checkpoints/best.ckpt"}
+    assert kept == files
     for keep, files in ((Keep.ALL, {"a.png", "best.ckpt", "last.ckpt"}), (Keep.METRICS, set())):
         run = RunDirectory(tmp_path / keep.value)
         run.checkpoints.mkdir(parents=True)
@@ -265,6 +267,46 @@ def test_a_sweep_from_the_grid_to_the_results(tmp_path: Path, capsys: pytest.Cap
     assert (folder / RUNS / "00001-seed=0" / "summary.json").stat().st_mtime_ns == before
     assert look(["status", str(folder)]) == 0
     assert "finished            2" in capsys.readouterr().out
+
+
+class Finisher(Executor):
+    """Finishes every run that it can claim."""
+
+    def run(self, work: Work) -> None:
+        with living(work.ledger.folder, "finisher") as life:
+            while entry := work.ledger.claim(life, work.retries):
+                work.ledger.finish(entry.number, {}, 0.0)
+
+
+@pytest.mark.parametrize("other", ["finishes", "is killed"])
+def test_a_command_waits_for_another_one_and_takes_over_what_it_leaves(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path)
+    (tmp_path / "grid").mkdir()
+    ledger = Ledger(tmp_path / "grid", "rectangular")
+    ledger.add(sweep.members())
+    ends = ExitStack()
+    life = ends.enter_context(living(ledger.folder, "another command"))
+    held = ledger.claim(life, 0)
+    assert held is not None
+    seen: list[int] = []
+    lines: list[str] = []
+
+    def passes(_: float) -> None:
+        seen.append(ledger.counts()[State.RUNNING])
+        if len(seen) == 2:
+            if other == "finishes":
+                ledger.finish(held.number, {}, 1.0)
+            ends.close()
+
+    monkeypatch.setattr("sweep.sweep.time.sleep", passes)
+    monkeypatch.setattr("sweep.sweep.executor_of", lambda *_: Finisher())
+    assert run_sweep(sweep, lines.append) == 0
+    assert seen == [1, 1]
+    assert ledger.entry(held.number).tries == (1 if other == "finishes" else 2)
+    assert [line for line in lines if line.startswith("waiting for 1 run of another command")]
+    assert lines[-1].startswith("2 of 2 runs finished")
 
 
 @pytest.mark.usefixtures("data_alone")

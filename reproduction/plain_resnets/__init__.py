@@ -1,0 +1,1 @@
+"""Plain and standard ResNets of several depths, from He's weights."""

@@ -270,7 +270,7 @@ class Member:
         return int(self._layout.epochs)
 
     def measure(self, x: Tensor, y: Tensor, *, best: bool = False) -> dict[str, float]:
-        """The metrics of a part of the data.
+        """The metrics of a part of the data; all are NaN if a preactivation or a loss is not finite.
 
         Args:
             x: (rows, features) inputs, float32.
@@ -289,8 +289,10 @@ class Member:
         member.val_batch = min(self.training.batch or len(x), len(x))
         if best:
             member.weights, member.running = member.best_weights, member.best_running
+        member.outcome = Outcome.FINISHED
         found = torch.zeros(len(METRICS), dtype=torch.float64)
-        self._build.functions.measure(member, found.data_ptr())
+        if self._build.functions.measure(member, found.data_ptr()) == Outcome.DIVERGED:
+            found.fill_(math.nan)
         return dict(zip(METRICS, found.tolist(), strict=True))
 
     def keep_gradient(self) -> Tensor:

@@ -3,6 +3,9 @@
 #include "linear.h"
 #include <cstdlib>
 #include <cstring>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace {
 
@@ -48,8 +51,8 @@ struct Workspace {
         memory = static_cast<char *>(std::malloc(bytes + ALIGNMENT));
         if (memory) {
             base = memory + (ALIGNMENT - reinterpret_cast<uintptr_t>(memory) % ALIGNMENT);
-            carve(m);
             std::memset(base, 0, bytes);
+            carve(m);
         }
     }
     ~Workspace() { std::free(memory); }
@@ -57,7 +60,7 @@ struct Workspace {
     Workspace &operator=(const Workspace &) = delete;
 
   private:
-    enum { ALIGNMENT = 64 };
+    enum { ALIGNMENT = 64, GUARD = 4096 };
     char *base = nullptr;
     size_t used = 0;
 
@@ -65,6 +68,11 @@ struct Workspace {
     {
         pointer = base ? reinterpret_cast<T *>(base + used) : nullptr;
         used += (count * sizeof(T) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+#if defined(__SANITIZE_ADDRESS__) // the sanitizer finds what is read or written between two arrays
+        used += GUARD;
+        if (base)
+            ASAN_POISON_MEMORY_REGION(pointer + count, base + used - reinterpret_cast<char *>(pointer + count));
+#endif
     }
 
     void carve(const Member &m)

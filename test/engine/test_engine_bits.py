@@ -16,6 +16,7 @@ from torch import Tensor
 from jumpstart.engine.build import Build
 from jumpstart.engine.layout import Outcome
 from jumpstart.engine.member import Member
+from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 
 EPOCHS = 7
 WIDTHS = [1, 2, 3, 4, 5, 6, 8, 11, 12, 13]
@@ -94,6 +95,7 @@ def second_by_second(found: Member) -> None:
     for epoch in range(EPOCHS):
         assert found.epoch == epoch
         outcome = found.train(seconds=0.0)
+        assert len(found.metric("val/acc")) == 1
     assert outcome is Outcome.FINISHED
 
 
@@ -123,6 +125,28 @@ def test_a_member_is_the_same_through_a_checkpoint(build: Build) -> None:
         again = member(number, build)
         again.load_state_dict(state)
         assert_same(trained(again), interrupted)
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+def test_a_member_is_the_same_with_longer_schedules(build: Build) -> None:
+    """Schedules grow after some epochs: before that, no later rate is known."""
+    (x, y), val = cloud(20)
+    network, weights = NetworkOptions(features=2, classes=3, depth=2, width=4), torch.randn(47)
+    lr, lambda_ = [0.01, 0.02, 0.03, 0.04, 0.05], [0.5, 0.4, 0.3, 0.2, 0.1]
+
+    def with_schedules(epochs: int) -> Member:
+        training = TrainingOptions(lr=lr[:epochs], lambda_=lambda_[:epochs])
+        return Member(build, network, LossOptions(), training, Data(x, y, *val), weights)
+
+    extended, whole = with_schedules(3), with_schedules(5)
+    trained(extended)
+    for wrong in ((lr, lambda_[:4]), (lr[:2], lambda_[:2])):
+        with pytest.raises(ValueError, match="at least 3, got"):
+            extended.extend(*wrong)
+    extended.extend(lr[:3], lambda_[:3])
+    extended.extend(lr, torch.tensor(lambda_, dtype=torch.float64).repeat_interleave(2)[::2])
+    assert extended.epochs == 5
+    assert_same(trained(extended), trained(whole))
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)

@@ -62,6 +62,20 @@ def test_data_that_are_not_finite_end_the_member(build: Build, kind: str) -> Non
         assert named(run, member) == captured_layers(run)[0], (value, row, part)
 
 
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+def test_what_is_not_finite_has_no_metrics(build: Build) -> None:
+    good, (bad, _) = cloud(40), spoiled(math.inf, 3, 0)
+    member = member_of(config(epochs=2), good, build)
+    wanted = member.measure(*good[0])
+    assert all(math.isnan(value) for value in member.measure(*bad).values())
+    assert member.measure(*good[0]) == wanted
+    member.weights[0] = math.nan
+    assert member.train() is Outcome.DIVERGED
+    member.weights.copy_(member_of(config(), good, build).weights)
+    assert member.measure(*good[0]) == wanted
+    assert member.outcome is Outcome.DIVERGED
+
+
 @functools.cache
 def layer_by_torch(kind: str, value: float, layer: int) -> tuple[Tensor, str | None]:
     """The weights of a network with one bad weight, in a layer or in the output, and the layer that PyTorch names."""
@@ -93,6 +107,18 @@ def test_the_layer_is_that_which_lightning_names(build: Build, kind: str, value:
     member.weights.copy_(weights)
     assert member.train(1) is Outcome.DIVERGED
     assert named(damaged(kind), member) == wanted
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+def test_the_jumpstart_loss_alone_can_be_infinite(build: Build) -> None:
+    """Preactivations whose squares overflow: each of them is finite, and so is the task loss."""
+    run, parts = config(depth=3, batch_size=None, aggregate="sum_of_squares"), cloud(40)
+    reference, member = Reference(run, parts), member_of(run, parts, build)
+    member.weights.zero_()
+    member.weights[8:12] = -2e37  # the biases of the first layer
+    reference.load(member.weights)
+    assert member.train(1) is Outcome.DIVERGED
+    assert named(run, member) == first_by_torch(run, reference) == "the Jumpstart loss"
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)

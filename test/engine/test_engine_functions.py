@@ -83,6 +83,13 @@ def test_infinity_is_what_torch_makes_of_it(build: Build, name: str) -> None:
     assert computed(build, name, z)[0].tolist() == wanted.tolist()
 
 
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize("name", ["sigmoid", "softplus"])
+def test_a_power_of_e_is_zero_below_that_of_minus_87(build: Build, name: str) -> None:
+    h, _ = computed(build, name, torch.tensor([-86.99, -87.0, -87.01, -87.05]).repeat(4))
+    assert [value > 0 for value in h[:4].tolist()] == [True, True, False, False]
+
+
 # The order of the rows ---------------------------------------------------------------------------
 
 

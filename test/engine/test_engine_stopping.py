@@ -93,11 +93,13 @@ def test_the_best_epoch_is_that_of_the_reports(build: Build, batchnorm: bool) ->
 @pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
 def test_of_equal_epochs_the_first_is_the_best(build: Build) -> None:
     """A rate that changes no weight leaves every epoch the same."""
-    member = member_of(config(lr=1e-30, epochs=5, optimizer="sgd", momentum=0.0), cloud(30), build)
+    parts = cloud(30)
+    member = member_of(config(lr=1e-30, epochs=5, optimizer="sgd", momentum=0.0), parts, build)
     begin = member.weights.clone()
     member.train()
     assert torch.equal(member.weights, begin)
     assert member.best_epoch == 0
+    assert member.measure(*parts[1], best=True) == member.measure(*parts[1])
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)
@@ -125,14 +127,20 @@ def test_training_stops_at_its_goals(build: Build, goals: dict[str, float]) -> N
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=every_build)
-def test_the_training_part_can_choose_the_best_epoch(build: Build) -> None:
+@pytest.mark.parametrize("batch_size", [8, None])
+def test_the_training_part_can_choose_the_best_epoch(build: Build, batch_size: int | None) -> None:
     found = set()
     for seed in range(4):
         parts = cloud(40, seed=seed, val_rows=24)
-        member = member_of(run_of(seed, best_by="train"), parts, build)
+        run = config(lr=0.05, batch_size=batch_size, epochs=EPOCHS, seed=seed, best_by="train")
+        member = member_of(run, parts, build)
         member.train()
         assert member.best_epoch == best_epoch(column(member, "train/acc"), column(member, "train/loss"))
         found.add(member.best_epoch == best_epoch(column(member, "val/acc"), column(member, "val/loss")))
+        if batch_size is None:  # the metrics of the only batch are those of the weights before the step
+            row = dict(member.rows())[member.best_epoch]
+            for name, value in member.measure(*parts[0], best=True).items():
+                assert row[f"train/{name}"] == value
     assert False in found
 
 

@@ -13,8 +13,12 @@ import pytest
 import torch
 from support.engine import BUILDS, Reference, cloud, config, every_build, member_of
 from torch import Tensor
+from torch.nn import functional as F
 
 from jumpstart.engine.build import Build
+from jumpstart.engine.layout import Outcome
+from jumpstart.engine.member import Member
+from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.compiled import load_weights
 from model.config.rectangular import RectangularConfig
 
@@ -138,3 +142,63 @@ def test_measuring_a_part_is_an_epoch_of_it(build: Build) -> None:
     best = dict(member.rows())[member.best_epoch]
     assert member.measure(*parts[1], best=True)["loss"] == best["val/loss"]
     assert member.epoch == 6
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize("classes", [1, 2, 7, 100, 1000, 3000])
+def test_cross_entropy_is_exact_to_its_last_place(build: Build, classes: int) -> None:
+    """The biases of the output alone are the logits of the only row."""
+    x, y = torch.zeros(1, 1), torch.tensor([classes // 2])
+    member = member_of(config(depth=1, width=1), ((x, y), (x, y)), build, classes)
+    for scale in (0.0, 0.5, 3.0):
+        logits = scale * torch.randn(classes)
+        member.weights.zero_()
+        member.weights[-classes:] = logits
+        exact = float(F.cross_entropy(logits.double()[None], y))
+        assert abs(member.measure(x, y)["loss"] - exact) <= 1.5 * 2.0**-23 * max(1.0, exact)
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+def test_there_are_no_metrics_before_the_first_epoch(build: Build) -> None:
+    member = member_of(config(), cloud(20), build)
+    assert list(member.rows()) == []
+    assert (member.metric("val/acc").shape, member.metric("val/acc").dtype) == ((0,), torch.float64)
+    assert (member.epochs, member.epoch, member.best_epoch, member.diverged_layer) == (1, 0, -1, -1)
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+def test_data_may_lie_in_memory_in_any_order(build: Build) -> None:
+    parts = cloud(20)
+    scattered = tuple((x.t().contiguous().t(), y.repeat_interleave(2)[::2]) for x, y in parts)
+    member, other = (member_of(config(epochs=3), data, build) for data in (parts, (scattered[0], scattered[1])))
+    for found in (member, other):
+        found.train()
+    assert torch.equal(member.weights, other.weights)
+    assert list(member.rows()) == list(other.rows())
+    assert member.measure(*parts[0]) == member.measure(*scattered[0])
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 13])
+def test_vectors_of_any_build_end_within_the_parameters(build: Build, width: int) -> None:
+    """The widest vector has 16 numbers."""
+    member = member_of(config(width=width), cloud(20), build)
+    sizes = {name: len(array) for name, array in member.state_dict()["tensors"].items()}
+    assert set(sizes) == {"weights", "moment1", "moment2", "best_weights"}
+    assert all(size % 16 == 0 and size >= len(member.weights) for size in sizes.values())
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
+def test_training_ends_after_the_most_steps(build: Build) -> None:
+    """With three batches in each epoch: at the end of the first epoch, and in the second one."""
+    (x, y), val = cloud(24)
+    network, weights = NetworkOptions(features=2, classes=3, depth=2, width=4), torch.randn(47)
+    found = []
+    for most, epochs in ((0, 1), (3, 4), (4, 4)):
+        training = TrainingOptions(lr=[0.01] * epochs, lambda_=[0.1] * epochs, batch=8, most_steps=most)
+        member = Member(build, network, LossOptions(), training, Data(x, y, *val), weights)
+        assert member.train() is Outcome.FINISHED
+        found.append(member)
+    assert [member.steps for member in found] == [3, 3, 4]
+    assert [member.epoch for member in found] == [1, 0, 1]
+    assert torch.equal(found[0].weights, found[1].weights)

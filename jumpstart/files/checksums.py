@@ -102,14 +102,14 @@ def changed_files(directory: Path, *names: str) -> list[Path]:
     return [directory / name for name in names or before if name in before and _differs(directory / name, before[name])]
 
 
-def change_of(path: Path | str) -> str:
+def change_of(name: Path | str) -> str:
     """A clause about a file of :func:`changed_files`.
 
     Args:
-        path: The path of the file, or its name.
+        name: The name of the file, or its path.
     """
-    source = "" if Path(path).name == CHECKSUMS else f" or its checksum in {CHECKSUMS}"
-    return f"{path}{source} has changed since the run ended"
+    source = "" if Path(name).name == CHECKSUMS else f" or its checksum in {CHECKSUMS}"
+    return f"{name}{source} has changed since the run ended"
 
 
 def warn_of_changes(directory: Path) -> list[Path]:

@@ -101,6 +101,7 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
     """Train the runs that are not finished, and write the results."""
     folder = _folder(members[0].config)
     with Ledger(folder, _family_name(sweep.family), alone=executor.claims_alone) as ledger:
+        (folder / RUNS).mkdir(exist_ok=True)  # after the ledger, without which a folder that is not empty is refused
         new, old = ledger.add(members)
         ledger.forgive()
         ledger.recover()
@@ -226,7 +227,7 @@ def _folder(config: ExperimentConfig) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / NAME).is_file():
         raise RunDirectoryError(f"{folder} holds something else than a sweep. Choose another --name.")
     try:
-        (folder / RUNS).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirectoryError(f"{folder} can't be made: {error.strerror}. Choose another --output_dir.") from None
     if not os.access(folder, os.W_OK | os.X_OK):

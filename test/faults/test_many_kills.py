@@ -43,7 +43,7 @@ from data.images.published import URL_VARIABLE, PublishedFile, obtain_published
 from data.uci.files import DataFile, Remote, obtain
 from jumpstart.files.checkpoints import load_checkpoint
 from sweep import compiled_run
-from sweep.executors import worker
+from sweep.executors import local, worker
 from sweep.metrics_csv import MetricsCsv
 
 KILLS = int(os.environ.get("JUMPSTART_KILLS", "300"))
@@ -159,7 +159,10 @@ class ForkedWorker:
 
     def _ask(self, request: object, files: Sequence[int] = ()) -> Any:
         socket.send_fds(self.forks, [json.dumps(request).encode()], list(files))
-        return json.loads(self.forks.recv(1000))
+        while True:  # Ctrl-C may have left the answer to an earlier request unread
+            answered, answer = json.loads(self.forks.recv(10_000))
+            if answered == request:
+                return answer
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -177,6 +180,7 @@ class ForkedWorker:
 
 def serve_forks(requests: socket.socket) -> None:
     """Fork a process for every list of words, and tell the exit code of every number, until the command has ended."""
+    ended: dict[int, int] = {}
     while True:
         message: bytes = b""
         files: list[int] = []
@@ -190,9 +194,11 @@ def serve_forks(requests: socket.socket) -> None:
             for file in files:
                 os.close(file)
         else:
-            pid, status = os.waitpid(request, os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
-        requests.send(json.dumps(answer).encode())
+            pid, status = (0, 0) if request in ended else os.waitpid(request, os.WNOHANG)
+            if pid:
+                ended[pid] = os.waitstatus_to_exitcode(status)
+            answer = ended.get(request)
+        requests.send(json.dumps([request, answer]).encode())
 
 
 def work_of_sweep(words: list[str], stdin: int, log: int) -> None:
@@ -204,7 +210,7 @@ def work_of_sweep(words: list[str], stdin: int, log: int) -> None:
 def command_of_sweep(folder: Path, engine: str) -> None:
     tiny = [word for word in flags(output_dir=folder, name="grid") if not word.startswith(("--depth", "--epochs"))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweep.executors.local.subprocess.Popen", ForkedWorker)
+        patch.setattr(local.subprocess, "Popen", ForkedWorker)
         code = quick_command(*tiny, "--seed=0..2", "--checkpoint_seconds=0", "--workers=2", *SWEEPS[engine])
     sys.stdout.flush()
     os._exit(code)
@@ -240,11 +246,10 @@ def sweep_result(folder: Path) -> dict[str, Any]:
 # Downloads ----------------------------------------------------------------------------------------
 
 
-def download(folder: Path, url: str) -> int:
-    """Get a file out of an archive, a file as it is, and a set of images."""
+def download(folder: Path, url: str, digest: str, packed: str) -> int:
+    """Get a file out of an archive, a file as it is, and a set of images, given the checksums of the last two."""
     os.environ[URL_VARIABLE] = url
     fetch.BACKOFF = 0.01
-    digest, packed = (hashlib.sha256(content).hexdigest() for content in (CONTENT, images()))
     source = IMAGE_SOURCES["imagenette"]
     file = replace(source.files[0], digest=f"sha256:{packed}")
     IMAGE_SOURCES["imagenette"] = replace(source, train=(file,))
@@ -340,7 +345,8 @@ def strike(attack: Attack, folder: Path, seconds: float, operations: int, rng: r
 @pytest.mark.parametrize("name", ATTACKS)
 def test_what_is_killed_at_random_moments_goes_on_and_ends_alike(name: str, server: Server, tmp_path: Path) -> None:
     attack, rng, kills = ATTACKS[name], random.Random(name), Counter[str]()
-    attack = replace(attack, arguments=attack.arguments or (server.url,))
+    checksums = (hashlib.sha256(content).hexdigest() for content in (CONTENT, images()))
+    attack = replace(attack, arguments=attack.arguments or (server.url, *checksums))
     calm = tmp_path / "calm"
     begin = time.monotonic()
     assert finish(attack.begin(calm)) == 0, (calm / "output.txt").read_text()

@@ -269,6 +269,17 @@ def test_a_sweep_from_the_grid_to_the_results(tmp_path: Path, capsys: pytest.Cap
     assert "finished            2" in capsys.readouterr().out
 
 
+def test_a_command_may_be_killed_before_it_has_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("sweep.sweep.Ledger", killed)
+        run_sweep(sweep_of(tmp_path))
+    monkeypatch.setattr("sweep.sweep.executor_of", lambda *_: Finisher())
+    assert run_sweep(sweep_of(tmp_path)) == 0
+
+
 class Finisher(Executor):
     """Finishes every run that it can claim."""
 

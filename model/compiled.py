@@ -133,7 +133,7 @@ def load_weights(member: Member, network: RectangularNetwork, *, best: bool = Fa
     running = member.best_running if best else member.running
     if running is None:
         return
-    steps = member.best_steps if best else member.steps
+    steps = member.best_batches if best else member.steps
     for norm, (mean, variance) in zip(_norms(network), running, strict=True):
         buffers = dict(norm.named_buffers())
         buffers["running_mean"].copy_(mean)

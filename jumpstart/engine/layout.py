@@ -69,10 +69,10 @@ class MemberLayout(ctypes.Structure):
         *_fields(ctypes.c_void_p, "lr lambda_"),
         *_fields(ctypes.c_int32, "stop_at_perfect patience"),
         *_fields(ctypes.c_double, "min_delta stop_train_accuracy stop_train_loss"),
-        *_fields(ctypes.c_int64, "parameters step best_step"),
+        *_fields(ctypes.c_int64, "parameters step best_batch"),
         *_fields(ctypes.c_void_p, "weights moment1 moment2 running best_weights best_running decays"),
         *_fields(ctypes.c_int32, "epoch best_epoch waited outcome"),
         *_fields(ctypes.c_double, "best_accuracy best_loss monitored"),
         *_fields(ctypes.c_void_p, "metrics gradient"),
-        *_fields(ctypes.c_int32, "diverged_layer most_steps first_epoch val_batch best_by_train average_ties"),
+        *_fields(ctypes.c_int32, "diverged_layer first_epoch val_batch best_by_train average_ties"),
     ]

@@ -48,7 +48,7 @@ struct Member {
     int32_t stop_at_perfect, patience;
     double min_delta, stop_train_accuracy, stop_train_loss;
     // The state at the end of an epoch: with the weights, all that resuming needs.
-    int64_t parameters, step, best_step;
+    int64_t parameters, step, best_batch;
     float *weights, *moment1, *moment2; // (parameters,), each padded with zeros to a multiple of 16
     float *running;                     // (depth, 2, width) running mean and variance of batch normalization, or null
     float *best_weights, *best_running;
@@ -59,7 +59,6 @@ struct Member {
     double *metrics;          // (epochs from first_epoch on, 2, METRICS), of the training and the validation part
     float *gradient;          // (parameters,) of the latest step, before it is clipped, or null
     int32_t diverged_layer;   // captured layer, then the output, then the Jumpstart loss; -1 for none
-    int32_t most_steps;       // ends training after this many steps, for tests; 0 for no limit
     int32_t first_epoch;
     int32_t val_batch;        // rows of a batch of the validation part
     int32_t best_by_train;    // the training part decides which epoch is the best

@@ -30,7 +30,7 @@ class MemberState(TypedDict):
 _ARRAYS = ("weights", "moment1", "moment2", "best_weights", "running", "best_running")
 _NUMBERS = (
     "step",
-    "best_step",
+    "best_batch",
     "epoch",
     "best_epoch",
     "waited",
@@ -206,7 +206,6 @@ class Member:
             best_epoch=-1,
             monitored=float("-inf") if training.monitor == "val/acc" else float("inf"),
             diverged_layer=-1,
-            most_steps=training.most_steps,
             average_ties=_code("ties", loss.ties, (Ties.SINGLE, Ties.AVERAGE)),
             best_by_train=_code("best_by", training.best_by, ("val", "train")),
         )
@@ -322,9 +321,9 @@ class Member:
         return Outcome(self._layout.outcome)
 
     @property
-    def best_steps(self) -> int:
-        """Number of steps that led to the best weights, since training began, or began anew."""
-        return int(self._layout.best_step)
+    def best_batches(self) -> int:
+        """Number of batches that the best weights and their running statistics are made from."""
+        return int(self._layout.best_batch)
 
     @property
     def best_epoch(self) -> int:

@@ -94,7 +94,6 @@ class TrainingOptions:
         monitor: ``"val/loss"`` or ``"val/acc"``, which ``patience`` waits for; None to never stop.
         patience: Epochs without a better value after which training stops.
         min_delta: Change that counts as better only if it is exceeded.
-        most_steps: Steps after which training ends; 0 for no limit.
     """
 
     lr: Sequence[float] | Tensor
@@ -115,7 +114,6 @@ class TrainingOptions:
     monitor: str | None = None
     patience: int = 0
     min_delta: float = 0.0
-    most_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

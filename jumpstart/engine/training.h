@@ -110,8 +110,6 @@ template <int Width> class Training {
                 m.outcome = DIVERGED;
                 return;
             }
-            if (m.most_steps && m.step >= m.most_steps)
-                return;
             if (!keeps_before_the_step())
                 keep_best(m.best_by_train ? row : row + METRICS);
             m.epoch++;
@@ -191,8 +189,6 @@ template <int Width> class Training {
             if (m.gradient)
                 std::memcpy(m.gradient, space.parameter_gradient, sizeof(float) * m.parameters);
             step(m, space, m.lr[m.epoch]);
-            if (m.most_steps && m.step >= m.most_steps)
-                break;
         }
         write_metrics(m, space, sums, row);
         return true;
@@ -205,7 +201,7 @@ template <int Width> class Training {
         if (m.best_epoch >= 0 && !better)
             return;
         m.best_epoch = m.epoch;
-        m.best_step = m.step + (keeps_before_the_step() ? 1 : 0);
+        m.best_batch = m.step + (keeps_before_the_step() ? 1 : 0); // the batch of the pass is not a step yet
         m.best_accuracy = row[ACCURACY];
         m.best_loss = row[LOSS];
         std::memcpy(m.best_weights, m.weights, sizeof(float) * m.parameters);

@@ -81,7 +81,7 @@ def test_the_best_epoch_is_that_of_the_reports(build: Build, batchnorm: bool) ->
         until_then = member_of(run_of(seed, use_batchnorm=batchnorm), parts, build)
         until_then.train(wanted + 1)
         assert torch.equal(member.best_weights, until_then.weights)
-        assert member.best_steps == until_then.steps == 5 * (wanted + 1)
+        assert member.best_batches == until_then.steps == 5 * (wanted + 1)
         if batchnorm:
             assert member.best_running is not None
             assert until_then.running is not None

@@ -186,19 +186,3 @@ def test_vectors_of_any_build_end_within_the_parameters(build: Build, width: int
     sizes = {name: len(array) for name, array in member.state_dict()["tensors"].items()}
     assert set(sizes) == {"weights", "moment1", "moment2", "best_weights"}
     assert all(size % 16 == 0 and size >= len(member.weights) for size in sizes.values())
-
-
-@pytest.mark.parametrize("build", BUILDS[:1], ids=every_build)
-def test_training_ends_after_the_most_steps(build: Build) -> None:
-    """With three batches in each epoch: at the end of the first epoch, and in the second one."""
-    (x, y), val = cloud(24)
-    network, weights = NetworkOptions(features=2, classes=3, depth=2, width=4), torch.randn(47)
-    found = []
-    for most, epochs in ((0, 1), (3, 4), (4, 4)):
-        training = TrainingOptions(lr=[0.01] * epochs, lambda_=[0.1] * epochs, batch=8, most_steps=most)
-        member = Member(build, network, LossOptions(), training, Data(x, y, *val), weights)
-        assert member.train() is Outcome.FINISHED
-        found.append(member)
-    assert [member.steps for member in found] == [3, 3, 4]
-    assert [member.epoch for member in found] == [1, 0, 1]
-    assert torch.equal(found[0].weights, found[1].weights)

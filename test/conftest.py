@@ -53,6 +53,19 @@ def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite on all cores, each module in one process; a part of the suite in this process."""
+    option = config.option
+    whole = Path(__file__).parent in {Path(argument).resolve() for argument in config.args}
+    watched = option.usepdb or option.capture == "no" or option.collectonly
+    part = option.keyword or option.markexpr not in config.getini("addopts") or watched or not whole
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    in_charge = not hasattr(config, "workerinput") and config.pluginmanager.hasplugin("xdist")
+    if in_charge and option.numprocesses is None and not part and cores > 1:
+        option.numprocesses, option.dist = min(cores, 8), "loadfile"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Fork the servers for code in fresh processes, which must not have imported this project."""
     if config.getoption("dist", "no") == "no":  # with pytest-xdist, in the processes that run tests

@@ -16,9 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jumpstart.engine.build import Build
-from jumpstart.engine.layout import Outcome
-from jumpstart.engine.member import Member
-from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.compiled import load_weights
 from model.config.rectangular import RectangularConfig
 

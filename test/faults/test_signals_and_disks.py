@@ -267,6 +267,9 @@ def test_a_signal_before_the_run_directory_exists_is_one_line(
 def test_settings_that_wandb_refuses_are_one_warning(
     name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    import wandb
+
+    wandb.teardown()  # an earlier run of this process has read the settings once and for all
     monkeypatch.setenv(name, value)
     monkeypatch.setenv("WANDB_MODE", "offline")
     directory, summary = run_tiny(tmp_path, wandb=True, epochs=1, depth=2, num_points=40)

@@ -387,9 +387,9 @@ def test_a_row_of_forty_metrics_is_cheap(tmp_path: Path) -> None:
     values = {f"val/metric_{index}": rng.random() for index in range(40)}
     best = math.inf
     for trial in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         with MetricsCsv(tmp_path / f"{trial}.csv") as table:
             for epoch in range(500):
                 table.append(epoch, values)
-        best = min(best, (time.perf_counter() - start) / 500)
+        best = min(best, (time.process_time() - start) / 500)
     assert best < 200e-6

@@ -37,7 +37,6 @@ def not_covered(config: RectangularConfig) -> str | None:
         "layer": config.layer == Layer.CONV,
         "dropout": config.dropout > 0,
         "activation": canonical_activation(config.activation) not in ACTIVATIONS,
-        "ties": config.ties == Ties.RANDOM,
         "unit_dim": config.unit_dim is not None,
         "sync": config.sync,
         "scheduler": config.scheduler == Scheduler.PLATEAU,

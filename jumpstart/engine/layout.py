@@ -74,5 +74,5 @@ class MemberLayout(ctypes.Structure):
         *_fields(ctypes.c_int32, "epoch best_epoch waited outcome"),
         *_fields(ctypes.c_double, "best_accuracy best_loss monitored"),
         *_fields(ctypes.c_void_p, "metrics gradient"),
-        *_fields(ctypes.c_int32, "diverged_layer first_epoch val_batch best_by_train average_ties"),
+        *_fields(ctypes.c_int32, "diverged_layer first_epoch val_batch best_by_train ties"),
     ]

@@ -9,6 +9,7 @@
 enum Activation : int32_t { RELU, LEAKY_RELU, GELU, SILU, ELU, TANH, SIGMOID, SOFTPLUS };
 enum Skip : int32_t { NO_SKIP, BEFORE_ACTIVATION, AFTER_ACTIVATION };
 enum Aggregate : int32_t { BALANCED, MEAN, NORM, SUM_OF_SQUARES, SUM_OF_SQUARED_HINGES };
+enum Ties : int32_t { SINGLE, AVERAGE, RANDOM };
 enum Optimizer : int32_t { ADAM, ADAMW, SGD };
 enum Monitor : int32_t { NO_MONITOR, MONITOR_LOSS, MONITOR_ACCURACY };
 
@@ -62,5 +63,5 @@ struct Member {
     int32_t first_epoch;
     int32_t val_batch;        // rows of a batch of the validation part
     int32_t best_by_train;    // the training part decides which epoch is the best
-    int32_t average_ties;     // equal extrema share a gradient, which else only the first one has
+    int32_t ties;             // which of several equal extrema has the gradient: the first, all, or a random one
 };

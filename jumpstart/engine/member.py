@@ -206,7 +206,7 @@ class Member:
             best_epoch=-1,
             monitored=float("-inf") if training.monitor == "val/acc" else float("inf"),
             diverged_layer=-1,
-            average_ties=_code("ties", loss.ties, (Ties.SINGLE, Ties.AVERAGE)),
+            ties=_code("ties", loss.ties, (Ties.SINGLE, Ties.AVERAGE, Ties.RANDOM)),
             best_by_train=_code("best_by", training.best_by, ("val", "train")),
         )
 

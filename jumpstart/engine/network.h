@@ -4,6 +4,7 @@
 #pragma once
 #include "linear.h"
 #include "observe.h"
+#include "ties.h"
 #include <utility>
 
 namespace {
@@ -41,6 +42,7 @@ template <int Width> class Network {
             point_weight[side] = (float)(lambda * weights.point[side]);
         }
         penalizes_points = point_weight[0] != 0 || point_weight[1] != 0;
+        choices = Choices(m.seed, m.epoch, m.step);
         float *above = space.gradient, *here = space.below;
         if (m.capture_output)
             penalize<Identity>(pass, m.classes, space.logits, above, m.depth);
@@ -87,6 +89,7 @@ template <int Width> class Network {
     const int32_t *labels = nullptr;
     float unit_weight[2], point_weight[2];
     bool penalizes_points = false;
+    Choices choices; // between equal extrema
 
     INLINE int width() const { return Width ? Width : m.width; }
 
@@ -322,15 +325,16 @@ template <int Width> class Network {
             }
             for (int side = 0; side < 2; side++)
                 if (place[side] >= 0)
-                    add_to_unit(units, u, place[side], values, (side ? factor[1] : -factor[0]) * unit_weight[side], gradient);
+                    add_to_unit(units, u, place[side], values, (side ? factor[1] : -factor[0]) * unit_weight[side],
+                                2 * (uint64_t)(first + u) + side, gradient);
         }
     }
 
-    // Add to the gradient of a unit at one point, or a share at each point that has the same value.
-    void add_to_unit(int units, int unit, int place, const float *values, float added, float *gradient) const
+    // Add to the gradient of a unit at one of the points that have the same value, or a share at each of them.
+    void add_to_unit(int units, int unit, int place, const float *values, float added, uint64_t choice, float *gradient) const
     {
         const auto at = [&](int point) { return ((int64_t)(point / BLOCK) * units + unit) * BLOCK + point % BLOCK; };
-        if (!m.average_ties) {
+        if (m.ties == SINGLE) {
             gradient[at(place)] += added;
             return;
         }
@@ -338,9 +342,10 @@ template <int Width> class Network {
         int tied = 0;
         for (int q = place; q < points; q++)
             tied += values[at(q)] == extreme;
+        int before = m.ties == RANDOM ? choices.below(tied, choice) : 0;
         for (int q = place; q < points; q++)
-            if (values[at(q)] == extreme)
-                gradient[at(q)] += added / tied;
+            if (values[at(q)] == extreme && (m.ties == AVERAGE || before-- == 0))
+                gradient[at(q)] += m.ties == AVERAGE ? added / tied : added;
     }
 
     template <class F>
@@ -362,15 +367,29 @@ template <int Width> class Network {
                 least = smaller(least, v);
             }
             prepare_points(pass, block * BLOCK + k * LANES, most, least, up, down);
-            if (m.average_ties)
-                share_ties(units, values, most, least, up, down);
+            Vector tops{}, lows{}; // units with the extreme value: how many, or how many come before the chosen one
+            if (m.ties != SINGLE)
+                count_ties(units, values, most, least, tops, lows);
+            if (m.ties == AVERAGE) {
+                up /= larger(splat(1.0f), tops);
+                down /= larger(splat(1.0f), lows);
+            }
+            if (m.ties == RANDOM) {
+                const uint64_t point = (uint64_t)(layer + 1) << 32 | (uint64_t)(block * BLOCK + k * LANES);
+                tops = choices.below(tops, point, 0);
+                lows = choices.below(lows, point, 1);
+            }
             for (int u = 0; u < units; u++) {
                 const Vector v = load(values + u * BLOCK), g = F::back(load(gradient + u * BLOCK), v, v);
-                const Mask top = v == most, low = v == least;
+                Mask top = v == most, low = v == least;
                 // The first unit with the extreme value has the gradient: all bits set equals nothing from then on.
-                if (!m.average_ties) {
+                if (m.ties == SINGLE) {
                     most = (Vector)((Mask)most | top);
                     least = (Vector)((Mask)least | low);
+                }
+                if (m.ties == RANDOM) {
+                    top = take_turn(top, tops);
+                    low = take_turn(low, lows);
                 }
                 store(gradient + u * BLOCK, g - keep(up, top) + keep(down, low));
             }
@@ -396,17 +415,22 @@ template <int Width> class Network {
         least = (Vector)((Mask)least | little);
     }
 
-    // Divide the gradient of each hinge of a point between the units that have the extreme value.
-    void share_ties(int units, const float *values, Vector most, Vector least, Vector &up, Vector &down) const
+    // How many units have the extreme values of each point.
+    void count_ties(int units, const float *values, Vector most, Vector least, Vector &tops, Vector &lows) const
     {
-        Vector tops{}, lows{};
         for (int u = 0; u < units; u++) {
             const Vector v = load(values + u * BLOCK);
             tops += keep(splat(1.0f), v == most);
             lows += keep(splat(1.0f), v == least);
         }
-        up /= larger(splat(1.0f), tops);
-        down /= larger(splat(1.0f), lows);
+    }
+
+    // Where it is the turn of this one of the tied units; afterwards, there is one unit less to wait for.
+    static INLINE Mask take_turn(Mask tied, Vector &before)
+    {
+        const Mask chosen = tied & (before == 0.0f);
+        before -= keep(splat(1.0f), tied);
+        return chosen;
     }
 
     void normalize_backward(int l, float *gradient)

@@ -42,6 +42,7 @@ from data.images.folders import find_folders
 from data.images.published import URL_VARIABLE, PublishedFile, obtain_published
 from data.uci.files import DataFile, Remote, obtain
 from jumpstart.files.checkpoints import load_checkpoint
+from jumpstart.files.checksums import changed_files
 from sweep import compiled_run
 from sweep.executors import local, worker
 from sweep.metrics_csv import MetricsCsv
@@ -119,6 +120,12 @@ def check_run(folder: Path) -> None:
         MetricsCsv(file, repair=False)
 
 
+def check_sealed(run: Path) -> None:
+    """A finished run has the checksums of its files."""
+    assert (run / "SHA256SUMS").exists()
+    assert changed_files(run) == []
+
+
 def weights(file: Path) -> dict[str, bytes]:
     content: Any = load_checkpoint(file)
     return {name: value.numpy().tobytes() for name, value in content["state_dict"].items()}
@@ -127,6 +134,7 @@ def weights(file: Path) -> dict[str, bytes]:
 def run_result(folder: Path) -> dict[str, Any]:
     """Everything in the folder but times and the environment."""
     run = folder / "run"
+    check_sealed(run)
     summary = json.loads((run / "summary.json").read_text())
     assert summary.pop("seconds") > 0
     exact = ("metrics.csv", "status.npz", "data.json")
@@ -235,6 +243,8 @@ def sweep_result(folder: Path) -> dict[str, Any]:
         rows = [{name: cell for name, cell in row.items() if name not in UNEQUAL} for row in csv.DictReader(file)]
     assert {row["state"] for row in rows} == {"finished"}
     assert len(rows) == 6
+    for run in (grid / "runs").iterdir():
+        check_sealed(run)
     return {
         "rows": rows,
         "files": [name for name in files_in(folder) if not name.startswith("grid/logs")],

@@ -1,4 +1,4 @@
-"""The tables and figures of the moons grid."""
+"""The tables and plots of the moons grid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEVER_LEARNED = 0.6
 
 
 def write(study: Study) -> None:
-    """Write the tables into the page of the study, and the figures beside it.
+    """Write the tables into the page of the study, and the plots beside it.
 
     Args:
         study: The study.
@@ -34,7 +34,7 @@ def write(study: Study) -> None:
 
 
 def key_figures(frame: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, float]:
-    """The four figures of a grid, for one seed: mean accuracies, and the numbers of networks at both ends.
+    """The four numbers of a grid, for one seed: mean accuracies, and how many networks are at both ends.
 
     Args:
         frame: One row for each network.
@@ -55,7 +55,7 @@ def key_figures(frame: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, fl
 
 
 def methods_table(study: Study, results: pd.DataFrame, published: pd.DataFrame) -> str:
-    """The four figures of each method: the published ones, and ours at the best and at the last epoch.
+    """The four numbers of each method: the published ones, and ours at the best and at the last epoch.
 
     Args:
         study: The study.
@@ -83,9 +83,20 @@ def methods_table(study: Study, results: pd.DataFrame, published: pd.DataFrame) 
 
 
 def _over_seeds(frame: pd.DataFrame, columns: Mapping[str, str]) -> str:
-    """The four figures as cells: mean over the seeds, and the standard deviation or the range between them."""
+    """The four numbers as cells: mean over the seeds, and the standard deviation or the range between them.
+
+    Example:
+        >>> frame = pd.DataFrame({"seed": [0, 1], "best_row/train/acc": [1.0, 0.5], "test/acc": [0.9, 0.5]})
+        >>> _over_seeds(frame, BEST)
+        '0.750 ± 0.354 | 0.5 (0 to 1) | 0.5 (0 to 1) | 0.700 ± 0.283'
+        >>> _over_seeds(frame[:1], BEST)  # one seed has no deviation and no range
+        '1.000 | 0 | 1 | 0.900'
+    """
     seeds = pd.DataFrame([key_figures(part, columns) for _, part in frame.groupby("seed")])
-    spread = seeds.std(ddof=1).fillna(0.0)
+    if len(seeds) == 1:
+        only = seeds.iloc[0]
+        return f"{only['mean']:.3f} | {only['never']:.0f} | {only['perfect']:.0f} | {only['held out']:.3f}"
+    spread = seeds.std(ddof=1)
     counts = [
         f"{seeds[name].mean():.1f} ({seeds[name].min():.0f} to {seeds[name].max():.0f})"
         for name in ("never", "perfect")

@@ -1,1 +1,1 @@
-"""The published results, repeated: one folder and one command for each, ``python -m reproduction NAME``."""
+"""Studies of the published results: one folder and one command for each, ``python -m reproduction NAME``."""

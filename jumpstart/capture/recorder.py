@@ -127,7 +127,7 @@ class Recorder:
         self._hooks_seen: object = None
         self._failure: Exception | None = None
         self._depth = 0
-        self._scopes = 0  # how much of the depth is that of a scope
+        self._scoped = False  # whether one level of the depth is that of a scope
         self._records: list[Extrema] = []
         self._names: list[str] = []
         self._named: list[Read] = []  # the calls that _names belongs to
@@ -190,7 +190,7 @@ class Recorder:
             raise _no_replicas()
         if self._depth and module is not None and not is_compiling():
             # Torch runs no hook after a KeyboardInterrupt, so such a pass has not ended.
-            self._depth = min(self._depth, self._scopes + running_calls(module) - 1)
+            self._depth = min(self._depth, self._scoped + running_calls(module) - 1)
         # A checkpoint that recomputes the model during the backward pass starts no pass.
         if self._depth == 0 and (is_compiling() or not in_backward()):
             early = False
@@ -227,14 +227,14 @@ class Recorder:
         """
         self._depth = 0
         self.begin()
-        self._scopes = 1
+        self._scoped = True
         if not grad:
             self.in_graph = self.grad = False
             self.defers = True
         try:
             yield
         finally:
-            self._depth, self._scopes = 1, 0
+            self._depth, self._scoped = 1, False
             self.end()
         for monitor in list(self.monitors):
             monitor.on_pass_end()

@@ -148,8 +148,8 @@ class UnitDims:
         return not self.learning and _is_quick(read)
 
     def second(self, read: Read, position: int, z: Tensor) -> bool:
-        """Whether the units of one preactivation are in dimension 1. False if the dimension is not known."""
-        dim = 1 if z.dim() == 2 else self._dim(read, position, z)
+        """Whether the units of a tensor of three dimensions or more are in dimension 1. False if that is not known."""
+        dim = self._dim(read, position, z)
         return dim is not None and dim % z.dim() == 1
 
     def _dim(self, read: Read, position: int, z: Tensor) -> int | None:
@@ -219,7 +219,8 @@ def moved_dim(dim: int, before: torch.Size, after: torch.Size) -> int | None:
             return dim
     elif len(found) != 1:
         return None if found and dim > 0 else dim
-    return -1 if found[0] == len(after) - 1 else found[0]
+    (place,) = found
+    return -1 if place == len(after) - 1 else place
 
 
 def _is_quick(read: Read) -> bool:

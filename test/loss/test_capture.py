@@ -14,6 +14,7 @@ from support.zoo import make
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization, register_activation
+from jumpstart.capture import registered_activations
 from jumpstart.capture.hooks import ReadInput
 
 
@@ -166,6 +167,7 @@ def test_a_registered_activation_is_read_at_its_input() -> None:
     with JumpstartRegularization(model) as jumpstart:
         model(x)
         assert torch.equal(jumpstart.extrema[0].unit_min[0], model[0](x).amin(0))
+    assert registered_activations()[-1] is Twice
 
 
 def test_units_are_in_the_dimension_in_which_the_layer_before_puts_them() -> None:
@@ -312,6 +314,40 @@ def test_modules_that_are_never_called_do_not_slow_the_others_down() -> None:
         assert read.quick
 
 
+class OneActivation(nn.Module):
+    """One activation after a dense layer and after batch normalization: two kinds, but one dimension of the units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm, self.act = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(self.norm(self.act(self.layer(x))))
+        return result
+
+
+@pytest.mark.parametrize("unit_dim", [None, -1])
+@pytest.mark.parametrize(
+    ("make_model", "shape"),
+    [
+        (lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh()), (5, 2, 3)),
+        (OneActivation, (5, 3)),
+    ],
+)
+def test_only_the_first_pass_has_hooks_that_learn_the_unit_dimension(
+    make_model: Callable[[], nn.Module], shape: tuple[int, ...], unit_dim: int | None
+) -> None:
+    model = make_model()
+    learning = [module for module in model.modules() if isinstance(module, nn.Linear | nn.BatchNorm1d)]
+    with JumpstartRegularization(model, unit_dim=unit_dim):
+        assert all(bool(module._forward_hooks) == (unit_dim is None) for module in learning)
+        for _ in range(2):
+            model(torch.randn(shape))
+            assert not any(module._forward_hooks for module in learning)
+            reads = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
+            assert all(hook.quick for hook in reads if isinstance(hook, ReadInput))
+
+
 def test_bad_input_is_refused_with_a_remedy() -> None:
     model, _ = make("dense")
     functional = nn.Sequential(nn.Linear(2, 2))
@@ -398,9 +434,12 @@ MOVES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Callable[[Tenso
     "tokens turned": (lambda: nn.Linear(3, 7), (2, 5, 3), lambda z: z.mT, 1),
     "normalized tokens": (lambda: nn.BatchNorm1d(7), (10, 7), lambda z: z.unflatten(0, (2, 5)), 2),
     "a chunk": (lambda: nn.Conv2d(3, 8, 1), (2, 3, 4, 4), lambda z: z.chunk(2, 1)[0], 1),
+    "a chunk of positions": (lambda: nn.Conv2d(3, 8, 1), (2, 3, 4, 5), lambda z: z.flatten(2).chunk(2, 1)[0], 1),
+    "heads": (lambda: nn.Linear(3, 8), (2, 5, 3), lambda z: z.unflatten(2, (2, 4)), 3),
     "joined": (lambda: nn.Conv2d(3, 4, 1), (2, 3, 8, 4), lambda z: torch.cat([z, -z], 1), 1),
     "pooled": (lambda: nn.Conv2d(3, 4, 1), (2, 3, 8, 8), lambda z: nn.functional.avg_pool2d(z, 2), 1),
     "square": (lambda: nn.Conv2d(3, 4, 1), (2, 3, 4, 4), lambda z: z * 2, 1),
+    "as many samples as units": (lambda: nn.Conv2d(3, 7, 1), (7, 3, 4, 5), lambda z: z.flatten(2).mT, 2),
     "as many tokens as units": (lambda: nn.Conv2d(3, 6, 1), (2, 3, 2, 3), lambda z: z.flatten(2).mT, None),
 }
 

@@ -140,7 +140,10 @@ def test_layers_fused_for_quantization_are_refused_with_a_remedy(kind: str) -> N
         for attach in (JumpstartRegularization, StatusMonitor):
             with pytest.raises(ValueError, match=rf"of '0' cannot be read: {kind} .*fuse_modules_qat.*capture=\["):
                 attach(net, capture=capture)
-    JumpstartRegularization(net, capture=["1"]).remove()
+    readable: list[Any] = [["1"]] + ["activations"] * ("ReLU" not in kind)
+    for capture in readable:
+        with JumpstartRegularization(net, capture=capture) as jumpstart:
+            assert jumpstart.layers == ["1"]
 
 
 def test_activations_that_compute_a_parameter_are_not_captured() -> None:

@@ -70,6 +70,17 @@ def test_a_read_after_layers_ran_outside_of_a_pass_is_an_error(way: str) -> None
         assert jumpstart.loss > 0
 
 
+def test_the_first_layer_that_ran_outside_of_a_pass_is_named_until_the_next_pass() -> None:
+    net, x = Net(), torch.randn(6, 4)
+    with JumpstartRegularization(net, capture=["features.0", "features.1"]) as jumpstart:
+        for first, run in (("0", net.features), ("1", net.features[1])):
+            net(x)
+            run(x)
+            net.features(x)
+            with pytest.raises(RuntimeError, match=rf"'features\.{first}' ran outside"):
+                _ = jumpstart.loss
+
+
 def test_a_pass_begins_before_the_hooks_of_the_model() -> None:
     net, x = Net(), torch.randn(6, 4)
     net.register_forward_pre_hook(lambda module, args: (module.features(args[0])[:, :4],))
@@ -111,6 +122,21 @@ def test_a_recording_ends_and_an_interrupted_pass_gives_way_to_the_next_one() ->
         net.features(x)
         with pytest.raises(RuntimeError, match="ran outside"):
             _ = jumpstart.loss
+
+
+def test_a_pass_that_is_interrupted_inside_of_a_recording_is_part_of_it() -> None:
+    net, x = Net(), torch.randn(6, 4)
+    with JumpstartRegularization(net) as jumpstart:
+        with jumpstart.recording():
+            handle = net.head.register_forward_pre_hook(interrupt)
+            for _ in range(2):
+                with pytest.raises(KeyboardInterrupt):
+                    net(x)
+            handle.remove()
+            net(x)
+        assert jumpstart.layers == ["features.1", "features.1#2", "features.1#3"]
+        net(x)
+        assert jumpstart.layers == ["features.1"]
 
 
 def test_a_monitor_says_that_layers_ran_outside_of_a_pass() -> None:

@@ -64,8 +64,12 @@ UNBATCHED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv1d": (lambda: nn.Conv1d(2, 3, 1), (4, 2, 5)),
     "conv2d": (lambda: nn.Conv2d(2, 3, 1), (4, 2, 5, 6)),
     "conv3d": (lambda: nn.Conv3d(2, 3, 1), (4, 2, 3, 2, 2)),
-    "transposed": (lambda: nn.ConvTranspose2d(2, 3, 1), (4, 2, 5, 6)),
-    "instance-norm": (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)), (4, 2, 5, 6)),
+    "transposed1d": (lambda: nn.ConvTranspose1d(2, 3, 1), (4, 2, 5)),
+    "transposed2d": (lambda: nn.ConvTranspose2d(2, 3, 1), (4, 2, 5, 6)),
+    "transposed3d": (lambda: nn.ConvTranspose3d(2, 3, 1), (4, 2, 3, 2, 2)),
+    "instance-norm1d": (lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.InstanceNorm1d(3)), (4, 2, 5)),
+    "instance-norm2d": (lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)), (4, 2, 5, 6)),
+    "instance-norm3d": (lambda: nn.Sequential(nn.Conv3d(2, 3, 1), nn.InstanceNorm3d(3)), (4, 2, 3, 2, 2)),
     "dropout": (lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.Dropout(0.0)), (4, 2, 5)),
 }
 

@@ -35,6 +35,7 @@ from sweep.page.write import SECONDS as PAGE_SECONDS
 from sweep.page.write import SweepPage
 from sweep.run_directory import RunDirectory, RunDirectoryError
 from sweep.seldom import Seldom
+from sweep.signals import interrupt, signals_held
 
 _INTERRUPTED = 130
 _WAIT_SECONDS = 1.0
@@ -111,10 +112,10 @@ def _run(sweep: Sweep, members: Sequence[Member], executor: Executor, write: Cal
         write(_beginning(ledger, new, old))
         tables = _Tables(ledger)
         write(f"page: {folder / PAGE}\n")
-        on_change = _Progress(ledger, tables)
-        work = Work(ledger, sweep.options.retries, Keep(sweep.options.keep), on_change)
         try:
             with _terminable():
+                on_change = _Progress(ledger, tables)
+                work = Work(ledger, sweep.options.retries, Keep(sweep.options.keep), on_change)
                 _train(executor, work, write)
         except KeyboardInterrupt:
             write(f"interrupted; the same command goes on with --name={folder.name}\n")
@@ -146,11 +147,15 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # and not ignored, as in the background
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Tables:
@@ -184,7 +189,8 @@ class _Progress:
 
         self._ledger, self._tables, self._counts = ledger, tables, ledger.counts()
         total, done = sum(self._counts.values()), self._counts[State.FINISHED]
-        self._bar = tqdm(total=total, initial=done, unit="run", mininterval=0.5 if sys.stderr.isatty() else 30.0)
+        with signals_held():  # a bar that is made by half prints a traceback when it is deleted
+            self._bar = tqdm(total=total, initial=done, unit="run", mininterval=0.5 if sys.stderr.isatty() else 30.0)
 
     def __call__(self) -> None:
         counts = self._ledger.counts()

@@ -9,6 +9,8 @@ from typing import Never
 
 from tqdm import tqdm
 
+from sweep.signals import signals_held
+
 
 class ProgressBar:
     """A progress bar over all epochs, with loss, accuracy, and shares of dead and linear units of the latest epoch.
@@ -27,14 +29,15 @@ class ProgressBar:
             epoch: The first epoch that is trained.
             epochs: Number of epochs of the run; None if it is endless.
         """
-        self._bar = tqdm(
-            total=epochs,
-            initial=epoch,
-            unit="epoch",
-            file=sys.stderr,
-            mininterval=0.2 if sys.stderr.isatty() else 30.0,
-            dynamic_ncols=True,
-        )
+        with signals_held():  # a bar that is made by half prints a traceback when it is deleted
+            self._bar = tqdm(
+                total=epochs,
+                initial=epoch,
+                unit="epoch",
+                file=sys.stderr,
+                mininterval=0.2 if sys.stderr.isatty() else 30.0,
+                dynamic_ncols=True,
+            )
 
     def within_epoch(self, epochs: float) -> None:
         """Advance within an epoch.

@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ import numpy as np
 import pytest
 from support.forks import fork
 from support.processes import family_of, finish, quick_command, start
-from support.runs import flags
+from support.runs import ROOT, flags
 from support.server import Answer, Server, files_in
 
 from data import fetch
@@ -206,7 +207,8 @@ def serve_forks(requests: socket.socket) -> None:
             if pid:
                 ended[pid] = os.waitstatus_to_exitcode(status)
             answer = ended.get(request)
-        requests.send(json.dumps([request, answer]).encode())
+        with contextlib.suppress(BrokenPipeError):  # it was killed before it was answered
+            requests.send(json.dumps([request, answer]).encode())
 
 
 def work_of_sweep(words: list[str], stdin: int, log: int) -> None:
@@ -215,11 +217,22 @@ def work_of_sweep(words: list[str], stdin: int, log: int) -> None:
     os._exit(worker.main(words))
 
 
+def in_product(error: BaseException) -> bool:
+    """Whether an error comes out of the project's own code, and not only out of its tests."""
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    return any(file.is_relative_to(ROOT) and not file.is_relative_to(ROOT / "test") for file in files)
+
+
 def command_of_sweep(folder: Path, engine: str) -> None:
     tiny = [word for word in flags(output_dir=folder, name="grid") if not word.startswith(("--depth", "--epochs"))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local.subprocess, "Popen", ForkedWorker)
-        code = quick_command(*tiny, "--seed=0..2", "--checkpoint_seconds=0", "--workers=2", *SWEEPS[engine])
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(local.subprocess, "Popen", ForkedWorker)
+            code = quick_command(*tiny, "--seed=0..2", "--checkpoint_seconds=0", "--workers=2", *SWEEPS[engine])
+    except KeyboardInterrupt as interrupt:
+        if in_product(interrupt):
+            raise
+        code = 130
     sys.stdout.flush()
     os._exit(code)
 

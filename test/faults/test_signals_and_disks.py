@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import pkgutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import tqdm
 from support.faults import resume
 from support.runs import ROOT, command, flags, network_weights, run_tiny
 
@@ -261,6 +263,23 @@ def test_a_signal_before_the_run_directory_exists_is_one_line(
     assert command(*tiny_flags(tmp_path)) == 143
     assert capsys.readouterr().err == "interrupted before the run began.\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--progress=True"], ["--seed=0,1"]], ids=["run", "sweep"])
+def test_ctrl_c_while_a_progress_bar_is_made_is_no_traceback(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place_of = tqdm.std.tqdm._get_free_pos
+
+    def interrupted(bar: object) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return place_of(bar)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tqdm.std.tqdm, "_get_free_pos", staticmethod(interrupted))
+        assert command(*tiny_flags(tmp_path), *words) == 130
+        gc.collect()  # a bar that is made by half complains now
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "value"), [("WANDB_BASE_URL", "nonsense"), ("WANDB_CONSOLE", "rubbish")])

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -18,7 +19,7 @@ ENGINE = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-tr
 INSTRUCTION_SETS = {"plain": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     INSTRUCTION_SETS |= {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512dq", "-mavx2", "-mfma"]}
-PARTS = "activation functions linear member network observe order training vector workspace"
+HEADERS = sorted(map(str, Path("jumpstart/engine").glob("*.h")))
 
 setup(
     ext_modules=[
@@ -34,7 +35,7 @@ setup(
             Extension(
                 f"jumpstart.engine._{name}",
                 ["jumpstart/engine/engine.cpp"],
-                depends=[f"jumpstart/engine/{part}.h" for part in PARTS.split()],
+                depends=HEADERS,
                 extra_compile_args=[*ENGINE, *flags, f"-DENGINE=_{name}"],
                 py_limited_api=True,
                 optional=True,

@@ -50,7 +50,7 @@ class RectangularConfig(ExperimentConfig):
     init: str = _network(
         "torch",
         "Initial weights: torch's own, He's (kaiming), Xavier's (glorot), 0 (zero), init_value (constant), or the "
-        "identity plus noise in every hidden layer but the first, and Xavier's in the others (identity).",
+        "identity plus noise (identity; Xavier's in the first hidden layer and the output layer).",
         choices=RectangularInit,
     )
     init_noise: float = _network(

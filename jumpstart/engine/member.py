@@ -322,7 +322,7 @@ class Member:
 
     @property
     def best_batches(self) -> int:
-        """Number of batches that the best weights and their running statistics are made from."""
+        """Number of batches from which the running statistics beside the best weights are made."""
         return int(self._layout.best_batch)
 
     @property

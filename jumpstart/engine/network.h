@@ -42,7 +42,8 @@ template <int Width> class Network {
             point_weight[side] = (float)(lambda * weights.point[side]);
         }
         penalizes_points = point_weight[0] != 0 || point_weight[1] != 0;
-        choices = Choices(m.seed, m.epoch, m.step);
+        if (m.ties == RANDOM)
+            choices = Choices(m.seed, m.epoch, m.step);
         float *above = space.gradient, *here = space.below;
         if (m.capture_output)
             penalize<Identity>(pass, m.classes, space.logits, above, m.depth);
@@ -309,9 +310,12 @@ template <int Width> class Network {
     template <class F>
     INLINE void penalize(const Pass &pass, int units, const float *values, float *gradient, int layer)
     {
-        for (int b = 0; b < blocks; b++)
-            penalize_block<F>(pass, units, values + (int64_t)b * units * BLOCK, gradient + (int64_t)b * units * BLOCK, b,
-                              layer);
+        if (m.ties == SINGLE)
+            penalize_points<F, SINGLE>(pass, units, values, gradient, layer);
+        else if (m.ties == AVERAGE)
+            penalize_points<F, AVERAGE>(pass, units, values, gradient, layer);
+        else
+            penalize_points<F, RANDOM>(pass, units, values, gradient, layer);
         const int first = layer * width();
         for (int u = 0; u < units; u++) {
             const int32_t *place = space.place + 2 * (int64_t)(first + u);
@@ -348,7 +352,15 @@ template <int Width> class Network {
                 gradient[at(q)] += m.ties == AVERAGE ? added / tied : added;
     }
 
-    template <class F>
+    template <class F, Ties ties>
+    INLINE void penalize_points(const Pass &pass, int units, const float *values, float *gradient, int layer)
+    {
+        const int64_t size = (int64_t)units * BLOCK;
+        for (int b = 0; b < blocks; b++)
+            penalize_block<F, ties>(pass, units, values + b * size, gradient + b * size, b, layer);
+    }
+
+    template <class F, Ties ties>
     INLINE void penalize_block(const Pass &pass, int units, const float *values, float *gradient, int block, int layer)
     {
         const bool *is_short = space.is_short + ((int64_t)layer * space.blocks + block) * PARTS;
@@ -368,13 +380,13 @@ template <int Width> class Network {
             }
             prepare_points(pass, block * BLOCK + k * LANES, most, least, up, down);
             Vector tops{}, lows{}; // units with the extreme value: how many, or how many come before the chosen one
-            if (m.ties != SINGLE)
+            if (ties != SINGLE)
                 count_ties(units, values, most, least, tops, lows);
-            if (m.ties == AVERAGE) {
+            if (ties == AVERAGE) {
                 up /= larger(splat(1.0f), tops);
                 down /= larger(splat(1.0f), lows);
             }
-            if (m.ties == RANDOM) {
+            if (ties == RANDOM) {
                 const uint64_t point = (uint64_t)(layer + 1) << 32 | (uint64_t)(block * BLOCK + k * LANES);
                 tops = choices.below(tops, point, 0);
                 lows = choices.below(lows, point, 1);
@@ -383,11 +395,11 @@ template <int Width> class Network {
                 const Vector v = load(values + u * BLOCK), g = F::back(load(gradient + u * BLOCK), v, v);
                 Mask top = v == most, low = v == least;
                 // The first unit with the extreme value has the gradient: all bits set equals nothing from then on.
-                if (m.ties == SINGLE) {
+                if (ties == SINGLE) {
                     most = (Vector)((Mask)most | top);
                     least = (Vector)((Mask)least | low);
                 }
-                if (m.ties == RANDOM) {
+                if (ties == RANDOM) {
                     top = take_turn(top, tops);
                     low = take_turn(low, lows);
                 }

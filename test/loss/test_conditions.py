@@ -12,14 +12,7 @@ from typing import Any
 import pytest
 import torch
 from support.plain_loss import plain_loss
-from support.references import (
-    Options,
-    assert_same_grads,
-    preactivations,
-    reference,
-    reference_loss_and_grads,
-    zoo_reference,
-)
+from support.references import assert_same_grads, preactivations, reference_loss_and_grads, zoo_reference
 from support.zoo import dense, every_architecture, make
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -214,35 +207,6 @@ def test_a_gradient_scaler_does_not_change_the_gradients() -> None:
         scaler.scale(jumpstart.loss).backward()
         scaler.unscale_(optimizer)
         assert_same_grads(grads_of(model), grads[:-1])
-
-
-class TwoDtypes(nn.Module):
-    """A network whose second half computes in float64."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.halves = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU()) for _ in "ab")
-        self.halves[1].double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.halves[1](self.halves[0](x).double())
-        return result
-
-
-def test_preactivations_of_two_dtypes_and_one_shape_have_records_of_their_own(path: str) -> None:
-    model, x = TwoDtypes(), torch.randn(6, 4)
-    with JumpstartRegularization(model) as jumpstart:
-        model(x)
-        loss = jumpstart.loss.item()
-        found = {
-            position: largest
-            for record in jumpstart.extrema
-            for position, largest in zip(record.order, record.unit_max, strict=True)
-        }
-    tensors = preactivations(model, x)[2]
-    for position, z in enumerate(tensors):
-        torch.testing.assert_close(found[position], z.detach().amax(0))  # the dtype too
-    assert loss == pytest.approx(reference(tensors, Options())[0], rel=1e-6)
 
 
 @every_architecture

@@ -20,7 +20,7 @@ from support.references import (
     zoo_reference,
 )
 from support.zoo import dense, every_architecture, make
-from torch import nn
+from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization, PointMode, Terms, Ties
 from jumpstart.capture.targets import first_tensor
@@ -402,3 +402,32 @@ def test_a_gradient_with_another_reference_is_not_written_into(held: str, monkey
     _, (penalty,) = reference([z], Options())
     through = torch.full_like(z, 1.0 if held == "user" else 2.0) + torch.from_numpy(penalty)
     assert_same_grads([model.a.weight.grad], [through.T @ x])
+
+
+class TwoDtypes(nn.Module):
+    """A network whose second half computes in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halves = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU()) for _ in "ab")
+        self.halves[1].double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.halves[1](self.halves[0](x).double())
+        return result
+
+
+def test_preactivations_of_two_dtypes_and_one_shape_have_records_of_their_own(path: str) -> None:
+    model, x = TwoDtypes(), torch.randn(6, 4)
+    with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        loss = jumpstart.loss.item()
+        found = {
+            position: largest
+            for record in jumpstart.extrema
+            for position, largest in zip(record.order, record.unit_max, strict=True)
+        }
+    tensors = preactivations(model, x)[2]
+    for position, z in enumerate(tensors):
+        torch.testing.assert_close(found[position], z.detach().amax(0))  # the dtype too
+    assert loss == pytest.approx(reference(tensors, Options())[0], rel=1e-6)

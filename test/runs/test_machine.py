@@ -52,10 +52,15 @@ def test_garbage_is_freed_before_the_block() -> None:
         assert garbage() is None
 
 
-def test_objects_that_the_caller_has_frozen_stay_frozen() -> None:
-    frozen = gc.get_freeze_count()
-    assert frozen > 0
-    # Frozen objects are freed as usual when nothing refers to them any more.
+def test_objects_that_the_caller_has_frozen_stay_frozen_and_no_others_are() -> None:
+    def is_frozen(item: object) -> bool:
+        return all(item is not other for other in gc.get_objects())
+
+    old: list[object] = []
+    gc.freeze()
+    new: list[object] = []
     with imports_uncollected():
-        assert 0.99 * frozen < gc.get_freeze_count() <= frozen
-    assert 0.99 * frozen < gc.get_freeze_count() <= frozen
+        assert is_frozen(old)
+        assert not is_frozen(new)
+    assert is_frozen(old)
+    assert not is_frozen(new)

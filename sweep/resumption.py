@@ -83,27 +83,27 @@ def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool =
     """
     _refuse_links(run)
     _refuse_missing_options(run, config)
-    remedy = f"or start a new run with --config={shlex.quote(str(run.config))} --name=ANOTHER_NAME."
     checkpoint = run.last_checkpoint
     content: Content | None = None
     if checkpoint.exists():
         content, reason = _read(checkpoint)
         if reason:
             raise RunDirectoryError(
-                f"{checkpoint} can't be resumed from: {reason}. Put an undamaged copy there, {remedy}"
+                f"{checkpoint} can't be resumed from: {reason}. Put an undamaged copy there, or "
+                f"{_anew(run, repeated=True)}"
             )
         difference = _difference(content, config)
         if difference:
             raise RunDirectoryError(
                 f"{run.config} does not fit {checkpoint}: {difference}. Restore the file that belongs to the other, "
-                f"{remedy}"
+                f"or {_anew(run, repeated=True)}"
             )
     else:
         finished = _finished_epochs(run)
         if finished:
             raise RunDirectoryError(
                 f"{checkpoint} is missing, but {finished}, which the resumed run would lose. Put the file back, "
-                f"{remedy}"
+                f"or {_anew(run, repeated=True)}"
             )
     _check_metrics(run, content, warn=warn)
     if warn and not checkpoint.exists():
@@ -166,7 +166,7 @@ def check_same_engine(run: RunDirectory, content: Content, engine: str) -> None:
     if wrote != engine:
         raise RunDirectoryError(
             f"{run.last_checkpoint} was written by the engine {wrote}, but {run.environment} leads to {engine}. "
-            f'Restore "engine": "{wrote}" in that file, or start a new run.'
+            f'Restore "engine": "{wrote}" in that file, or {_anew(run)}'
         )
 
 
@@ -184,14 +184,14 @@ def check_same_data(run: RunDirectory, content: Content | None, data: AnyData) -
     if content is not None:
         source, before = run.last_checkpoint, _fingerprint_in(content)
     elif run.data.exists():
-        source, before = run.data, _stored_fingerprint(run.data)
+        source, before = run.data, _stored_fingerprint(run)
     else:
         return
     found = data.fingerprint()
     if (before or "") != found:
         raise RunDirectoryError(
             f"the data changed since {source} was written: {found or 'another data set'}, and before "
-            f"{before or 'another data set'}. Restore the data, or start a new run."
+            f"{before or 'another data set'}. Restore the data, or {_anew(run)}"
         )
 
 
@@ -201,13 +201,27 @@ def _fingerprint_in(content: Content) -> str | None:
     return next((state["fingerprint"] for state in states if "fingerprint" in state), None)
 
 
-def _stored_fingerprint(file: Path) -> str | None:
+def _stored_fingerprint(run: RunDirectory) -> str | None:
     """The fingerprint in ``data.json``."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(run.data.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RunDirectoryError(f"{file} can't be read: {error}. Restore it, or start a new run.") from None
+        raise RunDirectoryError(f"{run.data} can't be read: {error}. Restore it, or {_anew(run)}") from None
     return content.get("fingerprint") if isinstance(content, dict) else None
+
+
+def _anew(run: RunDirectory, *, repeated: bool = False) -> str:
+    """How to train a run from the beginning, for messages: in a sweep, its next command makes a run that is gone.
+
+    Args:
+        run: The run.
+        repeated: Whether its ``config.yaml`` is whole, so that a new run can have the same options.
+    """
+    from sweep.ledger.ledger import NAME
+
+    if (run.path.parent.parent / NAME).exists():
+        return f"delete {run.path}: the next command of the sweep trains this run from the beginning."
+    return f"start a new run{f' with --config={shlex.quote(str(run.config))} --name=ANOTHER_NAME' if repeated else ''}."
 
 
 def _shape(value: object) -> str:
@@ -231,8 +245,7 @@ def _refuse_missing_options(run: RunDirectory, config: ExperimentConfig) -> None
     missing = [name for name in options(type(config)) if name not in stored]
     if missing:
         raise RunDirectoryError(
-            f"{run.config} lacks {missing[0]}, so it is damaged: a run stores every option. Restore it, or start a new "
-            "run."
+            f"{run.config} lacks {missing[0]}, so it is damaged: a run stores every option. Restore it, or {_anew(run)}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 from contextlib import ExitStack
@@ -105,6 +106,38 @@ def test_a_process_may_be_killed_while_it_prunes_a_run(
     run = RunDirectory(tmp_path / RUNS / entry.label)
     assert (entry.state, entry.summary) == (State.FINISHED, json.loads(run.summary.read_text()))
     assert run.best_checkpoint.exists() == (keep is Keep.WEIGHTS)
+
+
+@pytest.mark.parametrize("damage", ["checkpoint", "config", "no checkpoint"])
+def test_the_remedy_for_a_damaged_run_is_that_of_a_sweep(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    ledger = ledger_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "prune", killed)
+        assert train(ledger, RECTANGULAR, claimed(ledger), Keep.WEIGHTS) == STOPPED
+    run = RunDirectory(tmp_path / RUNS / ledger.entry(1).label)
+    if damage == "checkpoint":
+        run.last_checkpoint.write_bytes(run.last_checkpoint.read_bytes()[:-100])
+    elif damage == "config":
+        run.config.write_text(run.config.read_text().replace("depth: ", "deep: "))
+    else:
+        run.summary.unlink()
+        run.last_checkpoint.unlink()
+    assert train(ledger, RECTANGULAR, claimed(ledger), Keep.WEIGHTS) == 0
+    entry = ledger.entry(1)
+    assert entry.state is State.FAILED
+    assert f"or delete {run.path}: the next command of the sweep trains this run" in (entry.error or "")
+    assert "--name" not in (entry.error or "")
+    shutil.rmtree(run.path)
+    with living(ledger.folder, "me") as life:
+        again = ledger.claim(life, 1)
+    assert again is not None
+    assert train(ledger, RECTANGULAR, again, Keep.WEIGHTS) == 0
+    assert ledger.entry(1).state is State.FINISHED
 
 
 @pytest.mark.parametrize(

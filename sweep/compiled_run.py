@@ -318,7 +318,7 @@ class _Training:
 
     def _write_checkpoints(self) -> None:
         member = self._member
-        self._rows.metrics.flush()
+        self._rows.metrics.sync()
         load_weights(member, self._network, best=True)
         self.best.take(self.best.best_row, self._network)
         load_weights(member, self._network)

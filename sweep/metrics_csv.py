@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, SupportsFloat, TypedDict
 
-from jumpstart.files import UserPath, user_path, write_text
+from jumpstart.files import UserPath, sync_file, user_path, write_text
 from sweep.files import RunDirectoryError
 from sweep.signals import signals_held
 
@@ -31,8 +31,8 @@ class MetricsCsv:
     """The metrics of a run, one row per epoch, written in blocks.
 
     Numbers keep every digit, and :meth:`read` returns them exactly. A missing value is empty; NaN is ``nan``. A crash
-    loses at most the rows since the last :meth:`flush`: call :meth:`flush` before a checkpoint is written, and
-    :meth:`keep` when a checkpoint is loaded.
+    of the process loses at most the rows since the last :meth:`flush`, and a crash of the machine those since the last
+    :meth:`sync`: call :meth:`sync` before a checkpoint is written, and :meth:`keep` when a checkpoint is loaded.
 
     Args:
         path: File to make or to extend. A last line that a crash left half-written is dropped.
@@ -76,6 +76,7 @@ class MetricsCsv:
         self._columns: dict[str, None] = {"epoch": None}
         self._size = 0
         self._written_columns = 0
+        self._is_stored = True
         self._last: int | None = None
         self._last_line = ""
         self._count = 0
@@ -88,7 +89,7 @@ class MetricsCsv:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.flush()
+        self.sync()
 
     @property
     def last_epoch(self) -> int | None:
@@ -139,6 +140,13 @@ class MetricsCsv:
             with signals_held():
                 self._write_rows()
 
+    def sync(self) -> None:
+        """Write the rows of the buffer, and wait until the disk has stored all rows, as it has a checkpoint."""
+        self.flush()
+        if not self._is_stored:
+            sync_file(self.path)
+            self._is_stored = True
+
     def keep(self, rows: int) -> None:
         """Drop all rows but the first ones, because a resumed run repeats the others.
 
@@ -173,6 +181,7 @@ class MetricsCsv:
             file.truncate(self._size)
             file.seek(self._size)
             file.write(block)
+        self._is_stored = False
         self._size += len(block)
         for epoch, line in zip(self._rows, lines, strict=True):
             self._note(epoch, line)

@@ -205,7 +205,7 @@ def _closed_properly(directory: RunDirectory, metrics: MetricsCsv, *, wandb: boo
     finally:
         if is_first_process():
             with contextlib.suppress(*[OSError] * (failure is not None)):  # which must not hide the failure
-                metrics.flush()
+                metrics.sync()
         if wandb:
             close_wandb()
         if is_first_process() and (report or failure is not None):

@@ -154,7 +154,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with draft_file(path) as draft:
         yield draft
-        _sync(draft, os.O_RDWR)  # Windows refuses to sync a file that is open for reading only
+        sync_file(draft)
         os.replace(draft, path)
         with suppress(OSError):  # not every file system, and no Windows, can sync a folder
             _sync(path.parent, os.O_RDONLY)
@@ -177,6 +177,15 @@ def write_text(path: Path, text: str) -> None:
         OSError: As :func:`atomic_path`.
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk has stored the content of a file.
+
+    Raises:
+        OSError: If the file is missing or not writable, or the disk is full.
+    """
+    _sync(path, os.O_RDWR)  # Windows refuses to sync a file that is open for reading only
 
 
 def _sync(path: Path, flags: int) -> None:

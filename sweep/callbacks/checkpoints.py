@@ -85,7 +85,7 @@ class BestAndLast(BestWeights, Checkpoint):  # type: ignore[misc]
         return {name: _full_tensor(value) for name, value in super()._weights_of(network).items()}
 
     def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.metrics.flush()
+        self.metrics.sync()
         # Every process must call save_checkpoint, which gathers sharded weights; only the first one writes a file.
         trainer.save_checkpoint(self.last)
         if trainer.is_global_zero:

@@ -60,7 +60,7 @@ class EpochRows:
     def finish(self, loggers: Sequence[MetricsLogger] = ()) -> None:
         """Write the last row, whatever its epoch, at the end of training or after an error."""
         self._write(loggers)
-        self.metrics.flush()
+        self.metrics.sync()
 
     def _write(self, loggers: Sequence[MetricsLogger]) -> None:
         if not self._pending:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,6 +84,59 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
     assert code == 2
     assert output.startswith("error: ")
     assert output.count("\n") == 1
+
+
+@pytest.fixture
+def failing_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with a file system that Linux makes read-only at its first error, while files are open."""
+    if os.name != "posix" or os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("only root can mount a file system, and mkfs.ext4 must be there")
+    image, place = tmp_path / "image", tmp_path / "disk"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(50_000_000)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    words = ["mount", "-o", "loop,errors=remount-ro", str(image), str(place)]
+    if subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("this system can't mount a file as a disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def break_down(disk: Path) -> None:
+    """Let the file system of a disk find an error."""
+    source = subprocess.run(["findmnt", "-n", "-o", "SOURCE", str(disk)], check=True, capture_output=True, text=True)
+    Path("/sys/fs/ext4", Path(source.stdout.strip()).name, "trigger_fs_error").write_text("1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "epochs"), [("compiled", 60_000), ("lightning", 100)])
+@pytest.mark.parametrize("seeds", ["0", "0..3"], ids=["run", "sweep"])
+def test_a_disk_that_becomes_read_only_costs_one_line_and_no_epoch(
+    engine: str, epochs: int, seeds: str, failing_disk: Path, tmp_path: Path
+) -> None:
+    options = {"name": "run", "engine": engine, "checkpoint_seconds": 0, "epochs": epochs, "seed": 0}
+    words = [*flags(output_dir=failing_disk, **options), f"--seed={seeds}"]
+    process = begin(tmp_path, *words)
+    while not list(failing_disk.rglob("last.ckpt")):
+        assert process.exitcode is None
+        time.sleep(0.05)
+    break_down(failing_disk)
+    assert finish(process) == 2
+    output = (tmp_path / "output.txt").read_text()
+    assert "Traceback" not in output
+    error = output[output.index("error: ") :]
+    assert re.match(r"error: .*Read-only file system.*(--resume=|same command again)", error), output
+
+    subprocess.run(["umount", str(failing_disk)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(tmp_path / "image"), str(failing_disk)], check=True)
+    assert not list(failing_disk.rglob("summary.json"))
+    assert outcome(tmp_path, *([f"--resume={failing_disk / 'run'}"] if seeds == "0" else words))[0] == 0
+    assert not list(failing_disk.rglob(".*.tmp*"))
+    rows = {path.read_text() for path in failing_disk.rglob("metrics.csv")}
+    assert len(rows) == (1 if seeds == "0" else 4)
+    assert outcome(tmp_path, *flags(output_dir=tmp_path, **options))[0] == 0
+    assert (tmp_path / "run" / "metrics.csv").read_text() in rows
 
 
 def make_read_only(disk: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.faults import resume
+from support.runs import run_tiny
 
 from jumpstart.report.record import read_run
 from model.config.rectangular import RectangularConfig
@@ -138,3 +140,32 @@ def test_the_report_names_rows_that_are_lost(finished: RunDirectory) -> None:
     lines = finished.metrics.read_text().splitlines(keepends=True)
     finished.metrics.write_text("".join(lines[:3]))
     assert "metrics.csv ends at epoch 1, but the run ended at epoch 3: rows were lost." in read_run(finished.path).notes
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the names of open files are read from /proc")
+@pytest.mark.parametrize("engine", ["compiled", "lightning"])
+def test_the_disk_has_the_rows_before_the_checkpoint_that_counts_them(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, stored, marks = tmp_path / "run" / "metrics.csv", [0], []
+    fsync, replace = os.fsync, os.replace
+
+    def note_stored(descriptor: int) -> None:
+        fsync(descriptor)
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if Path(name) == metrics:
+            stored.append(metrics.stat().st_size)
+
+    def note_checkpoint(source: Path, target: Path) -> None:
+        replace(source, target)
+        if Path(target).name == "metrics.csv":  # a file that is replaced was synced before
+            stored.append(metrics.stat().st_size)
+        if Path(target).name == "last.ckpt":
+            marks.append((stored[-1], metrics.stat().st_size))
+
+    monkeypatch.setattr(os, "fsync", note_stored)
+    monkeypatch.setattr(os, "replace", note_checkpoint)
+    run_tiny(tmp_path, engine=engine, checkpoint_seconds=0)
+    assert len({written for _, written in marks}) > (1 if engine == "lightning" else 0)
+    assert all(before == written for before, written in marks), marks
+    assert stored[-1] == metrics.stat().st_size

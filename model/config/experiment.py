@@ -83,8 +83,8 @@ class ExperimentConfig(OptimizationConfig):
     lambda_min: float = _jumpstart(0.0, "Least value of lambda_ in its schedule.", minimum=0)
     lambda_cosine_epochs: int | None = _jumpstart(
         None,
-        "Epochs after which lambda_schedule=cosine has reached lambda_min, before it rises again over as many; None: "
-        "it falls once, until the last epoch.",
+        "Epochs in which lambda_schedule=cosine lowers lambda_ to lambda_min; lambda_ then rises over as many epochs, "
+        "and so on. None: it falls once, until the last epoch.",
         minimum=1,
     )
     use_loss: bool = _jumpstart(True, "Whether the task loss is minimized; False: the Jumpstart loss alone.")
@@ -111,7 +111,7 @@ class ExperimentConfig(OptimizationConfig):
     )
     negative_margin: float | str | None = _jumpstart(
         None,
-        "The same on the negative side; None: that of margin; auto: 1 / depth, but at least 0.1.",
+        "The same on the negative side; None: the value of margin; auto: 1 / depth, but at least 0.1.",
         words=NEGATIVE_MARGIN,
         above=0,
         check=check_negative_margin,
@@ -134,7 +134,7 @@ class ExperimentConfig(OptimizationConfig):
     )
     target: str | None = _data(
         None,
-        "Column of the classes in a file of your own: its name, or its position from 0, or from -1 at the end.",
+        "Column of the classes in a file of your own: its name, or its position; 0 is the first column, -1 the last.",
         several=Several.NEVER,
     )
     drop_columns: str | None = _data(
@@ -156,8 +156,8 @@ class ExperimentConfig(OptimizationConfig):
     )
     val_size: float | None = _data(
         None,
-        "Share of the rows used for validation; None: the default of the data set; 0: the test part of a table in its "
-        "place, which needs best_by=train.",
+        "Share of the rows used for validation; None: the default of the data set; 0: the test part of a table takes "
+        "the place of the validation part, which needs best_by=train.",
         minimum=0,
         below=1,
     )
@@ -173,13 +173,13 @@ class ExperimentConfig(OptimizationConfig):
     noise: float = _data(0.1, "Noise of a generated data set.", minimum=0)
     scaling: str = _data(
         "standard",
-        "How the numbers of a table are scaled by the training part: to mean 0 and standard deviation 1, or divided by "
-        "the range of each column.",
+        "How the numbers of a table are scaled, by statistics of the training part: to mean 0 and standard deviation "
+        "1, or divided by the range of each column.",
         choices=Scaling,
     )
 
     split_seed: int | None = _data(
-        None, "Seed of generated points and of the split; None: that of seed.", minimum=0, maximum=2**32 - 1
+        None, "Seed of generated points and of the split; None: the value of seed.", minimum=0, maximum=2**32 - 1
     )
 
     seed: int = _run(
@@ -204,7 +204,7 @@ class ExperimentConfig(OptimizationConfig):
     plot_parts: str | None = _run(
         None,
         "Parts of the data whose status is plotted, the test part after training; None: the validation part, in files "
-        "without the name of a part.",
+        "whose names contain no part.",
         words=PART_LIST,
         check=check_parts,
         several=Several.BRACKETS,

@@ -74,12 +74,14 @@ class OptimizationConfig(Config):
     )
     cosine_epochs: int | None = _optimization(
         None,
-        "Epochs after which cosine has reached min_lr, before it rises again over as many; None: it falls once, until "
-        "the last epoch.",
+        "Epochs in which cosine lowers the rate to min_lr; the rate then rises over as many epochs, and so on. None: "
+        "it falls once, until the last epoch.",
         minimum=1,
     )
     cycle_epochs: int | None = _optimization(
-        None, "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs of a start.", minimum=1
+        None,
+        "Epochs in one cycle of cosine_restarts and cyclic; None: a tenth of the epochs of each start (fresh_starts).",
+        minimum=1,
     )
     cycle_growth: int = _optimization(
         1, "Length of each cycle of cosine_restarts, divided by that of the cycle before.", minimum=1
@@ -111,29 +113,32 @@ class OptimizationConfig(Config):
     )
     best_by: str = _optimization(
         "val",
-        "Part of the data whose accuracy, and of equal accuracies whose loss, decides which epoch is the best.",
+        "Part of the data whose accuracy decides which epoch is the best; if accuracies are equal, its loss decides.",
         choices=BestBy,
     )
     early_stopping: bool = _optimization(False, "Whether to stop as soon as validation accuracy is 1.")
     stop_train_acc: float | None = _optimization(
         None,
-        "Training accuracy from which on training stops; with stop_train_loss, both goals are needed. None: no such "
-        "goal.",
+        "Training stops when the training accuracy is at least this; with stop_train_loss, both goals are needed. "
+        "None: no such goal.",
         above=0,
         maximum=1,
     )
     stop_train_loss: float | None = _optimization(
         None,
-        "Training loss down to which training goes on; with stop_train_acc, both goals are needed. None: no such goal.",
+        "Training stops when the training loss is at most this; with stop_train_acc, both goals are needed. None: no "
+        "such goal.",
         above=0,
     )
     patience: int | None = _optimization(
-        None, "Epochs without an improvement of monitor after which training stops; None: no limit.", minimum=1
+        None,
+        "Epochs without an improvement of the monitored metric after which training stops; None: no limit.",
+        minimum=1,
     )
     monitor: str = _optimization(
         "val/loss", "Metric that patience watches; lower losses and higher accuracies are better.", choices=Monitor
     )
-    min_delta: float = _optimization(0.0, "Change of monitor that an improvement must exceed.", minimum=0)
+    min_delta: float = _optimization(0.0, "Change of the monitored metric that an improvement must exceed.", minimum=0)
 
     def check_together(self) -> None:
         """Raise :class:`ConfigError` if options contradict each other."""

@@ -55,7 +55,8 @@ class ResnetConfig(ExperimentConfig):
         64, "Units of each group in a stage of 64 units; 4 with 32 groups: a ResNeXt; 128: a wide ResNet.", minimum=1
     )
     use_bias: bool | None = _network(
-        None, "Whether layers have biases; None: without batch normalization only. The output layer always has them."
+        None,
+        "Whether layers have biases; None: only if there is no batch normalization. The output layer always has them.",
     )
     activation: str = _network("relu", "Activation.", words=ACTIVATIONS, check=check_activation)
     dropout: float = _network(0.0, "Share of the units dropped before the output layer.", minimum=0, below=1)
@@ -88,7 +89,9 @@ class ResnetConfig(ExperimentConfig):
     image_size: int | None = _data(
         None, "Height and width of the images in pixels; None: the default of the data set.", minimum=4
     )
-    augment: bool = _data(True, "Whether training images are augmented as is usual for the data set; digits never are.")
+    augment: bool = _data(
+        True, "Whether training images are augmented as is usual for the data set; the images of digits never are."
+    )
     num_workers: int | None = _data(
         None,
         "Processes that decode images from folders; None: chosen by the number of CPU cores.",

@@ -47,7 +47,7 @@ class SweepConfig(Config):
     )
     dry_run: bool = option(False, "Whether to print the runs and their number, and to train nothing.")
     keep: str = option("weights", "What a finished run of a sweep keeps.", choices=Keep)
-    retries: int = option(1, "How often a run of a sweep that failed is tried again.", minimum=0)
+    retries: int = option(1, "How often a failed run of a sweep is tried again.", minimum=0)
     executor: str = option(
         "local", "Where the runs of a sweep are trained: on this machine, or on a cluster.", choices=ExecutorName
     )

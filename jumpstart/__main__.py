@@ -51,7 +51,8 @@ def _report_parser(commands: argparse._SubParsersAction[CommandParser]) -> Comma
         "--output",
         type=path_argument("--output", "file"),
         metavar="FILE",
-        help="the page that compares several runs (default: compare.html)",
+        help="the file for the report of one run (default: report.html in its directory), or for the page that "
+        "compares several runs (default: compare.html)",
     )
     return parser
 
@@ -87,19 +88,21 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     from jumpstart.report.record import read_run
     from jumpstart.report.write import NotARunError, write_comparison, write_report
 
-    if options.output is not None and len(options.runs) < 2:
-        parser.error(f"--output is for a page that compares runs: give two or more, got {len(options.runs)}.")
     try:
         runs = [read_run(run) for run in options.runs]  # all of them first: after a wrong path nothing is written
+        if len(runs) == 1:
+            _write(f"{write_report(runs[0], options.output)}\n")
+            return 0
         for run in runs:
-            _write(f"{write_report(run)}\n")
-        if len(runs) > 1:
-            _write(f"{write_comparison(runs, options.output or 'compare.html')}\n")
+            try:
+                _write(f"{write_report(run)}\n")
+            except OSError as error:  # the page that compares the runs does not need their reports
+                _announce(f"warning: the report of {run.path} can't be written: {error}.")
+        _write(f"{write_comparison(runs, options.output or 'compare.html')}\n")
     except (NotARunError, PathError) as error:
         parser.error(str(error))
     except OSError as error:
-        reason = f"the report can't be written: {error}. "
-        parser.error(f"{reason}Make room, or make the folder writable, or report on a copy of the run directory.")
+        parser.error(f"the report can't be written: {error}. Make room, or name another file with --output.")
     return 0
 
 

@@ -20,25 +20,28 @@ REPORT = "report.html"
 """The name of the report in a run directory."""
 
 
-def write_report(run: UserPath | RunRecord) -> Path:
-    """Write ``report.html`` into a run directory, in place of an older one.
+def write_report(run: UserPath | RunRecord, output: UserPath | None = None) -> Path:
+    """Write the report of a run, in place of an older one.
 
     Args:
         run: The run directory, or its content. Files may be missing: the report names them.
+        output: The file to write; None: ``report.html`` in the run directory.
 
     Returns:
         The path of the report.
 
     Raises:
         NotARunError: If the directory holds no run.
+        ValueError: As :func:`~jumpstart.files.user_path`.
         OSError: If the report can't be written.
 
     Example:
         >>> write_report("runs/moons")  # doctest: +SKIP
         PosixPath('runs/moons/report.html')
     """
+    path = None if output is None else user_path(output, "output", "file")
     record = _read(run)
-    path = record.path / REPORT
+    path = path or record.path / REPORT
     write_text(path, run_page(record))
     return path
 

@@ -153,7 +153,7 @@ def last_line(act: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_commands_for_a_run_on_a_disk_that_can_not_be_written_are_one_line(
-    finished: RunDirectory, mount: Mount, capsys: pytest.CaptureFixture[str]
+    finished: RunDirectory, tmp_path: Path, mount: Mount, capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk = mount("8M")
     run = shutil.copytree(finished.path, disk / "run")
@@ -162,7 +162,7 @@ def test_commands_for_a_run_on_a_disk_that_can_not_be_written_are_one_line(
         "Make the run directory writable, or resume a copy": lambda: command(f"--resume={run}"),
         "Choose another": lambda: command(*flags(output_dir=disk / "new", name="run")),
         "Choose another --output_dir": lambda: command(*flags(output_dir=disk, name="sweep"), "--seed=0,1"),
-        "report on a copy": lambda: jumpstart(["report", str(run)]),
+        "name another file with --output": lambda: jumpstart(["report", str(run)]),
         "--output .*/t.md can't be written: .* Name another file": lambda: look(
             ["table", str(run), f"--output={disk}/a/t.md"]
         ),
@@ -173,6 +173,17 @@ def test_commands_for_a_run_on_a_disk_that_can_not_be_written_are_one_line(
     for remedy, act in remedies.items():
         assert re.search(remedy, last_line(act, capsys))
     assert look(["table", str(run)]) == 0
+    assert jumpstart(["report", str(run), f"--output={tmp_path / 'one.html'}"]) == 0
+    capsys.readouterr()
+    assert jumpstart(["report", str(run), str(finished.path), f"--output={tmp_path / 'two.html'}"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{finished.path / 'report.html'}\n{tmp_path / 'two.html'}\n"
+    assert shown.err.startswith(f"warning: the report of {run} can't be written: ")
+    assert shown.err.count("\n") == 1
+    copy = shutil.copytree(finished.path, tmp_path / "run")
+    assert jumpstart(["report", str(copy)]) == 0
+    own = (copy / "report.html").read_text()
+    assert (tmp_path / "one.html").read_text().replace(str(run), str(copy)) == own
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "with a log"])

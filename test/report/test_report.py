@@ -305,6 +305,14 @@ def test_several_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture
     assert sum(tag == "canvas" for tag, _ in page.elements) == 2
 
 
+def test_the_report_of_one_run_is_written_where_output_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, output = make_run(tmp_path), tmp_path / "one.html"
+    assert main(["report", str(run), f"--output={output}"]) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    assert not (run / REPORT).exists()
+    assert read(output).data == read(write_report(run)).data
+
+
 def test_runs_of_the_same_name_are_shown_with_their_paths(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -326,7 +334,8 @@ def test_one_run_is_not_compared(tmp_path: Path) -> None:
         (["file"], "file is not a run directory: it is a file."),
         (["empty"], "empty is not a run directory: it has none of config.yaml"),
         (["run", "none"], "none is not a run directory"),
-        (["run", "--output=a.html"], "--output is for a page that compares runs"),
+        (["run", "--output=gone/a.html"], "can't be written"),
+        (["run", "--output=empty"], "--output must name a file, got the folder"),
         (["run", "run", "--output=gone/a.html"], "can't be written"),
         ([], "RUN"),
     ],

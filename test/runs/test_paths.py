@@ -50,6 +50,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "jumpstart.regions.plot.animate_decision_regions(path)": lambda path: animate_decision_regions([], path),
     "jumpstart.report.record.read_run(path)": read_run,
     "jumpstart.report.write.write_report(run)": write_report,
+    "jumpstart.report.write.write_report(output)": lambda path: write_report("a", path),
     "jumpstart.report.write.write_comparison(runs)": lambda path: write_comparison([path, path], "x.html"),
     "jumpstart.report.write.write_comparison(output)": lambda path: write_comparison(["a", "b"], path),
     "jumpstart.status_plot.NetworkStatusPlot.__init__(directory)": lambda path: NetworkStatusPlot(directory=path),

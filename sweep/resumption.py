@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
+from jumpstart.engine.member import NUMBERS
 from jumpstart.files.checkpoints import load_checkpoint
 from model.config.experiment import ExperimentConfig
 from model.config.options import options
@@ -294,11 +295,18 @@ def _missing_part(content: object) -> str:
     parts, name = (_COMPILED_PARTS, "best") if compiled else (_PARTS, "BestAndLast")
     arguments = content.get("hyper_parameters")
     missing = {
+        *(_missing_numbers(content["member"]) if compiled and "member" in content else ()),
         *(parts - content.keys()),
         *(_KEEPER_PARTS - keeper.keys() if isinstance(keeper, dict) else {name}),
         *({"config", "input_shape", "num_classes"} - (arguments.keys() if isinstance(arguments, dict) else set())),
     }
     return min(missing, default="")
+
+
+def _missing_numbers(member: object) -> set[str]:
+    """The numbers that the state of a member lacks, as that of another version of the engine can."""
+    numbers = member.get("numbers") if isinstance(member, dict) else None
+    return set(NUMBERS) - (numbers.keys() if isinstance(numbers, dict) else set())
 
 
 def _keeper(content: Content) -> Any:

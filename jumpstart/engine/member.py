@@ -28,7 +28,7 @@ class MemberState(TypedDict):
 
 
 _ARRAYS = ("weights", "moment1", "moment2", "best_weights", "running", "best_running")
-_NUMBERS = (
+NUMBERS = (
     "step",
     "best_batch",
     "epoch",
@@ -39,6 +39,7 @@ _NUMBERS = (
     "best_loss",
     "monitored",
 )
+"""Numbers of a :class:`MemberState`."""
 
 
 class Member:
@@ -378,7 +379,7 @@ class Member:
         """A copy of the state at the end of the latest epoch."""
         return {
             "tensors": {name: array.clone() for name, array in self._arrays.items()},
-            "numbers": {name: getattr(self._layout, name) for name in _NUMBERS},
+            "numbers": {name: getattr(self._layout, name) for name in NUMBERS},
         }
 
     def load_state_dict(self, state: MemberState) -> None:
@@ -393,7 +394,7 @@ class Member:
                 raise ValueError(f"{name} of the state does not fit a network with {self.network}.")
         for name, array in self._arrays.items():
             array.copy_(tensors[name])
-        for name in _NUMBERS:
+        for name in NUMBERS:
             setattr(self._layout, name, numbers[name])
 
 

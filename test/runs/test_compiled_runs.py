@@ -190,7 +190,7 @@ def test_a_run_of_the_engine_is_not_resumed_without_it(begun: RunDirectory, monk
 
 @pytest.mark.parametrize(
     "part",
-    ["member", "best", "best/best_row", "best/elapsed", "best/weights", "frames", "row", "state_dict",
+    ["member", "member/numbers/best_batch", "best", "best/best_row", "best/elapsed", "best/weights", "frames", "row", "state_dict",
      "hyper_parameters/config"],
 )  # fmt: skip
 def test_an_incomplete_checkpoint_is_refused(part: str, begun: RunDirectory) -> None:

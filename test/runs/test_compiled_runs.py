@@ -190,8 +190,8 @@ def test_a_run_of_the_engine_is_not_resumed_without_it(begun: RunDirectory, monk
 
 @pytest.mark.parametrize(
     "part",
-    ["member", "member/numbers/best_batch", "best", "best/best_row", "best/elapsed", "best/weights", "frames", "row", "state_dict",
-     "hyper_parameters/config"],
+    ["member", "member/numbers/best_batch", "best", "best/best_row", "best/elapsed", "best/weights", "frames",
+     "row", "state_dict", "hyper_parameters/config"],
 )  # fmt: skip
 def test_an_incomplete_checkpoint_is_refused(part: str, begun: RunDirectory) -> None:
     change(begun, part, lambda content, key: content.pop(key))

@@ -87,6 +87,47 @@ def test_each_step_chooses_anew_and_every_build_alike(terms: str) -> None:
     assert not torch.equal(first, other)
 
 
+WORD = 2**64
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mixed(value: int) -> int:
+    """The output of SplitMix64 for a state, in Python."""
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % WORD
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % WORD
+    return value ^ value >> 31
+
+
+def chosen(seed: int, step: int, choice: int, count: int) -> int:
+    """The number below ``count`` that a step of one batch per epoch draws for a choice."""
+    key = 0
+    for number in (seed, step, step):
+        key = mixed((key + number + GOLDEN) % WORD)
+    return (mixed((key + (choice + 1) * GOLDEN) % WORD) >> 32) * count >> 32
+
+
+def test_the_mixing_function_is_that_of_splitmix64() -> None:
+    # The first two numbers that the generator of java.util.SplittableRandom gives for the seed 0.
+    assert mixed(GOLDEN) == 0xE220A8397B1DCDAF
+    assert mixed(2 * GOLDEN % WORD) == 0x6E789E6AA1B965F4
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize("terms", ["unit", "point"])
+def test_choices_are_those_of_the_generator(build: Build, terms: str) -> None:
+    width, rows, seed = 7, 40, 3
+    member = tied(build, width, rows, terms=terms, seed=seed)
+    for step in range(3):
+        expected = torch.zeros(width, rows)
+        for number in range(width if terms == "unit" else rows):
+            for side, sign in enumerate((-1, 1)):
+                if terms == "unit":
+                    expected[number, chosen(seed, step, 2 * number + side, rows)] += sign
+                else:
+                    expected[chosen(seed, step, 2 * (2**32 + number) + side, width), number] += sign
+        assert torch.equal(gradient_of(member, width, rows).sign(), expected), step
+
+
 def test_layers_choose_independently() -> None:
     width, rows = 5, 500
     gradient = gradient_with_biases(tied(BUILDS[0], width, rows, terms="point", depth=2))

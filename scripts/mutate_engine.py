@@ -27,8 +27,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = Path("jumpstart/engine")
-TESTS = ("functions", "training", "bits", "gradients", "stopping", "divergence", "bad_input")
-"""The files of tests, in the order in which they are run."""
+FIRST = ("functions", "ties", "training", "bits", "gradients", "stopping", "divergence", "bad_input")
+"""The files of tests that are run first, in this order; the others of the folder follow."""
+
+LEFT_OUT = "distribution"
+"""The file of tests that compares accuracies over many seeds, which no single mutant changes for sure."""
 
 SECONDS = 100
 """Processor time after which the tests of a mutant end: four times what they need."""
@@ -148,6 +151,11 @@ def copy_of_project(folder: Path) -> None:
     del sys.modules["support.engine"]  # which has looked for builds, and found none
 
 
+def _place(file: str) -> int:
+    """The place of a file of tests in the order in which they are run."""
+    return next((place for place, name in enumerate(FIRST) if file.endswith(f"_{name}.py")), len(FIRST))
+
+
 def kill(log: Path) -> str | None:
     """The first test that fails, in a fork of this process, or how the fork ended; None if all tests pass."""
     sys.stdout.flush()
@@ -157,7 +165,8 @@ def kill(log: Path) -> str | None:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-        files = [f"test/engine/test_engine_{name}.py" for name in TESTS]
+        files = sorted(map(str, Path("test/engine").glob("test_*.py")), key=_place)
+        files = [file for file in files if LEFT_OUT not in file]
         os._exit(importlib.import_module("pytest").main(["-x", "-q", "-p", "no:cacheprovider", *files]))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     failed = re.search(r"^(?:FAILED|ERROR) \S*test_(\S+)", log.read_text(errors="replace"), re.MULTILINE)

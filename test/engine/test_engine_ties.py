@@ -19,11 +19,13 @@ from jumpstart.engine.member import Member
 SMALLEST_P = 1e-4
 
 
+FIXED = {"depth": 1, "init": "zero", "use_loss": False, "skip_last": True, "lambda_": 1.0, "batch_size": None}
+
+
 def tied(build: Build, width: int, rows: int, **options: object) -> Member:
     """A layer of equal units and points, on which Jumpstart alone acts."""
     part = torch.eye(rows), torch.arange(rows) % 2
-    fixed = {"depth": 1, "init": "zero", "use_loss": False, "skip_last": True, "lambda_": 1.0, "batch_size": None}
-    run = config(width=width, ties="random", lr=1e-50, optimizer="sgd", **{**fixed, "epochs": 9, **options})
+    run = config(width=width, **{**FIXED, "ties": "random", "lr": 1e-50, "optimizer": "sgd", "epochs": 9, **options})
     return member_of(run, (part, part), build, 2)
 
 
@@ -126,6 +128,22 @@ def test_choices_are_those_of_the_generator(build: Build, terms: str) -> None:
                 else:
                     expected[chosen(seed, step, 2 * (2**32 + number) + side, width), number] += sign
         assert torch.equal(gradient_of(member, width, rows).sign(), expected), step
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=every_build)
+@pytest.mark.parametrize("terms", ["unit", "point"])
+def test_an_extremum_without_an_equal_has_the_gradient_beside_others_that_are_tied(build: Build, terms: str) -> None:
+    width, rows = 6, 40
+    gradients = []
+    for ties in ("random", "single"):
+        member = tied(build, width, rows, terms=terms, ties=ties)
+        weights = member.weights[: width * rows].view(width, rows)
+        free = weights[::2] if terms == "unit" else weights[:, ::2]
+        free.copy_(torch.linspace(-0.5, 0.5, free.numel()).view_as(free))
+        gradient = gradient_of(member, width, rows)
+        gradients.append(gradient[::2] if terms == "unit" else gradient[:, ::2])
+    assert torch.equal(*gradients)
+    assert bool(gradients[0].any(1 if terms == "unit" else 0).all())
 
 
 def test_layers_choose_independently() -> None:

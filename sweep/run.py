@@ -20,6 +20,7 @@ from sweep.files import write_json
 from sweep.lock import locked
 from sweep.machine import is_first_process, seed_everything, set_threads
 from sweep.metrics_csv import MetricsCsv
+from sweep.own_data import check_data_of_sweep
 from sweep.result import RunResult, Summary
 from sweep.resumption import check_resumable, check_same_data, check_same_engine
 from sweep.run_directory import RunDirectory
@@ -115,6 +116,8 @@ def _begin(
     """The directory of the run, locked. A run that is resumed is checked before any of its files changes."""
     if resume is None:
         _build_seeded(engine, config, data)
+        if is_first_process():
+            check_data_of_sweep(config, data)
         directory = _make_directory(config, engine)
         locks.enter_context(_locked(directory))
         if is_first_process() and data.fingerprint():

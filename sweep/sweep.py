@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import os
 import signal
 import sys
@@ -226,19 +227,40 @@ def _check_data(family: Family[ExperimentConfig], members: Sequence[Member]) -> 
 
 def _folder(config: ExperimentConfig) -> Path:
     """The folder of the sweep; it is made if it does not exist."""
-    name = config.name or f"sweep-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    folder = user_path(config.output_dir, "output_dir", "folder") / name
+    parent = user_path(config.output_dir, "output_dir", "folder")
+    folder = parent / config.name if config.name else _new_folder(parent)
     if RunDirectory(folder).config.is_file():
         raise RunDirectoryError(f"{folder} is the directory of a single run. Choose another --name for the sweep.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / NAME).is_file():
         raise RunDirectoryError(f"{folder} holds something else than a sweep. Choose another --name.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirectoryError(f"{folder} can't be made: {error.strerror}. Choose another --output_dir.") from None
+    _make(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise RunDirectoryError(f"{folder} can't be written. Make it writable, or choose another --output_dir.")
     return folder
+
+
+def _new_folder(parent: Path) -> Path:
+    """Make the folder of a sweep without a name, which no other command uses, even if it began in the same second."""
+    name = f"sweep-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        folder = parent / (f"{name}-{number}" if number > 1 else name)
+        if not folder.exists() and _make(folder):
+            break
+    return folder
+
+
+def _make(folder: Path) -> bool:
+    """Make a folder; False if another process has just made it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise RunDirectoryError(f"{folder} can't be made: it is a file. Choose another --name.") from None
+        return False
+    except OSError as error:
+        raise RunDirectoryError(f"{folder} can't be made: {error.strerror}. Choose another --output_dir.") from None
+    return True
 
 
 def _family_name(family: Family[ExperimentConfig]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -387,6 +389,20 @@ def test_wrong_commands_are_one_line(
     err = capsys.readouterr().err
     assert (stop.value.code, err.count("\n")) == (2, 1)
     assert message in err
+
+
+def test_sweeps_without_a_name_that_begin_at_once_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.datetime(2026, 1, 2)
+    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda: now))
+    monkeypatch.setattr("sweep.sweep.datetime", clock)
+    monkeypatch.setattr(LocalExecutor, "run", lambda *_: None)
+    for seeds in ([0, 1], [2, 3], [4, 5]):
+        grid = Grid({**QUICK, "output_dir": [str(tmp_path)], "seed": seeds})
+        run_sweep(Sweep(RECTANGULAR, [grid], SweepConfig(workers=1)), lambda _: None)
+    folders = [tmp_path / f"sweep-20260102-000000{ending}" for ending in ("", "-2", "-3")]
+    assert all(Ledger(folder, None).counts()[State.WAITING] == 2 for folder in folders)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) 
     from sweep.machine import is_first_process
     from sweep.run import run
 
-    message = no_effect_message(parsed.config, parsed.given, facts_of(parsed.config.dataset))
+    message = no_effect_message(parsed.config, parsed.given, facts_of(parsed.config.dataset), parsed.unused)
 
     def begin(path: Path) -> None:
         parsed.run_directory = path

@@ -8,13 +8,28 @@ from typing import Any
 
 from model.config.options import Config, Value, options, refuse_unknown
 from model.errors import ConfigError
-from sweep.grid.expand import TECHNIQUE, Grid
+from sweep.grid.expand import TECHNIQUE, Grid, options_set_by
 from sweep.grid.options import ExecutorName, SweepConfig
 from sweep.grid.techniques import options_of
 from sweep.grid.values import values_in_yaml, values_of
 
 GRIDS = "grids"
 """The key of a YAML file under which several grids are listed, each on top of the options beside the key."""
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """The only run of a command.
+
+    Attributes:
+        given: The values that were given, by option.
+        of_technique: The values that its technique sets, which hold.
+        unused: The names of those given values that have no effect, each with the condition that is missing.
+    """
+
+    given: Mapping[str, Value]
+    of_technique: Mapping[str, Value]
+    unused: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -42,18 +57,23 @@ class GridCommand:
                 "values, such as --seed=0..4, or leave the executor out."
             )
 
-    def single_values(self, config_class: type[Config]) -> dict[str, Value]:
-        """The values of the single run by option, with those of its technique.
+    def single_run(self, config_class: type[Config]) -> SingleRun:
+        """The single run of the command.
 
         Args:
             config_class: The config of the run.
 
         Raises:
-            ConfigError: If the technique is unknown.
+            ConfigError: If there are several runs, the technique is unknown, or an option of the technique is given
+                another value.
         """
-        grid = self.grids[0]
-        technique = options_of(config_class, grid.techniques[0]) if grid.techniques else {}
-        return {name: values[0] for name, values in grid.values.items()} | technique
+        if not self.is_single:
+            raise ConfigError(f"one run is meant here, got a grid of {sum(grid.count for grid in self.grids)}.")
+        (grid,) = self.grids
+        values = {name: values[0] for name, values in grid.values.items()}
+        extra = options_set_by(config_class, grid.techniques[0], grid) if grid.techniques else {}
+        unused = {name: "technique=jumpstart" for name, value in extra.items() if values.get(name, value) != value}
+        return SingleRun(values, extra, unused)
 
 
 def read_grids(

@@ -19,11 +19,12 @@ from support.runs import ROOT
 from jumpstart.files import load_yaml
 from model.activations import canonical_activation
 from model.config.checks import USUAL_ACTIVATIONS
+from model.config.effects import no_effect_message
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from model.errors import ConfigError
-from sweep.cli import Command, main, read_command
+from sweep.cli import Command, combine, main, read_command
 from sweep.grid.command import grids_in_file
 from sweep.grid.expand import Grid, expand, identity_of, json_of
 from sweep.grid.options import SweepConfig
@@ -159,7 +160,7 @@ def test_techniques_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
         options_of(RectangularConfig, "gelu+squash")
     with pytest.raises(ConfigError, match=r"got 'batchnrom'\. Did you mean 'batchnorm'"):
         options_of(RectangularConfig, "jumpstart+batchnrom")
-    with pytest.raises(ConfigError, match="technique='gelu' sets activation to 'gelu', and the grid sets it to 'relu'"):
+    with pytest.raises(ConfigError, match="technique='gelu' sets activation to 'gelu', and 'relu' is given for it"):
         expand(RectangularConfig, [Grid({"activation": ["relu"]}, ["gelu"])])
 
 
@@ -267,6 +268,68 @@ def test_one_value_everywhere_is_one_run() -> None:
     assert command.grid.is_single
     config = command.single_run().config
     assert (config.depth, config.use_batchnorm, config.lambda_) == (5, True, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "flags", "message"),
+    [
+        (RectangularConfig, ["gelu", "--activation=relu"], "'gelu' sets activation to 'gelu', and 'relu' is given"),
+        (RectangularConfig, ["skip", "--skip_connections=2"], "sets skip_connections to 1, and 2 is given for it"),
+        (ResnetConfig, ["skip", "--use_skip_connections=no"], "use_skip_connections to True, and False is given"),
+    ],
+)
+def test_a_single_run_does_not_contradict_its_technique(config_class: Any, flags: list[str], message: str) -> None:
+    words = [f"--technique={flags[0]}", *flags[1:]]
+    for seeds in ("0", "0,1"):
+        command = read_command(config_class, [*words, f"--seed={seeds}"], description="")
+        with pytest.raises(ConfigError, match=message):
+            expand(config_class, command.grid.grids)
+    with pytest.raises(ConfigError, match=message):
+        read_command(config_class, words, description="").single_run()
+
+
+def test_a_single_run_may_repeat_what_its_technique_sets() -> None:
+    parsed = read("--technique=batchnorm+skip", "--skip_connections=1", "--lambda_=0", "--depth=3").single_run()
+    assert (parsed.config.skip_connections, parsed.config.lambda_, parsed.unused) == (1, 0.0, {})
+
+
+@pytest.mark.parametrize("flags", [["--technique=baseline", "--lambda_=0.5"], ["--technique=skip", "--lambda_=0.01"]])
+def test_the_lambda_of_a_technique_without_jumpstart_is_named(flags: list[str]) -> None:
+    parsed = read(*flags).single_run()
+    assert parsed.config.lambda_ == 0.0
+    message = no_effect_message(parsed.config, parsed.given, None, parsed.unused)
+    assert message == f"no effect in this run: {flags[1][2:]} (needs technique=jumpstart)."
+
+
+FILES = {
+    "grids: [{seed: 3}]": {"seed": 3, "lambda_": 0.01},
+    "technique: baseline\nseed: 3": {"seed": 3, "lambda_": 0.0},
+    "- seed: 3": {"seed": 3, "lambda_": 0.01},
+    "seed: [3]\ngrids: [{technique: [skip], pool_at: []}]": {"seed": 3, "lambda_": 0.0, "skip_connections": 1},
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_a_file_of_one_run_is_that_run(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(text)
+    command = read(f"--config={path}", "--depth=4")
+    (member,) = expand(RectangularConfig, command.grid.grids)
+    alone = combine(RectangularConfig, {"depth": "4"}, config_file=path)
+    assert command.single_run().config == alone.config == member.config
+    assert {name: getattr(alone.config, name) for name in FILES[text]} == FILES[text]
+    assert alone.given == command.single_run().given
+
+
+def test_a_function_trains_no_grid_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("seed: 0..4")
+    with pytest.raises(ConfigError, match=r"one run is meant here, got a grid of 5\."):
+        combine(RectangularConfig, {}, config_file=path)
+    assert combine(RectangularConfig, {"seed": 7}, config_file=path).config.seed == 7
+    path.write_text("technique: gelu")
+    with pytest.raises(ConfigError, match="sets activation to 'gelu', and 'tanh' is given for it"):
+        combine(RectangularConfig, {"activation": "tanh"}, config_file=path)
 
 
 def test_the_last_of_several_equal_flags_counts() -> None:

@@ -130,6 +130,8 @@ def read_command(
     sweep = {name: texts.pop(name) for name in options(SweepConfig) if name in texts}
     in_file = _grids_of_file(config_class, config_file) if config_file is not None else [Grid({})]
     grid = read_grids(config_class, texts, sweep, in_file)
+    if resume is not None and grid.options.dry_run:
+        raise ConfigError("--dry_run prints the runs of a grid, and --resume continues one run: leave one of them out.")
     if resume is not None and not grid.is_single:
         raise ConfigError("--resume continues one run. A sweep goes on when its command is given again.")
     return Command(config_class, grid, tuple(texts), resume)

@@ -50,6 +50,13 @@ _OF_DATA = (
 )
 """Options that are arguments of the same name of :func:`data.data.make_data`."""
 
+_DECIDES_DATA = (
+    *("dataset", "layer", *(name for name in _OF_DATA if name not in ("batch_size", "seed", "split_seed"))),
+    *("drop_columns", "category_columns", "val_dataset", "test_dataset"),
+    *("image_size", "augment", "num_workers", "corrupt"),
+)
+"""Options of which any can decide whether there are data; every batch size and every seed is possible with all data."""
+
 _TRIAL = (
     "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory can "
     "be deleted."
@@ -152,8 +159,17 @@ def data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[Imag
     return _with_data_of(config, make_data, as_images=as_images, **images)
 
 
+def data_key(config: ExperimentConfig) -> tuple[object, ...]:
+    """What is equal for two runs of which either both have data, or neither has.
+
+    Args:
+        config: The options of the run, of any family.
+    """
+    return tuple(getattr(config, name, None) for name in _DECIDES_DATA)
+
+
 def check_data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]) -> None:
-    """Check the data of a run as :func:`data_for` does, and import no more than the check needs.
+    """Check the data of a run as :func:`data_for` does, and import no more than the check needs. A table is read.
 
     Args:
         config: Names the data set.

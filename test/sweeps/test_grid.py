@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 from support.runs import ROOT
 
+from data.cache import DataError
 from jumpstart.files import load_yaml
 from model.activations import canonical_activation
 from model.config.checks import USUAL_ACTIVATIONS
@@ -25,12 +28,14 @@ from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from model.errors import ConfigError
 from sweep.cli import Command, combine, main, read_command
-from sweep.grid.command import grids_in_file
+from sweep.families import family_named
+from sweep.grid.command import GridCommand, grids_in_file
 from sweep.grid.expand import Grid, expand, identity_of, json_of
 from sweep.grid.options import SweepConfig
 from sweep.grid.techniques import options_of, techniques
 from sweep.grid.values import values_of
 from sweep.rectangular import RECTANGULAR
+from sweep.sweep import Sweep, run_sweep
 
 TABLE = options(RectangularConfig)
 
@@ -130,9 +135,6 @@ def test_a_large_grid_is_refused_before_it_is_made(capsys: pytest.CaptureFixture
 
 
 def _dry(command: object) -> int:
-    from sweep.grid.command import GridCommand
-    from sweep.rectangular import RECTANGULAR
-    from sweep.sweep import Sweep, run_sweep
 
     assert isinstance(command, GridCommand)
     return run_sweep(Sweep(RECTANGULAR, command.grids, command.options))
@@ -389,6 +391,67 @@ def test_a_sweep_is_not_resumed_by_a_flag(tmp_path: Path) -> None:
         ConfigError, match=r"--resume continues one run\. A sweep goes on when its command is given again"
     ):
         read(f"--resume={tmp_path}", "--epochs=3,4")
+
+
+def test_a_dry_run_is_not_resumed(tmp_path: Path) -> None:
+    for words in (["--dry_run"], ["--dry_run", "--seed=0,1"], ["--dry_run=True", "--depth=3"]):
+        with pytest.raises(ConfigError, match=r"^--dry_run prints .* --resume continues one run: leave one of them"):
+            read(f"--resume={tmp_path}", *words)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grids: [{name: one, seed: 0}, {name: two, seed: 1}]", "name must be the same in all grids of a sweep"),
+        ("- {seed: 0}\n- {name: two, seed: 1}", "got None, 'two': give it outside of the grids, or as --name=VALUE"),
+        ("name: a\ngrids: [{output_dir: A}, {output_dir: B, seed: 1}]", "output_dir must be the same"),
+        ("grids: [{output_dir: A}, {output_dir: B}]", "'A', 'B': give it outside of the grids, or as --output_dir="),
+    ],
+)
+def test_the_grids_of_a_sweep_have_one_folder(
+    text: str, message: str, dry: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grid.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        _dry(read("--config=grid.yaml", f"--dry_run={dry}").grid)
+    assert _dry(read("--config=grid.yaml", "--name=x", "--output_dir=y", "--dry_run").grid) == 0
+    assert os.listdir(tmp_path) == ["grid.yaml"]
+
+
+WRONG_DATA = [
+    ("--drop_columns=[a],[zz]", "drop_columns must be a column, got 'zz'"),
+    ("--drop_columns=zz", "drop_columns must be a column, got 'zz'"),
+    ("--category_columns=[b],[zz]", "category_columns must be a column, got 'zz'"),
+    ("--target=kond", "target must be a column, got 'kond'"),
+    ("--val_size=0.2,0.9", r"val_size \+ test_size must be < 1, got 0.9"),
+]
+
+
+@pytest.mark.parametrize(("flag", "message"), WRONG_DATA)
+@pytest.mark.parametrize("family", ["rectangular", "resnet"])
+def test_the_data_of_every_combination_are_checked(family: str, flag: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pets.csv"
+    path.write_text("a,b,kind\n" + "".join(f"{row},{row * row % 7},{'xy'[row % 2]}\n" for row in range(40)))
+    chosen = family_named(family)
+    words = [f"--dataset={path}", "--target=kind", *["--layer=dense"] * (family == "resnet"), "--seed=0,1", "--dry_run"]
+    for flags, right in (([*words, flag], False), (words, True)):
+        command = read_command(chosen.config_class, flags, description="")
+        sweep = Sweep(chosen, command.grid.grids, command.grid.options)
+        if right:
+            assert run_sweep(sweep) == 0
+            continue
+        with pytest.raises((ConfigError, DataError), match=message):
+            run_sweep(sweep)
+
+
+def test_equal_data_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[object] = []
+    family = replace(RECTANGULAR, check_data=checked.append)
+    grid = Grid({"seed": list(range(300)), "depth": [1, 2], "num_points": [50, 60], "batch_size": [8, 9]})
+    assert run_sweep(Sweep(family, [grid], SweepConfig(dry_run=True))) == 0
+    assert len(checked) == 2
 
 
 def test_every_option_says_how_several_values_are_written() -> None:

@@ -24,7 +24,7 @@ from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
 from model.errors import ConfigError, NonFiniteLossError
-from sweep.grid.command import GridCommand, SingleRun, canonical, grids_in_file, read_grids
+from sweep.grid.command import OWN_FLAGS, GridCommand, SingleRun, canonical, grids_in_file, read_grids
 from sweep.grid.expand import Grid
 from sweep.grid.options import SweepConfig
 from sweep.run_directory import RunDirectory, RunDirectoryError
@@ -32,7 +32,7 @@ from sweep.signals import StoppedBySignal, stopped_by_signals
 
 C = TypeVar("C", bound=Config)
 
-_OWN_FLAGS = ("config", "resume", "help")
+_OWN_FLAGS = (*OWN_FLAGS, "help")
 
 
 @dataclass
@@ -171,6 +171,7 @@ def _parsed(config_class: type[C], run: SingleRun, by_hand: Collection[str], res
     given = tuple(name for name in table if name in changed or name in run.of_technique)
     values = {**run.given, **run.of_technique}
     unused = {f"{name}={run.given[name]}": need for name, need in run.unused.items() if name in changed}
+    unused |= {f"{name}={value}": "several runs" for name, value in run.of_sweep.items()}
     if resume is None:
         return Parsed(config_class.from_dict(values), given=given, unused=unused)
     directory = RunDirectory.open(user_path(resume, "resume"))

@@ -303,6 +303,15 @@ def test_the_lambda_of_a_technique_without_jumpstart_is_named(flags: list[str]) 
     assert message == f"no effect in this run: {flags[1][2:]} (needs technique=jumpstart)."
 
 
+def test_flags_of_a_sweep_without_effect_on_a_single_run_are_named() -> None:
+    words = ["--keep=all", "--retries=1", "--workers=2", "--max-runs=9", "--gpus_per_run=0.5", "--dry_run=False"]
+    parsed = read(*words, "--executor=local", "--momentum=0.5").single_run()
+    message = no_effect_message(parsed.config, parsed.given, None, parsed.unused)
+    several = ("keep=all", "retries=1", "workers=2", "gpus_per_run=0.5", "max_runs=9")
+    parts = ["momentum=0.5 (needs optimizer=sgd)", *(f"{text} (needs several runs)" for text in several)]
+    assert message == f"no effect in this run: {', '.join(parts)}."
+
+
 FILES = {
     "grids: [{seed: 3}]": {"seed": 3, "lambda_": 0.01},
     "technique: baseline\nseed: 3": {"seed": 3, "lambda_": 0.0},
@@ -369,7 +378,19 @@ def test_flags_override_the_grids_of_a_file(tmp_path: Path) -> None:
     [
         ("depth: []", "depth must have at least one value, got an empty list"),
         ("depth: [2, x]", "depth must be an integer >= 1, got 'x'"),
-        ("grids: 3", "must hold"),
+        ("grids: 3", "grids must hold a list of grids such as \"- seed: 0..4\", got '3'."),
+        ("grids: {seed: 3}", "grids must hold a list of grids"),
+        ("grids:", "grids is empty: write a grid"),
+        ("seed: 3\ngrids: []", "grids is empty: write a grid"),
+        ("[]", "the list is empty: write a grid"),
+        ("grids:\n- seed: 1\n-\n- seed: 2", "entry 2 of grids is empty: write"),
+        ("- seed: 1\n- seed", "entry 2 of the list must hold \"name: value\" lines, got 'seed'."),
+        ("keep: all", "keep is a flag of the command, not an option of a file: write --keep=all."),
+        ("dry_run: true", "dry_run is a flag of the command, not an option of a file: write --dry_run=true."),
+        ("grids:\n- max-runs: 3", "max_runs is a flag of the command, not an option of a file: write --max_runs=3"),
+        ("retries: [1, 2]", "retries is a flag of the command, not an option of a file: write --retries=VALUE."),
+        ("workers: 2", "workers is a flag of the command"),
+        ("resume: runs/a", "resume is a flag of the command, not an option of a file: write --resume=runs/a."),
         ("- depth: 2\n- dpeth: 3", "unknown option 'dpeth'. Did you mean 'depth'?"),
         ("lambda: [0, 1]\nlambda_: 3", "the same option, given twice"),
         ("technique: [gelo]", "Did you mean 'gelu'?"),

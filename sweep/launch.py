@@ -22,7 +22,7 @@ from model.config.experiment import ExperimentConfig
 from model.config.options import options
 from model.errors import ConfigError
 from sweep.cli import Parsed, combine, main
-from sweep.families import Family
+from sweep.families import OF_DATA, Family
 from sweep.grid.command import GridCommand
 
 if TYPE_CHECKING:
@@ -35,27 +35,6 @@ logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=ExperimentConfig)
 T = TypeVar("T")
-
-_OF_DATA = (
-    "batch_size",
-    "seed",
-    "split_seed",
-    "val_size",
-    "test_size",
-    "num_points",
-    "noise",
-    "scaling",
-    "data_dir",
-    "target",
-)
-"""Options that are arguments of the same name of :func:`data.data.make_data`."""
-
-_DECIDES_DATA = (
-    *("dataset", "layer", *(name for name in _OF_DATA if name not in ("batch_size", "seed", "split_seed"))),
-    *("drop_columns", "category_columns", "val_dataset", "test_dataset"),
-    *("image_size", "augment", "num_workers", "corrupt"),
-)
-"""Options of which any can decide whether there are data; every batch size and every seed is possible with all data."""
 
 _TRIAL = (
     "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory can "
@@ -159,15 +138,6 @@ def data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[Imag
     return _with_data_of(config, make_data, as_images=as_images, **images)
 
 
-def data_key(config: ExperimentConfig) -> tuple[object, ...]:
-    """What is equal for two runs of which either both have data, or neither has.
-
-    Args:
-        config: The options of the run, of any family.
-    """
-    return tuple(getattr(config, name, None) for name in _DECIDES_DATA)
-
-
 def check_data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]) -> None:
     """Check the data of a run as :func:`data_for` does, and import no more than the check needs. A table is read.
 
@@ -189,7 +159,7 @@ def _with_data_of(config: ExperimentConfig, call: Callable[..., T], **options: o
     try:
         return call(
             config.dataset,
-            **{name: getattr(config, name) for name in _OF_DATA},
+            **{name: getattr(config, name) for name in OF_DATA},
             drop_columns=config.drop_columns or (),
             category_columns=config.category_columns or (),
             val=config.val_dataset,

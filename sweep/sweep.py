@@ -21,10 +21,9 @@ from model.errors import ConfigError
 from sweep.executors.choose import executor_of
 from sweep.executors.executor import Executor, Work
 from sweep.executors.worker import RUNS
-from sweep.families import Family
+from sweep.families import Family, data_key
 from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
-from sweep.launch import data_key
 from sweep.ledger.alive import check_locks, remove_dead
 from sweep.ledger.ledger import NAME, Ledger, State, label_of
 from sweep.ledger.results import NAME as RESULTS

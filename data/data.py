@@ -158,10 +158,11 @@ def make_data(
 
 @takes_arguments_of(make_data)
 def check_data(*arguments: object, **options: object) -> None:
-    """Check the arguments of :func:`make_data`. For a named table, torch is not imported.
+    """Check the arguments of :func:`make_data`. For a named table, torch is not imported; a table of the user is read.
 
     Raises:
         ValueError: As for :func:`make_data`, like all other errors.
+        DataError: If a table of the user can't be used.
 
     Example:
         >>> check_data("moons", num_points=10)
@@ -170,7 +171,10 @@ def check_data(*arguments: object, **options: object) -> None:
     """
     given = inspect.signature(make_data).bind(*arguments, **options)
     given.apply_defaults()
-    _maker(**given.arguments)
+    make = _maker(**given.arguments)
+    name = given.arguments["name"]
+    if not isinstance(name, str) or (is_path(name) and own_at(name)[0] is not Own.FOLDER):
+        make().setup()
 
 
 @takes_arguments_of(make_data)

@@ -13,8 +13,8 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
@@ -24,7 +24,7 @@ from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
 from model.config.other_names import guess
 from model.errors import ConfigError, NonFiniteLossError
-from sweep.grid.command import GridCommand, canonical, canonical_names, grids_in_file, read_grids
+from sweep.grid.command import OWN_FLAGS, GridCommand, SingleRun, canonical, grids_in_file, read_grids
 from sweep.grid.expand import Grid
 from sweep.grid.options import SweepConfig
 from sweep.run_directory import RunDirectory, RunDirectoryError
@@ -32,7 +32,7 @@ from sweep.signals import StoppedBySignal, stopped_by_signals
 
 C = TypeVar("C", bound=Config)
 
-_OWN_FLAGS = ("config", "resume", "help")
+_OWN_FLAGS = (*OWN_FLAGS, "help")
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Parsed(Generic[C]):
         config: Every option of the run, checked.
         resume: Run directory to continue, or None.
         given: Names of the options that were given by hand: by flags, or in a file with other values than the default.
+        unused: What was given beside these options and has no effect, as it is written, with the condition that is
+            missing.
         run_directory: The folder that the run writes. The function that runs sets this attribute as soon as the folder
             exists, so that :func:`main` can print the command that continues an interrupted run.
     """
@@ -50,6 +52,7 @@ class Parsed(Generic[C]):
     config: C
     resume: Path | None = None
     given: tuple[str, ...] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)
     run_directory: Path | None = None
 
 
@@ -77,10 +80,7 @@ def parse(
         PathError: If ``--config`` or ``--resume`` is no local path; see :func:`~jumpstart.files.user_path`.
         SystemExit: With code 0 after ``--help``.
     """
-    command = read_command(config_class, argv, description=description, prog=prog, examples=examples)
-    if not command.grid.is_single:
-        raise ConfigError(f"one run is meant here, got a grid of {sum(grid.count for grid in command.grid.grids)}.")
-    return command.single_run()
+    return read_command(config_class, argv, description=description, prog=prog, examples=examples).single_run()
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,12 @@ class Command(Generic[C]):
         config_class: The config of the runs.
         grid: The values of all options, and the options of a sweep.
         flags: Names of the options that were given by flags.
-        config_file: The YAML file, or None.
         resume: The run directory to continue, or None.
     """
 
     config_class: type[C]
     grid: GridCommand
     flags: tuple[str, ...]
-    config_file: str | None
     resume: str | None
 
     def single_run(self) -> Parsed[C]:
@@ -108,11 +106,7 @@ class Command(Generic[C]):
             ConfigError: If an option is out of range, contradicts another one, or can't be changed in a resumed run.
             RunDirectoryError: If there is no run to resume.
         """
-        values = self.grid.single_values(self.config_class)
-        technique = self.grid.options.technique is not None
-        given = {name: value for name, value in values.items() if technique or name in self.flags}
-        file = self.config_file if not technique else None
-        return combine(self.config_class, given, config_file=file, resume=self.resume)
+        return _parsed(self.config_class, self.grid.single_run(self.config_class), self.flags, self.resume)
 
 
 def read_command(
@@ -136,9 +130,11 @@ def read_command(
     sweep = {name: texts.pop(name) for name in options(SweepConfig) if name in texts}
     in_file = _grids_of_file(config_class, config_file) if config_file is not None else [Grid({})]
     grid = read_grids(config_class, texts, sweep, in_file)
+    if resume is not None and grid.options.dry_run:
+        raise ConfigError("--dry_run prints the runs of a grid, and --resume continues one run: leave one of them out.")
     if resume is not None and not grid.is_single:
         raise ConfigError("--resume continues one run. A sweep goes on when its command is given again.")
-    return Command(config_class, grid, tuple(texts), config_file, resume)
+    return Command(config_class, grid, tuple(texts), resume)
 
 
 def combine(
@@ -161,16 +157,26 @@ def combine(
         RunDirectoryError: If there is no run to resume.
         PathError: If a path is no local path.
     """
-    table = options(config_class)
-    in_file = _read_yaml(config_class, config_file) if config_file is not None else {}
+    in_file = _grids_of_file(config_class, config_file) if config_file is not None else [Grid({})]
     refuse_unknown(config_class, values)
-    by_hand = {*values, *(name for name, value in in_file.items() if value != table[name].default)}
-    given = tuple(name for name in table if name in by_hand)
-    merged = {**in_file, **values}
+    by_hand = {name: [options(config_class)[name].read(value)] for name, value in values.items()}
+    grids = [Grid({**grid.values, **by_hand}, grid.techniques) for grid in in_file]
+    return _parsed(config_class, GridCommand(grids, SweepConfig()).single_run(config_class), values, resume)
+
+
+def _parsed(config_class: type[C], run: SingleRun, by_hand: Collection[str], resume: UserPath | None) -> Parsed[C]:
+    """The checked config of a run, of whose options some were given by hand, and the others in a file."""
+    table = options(config_class)
+    changed = {*by_hand, *(name for name, value in run.given.items() if value != table[name].default)}
+    given = tuple(name for name in table if name in changed or name in run.of_technique)
+    values = {**run.given, **run.of_technique}
+    unused = {f"{name}={run.given[name]}": need for name, need in run.unused.items() if name in changed}
+    unused |= {f"{name}={value}": "several runs" for name, value in run.of_sweep.items()}
     if resume is None:
-        return Parsed(config_class.from_dict(merged), given=given)
-    run = RunDirectory.open(user_path(resume, "resume"))
-    return Parsed(_resumed_config(config_class, run, merged), run.path, given, run.path)
+        return Parsed(config_class.from_dict(values), given=given, unused=unused)
+    directory = RunDirectory.open(user_path(resume, "resume"))
+    config = _resumed_config(config_class, directory, values)
+    return Parsed(config, directory.path, given, unused, directory.path)
 
 
 def main(
@@ -325,24 +331,7 @@ def _unknown_flag(flag: str, known: Mapping[str, object]) -> ConfigError:
     return ConfigError(f"unknown flag {flag}. {hint}")
 
 
-def _read_yaml(config_class: type[Config], path: UserPath) -> dict[str, object]:
-    """The options in a YAML file, each read as the same text would be read on the command line."""
-    content = _load_yaml(path)
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        kind = "a list" if isinstance(content, list) else repr(content)
-        raise ConfigError(f'config file {path} must hold "name: value" lines, got {kind}.')
-    table = options(config_class)
-    try:
-        named = canonical_names(table, content)
-        refuse_unknown(config_class, named)
-        return {name: _read_value(table[name], value) for name, value in named.items()}
-    except ConfigError as error:
-        raise ConfigError(f"config file {path}: {error}") from None
-
-
-def _grids_of_file(config_class: type[Config], path: str) -> list[Grid]:
+def _grids_of_file(config_class: type[Config], path: UserPath) -> list[Grid]:
     try:
         return grids_in_file(config_class, _load_yaml(path))
     except ConfigError as error:
@@ -361,14 +350,6 @@ def _load_yaml(path: UserPath) -> object:
         raise ConfigError(f"config file {path} is not YAML: it is no text in UTF-8: {error}.") from None
     except ValueError as error:
         raise ConfigError(f"config file {path}: {error}") from None
-
-
-def _read_value(item: Option, value: object) -> object:
-    if isinstance(value, str):
-        return item.parse(value)
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return item.parse(",".join(value))
-    return item.clean(value)
 
 
 def _resumed_config(config_class: type[C], run: RunDirectory, values: Mapping[str, object]) -> C:

@@ -17,6 +17,27 @@ C = TypeVar("C", bound=ExperimentConfig)
 
 _FAMILIES = {"rectangular": ("sweep.rectangular", "RECTANGULAR"), "resnet": ("sweep.resnet", "RESNET")}
 
+OF_DATA = (
+    "batch_size",
+    "seed",
+    "split_seed",
+    "val_size",
+    "test_size",
+    "num_points",
+    "noise",
+    "scaling",
+    "data_dir",
+    "target",
+)
+"""Options that are arguments of the same name of :func:`data.data.make_data`."""
+
+_DECIDES_DATA = (
+    *("dataset", "layer", *(name for name in OF_DATA if name not in ("batch_size", "seed", "split_seed"))),
+    *("drop_columns", "category_columns", "val_dataset", "test_dataset"),
+    *("image_size", "augment", "num_workers", "corrupt"),
+)
+"""Options of which any can decide whether there are data; every batch size and every seed is possible with all data."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[C]):
@@ -50,3 +71,12 @@ def family_named(name: str) -> Family[ExperimentConfig]:
     """
     module, attribute = _FAMILIES[name]
     return cast("Family[ExperimentConfig]", getattr(importlib.import_module(module), attribute))
+
+
+def data_key(config: ExperimentConfig) -> tuple[object, ...]:
+    """What is equal for two runs of which either both have data, or neither has.
+
+    Args:
+        config: The options of the run, of any family.
+    """
+    return tuple(getattr(config, name, None) for name in _DECIDES_DATA)

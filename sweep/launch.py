@@ -22,7 +22,7 @@ from model.config.experiment import ExperimentConfig
 from model.config.options import options
 from model.errors import ConfigError
 from sweep.cli import Parsed, combine, main
-from sweep.families import Family
+from sweep.families import OF_DATA, Family
 from sweep.grid.command import GridCommand
 
 if TYPE_CHECKING:
@@ -35,20 +35,6 @@ logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=ExperimentConfig)
 T = TypeVar("T")
-
-_OF_DATA = (
-    "batch_size",
-    "seed",
-    "split_seed",
-    "val_size",
-    "test_size",
-    "num_points",
-    "noise",
-    "scaling",
-    "data_dir",
-    "target",
-)
-"""Options that are arguments of the same name of :func:`data.data.make_data`."""
 
 _TRIAL = (
     "trial run of at most two epochs of two batches: its results say nothing about the network. The run directory can "
@@ -153,7 +139,7 @@ def data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[Imag
 
 
 def check_data_for(config: ExperimentConfig, *, as_images: bool, **images: Unpack[ImageOptions]) -> None:
-    """Check the data of a run as :func:`data_for` does, and import no more than the check needs.
+    """Check the data of a run as :func:`data_for` does, and import no more than the check needs. A table is read.
 
     Args:
         config: Names the data set.
@@ -173,7 +159,7 @@ def _with_data_of(config: ExperimentConfig, call: Callable[..., T], **options: o
     try:
         return call(
             config.dataset,
-            **{name: getattr(config, name) for name in _OF_DATA},
+            **{name: getattr(config, name) for name in OF_DATA},
             drop_columns=config.drop_columns or (),
             category_columns=config.category_columns or (),
             val=config.val_dataset,
@@ -235,7 +221,7 @@ def _train(family: Family[C], parsed: Parsed[C], show: Callable[[str], object]) 
     from sweep.machine import is_first_process
     from sweep.run import run
 
-    message = no_effect_message(parsed.config, parsed.given, facts_of(parsed.config.dataset))
+    message = no_effect_message(parsed.config, parsed.given, facts_of(parsed.config.dataset), parsed.unused)
 
     def begin(path: Path) -> None:
         parsed.run_directory = path

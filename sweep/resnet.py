@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from jumpstart.files import UserPath
 from model.config.resnet import ResnetConfig
 from sweep.families import Family
-from sweep.launch import data_for, run_function, signature_of
+from sweep.launch import check_data_for, data_for, run_function, signature_of
 
 if TYPE_CHECKING:
     from data.data import AnyData
@@ -15,14 +16,26 @@ if TYPE_CHECKING:
     from sweep.result import RunResult
 
 
+T = TypeVar("T")
+
+
 def make_data(config: ResnetConfig) -> AnyData:
     """The data of a run."""
+    return _with_data_of(config, data_for)
+
+
+def check_data(config: ResnetConfig) -> None:
+    """Raise what :func:`make_data` raises, and what is wrong with a table."""
+    _with_data_of(config, check_data_for)
+
+
+def _with_data_of(config: ResnetConfig, call: Callable[..., T]) -> T:
     if config.dataset == "imagenet":
         # ImageNet can't be downloaded: a missing folder is reported before the imports that take seconds.
         from data.images.folders import find_folders
 
         find_folders("imagenet", config.data_dir)
-    return data_for(
+    return call(
         config,
         as_images=config.layer == "conv" and config.dataset == "digits",
         image_size=config.image_size,
@@ -43,7 +56,7 @@ def build(config: ResnetConfig, data: AnyData) -> ResnetExperiment:
 
 RESNET = Family(
     config_class=ResnetConfig,
-    check_data=make_data,
+    check_data=check_data,
     make_data=make_data,
     build=build,
     description="Train a ResNet on images, with Jumpstart or without, with batch normalization and skips or without.",

@@ -17,12 +17,12 @@ from pathlib import Path
 from jumpstart.files import user_path
 from jumpstart.words import counted
 from model.config.experiment import ExperimentConfig
-from model.config.options import Value
+from model.config.options import Value, options
 from model.errors import ConfigError
 from sweep.executors.choose import executor_of
 from sweep.executors.executor import Executor, Work
 from sweep.executors.worker import RUNS
-from sweep.families import Family
+from sweep.families import Family, data_key
 from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
 from sweep.ledger.alive import check_locks, remove_dead
@@ -63,8 +63,9 @@ class Sweep:
         """The runs.
 
         Raises:
-            ConfigError: If there are too many, or a combination is refused.
+            ConfigError: If there are too many, a combination is refused, or the grids name several folders.
         """
+        self._refuse_several_folders()
         count = sum(grid.count for grid in self.grids)
         if count > self.options.max_runs:
             raise ConfigError(
@@ -72,6 +73,16 @@ class Sweep:
                 f"--max_runs={count}."
             )
         return expand(self.family.config_class, [_with_defaults(grid, self.options) for grid in self.grids])
+
+    def _refuse_several_folders(self) -> None:
+        table = options(self.family.config_class)
+        for name in ("name", "output_dir"):
+            given = [grid.values.get(name, [table[name].default])[0] for grid in self.grids]
+            if len(found := list(dict.fromkeys(given))) > 1:
+                raise ConfigError(
+                    f"{name} must be the same in all grids of a sweep, which has one folder, got "
+                    f"{', '.join(map(repr, found))}: give it outside of the grids, or as --{name}=VALUE."
+                )
 
 
 def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -> int:
@@ -219,8 +230,10 @@ def _with_defaults(grid: Grid, options: SweepConfig) -> Grid:
 
 
 def _check_data(family: Family[ExperimentConfig], members: Sequence[Member]) -> None:
-    """Refuse a data set that can't be made, before any run begins."""
-    first = {member.config.dataset: member.config for member in reversed(members)}
+    """Refuse data that can't be made, before any run begins."""
+    first: dict[object, ExperimentConfig] = {}
+    for member in members:
+        first.setdefault(data_key(member.config), member.config)
     for config in first.values():
         family.check_data(config)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from jumpstart.choices import Capture
@@ -32,6 +33,8 @@ class DataFacts:
     published_test: bool
 
 
+NONE: Mapping[str, str] = MappingProxyType({})
+"""Nothing without an effect."""
 Holds = Callable[[Any, DataFacts | None], bool]
 
 
@@ -168,13 +171,16 @@ def without_effect(config: object, given: Iterable[str], data: DataFacts | None 
     return missing
 
 
-def no_effect_message(config: object, given: Iterable[str], data: DataFacts | None = None) -> str:
+def no_effect_message(
+    config: object, given: Iterable[str], data: DataFacts | None = None, others: Mapping[str, str] = NONE
+) -> str:
     """One line that names the options without an effect; empty if there are none.
 
     Args:
         config: The options of the run.
         given: Names of the options that were given by hand.
         data: Facts about the data set; None if they are not known.
+        others: What else has no effect, as it was given, with the condition that is missing.
 
     Example:
         >>> from model.config.rectangular import RectangularConfig
@@ -182,7 +188,8 @@ def no_effect_message(config: object, given: Iterable[str], data: DataFacts | No
         'no effect in this run: plateau_patience=5 (needs scheduler=plateau).'
     """
     missing = without_effect(config, given, data)
-    parts = [f"{name}={_plain(getattr(config, name))} (needs {words})" for name, words in missing.items()]
+    words = {f"{name}={_plain(getattr(config, name))}": need for name, need in missing.items()}
+    parts = [f"{text} (needs {need})" for text, need in (words | dict(others)).items()]
     return f"no effect in this run: {', '.join(parts)}." if parts else ""
 
 

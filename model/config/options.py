@@ -153,6 +153,14 @@ class Option:
             return self.clean(value)
         raise self._wrong(text)
 
+    def read(self, value: object) -> Value:
+        """The value in its canonical form; a text is read as on the command line, unless the option itself is a text.
+
+        Raises:
+            ConfigError: If it is no value of this option.
+        """
+        return self.parse(value) if isinstance(value, str) and str not in self.kinds else self.clean(value)
+
     def clean(self, value: object) -> Value:
         """The value in its canonical form, such as a float for an integer where a number is expected.
 
@@ -414,10 +422,7 @@ class Config:
         """
         table = options(cls)
         refuse_unknown(cls, mapping)
-        values = {
-            name: table[name].parse(value) if isinstance(value, str) and str not in table[name].kinds else value
-            for name, value in mapping.items()
-        }
+        values = {name: table[name].read(value) for name, value in mapping.items()}
         for name, item in table.items():
             if item.required and name not in values:
                 raise ConfigError(f"{name} is required: give {item.expected}.")

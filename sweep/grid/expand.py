@@ -86,6 +86,28 @@ def expand(config_class: type[ExperimentConfig], grids: Sequence[Grid]) -> list[
     return list(members.values())
 
 
+def options_set_by(config_class: type[Config], technique: str, grid: Grid) -> dict[str, Value]:
+    """The options that a technique sets in a grid. The lambda of a technique without Jumpstart is 0 in any grid.
+
+    Args:
+        config_class: The config of the runs.
+        technique: The name of the technique.
+        grid: The grid, whose own values are compared.
+
+    Raises:
+        ConfigError: If the technique is unknown, or the grid sets one of its options to another value.
+    """
+    extra = options_of(config_class, technique)
+    for name, value in extra.items():
+        given = grid.values.get(name, [value])
+        if name != "lambda_" and list(given) != [value]:
+            raise ConfigError(
+                f"technique={technique!r} sets {name} to {value!r}, and {', '.join(map(repr, given))} "
+                f"{'is' if len(given) == 1 else 'are'} given for it. Leave one of them out."
+            )
+    return extra
+
+
 def identity_of(config: Config) -> str:
     """A hash of the options that decide the result of a run."""
     content = ", ".join(_texts(config, _deciding(cast("Hashable", type(config)))))
@@ -117,8 +139,7 @@ def _members(config_class: type[ExperimentConfig], grid: Grid) -> Iterator[Membe
     several = [name for name, values in grid.values.items() if len(values) > 1]
     fixed = {name: values[0] for name, values in grid.values.items() if len(values) == 1}
     for technique in grid.techniques or (None,):
-        extra = options_of(config_class, technique) if technique else {}
-        _refuse_clash(technique, extra, grid)
+        extra = options_set_by(config_class, technique, grid) if technique else {}
         first: ExperimentConfig | None = None
         for combination in itertools.product(*(grid.values[name] for name in several)):
             varied = dict(zip(several, combination, strict=True))
@@ -135,17 +156,6 @@ def _members(config_class: type[ExperimentConfig], grid: Grid) -> Iterator[Membe
 
 def _named(technique: str | None) -> dict[str, Value]:
     return {} if technique is None else {TECHNIQUE: technique}
-
-
-def _refuse_clash(technique: str | None, extra: Mapping[str, Value], grid: Grid) -> None:
-    """Refuse an option that both the technique and the grid set; the lambda of a technique without Jumpstart is 0."""
-    for name, value in extra.items():
-        given = grid.values.get(name, [value])
-        if name != "lambda_" and list(given) != [value]:
-            raise ConfigError(
-                f"technique={technique!r} sets {name} to {value!r}, and the grid sets it to "
-                f"{', '.join(map(repr, given))}. Leave one of them out."
-            )
 
 
 def _config(config_class: type[ExperimentConfig], values: Mapping[str, Value]) -> ExperimentConfig:

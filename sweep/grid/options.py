@@ -33,7 +33,7 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig(Config):
-    """The options of a sweep. They have no effect on a single run, except ``technique`` and ``dry_run``.
+    """The options of a sweep. On a single run, only ``technique`` and ``dry_run`` have an effect.
 
     Example:
         >>> SweepConfig(keep="metrics").retries

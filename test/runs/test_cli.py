@@ -182,7 +182,7 @@ def test_a_stored_config_can_be_given_as_file(tmp_path: Path, config: Rectangula
     [
         (b"dpeth: 3", "unknown option 'dpeth'. Did you mean 'depth'?"),
         (b"1: 3", "unknown option '1'. There are: depth, "),
-        (b"- depth", 'must hold "name: value" lines, got a list.'),
+        (b"- depth", "entry 1 of the list must hold \"name: value\" lines, got 'depth'."),
         (b"depth", "must hold \"name: value\" lines, got 'depth'."),
         (b"depth: [", "is not YAML"),
         (b"depth: \xff", "is not YAML"),

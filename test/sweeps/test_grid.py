@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,20 +18,24 @@ from typing import Any
 import pytest
 from support.runs import ROOT
 
+from data.cache import DataError
 from jumpstart.files import load_yaml
 from model.activations import canonical_activation
 from model.config.checks import USUAL_ACTIVATIONS
+from model.config.effects import no_effect_message
 from model.config.options import options
 from model.config.rectangular import RectangularConfig
 from model.config.resnet import ResnetConfig
 from model.errors import ConfigError
-from sweep.cli import Command, main, read_command
-from sweep.grid.command import grids_in_file
+from sweep.cli import Command, combine, main, read_command
+from sweep.families import family_named
+from sweep.grid.command import GridCommand, grids_in_file
 from sweep.grid.expand import Grid, expand, identity_of, json_of
 from sweep.grid.options import SweepConfig
 from sweep.grid.techniques import options_of, techniques
 from sweep.grid.values import values_of
 from sweep.rectangular import RECTANGULAR
+from sweep.sweep import Sweep, run_sweep
 
 TABLE = options(RectangularConfig)
 
@@ -129,9 +135,6 @@ def test_a_large_grid_is_refused_before_it_is_made(capsys: pytest.CaptureFixture
 
 
 def _dry(command: object) -> int:
-    from sweep.grid.command import GridCommand
-    from sweep.rectangular import RECTANGULAR
-    from sweep.sweep import Sweep, run_sweep
 
     assert isinstance(command, GridCommand)
     return run_sweep(Sweep(RECTANGULAR, command.grids, command.options))
@@ -159,7 +162,7 @@ def test_techniques_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
         options_of(RectangularConfig, "gelu+squash")
     with pytest.raises(ConfigError, match=r"got 'batchnrom'\. Did you mean 'batchnorm'"):
         options_of(RectangularConfig, "jumpstart+batchnrom")
-    with pytest.raises(ConfigError, match="technique='gelu' sets activation to 'gelu', and the grid sets it to 'relu'"):
+    with pytest.raises(ConfigError, match="technique='gelu' sets activation to 'gelu', and 'relu' is given for it"):
         expand(RectangularConfig, [Grid({"activation": ["relu"]}, ["gelu"])])
 
 
@@ -269,6 +272,77 @@ def test_one_value_everywhere_is_one_run() -> None:
     assert (config.depth, config.use_batchnorm, config.lambda_) == (5, True, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("config_class", "flags", "message"),
+    [
+        (RectangularConfig, ["gelu", "--activation=relu"], "'gelu' sets activation to 'gelu', and 'relu' is given"),
+        (RectangularConfig, ["skip", "--skip_connections=2"], "sets skip_connections to 1, and 2 is given for it"),
+        (ResnetConfig, ["skip", "--use_skip_connections=no"], "use_skip_connections to True, and False is given"),
+    ],
+)
+def test_a_single_run_does_not_contradict_its_technique(config_class: Any, flags: list[str], message: str) -> None:
+    words = [f"--technique={flags[0]}", *flags[1:]]
+    for seeds in ("0", "0,1"):
+        command = read_command(config_class, [*words, f"--seed={seeds}"], description="")
+        with pytest.raises(ConfigError, match=message):
+            expand(config_class, command.grid.grids)
+    with pytest.raises(ConfigError, match=message):
+        read_command(config_class, words, description="").single_run()
+
+
+def test_a_single_run_may_repeat_what_its_technique_sets() -> None:
+    parsed = read("--technique=batchnorm+skip", "--skip_connections=1", "--lambda_=0", "--depth=3").single_run()
+    assert (parsed.config.skip_connections, parsed.config.lambda_, parsed.unused) == (1, 0.0, {})
+
+
+@pytest.mark.parametrize("flags", [["--technique=baseline", "--lambda_=0.5"], ["--technique=skip", "--lambda_=0.01"]])
+def test_the_lambda_of_a_technique_without_jumpstart_is_named(flags: list[str]) -> None:
+    parsed = read(*flags).single_run()
+    assert parsed.config.lambda_ == 0.0
+    message = no_effect_message(parsed.config, parsed.given, None, parsed.unused)
+    assert message == f"no effect in this run: {flags[1][2:]} (needs technique=jumpstart)."
+
+
+def test_flags_of_a_sweep_without_effect_on_a_single_run_are_named() -> None:
+    words = ["--keep=all", "--retries=1", "--workers=2", "--max-runs=9", "--gpus_per_run=0.5", "--dry_run=False"]
+    parsed = read(*words, "--executor=local", "--momentum=0.5").single_run()
+    message = no_effect_message(parsed.config, parsed.given, None, parsed.unused)
+    several = ("keep=all", "retries=1", "workers=2", "gpus_per_run=0.5", "max_runs=9")
+    parts = ["momentum=0.5 (needs optimizer=sgd)", *(f"{text} (needs several runs)" for text in several)]
+    assert message == f"no effect in this run: {', '.join(parts)}."
+
+
+FILES = {
+    "grids: [{seed: 3}]": {"seed": 3, "lambda_": 0.01},
+    "technique: baseline\nseed: 3": {"seed": 3, "lambda_": 0.0},
+    "- seed: 3": {"seed": 3, "lambda_": 0.01},
+    "seed: [3]\ngrids: [{technique: [skip], pool_at: []}]": {"seed": 3, "lambda_": 0.0, "skip_connections": 1},
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_a_file_of_one_run_is_that_run(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(text)
+    command = read(f"--config={path}", "--depth=4")
+    (member,) = expand(RectangularConfig, command.grid.grids)
+    alone = combine(RectangularConfig, {"depth": "4"}, config_file=path)
+    assert command.single_run().config == alone.config == member.config
+    assert {name: getattr(alone.config, name) for name in FILES[text]} == FILES[text]
+    assert alone.given == command.single_run().given
+
+
+def test_a_function_trains_no_grid_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("seed: 0..4")
+    with pytest.raises(ConfigError, match=r"one run is meant here, got a grid of 5\."):
+        combine(RectangularConfig, {}, config_file=path)
+    assert combine(RectangularConfig, {"seed": 7}, config_file=path).config.seed == 7
+    path.write_text("technique: gelu")
+    with pytest.raises(ConfigError, match="sets activation to 'gelu', and 'tanh' is given for it"):
+        combine(RectangularConfig, {"activation": "tanh"}, config_file=path)
+
+
 def test_the_last_of_several_equal_flags_counts() -> None:
     (grid,) = read("--depth=5,6", "--depth=7,8,9").grid.grids
     assert grid.values["depth"] == [7, 8, 9]
@@ -304,7 +378,19 @@ def test_flags_override_the_grids_of_a_file(tmp_path: Path) -> None:
     [
         ("depth: []", "depth must have at least one value, got an empty list"),
         ("depth: [2, x]", "depth must be an integer >= 1, got 'x'"),
-        ("grids: 3", "must hold"),
+        ("grids: 3", "grids must hold a list of grids such as \"- seed: 0..4\", got '3'."),
+        ("grids: {seed: 3}", "grids must hold a list of grids"),
+        ("grids:", "grids is empty: write a grid"),
+        ("seed: 3\ngrids: []", "grids is empty: write a grid"),
+        ("[]", "the list is empty: write a grid"),
+        ("grids:\n- seed: 1\n-\n- seed: 2", "entry 2 of grids is empty: write"),
+        ("- seed: 1\n- seed", "entry 2 of the list must hold \"name: value\" lines, got 'seed'."),
+        ("keep: all", "keep is a flag of the command, not an option of a file: write --keep=all."),
+        ("dry_run: true", "dry_run is a flag of the command, not an option of a file: write --dry_run=true."),
+        ("grids:\n- max-runs: 3", "max_runs is a flag of the command, not an option of a file: write --max_runs=3"),
+        ("retries: [1, 2]", "retries is a flag of the command, not an option of a file: write --retries=VALUE."),
+        ("workers: 2", "workers is a flag of the command"),
+        ("resume: runs/a", "resume is a flag of the command, not an option of a file: write --resume=runs/a."),
         ("- depth: 2\n- dpeth: 3", "unknown option 'dpeth'. Did you mean 'depth'?"),
         ("lambda: [0, 1]\nlambda_: 3", "the same option, given twice"),
         ("technique: [gelo]", "Did you mean 'gelu'?"),
@@ -326,6 +412,67 @@ def test_a_sweep_is_not_resumed_by_a_flag(tmp_path: Path) -> None:
         ConfigError, match=r"--resume continues one run\. A sweep goes on when its command is given again"
     ):
         read(f"--resume={tmp_path}", "--epochs=3,4")
+
+
+def test_a_dry_run_is_not_resumed(tmp_path: Path) -> None:
+    for words in (["--dry_run"], ["--dry_run", "--seed=0,1"], ["--dry_run=True", "--depth=3"]):
+        with pytest.raises(ConfigError, match=r"^--dry_run prints .* --resume continues one run: leave one of them"):
+            read(f"--resume={tmp_path}", *words)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grids: [{name: one, seed: 0}, {name: two, seed: 1}]", "name must be the same in all grids of a sweep"),
+        ("- {seed: 0}\n- {name: two, seed: 1}", "got None, 'two': give it outside of the grids, or as --name=VALUE"),
+        ("name: a\ngrids: [{output_dir: A}, {output_dir: B, seed: 1}]", "output_dir must be the same"),
+        ("grids: [{output_dir: A}, {output_dir: B}]", "'A', 'B': give it outside of the grids, or as --output_dir="),
+    ],
+)
+def test_the_grids_of_a_sweep_have_one_folder(
+    text: str, message: str, dry: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grid.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        _dry(read("--config=grid.yaml", f"--dry_run={dry}").grid)
+    assert _dry(read("--config=grid.yaml", "--name=x", "--output_dir=y", "--dry_run").grid) == 0
+    assert os.listdir(tmp_path) == ["grid.yaml"]
+
+
+WRONG_DATA = [
+    ("--drop_columns=[a],[zz]", "drop_columns must be a column, got 'zz'"),
+    ("--drop_columns=zz", "drop_columns must be a column, got 'zz'"),
+    ("--category_columns=[b],[zz]", "category_columns must be a column, got 'zz'"),
+    ("--target=kond", "target must be a column, got 'kond'"),
+    ("--val_size=0.2,0.9", r"val_size \+ test_size must be < 1, got 0.9"),
+]
+
+
+@pytest.mark.parametrize(("flag", "message"), WRONG_DATA)
+@pytest.mark.parametrize("family", ["rectangular", "resnet"])
+def test_the_data_of_every_combination_are_checked(family: str, flag: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pets.csv"
+    path.write_text("a,b,kind\n" + "".join(f"{row},{row * row % 7},{'xy'[row % 2]}\n" for row in range(40)))
+    chosen = family_named(family)
+    words = [f"--dataset={path}", "--target=kind", *["--layer=dense"] * (family == "resnet"), "--seed=0,1", "--dry_run"]
+    for flags, right in (([*words, flag], False), (words, True)):
+        command = read_command(chosen.config_class, flags, description="")
+        sweep = Sweep(chosen, command.grid.grids, command.grid.options)
+        if right:
+            assert run_sweep(sweep) == 0
+            continue
+        with pytest.raises((ConfigError, DataError), match=message):
+            run_sweep(sweep)
+
+
+def test_equal_data_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[object] = []
+    family = replace(RECTANGULAR, check_data=checked.append)
+    grid = Grid({"seed": list(range(300)), "depth": [1, 2], "num_points": [50, 60], "batch_size": [8, 9]})
+    assert run_sweep(Sweep(family, [grid], SweepConfig(dry_run=True))) == 0
+    assert len(checked) == 2
 
 
 def test_every_option_says_how_several_values_are_written() -> None:

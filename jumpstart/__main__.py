@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jumpstart.files import PathError, path_argument, user_path
-from jumpstart.streams import OutputError, command
+from jumpstart.files.streams import OutputError, command
 from jumpstart.words import CommandParser
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from jumpstart.streams import command
+from jumpstart.files.streams import command
 from model.errors import ConfigError
 from reproduction.run import run_method
 from reproduction.study import Study, studies, study_named

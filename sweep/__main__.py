@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.cache import DataError
 from jumpstart.files import PathError, path_argument
-from jumpstart.streams import OutputError, command, is_dropped
+from jumpstart.files.streams import OutputError, command, is_dropped
 from jumpstart.words import CommandParser, shorten
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.cli import is_of_the_machine, words_for

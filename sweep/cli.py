@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
-from jumpstart.streams import OutputError
+from jumpstart.files.streams import OutputError
 from jumpstart.words import LONGEST_MESSAGE, CommandParser, shorten
 from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown

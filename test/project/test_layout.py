@@ -26,7 +26,7 @@ NETWORKS = (
 )
 MAY_IMPORT = {
     "jumpstart/": ("jumpstart",),
-    "data/": ("data", "jumpstart.files", "jumpstart.choices", "jumpstart.streams", "jumpstart.words"),
+    "data/": ("data", "jumpstart.files", "jumpstart.choices", "jumpstart.words"),
     "model/": ("model", "jumpstart"),
     **{
         f"model/{network}.py": (

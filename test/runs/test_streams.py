@@ -40,13 +40,13 @@ def test_a_run_whose_reader_goes_away_is_complete(unbuffered: str, tmp_path: Pat
 
 SCRIPT = """
 import os, subprocess, sys
-from jumpstart.streams import command, is_dropped
+from jumpstart.files.streams import command, is_dropped
 
 @command
 def main():
     with open(sys.argv[1], "w") as file:
         os.write(1, b"")
-        subprocess.run([sys.executable, "-c", "print(1)"], check=True)
+        subprocess.run([sys.executable, "-c", "import os; [os.fstat(number) for number in range(3)]"], check=True)
         assert file.fileno() > 2
     for _ in range(3):
         sys.stdout.write("line\\n" * 5000)

@@ -89,8 +89,9 @@ class _Output(io.FileIO):
 
 def _prepare() -> None:
     """Give this process standard streams that can be written."""
-    for number, name in enumerate(_NAMES):
+    for number in range(len(_NAMES)):  # all of them before another file is opened
         _keep_open(number)
+    for number, name in enumerate(_NAMES):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115

@@ -19,6 +19,7 @@ from data.images.published import addresses
 from data.uci.catalog import UCI
 from data.uci.files import archive_url
 from jumpstart.files import PathError, is_path, path_argument
+from jumpstart.files.streams import command
 from jumpstart.words import CommandParser
 
 COLUMNS = ("name", "source", "rows", "features", "classes", "available", "license")
@@ -49,6 +50,7 @@ class FileDetails(TypedDict, total=False):
     path: Required[str]
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 

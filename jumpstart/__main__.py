@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jumpstart.files import PathError, path_argument, user_path
+from jumpstart.files.streams import OutputError, command
 from jumpstart.words import CommandParser
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jumpstart.doctor.load import LoadedModel
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -96,9 +98,13 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         for run in runs:
             try:
                 _write(f"{write_report(run)}\n")
+            except OutputError:
+                raise
             except OSError as error:  # the page that compares the runs does not need their reports
                 _announce(f"warning: the report of {run.path} can't be written: {error}.")
         _write(f"{write_comparison(runs, options.output or 'compare.html')}\n")
+    except OutputError:
+        raise
     except (NotARunError, PathError) as error:
         parser.error(str(error))
     except OSError as error:

@@ -7,11 +7,13 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from jumpstart.files.streams import command
 from model.errors import ConfigError
 from reproduction.run import run_method
 from reproduction.study import Study, studies, study_named
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train the runs of a study, and write its page.
 
@@ -33,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        return 130
     sys.stdout.write(f"page: {study.folder / 'README.md'}\n")
     return 0
 

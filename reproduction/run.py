@@ -32,7 +32,7 @@ def run_method(
     *,
     seeds: str | None = None,
     workers: int | None = None,
-    write: Callable[[str], object] = sys.stdout.write,
+    write: Callable[[str], object] | None = None,
 ) -> Path:
     """Train all runs of a method that are not finished, and write its results.
 
@@ -42,7 +42,7 @@ def run_method(
         output_dir: The folder of the sweeps.
         seeds: Seeds in place of those of the study, as on the command line: ``0..9``.
         workers: Runs that are trained at once; None: one for each core.
-        write: Takes the lines for the user.
+        write: Takes the lines for the user; None for the standard output.
 
     Returns:
         The file with the results.
@@ -57,6 +57,7 @@ def run_method(
     name = f"{study.name}-{method}-{study.recipe(method)}"
     grids = [Grid({**grid.values, "output_dir": [output_dir], "name": [name]}, grid.techniques) for grid in grids]
     options = SweepConfig(keep="metrics", workers=workers, max_runs=1_000_000)
+    write = write or sys.stdout.write
     write(f"{study.name}: {method}\n")
     code = run_sweep(Sweep(study.family, grids, options), write)
     folder = user_path(output_dir, "output_dir", "folder") / name

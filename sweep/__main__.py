@@ -8,9 +8,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.cache import DataError
 from jumpstart.files import PathError, path_argument
-from jumpstart.words import CommandParser
-from model.errors import ConfigError
+from jumpstart.files.streams import OutputError, command, is_dropped
+from jumpstart.words import CommandParser, shorten
+from model.errors import ConfigError, NonFiniteLossError
+from sweep.cli import is_of_the_machine, words_for
 from sweep.ledger.ledger import Entry, Ledger, State
 from sweep.ledger.status import status_text
 from sweep.run_directory import RunDirectoryError
@@ -18,8 +21,12 @@ from sweep.table import add_table_options, write_table
 
 _EVERY_SECONDS = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
+_MOST_DIGITS = 18
+"""Digits of the largest number that SQLite can look for."""
+_LONGEST_NAME = 100
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -35,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status.add_argument("--watch", action="store_true", help="show it again every two seconds until all runs are done")
     page = commands.add_parser("page", help="write sweep.html, the page of the sweep", allow_abbrev=False)
     opened = commands.add_parser("open", help="make the whole run directory of one run", allow_abbrev=False)
-    for command in (status, page, opened):
-        command.add_argument("folder", type=path_argument("DIR", "folder"), metavar="DIR", help="folder of a sweep")
+    for one in (status, page, opened):
+        one.add_argument("folder", type=path_argument("DIR", "folder"), metavar="DIR", help="folder of a sweep")
     opened.add_argument("run", metavar="RUN", help="the number or the name of a run")
     table = commands.add_parser("table", help="the results as a table, or as a plot", allow_abbrev=False)
     add_table_options(table)
@@ -50,17 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.command == "page":
                 return _page(ledger)
             return _open(ledger, options.run)
-    except (RunDirectoryError, ConfigError, PathError) as error:
+    except OutputError:
+        raise
+    except (RunDirectoryError, ConfigError, PathError, DataError, NonFiniteLossError) as error:
         parser.error(str(error))
+    except Exception as error:
+        if not is_of_the_machine(error):
+            raise
+        parser.error(words_for(error, None))
 
 
 def _status(ledger: Ledger, *, watch: bool) -> int:
     ledger.recover()
     sys.stdout.write(f"{status_text(ledger)}\n")
-    while watch and ledger.counts()[State.RUNNING]:
+    while watch and ledger.counts()[State.RUNNING] and not is_dropped(sys.stdout):
         time.sleep(_EVERY_SECONDS)
         ledger.recover()
         sys.stdout.write(f"{_CLEAR if sys.stdout.isatty() else ''}{status_text(ledger)}\n")
+        sys.stdout.flush()
     return 0
 
 
@@ -78,7 +92,9 @@ def _table(parser: CommandParser, options: Namespace) -> int:
         write_table(options)
     except ModuleNotFoundError as error:
         parser.error(f"{error}: pip install -r requirements.txt installs what tables need.")
-    except (ValueError, RunDirectoryError, OSError) as error:
+    except OutputError:
+        raise
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0
 
@@ -93,12 +109,13 @@ def _open(ledger: Ledger, name: str) -> int:
 
 def _entry(ledger: Ledger, name: str) -> Entry:
     """The run of a number or a name."""
-    if name.isdecimal():
+    if name.isdecimal() and len(name) <= _MOST_DIGITS:
         return ledger.entry(int(name))
     found = [entry for entry in ledger.entries() if entry.label == Path(name).name]
     if not found:
+        short = shorten(name, _LONGEST_NAME)
         raise RunDirectoryError(
-            f"{ledger.folder} has no run {name!r}: give its number or its name, as results.csv has it."
+            f"{ledger.folder} has no run {short!r}: give its number or its name, as results.csv has it."
         )
     return found[0]
 

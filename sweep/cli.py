@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
+from jumpstart.files.streams import OutputError
 from jumpstart.words import LONGEST_MESSAGE, CommandParser, shorten
 from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
@@ -216,6 +217,8 @@ def main(
         parsed = command.single_run()
         with stopped_by_signals():
             run(parsed)
+    except OutputError:
+        raise
     except correctable as error:
         _print_error(f"error: {error}")
         return 2
@@ -234,15 +237,19 @@ def main(
             return _interrupted(parsed, 143)
         raise
     except Exception as error:
-        if not _is_of_the_machine(error):
+        if not is_of_the_machine(error):
             raise
-        _print_error(f"error: {_words_for(error, parsed.run_directory if parsed else None)}")
+        _print_error(f"error: {words_for(error, parsed.run_directory if parsed else None)}")
         return 2
     return 0
 
 
-def _is_of_the_machine(error: Exception) -> bool:
-    """Whether the machine lacks memory, or refuses a file, which is no defect of the program."""
+def is_of_the_machine(error: Exception) -> bool:
+    """Whether the machine lacks memory, or refuses a file, which is no defect of the program.
+
+    Args:
+        error: What ended a command.
+    """
     # torch raises a RuntimeError where the memory of the CPU is too small, and a subclass of it for a GPU.
     return isinstance(error, MemoryError | OSError) or (
         isinstance(error, RuntimeError)
@@ -250,8 +257,13 @@ def _is_of_the_machine(error: Exception) -> bool:
     )
 
 
-def _words_for(error: Exception, run: Path | None) -> str:
-    """A message about memory or a file, without the lines that torch adds, and how the run goes on."""
+def words_for(error: Exception, run: Path | None) -> str:
+    """A message about memory or a file, without the lines that torch adds, and how the run goes on.
+
+    Args:
+        error: An error that :func:`is_of_the_machine` recognizes.
+        run: The directory of the run, if there is one.
+    """
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, OSError):
         if run is not None and not os.path.isdir(run):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 from data.cache import DataError
 from jumpstart.files import UserPath
+from jumpstart.files.streams import command as with_streams
 from model.config.effects import DataFacts, no_effect_message
 from model.config.experiment import ExperimentConfig
 from model.config.options import options
@@ -53,6 +54,7 @@ class ImageOptions(TypedDict, total=False):
     corrupt: str
 
 
+@with_streams
 def launch(family: Family[C]) -> int:
     """Run the command line of this process.
 

@@ -85,12 +85,12 @@ class Sweep:
                 )
 
 
-def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -> int:
+def run_sweep(sweep: Sweep, write: Callable[[str], object] | None = None) -> int:
     """Train all runs of a sweep that are not finished.
 
     Args:
         sweep: What to run.
-        write: Takes the lines for the user.
+        write: Takes the lines for the user; None for the standard output.
 
     Returns:
         0 if all runs are finished, 1 if some failed, 130 after Ctrl-C or SIGTERM. The same command goes on then.
@@ -99,6 +99,7 @@ def run_sweep(sweep: Sweep, write: Callable[[str], object] = sys.stdout.write) -
         ConfigError: If an option is wrong. Nothing is written in this case.
         RunDirectoryError: If the folder can't be used.
     """
+    write = write or sys.stdout.write
     members = sweep.members()
     _check_data(sweep.family, members)
     if sweep.options.dry_run:

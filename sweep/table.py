@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -76,7 +76,10 @@ def add_table_options(parser: ArgumentParser) -> None:
     """
 
     def names(text: str) -> list[str]:
-        return [name.strip() for name in text.split(",") if name.strip()]
+        found = [name.strip() for name in text.split(",") if name.strip()]
+        if not found:
+            raise ArgumentTypeError(f"must name at least one, got {text!r}: give a name, or leave the option out.")
+        return found
 
     add = parser.add_argument
     add("folders", nargs="+", metavar="DIR", help="a sweep, a run, a folder of them, or wandb:entity/project")

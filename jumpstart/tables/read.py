@@ -28,6 +28,8 @@ _CONFIG, _SUMMARY, _FAILURE = "config.yaml", "summary.json", "failure.txt"
 _FINISHED = "finished"
 _TEXTS = ("run", "state", "error", "technique")
 """Columns of ``results.csv`` whose cells are texts, whatever they look like."""
+_RUNS_OF_SWEEP = ("runs", "opened")
+"""The folders of the run directories in that of a sweep."""
 _PER_RUN = ("name", "output_dir")
 """Options that name a run and its place."""
 
@@ -38,6 +40,8 @@ def read_results(*folders: UserPath, finished: bool = True) -> pd.DataFrame:
     Args:
         folders: Folders of sweeps, run directories, or folders that hold several of these, such as ``runs``.
         finished: Whether to leave out runs that have no result; a warning then says how many.
+
+    A run of a sweep whose directory is read too counts once.
 
     Returns:
         ``run`` and ``state``; options under their names; metrics of the best weights as ``test/acc``; ``data/rows``,
@@ -59,7 +63,14 @@ def read_results(*folders: UserPath, finished: bool = True) -> pd.DataFrame:
     if not paths:
         raise ValueError("folders must hold at least one folder, got none.")
     sources = {source.resolve(): source for path in paths for source in _sources(path)}
-    rows = [row for source in sources.values() for row in _rows(source)]
+    sweeps = {place: list(_sweep_rows(source)) for place, source in sources.items() if (source / RESULTS).is_file()}
+    known = {run for place, rows in sweeps.items() for run in _directories(place, rows)}
+    rows: list[Record] = []
+    for place, source in sources.items():
+        if place in sweeps:
+            rows += sweeps[place]
+        elif place not in known:  # a run of a sweep counts once, and its row in the sweep says more
+            rows.append(_run_row(source))
     return frame_of(only_finished(rows, ", ".join(map(str, paths))) if finished else rows)
 
 
@@ -102,8 +113,11 @@ def _is_source(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (RESULTS, _CONFIG, _SUMMARY))
 
 
-def _rows(source: Path) -> list[Record]:
-    return _sweep_rows(source) if (source / RESULTS).is_file() else [_run_row(source)]
+def _directories(sweep: Path, rows: list[Record]) -> Iterator[Path]:
+    """Where the run directories of a sweep can be: those that it trained, and those that ``open`` made."""
+    for row in rows:
+        for folder in _RUNS_OF_SWEEP:
+            yield (sweep / folder / Path(str(row["run"])).name).resolve()
 
 
 def _run_row(directory: Path) -> Record:

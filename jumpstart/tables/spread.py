@@ -69,7 +69,7 @@ def results_table(
         The columns of ``by``, then columns of :class:`Spread`; rows and columns in the order of first appearance.
 
     Raises:
-        ValueError: If there are no rows, a name is in none of them, a run lacks one of ``values``,
+        ValueError: If there are no rows, ``values`` is empty, a name is in none of them, a run lacks one of ``values``,
             or ``columns`` is given with several ``values``.
 
     Example:
@@ -88,6 +88,8 @@ def results_table(
 
     records = records_of(rows)
     keys, metrics = names_of(by), names_of(values)
+    if not metrics:
+        raise ValueError("values must name at least one metric, got none.")
     for name in (*keys, *metrics, *([columns] if columns else [])):
         check_name(name, records)
     if columns is not None and len(metrics) != 1:

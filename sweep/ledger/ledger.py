@@ -125,6 +125,8 @@ class Ledger:
         self._copy: Copy | None = None
         if family is None and not self._path.is_file():
             raise LedgerError(f"{folder} is no folder of a sweep: it has no {NAME}.")
+        if family is None and not self._path.stat().st_size:
+            raise self._empty()
         kind = network_drive_of(folder)
         can_write = kind is None and os.access(folder, os.W_OK | os.X_OK)
         self._writes = can_write or family is not None
@@ -363,6 +365,9 @@ class Ledger:
             "(finished runs stay in their folders)."
         )
 
+    def _empty(self) -> LedgerError:
+        return LedgerError(f"{self._path} is empty. Run the command of the sweep again: it writes the ledger anew.")
+
     def _set(self, number: int, state: State, *, error: str | None, seconds: float | None, summary: str | None) -> None:
         with self._transaction():
             self._database.execute(
@@ -390,7 +395,8 @@ class Ledger:
         with self._transaction():
             tables = {row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables:
-                assert family is not None
+                if family is None:
+                    raise self._empty()
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     self._database.execute(statement)
                 self._database.execute("INSERT INTO sweep VALUES (?, ?)", (VERSION, family))

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from support.runs import ROOT
 
+from data.cache import DataError
 from model.config.rectangular import RectangularConfig
+from sweep.__main__ import main as look
 from sweep.grid.expand import Grid, Member, expand
 from sweep.ledger.alive import Life, living
 from sweep.ledger.ledger import NAME, Ledger, LedgerError, State
@@ -152,6 +154,62 @@ def test_a_ledger_that_cannot_be_used_is_refused_and_kept(tmp_path: Path) -> Non
     with pytest.raises(LedgerError, match=r"ledger\.sqlite can't be used: file is not a database\. It is kept"):
         Ledger(tmp_path, "rectangular")
     assert (tmp_path / NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["status"], ["table"], ["page"], ["open", "1"]])
+def test_an_empty_ledger_is_refused_by_what_reads_it(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / NAME).touch()
+    with pytest.raises(SystemExit):
+        look([words[0], str(tmp_path), *words[1:]])
+    assert "is empty. Run the command of the sweep again" in capsys.readouterr().err
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [(NAME, 0)]
+    with sqlite3.connect(tmp_path / NAME) as database:
+        database.execute("PRAGMA user_version = 1")
+    with pytest.raises(LedgerError, match="is empty"):
+        Ledger(tmp_path, None)
+    assert Ledger(tmp_path, "rectangular").add(members(1)) == (1, 0)
+
+
+@pytest.mark.parametrize("run", ["2", "99999999999999999999", "9" * 5000, "no-such-run"])
+def test_a_run_that_is_missing_is_one_line(ledger: Ledger, run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger.add(members(1))
+    with pytest.raises(SystemExit):
+        look(["open", str(ledger.folder), run])
+    message = capsys.readouterr().err
+    assert " has no run " in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("a.csv does not exist."), OSError(28, "No space left on device"), MemoryError("too large")]
+)
+def test_an_error_that_can_be_corrected_is_one_line(
+    ledger: Ledger, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> Path:
+        raise error
+
+    ledger.add(members(1))
+    monkeypatch.setattr("sweep.open.whole_directory", fail)
+    with pytest.raises(SystemExit) as caught:
+        look(["open", str(ledger.folder), "1"])
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert str(error.args[-1]).rstrip(".") in message
+    assert message.count("\n") == 1
+
+
+def test_ctrl_c_ends_a_watch_quietly(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    ledger.add(members(1))
+    monkeypatch.setattr("sweep.__main__.time.sleep", stop)
+    with living(ledger.folder, "me") as life:
+        ledger.claim(life, 0)
+        assert look(["status", str(ledger.folder), "--watch"]) == 130
 
 
 def test_a_ledger_of_another_version_or_family_is_refused(tmp_path: Path) -> None:

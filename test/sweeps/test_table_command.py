@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +159,9 @@ def test_a_project_is_read_beside_the_folder(table: Table, monkeypatch: pytest.M
         (["--show=wins", "--plot=a.png"], "--plot draws --show=results and --show=ranks, not wins"),
         (["--plot=a.pdf"], "path must end in .png, got 'a.pdf'"),
         (["--digits=-1"], "digits must be a whole number from 0 to 17"),
+        (["--values=,"], "argument --values: must name at least one, got ','"),
+        (["--by="], "argument --by: must name at least one, got ''"),
+        (["--tune= , "], "argument --tune: must name at least one, got ' , '"),
         (["--show=rank"], "argument --show: invalid"),
         (["no/such/folder"], "folder must exist, got no/such/folder"),
         (["wandb:a/b/c"], "project must be 'entity/project'"),
@@ -173,6 +177,21 @@ def test_what_makes_no_table_is_refused_in_one_line(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+@pytest.mark.parametrize("kind", ["runs", "opened", "one run"])
+def test_a_run_that_is_read_twice_counts_once(folder: Path, table: Table, kind: str) -> None:
+    expected = table()
+    with Ledger(folder, None) as ledger:
+        first = next(ledger.entries())
+    place = folder / ("opened" if kind == "opened" else "runs") / first.label
+    place.mkdir(parents=True)
+    (place / "config.yaml").write_text("dataset: moons\nlambda_: 0.5\n")
+    (place / "summary.json").write_text('{"test/acc": 0.0}')
+    try:
+        assert table(str(place if kind == "one run" else place.parent)) == expected
+    finally:
+        shutil.rmtree(place.parent)
 
 
 def test_the_commands_of_the_documents_are_read() -> None:

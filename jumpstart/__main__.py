@@ -87,22 +87,25 @@ def _doctor_parser(commands: argparse._SubParsersAction[CommandParser]) -> Comma
 
 
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from jumpstart.report.record import read_run
+    from jumpstart.files.outputs import check_output
+    from jumpstart.report.record import KEPT, read_run
     from jumpstart.report.write import NotARunError, write_comparison, write_report
 
     try:
+        if options.output is not None:
+            check_output(options.output, "--output", KEPT)
         runs = [read_run(run) for run in options.runs]  # all of them first: after a wrong path nothing is written
         if len(runs) == 1:
-            _write(f"{write_report(runs[0], options.output)}\n")
+            _name(write_report(runs[0], options.output))
             return 0
         for run in runs:
             try:
-                _write(f"{write_report(run)}\n")
+                _name(write_report(run))
             except OutputError:
                 raise
             except OSError as error:  # the page that compares the runs does not need their reports
                 _announce(f"warning: the report of {run.path} can't be written: {error}.")
-        _write(f"{write_comparison(runs, options.output or 'compare.html')}\n")
+        _name(write_comparison(runs, options.output))
     except OutputError:
         raise
     except (NotARunError, PathError) as error:
@@ -210,6 +213,14 @@ def _seed(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**32):
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 4294967295, got {text!r}.")
     return int(text)
+
+
+def _name(page: Path) -> None:
+    """Print the path of a page, unless the page itself was printed."""
+    from jumpstart.files.outputs import is_stdout
+
+    if not is_stdout(page):
+        _write(f"{page}\n")
 
 
 def _write(text: str) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from jumpstart.choices import Part
 from jumpstart.files import path_argument, user_path, write_text
+from jumpstart.files.outputs import check_output, write_output
+from jumpstart.report.record import KEPT
 from jumpstart.table import (
     Best,
     Draw,
@@ -113,6 +115,9 @@ def write_table(options: Namespace) -> None:
     Raises:
         ValueError: If an option, a folder or a result does not fit the table. The message is one line.
     """
+    for flag, path in (("--output", options.output), ("--plot", options.plot)):
+        if path is not None:
+            check_output(path, flag, KEPT)
     runs = _read(options.folders)
     if options.plot is not None and options.show not in (Show.RESULTS, Show.RANKS):
         raise ValueError(f"--plot draws --show=results and --show=ranks, not {options.show}.")
@@ -129,7 +134,7 @@ def write_table(options: Namespace) -> None:
     else:
         with _writing("--output", options.output):
             options.output.parent.mkdir(parents=True, exist_ok=True)
-            write_text(options.output, f"{text}\n")
+            write_output(options.output, f"{text}\n")
 
 
 def _read(folders: Sequence[str]) -> pd.DataFrame:
@@ -210,7 +215,9 @@ def _ranks(runs: pd.DataFrame, options: Namespace) -> str:
         from jumpstart.plotting import plot_critical_difference, save_figure
 
         with _writing("--plot", options.plot):
-            save_figure(plot_critical_difference(ranks.mean, ranks.pairs, options.alpha), options.plot)
+            save_figure(
+                plot_critical_difference(ranks.mean, ranks.pairs, options.alpha), options.plot, write=write_output
+            )
     table = pd.concat([ranks.table, pd.DataFrame([{dataset: "mean", **ranks.mean}])], ignore_index=True)
     text = _written(table, options, best="min")
     around = {Format.MARKDOWN: "\n\n{}", Format.LATEX: "\n% {}", Format.HTML: "\n<p>{}</p>", Format.CSV: ""}
@@ -285,4 +292,4 @@ def _plot_results(runs: pd.DataFrame, by: Sequence[str], options: Namespace) -> 
         groups = {name: runs[value][names == name].to_numpy() for name in dict.fromkeys(names)}
         figure = plot_box(groups, label=value)
     with _writing("--plot", options.plot):
-        save_figure(figure, options.plot)
+        save_figure(figure, options.plot, write=write_output)

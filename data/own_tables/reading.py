@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.cache import DataError
-from data.own_tables.text import MISSING, SEPARATORS, Layout, Text, find_layout, read_text, records
+from data.own_tables.text import MISSING, SEPARATORS, Layout, Text, find_layout, lines_below, read_text, records
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +57,8 @@ def read_file(path: Path, target: str | None = None) -> RawTable:
     if not text.content.strip():
         raise DataError(f"{path} is empty.")
     layout = find_layout(text.content, target)
-    content = text.content.encode("utf-8", errors="replace")
+    # pandas counts the lines that it leaves out in another way if a name has a line break.
+    content = lines_below(text.content, layout.skipped).encode("utf-8", errors="replace")
     frame = _parse(text, content, layout, ".")
     facts = [f"separated by {SEPARATORS.get(layout.separator, repr(layout.separator))}", f"encoding {text.encoding}"]
     if layout.separator != "," and _has_decimal_commas(frame):
@@ -105,7 +105,6 @@ def _parse(text: Text, content: bytes, layout: Layout, decimal: str) -> pd.DataF
                 header=None,
                 names=list(range(layout.width + 1)),
                 index_col=False,
-                skiprows=layout.skipped,
                 sep=r"\s+" if layout.separator == " " else layout.separator,
                 decimal=decimal,
                 na_values=list(MISSING),
@@ -114,23 +113,22 @@ def _parse(text: Text, content: bytes, layout: Layout, decimal: str) -> pd.DataF
                 low_memory=False,
                 encoding="utf-8",
             )
-    except pd.errors.ParserWarning:
-        record, line = next(iter(_body(text, layout)))
-        raise _wrong_width(text, layout, len(record), line) from None
+    except pd.errors.ParserWarning as warning:
+        _refuse_wrong_widths(text, layout)
+        raise DataError(f"{text.path} is not a table of separated values: {warning}") from None
     except pd.errors.EmptyDataError:
         return pd.DataFrame(columns=range(layout.width + 1), dtype=float)
     except pd.errors.ParserError as error:
-        words = re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", str(error))
-        if words:
-            raise _wrong_width(text, layout, int(words[2]), int(words[1])) from None
+        if "Expected" in str(error):  # the line in the message is a record, which may have several lines
+            _refuse_wrong_widths(text, layout)
         reason = "a quote has no end" if "inside string" in str(error) else " ".join(str(error).split())
         raise DataError(f"{text.path} is not a table of separated values: {reason}.") from None
 
 
 def _body(text: Text, layout: Layout) -> Iterable[tuple[list[str], int]]:
     """The rows below the header, with their lines; a generator."""
-    found = records(text.content, layout.separator)
-    return itertools.dropwhile(lambda pair: pair[1] <= layout.skipped, found)
+    found = records(lines_below(text.content, layout.skipped), layout.separator)
+    return ((record, layout.skipped + line) for record, line in found)
 
 
 def _check_widths(text: Text, layout: Layout, frame: pd.DataFrame) -> None:
@@ -141,6 +139,11 @@ def _check_widths(text: Text, layout: Layout, frame: pd.DataFrame) -> None:
     # A row that is too short has no value in the last column; few files have such rows.
     if not too_long and not frame.iloc[:, layout.width - 1].isna().any():
         return
+    _refuse_wrong_widths(text, layout)
+
+
+def _refuse_wrong_widths(text: Text, layout: Layout) -> None:
+    """Refuse the first row with too many or too few fields."""
     try:
         for record, line in _body(text, layout):
             width = len(record) - (len(record) == layout.width + 1 and record[-1] in MISSING)

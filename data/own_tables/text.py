@@ -46,6 +46,8 @@ _NOT_TEXT = (
     (b"\x1f\x8b", "a compressed file"),
 )
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+|\d+,\d+)(?:[eE][-+]?\d+)?")
+_RECORD = re.compile(r"""(?:(?<![^\t;|, ])"[^"]*"|[^\r\n])*""")
+"""The first record of a text. A quote begins a field with line breaks only behind a separator."""
 _SAMPLE, _SAMPLE_RECORDS = 200_000, 200
 
 
@@ -74,7 +76,7 @@ class Layout:
         separator: One of :data:`SEPARATORS`; a blank stands for any number of blanks and tabs.
         names: The names of the columns, as they are in the header; ``None`` without a header.
         width: The number of columns.
-        skipped: Lines before the first row of data.
+        skipped: Lines before the first row of data. A quoted line break ends a line, but no record.
     """
 
     separator: str
@@ -147,7 +149,8 @@ def find_layout(text: str, target: str | None = None) -> Layout:
         >>> find_layout("0.5 a\n0.7 b\n").names is None
         True
     """
-    blank = len(text) - len(text.lstrip("\r\n"))
+    lines = re.match(r"(?: *[\r\n])*", text)
+    blank = lines.end() if lines else 0
     skipped = len(text[:blank].splitlines())
     sample = text[blank : blank + _SAMPLE]
     declared = re.match(r"sep=(.)\r?\n", sample)  # the first line of some of Excel's files
@@ -171,12 +174,10 @@ def records(text: str, separator: str) -> Iterator[tuple[list[str], int]]:
     Raises:
         csv.Error: If a field is too large, which a quote without an end causes.
     """
-    if separator == " ":
-        for number, line in enumerate(io.StringIO(text), 1):
-            if fields := _split(line):
-                yield fields, number
-        return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    lines: Iterator[str] = io.StringIO(text, newline="")
+    reader = csv.reader(
+        map(_without_tabs, lines) if separator == " " else lines, delimiter=separator, skipinitialspace=True
+    )
     for record in reader:
         fields = [field.strip() for field in record]
         if fields and fields != [""]:  # a line of blanks is a blank line
@@ -186,6 +187,23 @@ def records(text: str, separator: str) -> Iterator[tuple[list[str], int]]:
 def is_number(cell: str) -> bool:
     """Whether a cell holds a number, with a decimal point or a decimal comma."""
     return _NUMBER.fullmatch(cell) is not None
+
+
+def lines_below(text: str, number: int) -> str:
+    r"""The text below its first lines, counted as :func:`records` counts them.
+
+    Example:
+        >>> lines_below('"a\nb",y\r\n1,2\n', 2)
+        '1,2\n'
+    """
+    lines = itertools.islice(io.StringIO(text, newline=""), number)
+    return text[sum(map(len, lines)) :]
+
+
+def _without_tabs(line: str) -> str:
+    """The line with a blank for each tab, and with none at its end, where they would begin another field."""
+    content = line.rstrip("\r\n")
+    return content.rstrip(" \t").replace("\t", " ") + line[len(content) :]
 
 
 def _split(line: str) -> list[str]:
@@ -202,8 +220,9 @@ def _sample_records(sample: str, separator: str, complete: bool) -> list[tuple[l
 
 
 def _find_separator(sample: str, complete: bool) -> str:
-    line = sample.partition("\n")[0]
-    first, words = re.sub(r'"[^"]*"', "", line), _split(line)
+    found = _RECORD.match(sample)
+    record = found[0] if found else ""
+    first, words = re.sub(r'"[^"]*"', "", record), _split(record)
     if len(words) > 1 and not set("\t;|") & set(first) and all("," not in word or is_number(word) for word in words):
         return " "  # a comma stands in quotes or in a number only
     marks = [separator for separator in SEPARATORS if separator != " " and separator in first]

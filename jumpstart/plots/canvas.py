@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 
-from jumpstart.files import UserPath, atomic_path, user_path
+from jumpstart.files import UserPath, user_path, write_bytes
 from jumpstart.palette import COLORS
 from jumpstart.plots.arrays import Codes
 
@@ -158,13 +159,17 @@ def rgb(colors: Iterable[str]) -> npt.NDArray[np.uint8]:
 
 
 @style()
-def save_figure(figure: Figure, path: UserPath, dpi: float = DPI) -> Path:
+def save_figure(
+    figure: Figure, path: UserPath, dpi: float = DPI, *, write: Callable[[Path, bytes], None] = write_bytes
+) -> Path:
     """Write a figure as PNG, atomically: a reader finds the old file or the new one, never a part of it.
 
     Args:
         figure: The figure.
         path: Ends in ``.png``; missing folders are made.
         dpi: Pixels per inch.
+        write: How the file is written: by default in place of a link or a device, and with
+            :func:`~jumpstart.files.outputs.write_output` into what the path leads to.
 
     Returns:
         The path.
@@ -177,7 +182,8 @@ def save_figure(figure: Figure, path: UserPath, dpi: float = DPI) -> Path:
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png, got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as draft:
-        # The version of matplotlib is left out, so that equal figures are equal files.
-        figure.savefig(draft, format="png", dpi=dpi, metadata={"Software": None})
+    image = io.BytesIO()
+    # The version of matplotlib is left out, so that equal figures are equal files.
+    figure.savefig(image, format="png", dpi=dpi, metadata={"Software": None})
+    write(path, image.getvalue())
     return path

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from jumpstart.choices import Part
 from jumpstart.files import UserPath, load_yaml, user_path
-from jumpstart.files.checksums import warn_of_changes
+from jumpstart.files.checksums import CHECKSUMS, warn_of_changes
+from jumpstart.files.outputs import KeptFiles
 from jumpstart.history import StatusHistory, history_name
 from jumpstart.report.best_epoch import best_epoch
 from jumpstart.report.description import DESCRIPTION, RunDescription
@@ -40,6 +41,18 @@ FOUND = "data.json"
 
 FAILURE = "failure.txt"
 """The name of the file with the reason why a run ended early."""
+
+
+KEPT = (
+    KeptFiles(
+        "a run",
+        (*FILES, FOUND, FAILURE, CHECKSUMS, "run.lock", "status-*.npz", "checkpoints/*", "plots/*", "wandb/*"),
+        signs=FILES,
+        least=2,
+    ),
+    KeptFiles("a sweep", ("ledger.sqlite*", "results.csv", "sweep.html", "logs/*"), signs=("ledger.sqlite",)),
+)
+"""The files of runs and sweeps, which no output that a person names may replace. Reports are left out."""
 
 
 class NotARunError(ValueError):

@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jumpstart.files import UserPath, user_path, write_text
+from jumpstart.files.outputs import check_output, write_output
 from jumpstart.report.comparison import comparison_page
 from jumpstart.report.page import run_page
-from jumpstart.report.record import FAILURE, NotARunError, RunRecord, read_run
+from jumpstart.report.record import FAILURE, KEPT, NotARunError, RunRecord, read_run
 
 __all__ = ["FAILURE", "REPORT", "NotARunError", "write_comparison", "write_report"]
 
 REPORT = "report.html"
 """The name of the report in a run directory."""
+
+COMPARISON = "compare.html"
+"""The name of the page that compares runs, in the working folder."""
 
 
 def write_report(run: UserPath | RunRecord, output: UserPath | None = None) -> Path:
@@ -25,40 +29,45 @@ def write_report(run: UserPath | RunRecord, output: UserPath | None = None) -> P
 
     Args:
         run: The run directory, or its content. Files may be missing: the report names them.
-        output: The file to write; None: ``report.html`` in the run directory.
+        output: The file to write, which is written as :func:`~jumpstart.files.outputs.write_output` does; None:
+            ``report.html`` in the run directory.
 
     Returns:
         The path of the report.
 
     Raises:
         NotARunError: If the directory holds no run.
-        ValueError: As :func:`~jumpstart.files.user_path`.
+        ValueError: If the output would replace another file of a run or of a sweep, and as
+            :func:`~jumpstart.files.user_path`.
         OSError: If the report can't be written.
 
     Example:
         >>> write_report("runs/moons")  # doctest: +SKIP
         PosixPath('runs/moons/report.html')
     """
-    path = None if output is None else user_path(output, "output", "file")
+    path = _checked(output)
     record = _read(run)
-    path = path or record.path / REPORT
-    write_text(path, run_page(record))
+    if path is None:
+        path = record.path / REPORT
+        write_text(path, run_page(record))
+    else:
+        write_output(path, run_page(record))
     return path
 
 
-def write_comparison(runs: Sequence[UserPath | RunRecord], output: UserPath) -> Path:
+def write_comparison(runs: Sequence[UserPath | RunRecord], output: UserPath | None = None) -> Path:
     """Write one page that shows several runs side by side.
 
     Args:
         runs: Two or more run directories, or their contents.
-        output: The file to write.
+        output: The file to write, as in :func:`write_report`; None: ``compare.html`` in the working folder.
 
     Returns:
         The path of the page.
 
     Raises:
         NotARunError: If a directory holds no run.
-        ValueError: If there are fewer than two runs, and as :func:`~jumpstart.files.user_path`.
+        ValueError: If there are fewer than two runs, and as :func:`write_report`.
         OSError: If the page can't be written.
 
     Example:
@@ -67,8 +76,21 @@ def write_comparison(runs: Sequence[UserPath | RunRecord], output: UserPath) -> 
     """
     if len(runs) < 2:
         raise ValueError(f"runs must name at least two run directories to compare, got {len(runs)}.")
+    path = _checked(output)
+    page = comparison_page([_read(run) for run in runs])
+    if path is None:
+        path = Path(COMPARISON)
+        write_text(path, page)
+    else:
+        write_output(path, page)
+    return path
+
+
+def _checked(output: UserPath | None) -> Path | None:
+    if output is None:
+        return None
     path = user_path(output, "output", "file")
-    write_text(path, comparison_page([_read(run) for run in runs]))
+    check_output(path, "output", KEPT)
     return path
 
 

@@ -21,6 +21,7 @@ from data.data import make_datamodule
 from data.datamodules import TabularDataModule
 from data.datasets import load_table
 from data.own_tables.load import table_of_files
+from data.own_tables.reading import read_file
 from data.tables import Table
 
 ROWS = [
@@ -406,6 +407,43 @@ def test_the_line_of_a_fault_is_right_in_every_layout(row: int, separator: str, 
     line = begin + (1 if separator == " " else 2)  # a quoted line break makes two lines of a record
     with pytest.raises(DataError, match=f"'fault' in line {line},"):
         served(write(tmp_path, content), target="y")
+
+
+@pytest.mark.parametrize("before", ["", "\n", "\n \n", "sep={}\n", '"",{}\n'], ids=repr)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", " "])
+@pytest.mark.parametrize("breaks", range(4))
+def test_the_rows_are_those_of_the_csv_module_whatever_line_breaks_names_have(
+    breaks: int, separator: str, end: str, before: str, tmp_path: Path
+) -> None:
+    if before.startswith('"'):  # the first name begins with line breaks and has nothing else in its first line
+        names = ["\n" * breaks + "the size", "b", "y"]
+        before = ""
+    else:
+        names = ["a", "two words" + "\nof b" * breaks, "y"]
+    rows = [[str(number), f"{number}.5", "pn"[number % 2]] for number in range(90)]
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=separator, lineterminator="\n").writerows([names, *rows])
+    content = (before.format(separator) + buffer.getvalue()).replace("\n", end)
+    found = read_file(write(tmp_path, content))
+    expected = list(csv.reader(io.StringIO(buffer.getvalue().replace("\n", end), newline=""), delimiter=separator))
+    assert found.frame.columns.tolist() == [name.strip() for name in expected[0]]
+    assert [[str(cell) for cell in row] for row in found.frame.to_numpy().tolist()] == expected[1:]
+    for row in (0, 1, 89):
+        line = content[: content.index(separator.join(rows[row]))].count("\n") + 1
+        assert found.place(row) == f"line {line}"
+
+
+@pytest.mark.parametrize("separator", [",", ";", " "])
+@pytest.mark.parametrize("wrong", [2, 4, 5, 7])
+def test_the_line_of_a_row_with_wrong_fields_is_right_below_names_and_cells_with_line_breaks(
+    wrong: int, separator: str, tmp_path: Path
+) -> None:
+    head, cells = [["a\nb", "c\nd", "y"]], [["1", "e\nf", "p"]] * 9
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=separator, lineterminator="\n").writerows([*head, *cells, ["2"] * wrong, *cells])
+    with pytest.raises(DataError, match=f"line 22 of .* has {wrong} fields, but its header has 3"):
+        served(write(tmp_path, buffer.getvalue()), target="-1")
 
 
 def test_a_class_in_few_rows_stays_in_training_and_is_said(tmp_path: Path) -> None:

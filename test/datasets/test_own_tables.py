@@ -409,18 +409,14 @@ def test_the_line_of_a_fault_is_right_in_every_layout(row: int, separator: str, 
         served(write(tmp_path, content), target="y")
 
 
-@pytest.mark.parametrize("before", ["", "\n", "\n \n", "sep={}\n", '"",{}\n'], ids=repr)
+@pytest.mark.parametrize("before", ["", "\n", "\n \n", "sep={}\n"], ids=repr)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|", " "])
 @pytest.mark.parametrize("breaks", range(4))
 def test_the_rows_are_those_of_the_csv_module_whatever_line_breaks_names_have(
     breaks: int, separator: str, end: str, before: str, tmp_path: Path
 ) -> None:
-    if before.startswith('"'):  # the first name begins with line breaks and has nothing else in its first line
-        names = ["\n" * breaks + "the size", "b", "y"]
-        before = ""
-    else:
-        names = ["a", "two words" + "\nof b" * breaks, "y"]
+    names = ["\n" * breaks + "the size", "two words" + "\nof b" * breaks, "y"]
     rows = [[str(number), f"{number}.5", "pn"[number % 2]] for number in range(90)]
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=separator, lineterminator="\n").writerows([names, *rows])

@@ -75,7 +75,7 @@ def test_a_pipe_is_written_to_and_stays(write: Write, linked: bool, tmp_path: Pa
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
     reader.start()
     assert write(tmp_path / "link.png" if linked else pipe) == 0
-    reader.join(30)  # it waits in vain if the pipe was replaced
+    reader.join(10)  # it waits in vain if the pipe was replaced
     assert received == [(tmp_path / "file.png").read_bytes()]
     assert pipe.is_fifo()
     assert (tmp_path / "link.png").is_symlink() == linked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import os
@@ -207,8 +208,8 @@ def test_a_figure_is_written_atomically(tmp_path: Path, monkeypatch: pytest.Monk
     os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
 
-    def interrupted(self: Figure, target: Path, **_: object) -> None:
-        target.write_bytes(b"half")
+    def interrupted(self: Figure, target: io.BytesIO, **_: object) -> None:
+        target.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Figure, "savefig", interrupted)

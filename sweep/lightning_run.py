@@ -92,6 +92,8 @@ class LightningEngine:
         data, experiment = self._datamodule, self._experiment
         start = directory.last_checkpoint if directory.last_checkpoint.is_file() else None
         trainer.fit(experiment, datamodule=data, ckpt_path=start, weights_only=True)
+        if trainer.is_global_zero:  # a run may have been killed between its last two checkpoints
+            checkpoints.write_best(experiment.hparams)
         checkpoints.load_best(experiment)
         loaders = [data.train_dataloader(), data.val_dataloader(), data.test_dataloader()]
         trainer.test(experiment, dataloaders=loaders, verbose=False)

@@ -24,7 +24,7 @@ from sweep.callbacks.checkpoints import BestAndLast
 from sweep.callbacks.epoch_log import EpochLog
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory
-from sweep.watchers.best_weights import BestState
+from sweep.watchers.best_weights import BestState, BestWeights
 
 CASES: dict[str, dict[str, object]] = {
     "dropout": {"dropout": 0.2, "width": 6, "curve_points": 3, "epochs": 12},
@@ -156,6 +156,20 @@ def test_a_run_that_is_killed_after_its_last_checkpoint_has_the_same_result(
         run_tiny(tmp_path, checkpoint_seconds=0.0, **CASES[case])
     run_tiny(tmp_path, checkpoint_seconds=0.0, resume=tmp_path / "killed", **CASES[case])
     assert_same(tmp_path / "killed", undisturbed[case] / "run")
+
+
+@pytest.mark.parametrize("engine", ["compiled", "lightning"])
+def test_a_run_that_is_killed_between_its_last_two_checkpoints_has_both(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"engine": engine, "checkpoint_seconds": 0, "epochs": 12, "depth": 2}
+    whole, _ = run_tiny(tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(BestWeights, "write_best", lambda *_: None)  # what the kill prevents
+        run_tiny(tmp_path, **options)
+    run, _ = run_tiny(tmp_path, resume=tmp_path / "run", **options)
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same(*(network_weights(one.path / "checkpoints" / name) for one in (run, whole))), name
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "term"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jumpstart.files import PathError, path_argument, user_path
-from jumpstart.files.streams import OutputError, command
+from jumpstart.files.streams import command
 from jumpstart.words import CommandParser
 
 if TYPE_CHECKING:
@@ -101,13 +101,9 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         for run in runs:
             try:
                 _name(write_report(run))
-            except OutputError:
-                raise
             except OSError as error:  # the page that compares the runs does not need their reports
                 _announce(f"warning: the report of {run.path} can't be written: {error}.")
         _name(write_comparison(runs, options.output))
-    except OutputError:
-        raise
     except (NotARunError, PathError) as error:
         parser.error(str(error))
     except OSError as error:

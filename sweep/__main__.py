@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.cache import DataError
 from jumpstart.files import PathError, path_argument
-from jumpstart.files.streams import OutputError, command, is_dropped
+from jumpstart.files.streams import command, is_dropped
 from jumpstart.words import CommandParser, shorten
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.cli import is_of_the_machine, words_for
@@ -57,8 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.command == "page":
                 return _page(ledger)
             return _open(ledger, options.run)
-    except OutputError:
-        raise
     except (RunDirectoryError, ConfigError, PathError, DataError, NonFiniteLossError) as error:
         parser.error(str(error))
     except Exception as error:
@@ -92,8 +90,6 @@ def _table(parser: CommandParser, options: Namespace) -> int:
         write_table(options)
     except ModuleNotFoundError as error:
         parser.error(f"{error}: pip install -r requirements.txt installs what tables need.")
-    except OutputError:
-        raise
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from jumpstart.files import PathError, UserPath, load_yaml, user_path
-from jumpstart.files.streams import OutputError
 from jumpstart.words import LONGEST_MESSAGE, CommandParser, shorten
 from model.config.optimization import ENDLESS
 from model.config.options import GROUPS, Config, Option, options, refuse_unknown
@@ -217,8 +216,6 @@ def main(
         parsed = command.single_run()
         with stopped_by_signals():
             run(parsed)
-    except OutputError:
-        raise
     except correctable as error:
         _print_error(f"error: {error}")
         return 2

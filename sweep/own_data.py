@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jumpstart.files import user_path
 from model.config.experiment import ExperimentConfig
-from model.config.options import options
+from sweep.families import data_key
 from sweep.files import RunDirectoryError, write_json
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 FOLDER = "data"
 """The folder of a sweep that has a file for each data set of the user."""
-_FILES: tuple[str, ...] = ("dataset", "val_dataset", "test_dataset")
 
 
 def check_data_of_sweep(config: ExperimentConfig, data: AnyData) -> None:
@@ -56,13 +55,12 @@ def _key(config: ExperimentConfig, data: AnyData) -> str:
     """A name for the runs whose data must have the same fingerprint."""
     from data.tabular import TabularData
 
-    names, split = _FILES, None
-    if not isinstance(data, TabularData):
-        names = tuple(item.name for item in options(type(config)).values() if item.group == "data")
+    if isinstance(data, TabularData):
+        values: tuple[object, ...] = (config.dataset, config.val_dataset, config.test_dataset)
+    else:
         split = config.seed if config.split_seed is None else config.split_seed
-    values = config.to_dict()
-    text = json.dumps([split, *(values.get(name) for name in names)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        values = (split, *data_key(config))
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 def _read(file: Path) -> str | None:

@@ -18,8 +18,11 @@ _NAMES = ("stdin", "stdout", "stderr")
 _INTERRUPTED = 130
 
 
-class OutputError(OSError):
-    """The standard output can't be written. What is written to it later is dropped."""
+class OutputError(Exception):
+    """The standard output can't be written, for the reason in the message. What is written to it later is dropped.
+
+    No ``OSError``, because commands answer those with advice about their files.
+    """
 
 
 def command(main: Callable[P, int]) -> Callable[P, int]:
@@ -49,7 +52,7 @@ def command(main: Callable[P, int]) -> Callable[P, int]:
             sys.stdout.flush()
         except OutputError as error:
             sys.stderr.write(
-                f"error: the output can't be written: {error.strerror}. Make room, or send it to another place. Files "
+                f"error: the output can't be written: {error}. Make room, or send it to another place. Files "
                 "that the command has written are kept.\n"
             )
             return 2
@@ -83,7 +86,7 @@ class _Output(io.FileIO):
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             if error.errno != errno.EPIPE and self.fileno() == _NAMES.index("stdout"):
-                raise OutputError(error.errno, error.strerror) from None
+                raise OutputError(error.strerror) from None
             return memoryview(data).nbytes  # type: ignore[arg-type]
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.runs import ROOT, flags
+from support import ledgers
+from support.runs import ROOT, command, flags, run_tiny
+
+from jumpstart.__main__ import main as jumpstart
+from jumpstart.files.streams import OutputError
+from sweep.__main__ import main as look
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="closes files as a shell of POSIX does")
 UNBUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
@@ -75,4 +82,43 @@ def test_output_that_is_full_is_one_line(unbuffered: str, tmp_path: Path) -> Non
     code, error = outcome("> /dev/full", "-m", "data", unbuffered=unbuffered)
     assert code == 2
     assert error.startswith("error: the output can't be written: No space left on device. Make room")
+    assert error.count("\n") == 1
+
+
+class Full(io.StringIO):
+    """A standard output on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OutputError(os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs and a sweep."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name in ("one", "two"):
+        run, _ = run_tiny(folder, epochs=1, depth=2)
+        run.path.rename(folder / name)
+    with ledgers.ledger_of(folder / "sweep", {"seed": [0, 1]}) as ledger:
+        ledgers.finish(ledger)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["report one", "report one two", "sweep status sweep", "sweep table sweep", "sweep page sweep", "run"],
+)
+def test_full_output_is_answered_alike_by_every_command(
+    words: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr(sys, "stdout", Full())
+    first, *others = words.split()
+    if first == "run":
+        code = command(*flags(output_dir=tmp_path, name="run", epochs=1, depth=2))
+    else:
+        code = look(others) if first == "sweep" else jumpstart([first, *others])
+    assert code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: the output can't be written: No space left on device. Make room, or send it")
     assert error.count("\n") == 1

@@ -24,7 +24,8 @@ from typing import Any, Protocol, Self
 from model.config.rectangular import RectangularConfig
 from sweep.grid.expand import Grid, Member, expand, json_of
 from sweep.ledger.alive import living
-from sweep.ledger.ledger import Ledger, State
+from sweep.ledger.entry import State
+from sweep.ledger.ledger import Ledger
 
 SUMMARY = {f"{part}/metric{number}": number / 7 for part in ("train", "val", "test") for number in range(22)}
 KILLS = 20

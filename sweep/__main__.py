@@ -14,7 +14,8 @@ from jumpstart.files.streams import command, is_dropped
 from jumpstart.words import CommandParser, shorten
 from model.errors import ConfigError, NonFiniteLossError
 from sweep.cli import is_of_the_machine, words_for
-from sweep.ledger.ledger import Entry, Ledger, State
+from sweep.ledger.entry import Entry, State
+from sweep.ledger.ledger import Ledger
 from sweep.ledger.status import status_text
 from sweep.run_directory import RunDirectoryError
 from sweep.table import add_table_options, write_table

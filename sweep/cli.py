@@ -158,6 +158,8 @@ def combine(
         PathError: If a path is no local path.
     """
     in_file = _grids_of_file(config_class, config_file) if config_file is not None else [Grid({})]
+    for name in values.keys() & options(SweepConfig).keys():
+        raise ConfigError(f"{name} is an option of a sweep, and this function trains one run. Leave it out.")
     refuse_unknown(config_class, values)
     by_hand = {name: [options(config_class)[name].read(value)] for name, value in values.items()}
     grids = [Grid({**grid.values, **by_hand}, grid.techniques) for grid in in_file]

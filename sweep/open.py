@@ -10,7 +10,8 @@ from pathlib import Path
 from jumpstart.files.checksums import warn_of_changes
 from sweep.executors.worker import RUNS
 from sweep.families import family_named
-from sweep.ledger.ledger import Entry, Ledger, LedgerError, State
+from sweep.ledger.entry import Entry, State
+from sweep.ledger.ledger import Ledger, LedgerError
 from sweep.run_directory import RunDirectory
 
 OPENED = "opened"

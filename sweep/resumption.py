@@ -84,6 +84,7 @@ def check_resumable(run: RunDirectory, config: ExperimentConfig, *, warn: bool =
     """
     _refuse_links(run)
     _refuse_missing_options(run, config)
+    _refuse_change_in_sweep(run, config)
     checkpoint = run.last_checkpoint
     content: Content | None = None
     if checkpoint.exists():
@@ -218,11 +219,16 @@ def _anew(run: RunDirectory, *, repeated: bool = False) -> str:
         run: The run.
         repeated: Whether its ``config.yaml`` is whole, so that a new run can have the same options.
     """
-    from sweep.ledger.ledger import NAME
-
-    if (run.path.parent.parent / NAME).exists():
+    if _is_in_sweep(run):
         return f"delete {run.path}: the next command of the sweep trains this run from the beginning."
     return f"start a new run{f' with --config={shlex.quote(str(run.config))} --name=ANOTHER_NAME' if repeated else ''}."
+
+
+def _is_in_sweep(run: RunDirectory) -> bool:
+    """Whether a ledger records the run."""
+    from sweep.ledger.ledger import NAME
+
+    return (run.path.parent.parent / NAME).exists()
 
 
 def _shape(value: object) -> str:
@@ -247,6 +253,16 @@ def _refuse_missing_options(run: RunDirectory, config: ExperimentConfig) -> None
     if missing:
         raise RunDirectoryError(
             f"{run.config} lacks {missing[0]}, so it is damaged: a run stores every option. Restore it, or {_anew(run)}"
+        )
+
+
+def _refuse_change_in_sweep(run: RunDirectory, config: ExperimentConfig) -> None:
+    """Refuse another number of epochs for a run of a sweep, whose ledger and tables would keep the old result."""
+    before = run.read_config()["epochs"]
+    if before != config.epochs and _is_in_sweep(run):
+        raise RunDirectoryError(
+            f"{run.path} is a run of a sweep, so epochs can't be changed from {before} to {config.epochs}. Start a new "
+            f"run with --config={shlex.quote(str(run.config))} --name=ANOTHER_NAME --epochs={config.epochs}."
         )
 
 

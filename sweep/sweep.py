@@ -26,7 +26,8 @@ from sweep.families import Family, data_key
 from sweep.grid.expand import Grid, Member, expand
 from sweep.grid.options import Keep, SweepConfig
 from sweep.ledger.alive import check_locks, remove_dead
-from sweep.ledger.ledger import NAME, Ledger, State, label_of
+from sweep.ledger.entry import State, label_of
+from sweep.ledger.ledger import NAME, Ledger
 from sweep.ledger.results import NAME as RESULTS
 from sweep.ledger.results import write_results
 from sweep.ledger.rows import Rows

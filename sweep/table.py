@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jumpstart.choices import Part
+from jumpstart.choices import Part, choose
 from jumpstart.files import path_argument, user_path, write_text
 from jumpstart.files.outputs import check_output, write_output
 from jumpstart.report.record import KEPT
@@ -76,25 +76,26 @@ def add_table_options(parser: ArgumentParser) -> None:
     Args:
         parser: The parser of the command.
     """
-
-    def names(text: str) -> list[str]:
-        found = [name.strip() for name in text.split(",") if name.strip()]
-        if not found:
-            raise ArgumentTypeError(f"must name at least one, got {text!r}: give a name, or leave the option out.")
-        return found
-
     add = parser.add_argument
     add("folders", nargs="+", metavar="DIR", help="a sweep, a run, a folder of them, or wandb:entity/project")
-    add("--show", choices=list(Show), type=Show, default=Show.RESULTS, help="what the table shows (%(default)s)")
-    add("--by", type=names, metavar="OPTIONS", help="options that make a row; else technique,dataset, or what varies")
-    add("--columns", metavar="OPTION", help="the option whose values are the columns of the results")
-    add("--values", type=names, default=["test/acc"], metavar="METRICS", help="what is averaged (test/acc)")
-    add("--tune", type=names, metavar="OPTIONS", help="options whose best values are chosen on the validation part")
-    add("--on", metavar="METRIC", help="the metric that chooses: the highest, or the lowest loss (val/acc)")
+    add(
+        "--show",
+        **_choice(Show.RESULTS),
+        help="what the table shows (%(default)s)",
+    )
+    add("--by", type=_names, metavar="OPTIONS", help="options that make a row; else technique,dataset, or what varies")
+    add("--columns", type=_name, metavar="OPTION", help="the option whose values are the columns of the results")
+    add("--values", type=_names, default=["test/acc"], metavar="METRICS", help="what is averaged (test/acc)")
+    add("--tune", type=_names, metavar="OPTIONS", help="options whose best values are chosen on the validation part")
+    add("--on", type=_name, metavar="METRIC", help="the metric that chooses: the highest, or the lowest loss (val/acc)")
     add("--best", choices=("max", "min"), default="max", help="whether high or low values win (%(default)s)")
-    add("--draw", choices=list(Draw), type=Draw, default=Draw.DIGITS, help="when two techniques draw (%(default)s)")
+    add(
+        "--draw",
+        **_choice(Draw.DIGITS),
+        help="when two techniques draw (%(default)s)",
+    )
     add("--alpha", type=float, default=0.05, help="the level of significance of the tests (%(default)s)")
-    add("--format", choices=list(Format), type=Format, default=Format.MARKDOWN, help="(%(default)s)")
+    add("--format", **_choice(Format.MARKDOWN), help="(%(default)s)")
     add("--digits", type=int, default=3, help="decimals (%(default)s)")
     add("--colors", action="store_true", help="color the cells from worst to best, in latex and html")
     add("--output", type=path_argument("--output", "file"), metavar="FILE", help="write the table to this file")
@@ -104,6 +105,35 @@ def add_table_options(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="draw the table as FILE, which ends in .png",
     )
+
+
+def _names(text: str) -> list[str]:
+    """Names separated by commas."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise ArgumentTypeError(f"must name at least one, got {text!r}: give a name, or leave the option out.")
+    return found
+
+
+def _name(text: str) -> str:
+    """One name."""
+    found = _names(text)
+    if len(found) > 1:
+        raise ArgumentTypeError(f"must be one name, got {text!r}.")
+    return found[0]
+
+
+def _choice(default: StrEnum) -> dict[str, Any]:
+    """How an argument is read whose values are those of the enum of its default."""
+    kind = type(default)
+
+    def convert(text: str) -> StrEnum:
+        try:
+            return choose(kind, text, "the value")
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return {"choices": list(kind), "type": convert, "default": default}
 
 
 def write_table(options: Namespace) -> None:

@@ -18,7 +18,8 @@ from sweep.executors.executor import Executor, Work
 from sweep.executors.gpus import VISIBLE, names_of_gpus, room_for, shares
 from sweep.executors.worker import FULL
 from sweep.ledger.alive import was_killed
-from sweep.ledger.ledger import LOGS, Ledger, LedgerError, State
+from sweep.ledger.entry import State
+from sweep.ledger.ledger import LOGS, Ledger, LedgerError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.2

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.ledger.ledger import Ledger, State
+from sweep.ledger.entry import State
+from sweep.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True)

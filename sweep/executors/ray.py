@@ -31,7 +31,8 @@ from sweep.executors.worker import FULL, RUNS, train
 from sweep.families import family_named
 from sweep.grid.options import Keep
 from sweep.ledger.alive import Life, joined, living
-from sweep.ledger.ledger import LOGS, Entry, LedgerError
+from sweep.ledger.entry import Entry
+from sweep.ledger.ledger import LOGS, LedgerError
 from sweep.signals import interrupt
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -29,7 +29,8 @@ from sweep.executors.worker import train
 from sweep.families import family_named
 from sweep.grid.options import Keep, SweepConfig
 from sweep.ledger.alive import Life, joined, living
-from sweep.ledger.ledger import LOGS, Entry, Ledger, LedgerError, State
+from sweep.ledger.entry import Entry, State
+from sweep.ledger.ledger import LOGS, Ledger, LedgerError
 
 JOBS = "slurm"
 """The folder of what the jobs leave, in that of the sweep."""

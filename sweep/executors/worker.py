@@ -29,7 +29,8 @@ from sweep.families import Family, family_named
 from sweep.grid.expand import identity_of
 from sweep.grid.options import Keep
 from sweep.ledger.alive import living
-from sweep.ledger.ledger import NAME, Entry, Ledger, LedgerError
+from sweep.ledger.entry import Entry
+from sweep.ledger.ledger import NAME, Ledger, LedgerError
 from sweep.run_directory import RunDirectory, RunDirectoryError
 
 FULL = 28

@@ -8,20 +8,17 @@ the process ended. Every change is one transaction, so no run is ever given to t
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from jumpstart.files import beginning_of_name
 from sweep.files import RunDirectoryError
 from sweep.grid.expand import Member, json_of
 from sweep.ledger.alive import Life, is_alive
 from sweep.ledger.alone import Copy, owned, read_only
+from sweep.ledger.entry import Entry, State, entry_of, label_of
 from sweep.ledger.place import network_drive_of
 from sweep.ledger.sealing import ChangedError, is_whole, result_of, sealed_result
 
@@ -53,47 +50,6 @@ CREATE TABLE runs (
 );
 CREATE INDEX by_state ON runs (state, number);
 """
-
-
-class State(StrEnum):
-    """What became of a run."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    FINISHED = "finished"
-    INTERRUPTED = "interrupted"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run in the ledger.
-
-    Attributes:
-        number: Its number, from 1 on, in the order in which runs were added.
-        identity: The hash of what decides its result.
-        label: The name of its run directory.
-        technique: The name of its technique, or None.
-        config: Its options by name.
-        state: What became of it.
-        tries: How often it was begun.
-        failures: How often it failed in the latest command.
-        error: The error of the latest try, or None.
-        seconds: Seconds of the latest try, or None.
-        summary: Its summary, or None before it is finished.
-    """
-
-    number: int
-    identity: str
-    label: str
-    technique: str | None
-    config: Mapping[str, object]
-    state: State
-    tries: int
-    failures: int
-    error: str | None
-    seconds: float | None
-    summary: Mapping[str, object] | None
 
 
 class LedgerError(RunDirectoryError):
@@ -171,7 +127,8 @@ class Ledger:
             members: The runs.
 
         Returns:
-            How many were added, and how many were there.
+            How many were added, and how many were there. A run that was there without a technique has that of the grid
+            from now on.
         """
         with self._transaction():
             known = {row[0] for row in self._database.execute("SELECT identity FROM runs")}
@@ -192,7 +149,26 @@ class Ledger:
             self._database.executemany(
                 "INSERT INTO runs (number, identity, label, technique, config, changed) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
+            self._name_techniques({member.identity: member.technique for member in members if member.technique})
         return len(new), len(members) - len(new)
+
+    def _name_techniques(self, techniques: Mapping[str, str]) -> None:
+        """Store the techniques of runs that have none. A result that has changed on the disk stays as it is."""
+        rows = self._database.execute("SELECT * FROM runs WHERE technique IS NULL").fetchall() if techniques else []
+        for row in rows:
+            technique = techniques.get(row["identity"])
+            try:
+                summary = result_of(row)
+            except ValueError:
+                continue
+            if technique is None:
+                continue
+            self._database.execute(
+                "UPDATE runs SET technique = ?, changed = ? WHERE number = ?", (technique, time.time(), row["number"])
+            )
+            if summary is not None:
+                text = sealed_result(self._row(row["number"]), summary, row["seconds"])
+                self._database.execute("UPDATE runs SET summary = ? WHERE number = ?", (text, row["number"]))
 
     def claim(self, life: Life, retries: int) -> Entry | None:
         """Take the next run: one that was interrupted, else one that waits, else one that failed.
@@ -234,8 +210,9 @@ class Ledger:
             summary: The content of its ``summary.json``.
             seconds: Seconds of this try.
         """
-        text = sealed_result(self._row(number), summary, seconds)
-        self._set(number, State.FINISHED, error=None, seconds=seconds, summary=text)
+        with self._transaction():
+            text = sealed_result(self._row(number), summary, seconds)
+            self._set(number, State.FINISHED, error=None, seconds=seconds, summary=text)
 
     def fail(self, number: int, error: str, seconds: float) -> None:
         """Store the error that ended a run.
@@ -245,7 +222,8 @@ class Ledger:
             error: One line.
             seconds: Seconds of this try.
         """
-        self._set(number, State.FAILED, error=error, seconds=seconds, summary=None)
+        with self._transaction():
+            self._set(number, State.FAILED, error=error, seconds=seconds, summary=None)
 
     def interrupt(self, number: int) -> None:
         """Give a run back, to be resumed.
@@ -253,7 +231,8 @@ class Ledger:
         Args:
             number: The run.
         """
-        self._set(number, State.INTERRUPTED, error=None, seconds=None, summary=None)
+        with self._transaction():
+            self._set(number, State.INTERRUPTED, error=None, seconds=None, summary=None)
 
     def give_back(self, number: int) -> None:
         """Give a run back that was claimed and not begun.
@@ -350,7 +329,7 @@ class Ledger:
 
     def _entry(self, row: sqlite3.Row) -> Entry:
         try:
-            return _entry(row)
+            return entry_of(row)
         except ChangedError:
             raise LedgerError(
                 f"the result of run {row['label']} in {self._path} has changed since the run ended. Run the command "
@@ -369,12 +348,11 @@ class Ledger:
         return LedgerError(f"{self._path} is empty. Run the command of the sweep again: it writes the ledger anew.")
 
     def _set(self, number: int, state: State, *, error: str | None, seconds: float | None, summary: str | None) -> None:
-        with self._transaction():
-            self._database.execute(
-                "UPDATE runs SET state = ?, failures = failures + ?, error = ?, seconds = ?, summary = ?, "
-                "worker = NULL, changed = ? WHERE number = ?",
-                (state.value, state is State.FAILED, error, seconds, summary, time.time(), number),
-            )
+        self._database.execute(
+            "UPDATE runs SET state = ?, failures = failures + ?, error = ?, seconds = ?, summary = ?, worker = NULL, "
+            "changed = ? WHERE number = ?",
+            (state.value, state is State.FAILED, error, seconds, summary, time.time(), number),
+        )
 
     def _recover(self, retries: int | None) -> int:
         running = self._database.execute("SELECT DISTINCT worker FROM runs WHERE state = 'running'").fetchall()
@@ -445,42 +423,3 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise self._damaged(" ".join(str(error).split())[:300]) from error
-
-
-def label_of(number: int, member: Member) -> str:
-    """The name of the directory of a run: its number, its technique, and the values that vary.
-
-    Example:
-        >>> from model.config.rectangular import RectangularConfig
-        >>> from sweep.grid.expand import Grid, expand
-        >>> runs = expand(RectangularConfig, [Grid({"depth": [2, 3]}, ["jumpstart"])])
-        >>> label_of(7, runs[1])
-        '00007-jumpstart-depth=3'
-    """
-    words = [member.technique] if member.technique else []
-    words += [f"{name}={_short(value)}" for name, value in member.varied.items()]
-    text = "-".join(word for word in words)
-    safe = "".join(sign if sign.isalnum() or sign in "=+-._" else "_" for sign in text)
-    return beginning_of_name(f"{number:05d}-{safe}").rstrip("-")
-
-
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _entry(row: sqlite3.Row) -> Entry:
-    return Entry(
-        number=row["number"],
-        identity=row["identity"],
-        label=row["label"],
-        technique=row["technique"],
-        config=json.loads(row["config"]),
-        state=State(row["state"]),
-        tries=row["tries"],
-        failures=row["failures"],
-        error=row["error"],
-        seconds=row["seconds"],
-        summary=result_of(row),
-    )

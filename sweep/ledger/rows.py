@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from jumpstart.tables.data_sets import data_facts
 from sweep.grid.expand import TECHNIQUE
-from sweep.ledger.ledger import Entry, Ledger, State
+from sweep.ledger.entry import Entry, State
+from sweep.ledger.ledger import Ledger
 
 _MISSING = object()
 _EPOCHS = ("best_row", "last")

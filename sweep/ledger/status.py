@@ -6,7 +6,8 @@ import datetime
 from collections.abc import Mapping
 
 from jumpstart.words import counted
-from sweep.ledger.ledger import Entry, Ledger, State
+from sweep.ledger.entry import Entry, State
+from sweep.ledger.ledger import Ledger
 
 _MOST_ERRORS = 10
 

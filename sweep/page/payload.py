@@ -13,7 +13,7 @@ from jumpstart.report.html import METRIC_WORDS, METRICS_SHOWN, value_text
 from jumpstart.words import shorten
 from sweep.executors.worker import RUNS
 from sweep.grid.expand import TECHNIQUE
-from sweep.ledger.ledger import State
+from sweep.ledger.entry import State
 from sweep.ledger.rows import Row, Rows, cell
 from sweep.open import OPENED
 from sweep.run_directory import RunDirectory

@@ -15,7 +15,8 @@ from jumpstart.files import write_text
 from jumpstart.literal import html_text, isolated, visible
 from jumpstart.report.html import document
 from jumpstart.words import are, counted, listed, shorten
-from sweep.ledger.ledger import Ledger, LedgerError, State
+from sweep.ledger.entry import State
+from sweep.ledger.ledger import Ledger, LedgerError
 from sweep.ledger.rows import Rows
 from sweep.ledger.status import time_left
 from sweep.page.payload import Payload

@@ -21,7 +21,8 @@ from sweep.executors.worker import RUNS, train
 from sweep.grid.expand import Grid, expand
 from sweep.grid.options import Keep
 from sweep.ledger.alive import living
-from sweep.ledger.ledger import NAME, Ledger, LedgerError, State
+from sweep.ledger.entry import State
+from sweep.ledger.ledger import NAME, Ledger, LedgerError
 from sweep.open import whole_directory
 from sweep.rectangular import RECTANGULAR, run_rectangular
 from sweep.run_directory import RunDirectory

@@ -29,7 +29,8 @@ from model.errors import ConfigError
 from sweep.cli import combine
 from sweep.files import RunDirectoryError
 from sweep.grid.expand import identity_of
-from sweep.ledger.ledger import NAME, Ledger, LedgerError, State
+from sweep.ledger.entry import State
+from sweep.ledger.ledger import NAME, Ledger, LedgerError
 from sweep.resumption import _WITHOUT_EFFECT, check_resumable
 from sweep.run_directory import RunDirectory
 

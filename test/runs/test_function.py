@@ -50,6 +50,13 @@ def state_of_the_process() -> dict[str, object]:
     }
 
 
+@pytest.mark.parametrize("option", [{"keep": "all"}, {"technique": "jumpstart"}, {"workers": 2}])
+def test_an_option_of_sweeps_is_refused(option: dict[str, object]) -> None:
+    (name,) = option
+    with pytest.raises(ConfigError, match=f"{name} is an option of a sweep, and this function trains one run"):
+        run_rectangular(**option)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_keyword_arguments_are_the_flags_with_their_defaults(function: object) -> None:
     parameters = inspect.signature(function).parameters

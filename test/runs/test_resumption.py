@@ -17,6 +17,7 @@ from support.runs import run_tiny, tiny
 from model.config.rectangular import RectangularConfig
 from sweep.callbacks.checkpoints import BestAndLast
 from sweep.files import RunDirectoryError
+from sweep.ledger.ledger import Ledger
 from sweep.metrics_csv import MetricsCsv
 from sweep.resumption import check_resumable
 from sweep.run_directory import RunDirectory
@@ -196,3 +197,18 @@ def test_a_damaged_table_is_refused_before_anything_changes(finished: RunDirecto
     with pytest.raises(RunDirectoryError, match=r"metrics\.csv is damaged in line 3"):
         run_tiny(finished.path.parent, resume=finished.path, epochs=3)
     assert snapshot(finished.path) == before
+
+
+def test_a_run_of_a_sweep_keeps_its_number_of_epochs(finished: RunDirectory) -> None:
+    config = RectangularConfig.from_dict(finished.read_config())
+    check_resumable(finished, config.replace(epochs=9))
+    folder = finished.path.parent / "sweep"
+    (folder / "runs").mkdir(parents=True)
+    Ledger(folder, "rectangular").close()
+    member = RunDirectory(finished.path.rename(folder / "runs" / "00001"))
+    before = snapshot(folder)
+    check_resumable(member, config.replace(wandb_notes="again"))
+    command = f"--config={member.config} --name=ANOTHER_NAME --epochs=9"
+    with pytest.raises(RunDirectoryError, match=f"can't be changed from 3 to 9. Start a new run with {command}"):
+        check_resumable(member, config.replace(epochs=9))
+    assert snapshot(folder) == before

@@ -27,7 +27,7 @@ from model.config.rectangular import RectangularConfig
 from sweep import run_directory
 from sweep.files import write_json, write_yaml
 from sweep.grid.expand import Member
-from sweep.ledger.ledger import label_of
+from sweep.ledger.entry import label_of
 from sweep.metrics_csv import MetricsCsv
 from sweep.run_directory import RunDirectory, RunDirectoryError, describe_environment
 

@@ -10,7 +10,8 @@ from typing import Any
 from model.config.rectangular import RectangularConfig
 from sweep.grid.expand import Grid, expand
 from sweep.ledger.alive import living
-from sweep.ledger.ledger import Entry, Ledger
+from sweep.ledger.entry import Entry
+from sweep.ledger.ledger import Ledger
 from sweep.ledger.rows import Rows
 
 PARTS = ("train", "val", "test")

@@ -30,7 +30,8 @@ from sweep.grid.expand import Grid, expand
 from sweep.grid.options import Keep, SweepConfig
 from sweep.ledger.alive import is_alive, joined, living
 from sweep.ledger.alone import OWNER, owned
-from sweep.ledger.ledger import NAME, Ledger, LedgerError, State
+from sweep.ledger.entry import State
+from sweep.ledger.ledger import NAME, Ledger, LedgerError
 from sweep.run_directory import RunDirectoryError
 
 HAS = {name: importlib.util.find_spec(name) is not None for name in ("ray", "submitit")}

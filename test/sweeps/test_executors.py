@@ -28,7 +28,8 @@ from sweep.executors.worker import FULL, RUNS, STOPPED, train
 from sweep.grid.expand import Grid, expand
 from sweep.grid.options import Keep, SweepConfig
 from sweep.ledger.alive import living
-from sweep.ledger.ledger import Entry, Ledger, LedgerError, State
+from sweep.ledger.entry import Entry, State
+from sweep.ledger.ledger import Ledger, LedgerError
 from sweep.rectangular import RECTANGULAR
 from sweep.run_directory import RunDirectory, RunDirectoryError
 from sweep.sweep import Sweep, run_sweep

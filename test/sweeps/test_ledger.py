@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sqlite3
 import subprocess
@@ -17,7 +18,8 @@ from model.config.rectangular import RectangularConfig
 from sweep.__main__ import main as look
 from sweep.grid.expand import Grid, Member, expand
 from sweep.ledger.alive import Life, living
-from sweep.ledger.ledger import NAME, Ledger, LedgerError, State
+from sweep.ledger.entry import State, label_of
+from sweep.ledger.ledger import NAME, Ledger, LedgerError
 from sweep.ledger.place import network_drive
 from sweep.ledger.results import results_text, write_results
 from sweep.ledger.rows import Rows
@@ -80,6 +82,37 @@ def test_a_grid_that_grows_adds_what_is_new(ledger: Ledger) -> None:
     assert [entry.label for entry in ledger.entries()][:3] == labels
     assert [entry.config["seed"] for entry in ledger.entries()] == [0, 1, 2, 3, 4]
     assert labels[0] == "00001-jumpstart-seed=0"
+
+
+def test_a_run_without_a_technique_gets_that_of_a_later_grid(ledger: Ledger) -> None:
+    grid = Grid({"depth": [2], "seed": [0, 1, 2], "lambda_": [0.0]})
+    plain, named = expand(RectangularConfig, [grid]), expand(RectangularConfig, [Grid(grid.values, ["baseline"])])
+    ledger.add(plain[:2])
+    with living(ledger.folder, "me") as life:
+        assert ledger.claim(life, 1) is not None
+        ledger.finish(1, {"test/acc": 0.5, "loss": float("nan")}, 2.0)
+        assert ledger.add(named) == (1, 2)
+        assert ledger.claim(life, 1) is not None
+        ledger.finish(2, {"test/acc": 0.75}, 1.0)
+    entries = list(ledger.entries())  # which also compares the checksums
+    assert [entry.technique for entry in entries] == ["baseline"] * 3
+    assert [entry.label for entry in entries] == ["00001-seed=0", "00002-seed=1", "00003-baseline-seed=2"]
+    assert [entry.summary and entry.summary["test/acc"] for entry in entries] == [0.5, 0.75, None]
+    assert [entry.seconds for entry in entries] == [2.0, 1.0, None]
+
+
+def test_a_result_that_has_changed_gets_no_new_checksum(ledger: Ledger) -> None:
+    grid = Grid({"depth": [2], "lambda_": [0.0]})
+    ledger.add(expand(RectangularConfig, [grid]))
+    with living(ledger.folder, "me") as life:
+        assert ledger.claim(life, 1) is not None
+        ledger.finish(1, {"test/acc": 0.5}, 2.0)
+    with contextlib.closing(sqlite3.connect(ledger.folder / NAME)) as database, database:
+        database.execute("UPDATE runs SET summary = replace(summary, '0.5', '0.9')")
+    ledger.add(expand(RectangularConfig, [Grid(grid.values, ["baseline"])]))
+    with pytest.raises(LedgerError, match="has changed since the run ended"):
+        ledger.entry(1)
+    assert ledger.reopen_changed() == [label_of(1, expand(RectangularConfig, [grid])[0])]
 
 
 def test_no_run_is_given_to_two_claimants(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from support.ledgers import finish, ledger_of, rows_of
 from jumpstart.literal import visible
 from sweep.__main__ import main as look
 from sweep.ledger.alive import living
+from sweep.ledger.entry import Entry, State
 from sweep.ledger.ledger import NAME as LEDGER
-from sweep.ledger.ledger import Entry, Ledger, LedgerError, State
+from sweep.ledger.ledger import Ledger, LedgerError
 from sweep.ledger.results import results_text
 from sweep.ledger.rows import Row, Rows, cell
 from sweep.page.payload import Payload

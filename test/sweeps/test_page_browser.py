@@ -18,7 +18,8 @@ from support.ledgers import finish, ledger_of, mean_of, rows_of
 from jumpstart.literal import visible
 from jumpstart.report.html import metric_text
 from sweep.ledger.alive import living
-from sweep.ledger.ledger import Entry, Ledger, State
+from sweep.ledger.entry import Entry, State
+from sweep.ledger.ledger import Ledger
 from sweep.ledger.rows import Rows
 from sweep.page.write import SweepPage, write_page
 

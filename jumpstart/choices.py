@@ -80,6 +80,10 @@ class Terms(Flag):
     NEGATIVE = UNIT_NEGATIVE | POINT_NEGATIVE
     ALL = UNIT | POINT
 
+    def __str__(self) -> str:
+        """The names as :meth:`parse` reads them."""
+        return str(self.name).lower().replace("|", ",")
+
     @classmethod
     def parse(cls, terms: Terms | str | Iterable[str]) -> Terms:
         """A union from names: ``"all"``, ``"unit"``, ``"unit_positive,point"`` or a list of names.

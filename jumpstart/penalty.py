@@ -179,5 +179,4 @@ class Penalty:
         return torch.linalg.vector_norm(vector) if self.aggregate is Aggregate.NORM else vector.square().sum()
 
     def __repr__(self) -> str:
-        terms = "all" if self.terms is Terms.ALL else str(self.terms)
-        return f"Penalty(terms={terms}, aggregate={self.aggregate.value}, {margin_arguments(self.margins)})"
+        return f"Penalty(terms={self.terms}, aggregate={self.aggregate.value}, {margin_arguments(self.margins)})"

@@ -73,3 +73,26 @@ def test_each_hinge_of_a_mean_has_the_weight_of_its_slice(
     terms: str, aggregate: str, slices: tuple[int, int], expected: tuple[float, ...] | None
 ) -> None:
     assert Penalty(terms, aggregate).weigh(*slices) == expected
+
+
+@pytest.mark.parametrize("names", SETS)
+def test_a_text_of_terms_is_read_as_the_same_terms(names: tuple[str, ...]) -> None:
+    terms = Terms.parse(names)
+    assert Terms.parse(str(terms)) is terms
+    assert f"terms={terms}, aggregate=mean" in repr(Penalty(terms, "mean"))
+
+
+def test_the_texts_of_common_terms_are_short() -> None:
+    assert [str(Terms.parse(name)) for name in ("all", "unit", "negative")] == ["all", "unit", "negative"]
+
+
+@pytest.mark.parametrize("aggregate", ["balanced", "mean"])
+def test_the_part_of_the_points_is_not_negative_although_a_loss_is_rounded(aggregate: str) -> None:
+    model, x = make("dense")
+    with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        records = jumpstart.extrema
+    penalty = Penalty(aggregate=aggregate)
+    unit, point = penalty.parts(records, torch.tensor(0.0))  # a loss that is too small by far
+    assert unit > 0
+    assert point == 0

@@ -119,7 +119,7 @@ class Exact:
         gradient = member.keep_gradient()
         member.train(1)
         ((_, row),) = member.rows()
-        assert (row["train/loss"], row["train/jumpstart_loss"]) == pytest.approx(self.losses, rel=1e-5, abs=1e-6)
+        assert (row["train/loss"], row["train/jumpstart_loss"]) == pytest.approx(self.losses, rel=1e-4, abs=1e-5)
         return float((gradient - self.gradient).norm() / self.gradient.norm().clamp_min(TINY))
 
 

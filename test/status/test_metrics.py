@@ -15,6 +15,7 @@ from jumpstart import JumpstartRegularization, Status
 from jumpstart.extrema import reduction as extrema
 from jumpstart.metrics import LEAST, WAITING, NetworkStatus, layer_names, point_status
 from jumpstart.status.codes import status_of
+from jumpstart.status.counts import COUNTS
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -169,3 +170,28 @@ RECORD = extrema.extrema_of([torch.zeros(3, 4)], ["a"])
 def test_what_are_no_records_is_refused(records: Any) -> None:
     with pytest.raises(TypeError, match=r"records must be those of a forward pass, status\.update\("):
         NetworkStatus().update(records)
+
+
+@pytest.mark.parametrize("linear", [0, 1, 5, 8])
+def test_points_that_are_linear_in_every_layer_equal_the_reference(linear: int) -> None:
+    torch.manual_seed(linear)
+    metric = NetworkStatus()
+    layers = [torch.randn(8, units).double() for units in (3, 5)]
+    for z in layers:
+        z[:linear] = z[:linear].abs() + 0.1
+        z[linear:, 0] = -1.0
+    for part in (slice(0, 3), slice(3, 8)):
+        metric.update([extrema.extrema_of([z[part]], [name]) for name, z in zip("ab", layers, strict=True)])
+    found, expected = metric.compute(), reference([[z.numpy() for z in layers]])
+    assert found["point_linear_ratio"].item() == linear / 8
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, abs=1e-12)
+    assert metric.counts[COUNTS.index("points")].item() == 8
+
+
+def test_what_is_added_after_a_result_is_in_the_next_one() -> None:
+    low, high = (extrema.extrema_of([torch.full((2, 4), value)], ["a"]) for value in (-1.0, 1.0))
+    metric = NetworkStatus()
+    metric.add([low])
+    assert metric.compute()["deadness"].item() == 1
+    metric.add([high])
+    assert metric.compute()["deadness"].item() == 0.5

@@ -195,3 +195,24 @@ def test_what_is_added_after_a_result_is_in_the_next_one() -> None:
     assert metric.compute()["deadness"].item() == 1
     metric.add([high])
     assert metric.compute()["deadness"].item() == 0.5
+
+
+@pytest.mark.parametrize("places", [((0, 2), (1,)), ((1, 2), (0,)), ((2, 0), (1,)), ((2,), (1,), (0,)), ((0, 1, 2),)])
+@pytest.mark.parametrize("seed", range(3))
+def test_records_in_any_order_give_points_their_status_in_call_order(
+    places: tuple[tuple[int, ...], ...], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    layers = [torch.randn(40, 2).double() + shift for shift in (0.0, 1.0, -0.5)]
+    records = [extrema.extrema_of([layers[i] for i in own], [str(i) for i in own], list(own)) for own in places]
+    expected = torch.stack([status_of(z.amax(1), z.amin(1)) for z in layers], 1)
+    assert all(len(set(codes.tolist())) == 3 for codes in expected.T)
+    assert layer_names(records) == ["0", "1", "2"]
+    assert point_status(records).tolist() == expected.tolist()
+    metric = NetworkStatus()
+    metric.update(records)
+    units = {str(i): (z.amax(0).tolist(), z.amin(0).tolist()) for i, z in enumerate(layers)}
+    assert {name: (metric.unit_max[name].tolist(), metric.unit_min[name].tolist()) for name in "012"} == units
+    assert list(metric.unit_status) == ["0", "1", "2"]
+    found = {name: value.item() for name, value in metric.compute().items()}
+    assert found == pytest.approx(reference([[z.numpy() for z in layers]]), abs=1e-12)

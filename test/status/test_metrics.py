@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 
 from jumpstart import JumpstartRegularization, Status
 from jumpstart.extrema import reduction as extrema
+from jumpstart.extrema.record import Extrema
 from jumpstart.metrics import LEAST, WAITING, NetworkStatus, layer_names, point_status
 from jumpstart.status.codes import status_of
 from jumpstart.status.counts import COUNTS
@@ -216,3 +218,16 @@ def test_records_in_any_order_give_points_their_status_in_call_order(
     assert list(metric.unit_status) == ["0", "1", "2"]
     found = {name: value.item() for name, value in metric.compute().items()}
     assert found == pytest.approx(reference([[z.numpy() for z in layers]]), abs=1e-12)
+
+
+def test_a_message_names_at_most_four_layers() -> None:
+    def records(names: str, samples: Sequence[int]) -> list[Extrema]:
+        pairs = zip(names, samples, strict=True)
+        return [extrema.extrema_of([torch.randn(n, 2)], [name], [place]) for place, (name, n) in enumerate(pairs)]
+
+    metric = NetworkStatus()
+    metric.update(records("abcdef", [3] * 6))
+    with pytest.raises(ValueError, match=r"changed within an epoch: a, b, c, d\. Use one"):
+        metric.update(records("f", [3]))
+    with pytest.raises(ValueError, match=r"of samples \(a: 3, b: 4, c: 5, d: 6\), so"):
+        NetworkStatus().update(records("abcde", [3, 4, 5, 6, 7]))

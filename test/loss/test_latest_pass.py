@@ -195,6 +195,16 @@ class Dense(nn.Module):
         return result
 
 
+def test_models_that_share_only_a_part_have_one_regularizer() -> None:
+    encoder = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    one, other = (nn.Sequential(encoder, nn.Linear(4, width), nn.ReLU()) for width in (2, 5))
+    with JumpstartRegularization(one), pytest.raises(RuntimeError, match="attached to this Sequential"):
+        JumpstartRegularization(other)
+    with JumpstartRegularization(other) as jumpstart:
+        other(torch.randn(5, 3))
+        assert jumpstart.loss > 0
+
+
 def test_models_that_share_an_activation_have_losses_and_monitors_of_their_own() -> None:
     net, target, x, y = Dense(), Dense(), torch.randn(6, 4), torch.randn(5, 4)
     assert net.activation is target.activation

@@ -157,6 +157,16 @@ def test_reentrant_checkpoints_are_refused_at_every_size(rows: int) -> None:
         _ = jumpstart.loss
 
 
+def test_a_reentrant_checkpoint_is_refused_after_passes_without_it() -> None:
+    model, x = dense(3, 4), torch.randn(6, 3, requires_grad=True)
+    with JumpstartRegularization(model) as jumpstart:
+        for _ in range(3):
+            model(x)
+            assert jumpstart.loss.requires_grad
+        with pytest.raises(RuntimeError, match="use_reentrant=False"), jumpstart.recording():
+            checkpoint(model[:4], x, use_reentrant=True)
+
+
 # Precision ----------------------------------------------------------------------------------------
 
 

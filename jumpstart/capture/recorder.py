@@ -244,11 +244,11 @@ class Recorder:
 
         Not if a checkpoint recomputes it, or another model calls it, which may share an activation with this one.
         """
-        if self.outside is not None or self._depth:
+        if self._depth or (self.outside is not None and not any(monitor.enabled for monitor in self.monitors)):
             return
         if traced_in_backward() if is_compiling() else in_backward() or self._called_by_another():
             return
-        self.outside = read.name
+        self.outside = self.outside or read.name
         if not is_compiling():
             for monitor in list(self.monitors):
                 monitor.note_outside(read.name)

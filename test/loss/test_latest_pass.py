@@ -243,7 +243,10 @@ class Interrupted(Dense):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
 @pytest.mark.parametrize("scoped", [False, True])
-def test_the_pass_after_an_interrupted_one_counts_alone(error: type[BaseException], scoped: bool) -> None:
+@pytest.mark.parametrize("next_scoped", [False, True])
+def test_the_pass_after_an_interrupted_one_counts_alone(
+    error: type[BaseException], scoped: bool, next_scoped: bool
+) -> None:
     net, x = Interrupted(nn.ReLU()), torch.randn(6, 4)
     with JumpstartRegularization(net) as jumpstart, StatusMonitor(net) as monitor:
         net.interrupt = error
@@ -252,7 +255,8 @@ def test_the_pass_after_an_interrupted_one_counts_alone(error: type[BaseExceptio
                 net(torch.randn(9, 4))
         net.interrupt = None
         monitor.reset()
-        net(x)
+        with jumpstart.recording() if next_scoped else nullcontext():
+            net(x)
         assert jumpstart.layers == ["activation"]
         assert jumpstart.extrema[0].samples == 6
         net(x)

@@ -6,6 +6,7 @@ import copy
 import gc
 import math
 import pickle
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.zoo import dense
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
+from jumpstart.capture.hooks import recorder_hooks
 from jumpstart.monitor import StatusMonitor
 
 
@@ -38,6 +40,33 @@ def test_passes_count_only_while_the_monitor_is_enabled() -> None:
         with pytest.raises(ZeroDivisionError), monitor.recording():
             raise ZeroDivisionError
         assert monitor.points == 10
+
+
+@pytest.mark.parametrize("regularized", [False, True])
+def test_a_part_that_runs_outside_of_a_pass_is_an_error_unless_the_monitor_pauses(regularized: bool) -> None:
+    model, x = dense(), torch.randn(3, 3)
+    with JumpstartRegularization(model) if regularized else nullcontext(), StatusMonitor(model) as monitor:
+        model(x)
+        with monitor.pause():
+            model[:2](x)
+        assert monitor.points == 3
+        model[:2](x)
+        with pytest.raises(RuntimeError, match=r"'1' ran outside of a forward pass .* `with monitor.pause\(\):`"):
+            monitor.numbers()
+
+
+def test_a_disabled_monitor_keeps_no_preactivation() -> None:
+    model = dense()
+    with StatusMonitor(model, enabled=False) as monitor:
+        inside = weakref.ref(x := torch.randn(3, 3))
+        model(x)
+        del x
+        gc.collect()
+        assert inside() is None
+        assert all(hook.owner is None or not hook.owner.kept for _, hook in recorder_hooks(model))
+        monitor.enabled = True
+        model(torch.randn(3, 3))
+        assert monitor.points == 3
 
 
 def test_a_disabled_monitor_does_not_warn_when_its_regularizer_is_removed(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from jumpstart.capture.hooks import attached
 from jumpstart.capture.passive import PassiveRecorder
 from jumpstart.capture.recorder import Recorder, State, in_graph
 from jumpstart.capture.targets import CaptureLike, select_targets
-from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties, choose
+from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties, check_flag, choose
 from jumpstart.extrema.distributed import whole_batch
 from jumpstart.extrema.record import Extrema
 from jumpstart.extrema.rule import Rule
@@ -123,6 +123,7 @@ class JumpstartRegularization:
                 "model must not be a torch.nn.DataParallel, whose replicas share one set of hooks. Use "
                 "torch.nn.parallel.DistributedDataParallel."
             )
+        check_flag("sync", sync)
         if process_group is not None and not sync:
             raise ValueError("process_group is given, but sync is False. Use sync=True, or leave process_group out.")
         self.sync, self._group = sync, process_group
@@ -221,7 +222,8 @@ class JumpstartRegularization:
     def recording(self, *, grad: bool = True) -> Iterator[None]:
         """Record everything that runs inside the block as one forward pass.
 
-        For models that are not called as a whole (``model.features(x)``), and for losses over several calls.
+        For models that are not called as a whole (``model.features(x)``), and for losses over several calls. Inside of
+        another such block, or of a call of the model, everything belongs to the outer pass.
 
         Args:
             grad: Whether the loss can be differentiated. If it cannot, the loss costs less, and the graph of the

@@ -19,6 +19,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from jumpstart.choices import MARGIN, Margins, check_margins, margin_arguments
 from jumpstart.extrema.record import Extrema, margin_of
+from jumpstart.extrema.torch_internals import check_values
 from jumpstart.status.codes import Status, status_of
 from jumpstart.status.counts import COUNTS, count_points, status_at
 from jumpstart.status.metric_group import MetricGroup
@@ -423,6 +424,7 @@ class _Queue:
                 f"{type(records).__name__}: {records!r:.60}."
             )
         samples = records[0].samples
+        check_values(records[0].unit)
         if len(records) > 1 and any(record.samples != samples for record in records):
             sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
             raise ValueError(

@@ -22,6 +22,7 @@ from jumpstart.capture.passive import NothingCapturedError, PassiveRecorder, fin
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike
 from jumpstart.choices import MARGIN, Capture, check_margins
+from jumpstart.extrema.torch_internals import check_values
 from jumpstart.metrics import NetworkStatus
 from jumpstart.status.sample import PointSample, processes
 
@@ -179,6 +180,8 @@ class StatusMonitor:
         if recorder.calls is self._counted:
             return
         self._counted = recorder.calls
+        if recorder.kept:
+            check_values(recorder.kept[0][1])
         records = recorder.read(no_weights)
         if not records:
             raise NothingCapturedError(

@@ -131,12 +131,12 @@ class FolderDataset(Dataset[Decoded]):
         if isinstance(image, Image.Image):
             return image
         if self.corrupt is Corrupt.REFUSE:
-            raise DataError(image)
+            raise DataError(f"{image}: replace it, or choose corrupt=skip.")
         for other in self._others_of_class(row):
             substitute = self._open(other)
             if isinstance(substitute, Image.Image):
                 return substitute
-        raise DataError(f"no image of the class can be decoded, {image}")
+        raise DataError(f"no image of its class can be decoded, {image}: replace the files, or leave the class out.")
 
     def _others_of_class(self, row: int) -> Iterator[int]:
         """The other rows of the class, in a cycle that begins after ``row``."""
@@ -148,12 +148,12 @@ class FolderDataset(Dataset[Decoded]):
         """The image, or the message of the error if it cannot be decoded."""
         path = self.listing.path(row)
         if self.unreadable[row]:
-            return f"{path} cannot be decoded: replace it, or choose corrupt=skip."
+            return f"{path} cannot be decoded"
         try:
             return open_image(path)
         except UNDECODABLE as error:
             self.unreadable[row] = 1
-            return f"{path} cannot be decoded ({one_line(error)}): replace it, or choose corrupt=skip."
+            return f"{path} cannot be decoded ({one_line(error)})"
 
 
 def refuse_unreadable(listings: Sequence[Listing], records: Path, workers: int = 1) -> None:

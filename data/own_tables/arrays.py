@@ -194,12 +194,18 @@ def as_array(name: str, value: object) -> npt.NDArray[np.generic]:
         value: The values.
 
     Raises:
-        ValueError: If the rows of a nested list differ in length.
+        ValueError: If the rows of a nested list differ in length, or values are masked.
     """
     detach = getattr(value, "detach", None)
     if detach is not None:
         tensor = detach().cpu()
         value = (tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor).numpy()
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        count = int(np.ma.getmaskarray(value).sum())
+        raise ValueError(
+            f"{name} must have no masked values, got {count}: fill them in, or give a pandas data frame, in which NaN "
+            "is a missing value."
+        )
     if isinstance(value, list) and any(isinstance(item, str) for item in value):
         return np.array(value, dtype=object)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,9 +28,10 @@ from jumpstart.capture.hooks import (
     read_last,
     replaced,
 )
+from jumpstart.capture.refusals import check_preactivation, no_replicas, refuse_reentrant_checkpoint
 from jumpstart.capture.sample_dims import SampleDims
 from jumpstart.capture.targets import Target, first_tensor
-from jumpstart.capture.unit_dims import UnitDims, sizes_of
+from jumpstart.capture.unit_dims import UnitDims
 from jumpstart.choices import PointMode
 from jumpstart.extrema import kernel
 from jumpstart.extrema.record import Extrema, count_slices
@@ -39,7 +41,6 @@ from jumpstart.extrema.torch_internals import (
     callers,
     count_of_hooks,
     in_backward,
-    in_reentrant_checkpoint,
     is_replica,
     running_calls,
     traced_in_backward,
@@ -187,7 +188,7 @@ class Recorder:
             RuntimeError: Inside ``torch.nn.DataParallel`` or a reentrant checkpoint.
         """
         if module is not None and is_replica(module):
-            raise _no_replicas()
+            raise no_replicas()
         if self._depth and module is not None and not is_compiling():
             # Torch runs no hook after a KeyboardInterrupt, so such a pass has not ended.
             self._depth = min(self._depth, self._scoped + running_calls(module) - 1)
@@ -205,7 +206,7 @@ class Recorder:
             self._unit_dims.begin()
             self.grad = self.in_graph and torch.is_grad_enabled()
             if self.in_graph and not self.grad and not is_compiling():
-                _refuse_reentrant_checkpoint("the model")
+                refuse_reentrant_checkpoint("the model")
         self._depth += 1
 
     def end(self) -> None:
@@ -220,11 +221,15 @@ class Recorder:
 
     @contextmanager
     def scope(self, *, grad: bool = True) -> Iterator[None]:
-        """Record everything that runs inside as one forward pass.
+        """Record everything that runs inside as one forward pass, or as a part of the pass that is running.
 
         Args:
-            grad: Whether the records are in the graph. Otherwise, an error does not stop the model.
+            grad: Whether the records are in the graph. Otherwise, an error does not stop the model. The pass that is
+                running decides.
         """
+        if self._scoped or (self._depth and not is_compiling() and self._is_running()):
+            yield
+            return
         self._depth = 0
         self.begin()
         self._scoped = True
@@ -238,6 +243,11 @@ class Recorder:
             self.end()
         for monitor in list(self.monitors):
             monitor.on_pass_end()
+
+    def _is_running(self) -> bool:
+        """Whether a call of the model is running, and did not end without its last hook."""
+        root = self.root()
+        return root is not None and 0 < running_calls(root) < sys.maxsize
 
     def note_outside(self, read: Read) -> None:
         """Note that a captured module ran outside of a pass.
@@ -286,7 +296,7 @@ class Recorder:
 
     def _record(self, read: Read, value: object, module: nn.Module) -> object:
         if is_replica(module):
-            raise _no_replicas()
+            raise no_replicas()
         if is_compiling():  # begin() cannot move hooks while the model is traced
             self.early = self.early or not is_read_last(
                 module._forward_pre_hooks if read.reads_input else module._forward_hooks
@@ -306,7 +316,7 @@ class Recorder:
         if self._unit_dims.learning or not read.resolved:
             self._unit_dims.note(read, position, z)
         if self.grad and not torch.is_grad_enabled():
-            _refuse_reentrant_checkpoint(repr(read.name))
+            refuse_reentrant_checkpoint(repr(read.name))
         if not self.in_graph:
             z = z.detach()
         turned = not read.batch_first and self._sample_dims.second(read, position, z, self._unit_dims)
@@ -331,7 +341,7 @@ class Recorder:
 
     def _reduce_now(self, read: Read, position: int, z: Tensor) -> Tensor | None:
         """Reduce a large preactivation; the result, if any, replaces it in the model."""
-        _check(read.name, z)
+        check_preactivation(read.name, z)
         unit_dim = self._unit_dims.of(read, position, z)
         new, record = tap(z, read.name, position, unit_dim=unit_dim, rule=self.rule, after=read.after)
         self._records.append(record)
@@ -438,7 +448,7 @@ class Recorder:
     ) -> list[Extrema]:
         """The records of one group."""
         z = tensors[0]
-        _check(names[positions[0]], z)
+        check_preactivation(names[positions[0]], z)
         names = names if len(positions) == len(names) else [names[i] for i in positions]
         # The kernel reads the tensors in place, so that no number of them is too large for the cache.
         fits = kernel.layout_of(z, unit_dim, self.rule) is not None
@@ -470,29 +480,3 @@ def in_graph(device: str) -> AbstractContextManager[object]:
 
 def _no_module() -> None:
     """A weak reference to no module."""
-
-
-def _check(name: str, z: Tensor) -> None:
-    if not z.is_floating_point():
-        raise TypeError(
-            f"the preactivation of {name!r} has dtype {z.dtype}; extrema need real floating-point numbers. "
-            "Capture other modules: capture=[module names]."
-        )
-    if z.numel() == 0:
-        raise ValueError(f"the preactivation of {name!r} is empty ({sizes_of(z)}). Skip empty batches.")
-
-
-def _no_replicas() -> RuntimeError:
-    return RuntimeError(
-        "Jumpstart does not work inside torch.nn.DataParallel, whose replicas run in threads over one set of hooks. "
-        "Use torch.nn.parallel.DistributedDataParallel."
-    )
-
-
-def _refuse_reentrant_checkpoint(name: str) -> None:
-    """Raise if gradients are off because of a checkpoint that will recompute this call, and not on purpose."""
-    if in_reentrant_checkpoint():
-        raise RuntimeError(
-            f"{name} runs inside a reentrant checkpoint, where no gradient of the Jumpstart loss can reach it. "
-            "Call torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
-        )

@@ -9,8 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.rnn import PackedSequence
 
-from jumpstart.choices import Capture, choose, did_you_mean
+from jumpstart.choices import Capture, check_flag, choose, did_you_mean
 from jumpstart.extrema.rule import NextOp
 
 Predicate: TypeAlias = Callable[[str, nn.Module], bool]
@@ -135,7 +136,9 @@ def select_targets(model: nn.Module, capture: CaptureLike, *, skip_last: bool) -
 
     Raises:
         ValueError: As :func:`find_targets`, or if ``skip_last`` leaves out the only layer.
+        TypeError: As :func:`find_targets`, or if ``skip_last`` is neither True nor False.
     """
+    check_flag("skip_last", skip_last)
     targets = find_targets(model, capture)
     drop_last = isinstance(capture, str) and capture == Capture.WEIGHTS and skip_last
     if drop_last and len(targets) == 1:
@@ -164,6 +167,12 @@ def first_tensor(value: object, name: str) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
+    packed = value[:1] if isinstance(value, tuple) else ()
+    if isinstance(value, PackedSequence) or any(isinstance(part, PackedSequence) for part in packed):
+        raise TypeError(
+            f"the preactivation of {name!r} is a packed sequence, whose samples are not a dimension. Give the layer a "
+            "padded batch, or capture a module that reads pad_packed_sequence(...)."
+        )
     parts = list(value.values()) if isinstance(value, dict) else value
     if isinstance(parts, (tuple, list)):
         tensors = [part for part in parts if isinstance(part, Tensor) and part.is_floating_point()]
@@ -237,10 +246,11 @@ def _nothing(model: nn.Module, capture: CaptureLike) -> str:
             "where no hook sees them. Attach to the model from which it was compiled."
         )
     if capture == Capture.ACTIVATIONS:
+        weights = "capture='weights' or " * any(_is_weighted(name, module) for name, module in model.named_modules())
         return (
             f"nothing to capture in {kind}: it has no activation module. Functional activations (F.relu(x), x.relu()) "
             "cannot be hooked: use modules such as torch.nn.ReLU(), register your own class with "
-            "jumpstart.register_activation, or choose capture='weights' or capture=[module names]."
+            f"jumpstart.register_activation, or choose {weights}capture=[module names]."
         )
     if capture == Capture.WEIGHTS:
         return (

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from jumpstart.choices import DEAD_NETWORK_SHARE
+from jumpstart.capture.targets import select_targets
+from jumpstart.choices import DEAD_NETWORK_SHARE, Capture
 from jumpstart.doctor.examination import Cost, Examination, FunctionCall, NoGradient
 from jumpstart.words import are, called, counted, percent, some
 
@@ -64,15 +65,24 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
 def _about_nothing(result: Examination, model: nn.Module) -> list[str]:
     return [
         *([] if result.functional else [f"Nothing can be captured. {result.nothing}"]),
-        *([_about_reading(result, model)] if (result.nothing or "").startswith("nothing to capture") else []),
+        *(_about_reading(result, model) if (result.nothing or "").startswith("nothing to capture") else []),
     ]
 
 
-def _about_reading(result: Examination, model: nn.Module) -> str:
-    """How to read the preactivations of functions without a change of the model."""
+def _about_weights(model: nn.Module) -> list[str]:
+    """The advice to read the outputs of the weighted layers, if the model has such layers."""
+    try:
+        select_targets(model, Capture.WEIGHTS, skip_last=True)
+    except ValueError:
+        return []
+    return [_WEIGHTS]
+
+
+def _about_reading(result: Examination, model: nn.Module) -> list[str]:
+    """How to read the preactivations of functions without a change of the model, if there is a way."""
     calls = [call for call in result.functional if call.function not in _GATES] or result.functional
     if not calls or not all(call.before for call in calls):
-        return _WEIGHTS
+        return _about_weights(model)
     names = list(dict.fromkeys(name for call in calls for name in call.before))
     ends = tuple(dict.fromkeys(_last(name) for name in names))
     if len(names) <= _MOST_NAMES:
@@ -80,11 +90,11 @@ def _about_reading(result: Examination, model: nn.Module) -> str:
     elif len(ends) <= _MOST_NAMES and {name for name, _ in model.named_modules() if _last(name) in ends} == set(names):
         capture = f"lambda name, module: name.rpartition('.')[2] in {ends!r}"
     else:
-        return _WEIGHTS
-    return (
+        return _about_weights(model)
+    return [
         "Or read the outputs of the layers before the functions, which are their preactivations: "
         f"JumpstartRegularization(model, capture={capture})."
-    )
+    ]
 
 
 def _about_capture(result: Examination) -> list[str]:

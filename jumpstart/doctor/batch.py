@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from jumpstart.doctor.load import DoctorError, one_line
 
@@ -85,6 +86,8 @@ def candidate_shapes(model: nn.Module) -> list[tuple[int, ...]]:
         model: A model whose input is unknown.
     """
     for module in model.modules():
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            return []  # it takes any shape
         if isinstance(module, nn.MultiheadAttention):
             return [(16, module.embed_dim)]
         if isinstance(module, nn.Linear):

@@ -57,7 +57,7 @@ def sole_holder() -> tuple[int, ...]:
 
     with torch.inference_mode(False), torch.enable_grad():
         z = torch.zeros(2, requires_grad=True, device="cpu")
-        torch.autograd.backward(Probe.apply(z)[0].relu().sum(), inputs=[z])
+        torch.autograd.backward(Probe.apply(z)[0].neg().sum(), inputs=[z])
     return counted[0] or (-1,)
 
 
@@ -93,6 +93,32 @@ def transformed() -> bool:
         return bool(torch._C._are_functorch_transforms_active())
     except AttributeError:
         return False
+
+
+def check_values(tensor: Tensor) -> None:
+    """Refuse to count a pass of ``torch.export``, ``torch.func`` or ``torch.jit.trace``, which has no numbers.
+
+    Args:
+        tensor: A preactivation or a record of the pass. Fallback for traces and ``torch.func``: any has numbers.
+
+    Raises:
+        RuntimeError: If it has none that can be read now.
+    """
+    if not _has_values(tensor):
+        raise RuntimeError(
+            "a forward pass under torch.export, torch.jit.trace or torch.func.vmap has no numbers that can be counted. "
+            "Leave such passes out, for example with `with monitor.pause():`."
+        )
+
+
+def _has_values(tensor: Tensor) -> bool:
+    if type(tensor).__name__ == "FakeTensor":
+        return False
+    try:
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        return not wrapped and torch._C._get_tracing_state() is None
+    except AttributeError:
+        return True
 
 
 def in_reentrant_checkpoint() -> bool:

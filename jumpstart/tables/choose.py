@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def _values(record: Record, names: Sequence[str]) -> tuple[Hashable, ...]:
 def _score(runs: Sequence[Record], on: str, loss: str, sign: float) -> tuple[float, float]:
     """What the best setting has the most of: the metric, then the smallest loss."""
     losses = [run.get(loss) for run in runs]
-    known = [float(value) for value in losses if isinstance(value, int | float)]
+    known = [float(value) for value in losses if isinstance(value, Real)]
     return _finite(sign * fmean(number_of(run, on) for run in runs)), _finite(-fmean(known) if known else math.nan)
 
 

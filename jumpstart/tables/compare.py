@@ -94,7 +94,7 @@ def wins_draws_losses(
 
 def _is_draw(one: Spread, other: Spread, rule: Draw, digits: int, alpha: float) -> bool:
     if rule is Draw.DIGITS:
-        return f"{one.mean:.{digits}f}" == f"{other.mean:.{digits}f}"
+        return round(one.mean, digits) == round(other.mean, digits)
     if one.std == other.std == 0:  # the test would divide by zero
         return one.mean == other.mean
     from scipy.stats import ttest_ind_from_stats

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from jumpstart.choices import check_flag
@@ -232,7 +232,7 @@ def _grid(table: pd.DataFrame, digits: int, best: Best | None, form: _Format, *,
     rows: list[tuple[object, ...]] = list(plain.itertuples(index=False, name=None))
     # In a table with spreads, plain numbers are settings.
     spreads = any(isinstance(cell, Spread) for row in rows for cell in row)
-    kind = Spread if spreads else float
+    kind = Spread if spreads else Real
     cells = [_row(row, digits, best, form, kind, colors=colors) for row in rows]
     numeric = [all(isinstance(row[i], Spread | Real) for row in rows) for i in range(plain.shape[1])]
     return _Grid([form.word(str(head)) for head in plain.columns], cells, numeric)
@@ -243,15 +243,16 @@ def _row(
     digits: int,
     best: Best | None,
     form: _Format,
-    kind: type[Spread | float],
+    kind: type[Spread | Real],
     *,
     colors: bool,
 ) -> list[_Cell]:
-    """The cells of a row. Cells of the given kind are numbers; the best of them is marked."""
+    """The cells of a row. Cells of the given kind are numbers; the best of them is marked. Integers are settings."""
     means = {}
     for i, cell in enumerate(row):
         mean = cell.mean if isinstance(cell, Spread) else cell
-        if isinstance(cell, kind) and isinstance(mean, float) and not math.isnan(mean):
+        whole = isinstance(cell, Integral)
+        if isinstance(cell, kind) and not whole and isinstance(mean, Real) and not math.isnan(mean):
             means[i] = round(float(mean), digits)
     compared = best is not None and len(means) > 1
     winner = (max if best == "max" else min)(means.values()) if compared else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,8 +61,8 @@ def key_figures(
           accuracy of all techniques; 0 is best. With ``on``, both are those of the models that it chooses.
 
     Raises:
-        ValueError: If a column or a technique's result on a data set is missing, or a number is not
-            in [0, 1].
+        ValueError: If a column or a technique's result on a data set is missing, or a number,
+            such as ``threshold``, is not in [0, 1].
 
     Source:
         *Unit-Centric Regularization for Efficient Deep Neural Networks*, global metrics.
@@ -77,6 +78,8 @@ def key_figures(
     """
     import pandas as pd
 
+    if not (isinstance(threshold, Real) and 0 <= threshold <= 1):
+        raise ValueError(f"threshold must be a share in [0, 1], got {threshold!r}.")
     records = records_of(results)
     prefix = "" if part is None else f"{choose(Part, part, 'part')}/"
     names = f"{prefix}{'acc' if prefix else 'accuracy'}", f"{prefix}unit_dead_ratio", f"{prefix}unit_linear_ratio"

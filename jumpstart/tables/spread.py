@@ -99,6 +99,9 @@ def results_table(
         return metrics if columns is None else [str(setting_of(record.get(columns)))]
 
     heads = list(dict.fromkeys(head for record in records for head in heads_of(record)))
+    settings = {setting_of(record.get(columns)) for record in records} if columns is not None else set()
+    if len(settings) > len(heads):
+        raise ValueError(f"columns={columns!r} has values of equal texts, such as 1 and '1': make them one value.")
     groups: dict[tuple[Hashable, ...], dict[str, list[float]]] = {}
     for record in records:
         group = groups.setdefault(tuple(setting_of(record.get(key)) for key in keys), {})

@@ -147,6 +147,8 @@ REFUSED: dict[str, tuple[object, dict[str, object], str]] = {
     "no columns": ((X[:, :0], Y), {}, r"x must not be empty, got the shape \(60, 0\)"),
     "texts": ((X.astype(str), Y), {}, "x must hold real numbers, got the type <U.*data frame"),
     "complex numbers": ((X * 1j, Y), {}, "x must hold real numbers, got the type complex"),
+    "a mask": ((np.ma.masked_equal([[1, 2], [-9, 3]], -9), [0, 1]), {}, "x must have no masked values, got 1: fill"),
+    "a mask of labels": (([[1], [2]], np.ma.masked_equal([0, 9], 9)), {}, "y must have no masked values, got 1: fill"),
     "ragged lists": (([[1, 2], [3]], [0, 1]), {}, "x must have rows of one length"),
     "too few labels": ((X, Y[1:]), {}, "y must have as many rows as x, 60, got 59"),
     "a column of labels": ((X, Y[:, None]), {}, r"y must have the shape \(rows,\), got \(60, 1\). Give y.ravel"),

@@ -203,6 +203,12 @@ def test_a_function_of_a_sum_has_no_module_to_read() -> None:
     assert "capture='weights'" in examine(Sum(), cost=False).advice[-1]
 
 
+def test_no_advice_names_layers_that_a_model_does_not_have() -> None:
+    result = examine(nn.LSTM(4, 4, batch_first=True), input_shape=(5, 4), cost=False)
+    assert result.advice
+    assert "capture='weights'" not in " ".join(result.advice)
+
+
 @pytest.mark.parametrize("activation", ["relu", F.gelu, nn.ReLU()], ids=["relu", "gelu", "module"])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_transformer(activation: str | nn.Module | Callable[[Tensor], Tensor], training: bool) -> None:

@@ -53,6 +53,10 @@ def test_a_shape_that_cannot_be_guessed() -> None:
     ):
         examine(nn.ReLU())
     assert candidate_shapes(nn.LSTM(4, 5)) == [(16, 4)]
+    for lazy in (nn.LazyLinear(4), nn.LazyConv2d(4, 3)):
+        with pytest.raises(DoctorError, match="no layer determines it"):
+            examine(nn.Sequential(lazy, nn.ReLU()))
+    assert examine(nn.Sequential(nn.LazyLinear(4), nn.ReLU()), input_shape=(3,), cost=False).data.shape == (64, 3)
 
 
 class Two(nn.Module):

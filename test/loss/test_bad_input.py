@@ -56,3 +56,19 @@ def test_a_removed_regularizer_raises_an_error_with_a_remedy() -> None:
     for read in (lambda: jumpstart.loss, lambda: jumpstart.extrema):
         with pytest.raises(RuntimeError, match=r"Attach a new one: JumpstartRegularization\(model\)"):
             read()
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_a_packed_sequence_is_refused(kind: type[nn.GRU | nn.LSTM | nn.RNN]) -> None:
+    layer = kind(8, 6, num_layers=2, batch_first=True)
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(3, 5, 8), torch.tensor([5, 4, 2]), batch_first=True)
+    model = nn.Sequential(layer)
+    with JumpstartRegularization(model, capture=["0"]), pytest.raises(TypeError, match="'0' is a packed sequence"):
+        model(packed)
+
+
+@pytest.mark.parametrize("option", ["sync", "skip_last"])
+@pytest.mark.parametrize("value", ["False", 1, None])
+def test_a_flag_is_true_or_false(option: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"{option} must be True or False, got {value!r}"):
+        JumpstartRegularization(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), **{option: value})

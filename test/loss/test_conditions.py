@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
 from jumpstart.capture.recorder import in_graph
+from jumpstart.extrema.torch_internals import sole_holder
 from jumpstart.monitor import StatusMonitor
 
 LAST = {"tokens": 2, "transformer": 2}
@@ -147,6 +148,14 @@ def test_checkpointed_blocks_count_once(rows: int) -> None:
     twin.zero_grad()
     expected.backward()
     assert_same_grads(grads_of(model), grads_of(twin))
+
+
+def test_the_first_pass_of_a_process_can_be_checkpointed() -> None:
+    sole_holder.cache_clear()  # as in a new process, in which nothing has been saved by hooks of the checkpoint yet
+    model, x = dense(2, 4, inplace=True), torch.randn(40_000, 3)
+    with JumpstartRegularization(model) as jumpstart:
+        (0 * checkpoint(model, x, use_reentrant=False).sum() + jumpstart.loss).backward()
+        assert model[0].weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("rows", [6, 40_000])

@@ -26,6 +26,7 @@ from jumpstart import JumpstartRegularization, PointMode, Terms, Ties
 from jumpstart.capture.targets import first_tensor
 from jumpstart.extrema import reduction as extrema
 from jumpstart.extrema.rule import Rule
+from jumpstart.monitor import StatusMonitor
 
 LAST = {"tokens": 2, "transformer": 2}  # the dimension of the units where it is not 1
 
@@ -271,6 +272,33 @@ def test_no_graph_outlives_its_step() -> None:
     tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor and id(o) not in known and o.numel() == 7 * 4]
     assert tensors == []
     jumpstart.remove()
+
+
+def test_a_recording_inside_of_another_or_of_a_call_is_a_part_of_it() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = dense(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            first: Tensor = self.net(x)
+            with jumpstart.recording():
+                return first + self.net(x)
+
+    model, x = Twice(), torch.randn(5, 3)
+    with JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:
+        for grad in (True, False):
+            with jumpstart.recording(grad=grad):
+                model(x)
+                with jumpstart.recording(), monitor.recording():
+                    model(x)
+                model(x)
+            assert jumpstart.layers == ["net.1", *[f"net.1#{call}" for call in range(2, 7)]]
+            assert jumpstart.loss.requires_grad is grad
+            monitor.reset()
+            model(x)
+            assert jumpstart.layers == ["net.1", "net.1#2"]
+            assert monitor.points == 5
 
 
 def test_recording_covers_models_that_are_called_by_their_parts() -> None:

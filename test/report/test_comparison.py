@@ -115,6 +115,18 @@ def test_a_draw_by_a_test(one: list[float], other: list[float], alpha: float, dr
     assert table["losses"].tolist() == [not drawn, False]
 
 
+def test_numbers_of_opposite_signs_that_are_shown_as_0_draw() -> None:
+    rows = [run("a", "d", x=0.0001), run("b", "d", x=-0.0001)]
+    assert wins_draws_losses(rows, "x")["draws"].tolist() == [1, 1]
+    assert wins_draws_losses(rows, "x", digits=4)["draws"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, int])
+def test_a_smaller_loss_decides_between_equal_accuracies_whatever_its_type(kind: Callable[[float], object]) -> None:
+    rows = [{"seed": i, "val/acc": 0.5, "val/loss": kind(loss)} for i, loss in enumerate((3.0, 1.0, 2.0))]
+    assert best_runs(rows, [])["seed"].tolist() == [1]
+
+
 # Ranks --------------------------------------------------------------------------------------------
 
 

@@ -115,6 +115,12 @@ def test_settings_that_are_numbers_never_compete() -> None:
     assert cells(text)[2] == ["5.0", "0.1", "**0.2**"]
 
 
+def test_numbers_of_any_type_compete_but_for_integers() -> None:
+    row = [10, 0.5, np.float32(0.75), True, np.int64(3)]
+    table = pd.DataFrame([row], columns=["depth", "plain", "ours", "sure", "runs"], dtype=object)
+    assert cells(to_markdown(table, 2, "max"))[2] == ["10", "0.50", "**0.75**", "True", "3"]
+
+
 def test_numbers_that_are_equal_at_these_digits_are_all_the_best() -> None:
     table = pd.DataFrame({"set": ["x"], "a": [0.9004], "b": [0.8996], "c": [math.nan]})
     assert cells(to_markdown(table, 3, "max"))[2] == ["x", "**0.900**", "**0.900**", "nan"]
@@ -286,6 +292,12 @@ def test_summary_without_splits_or_without_other_values() -> None:
         (
             lambda: key_figures([model("m", "a", 1), model("w", "a", 1), model("m", "b", 1)]),
             "every technique on every data set, 'b' lacks 'w'",
+        ),
+        (lambda: key_figures([model("m", "t", 1)], threshold=20), r"threshold must be a share in \[0, 1\], got 20"),
+        (lambda: key_figures([model("m", "t", 1)], threshold="20"), "threshold must be a share .* got '20'"),
+        (
+            lambda: results_table([{"lr": 1, "a": 1.0}, {"lr": "1", "a": 0.0}], [], "a", columns="lr"),
+            "columns='lr' has values of equal texts",
         ),
         (lambda: summary_table({}), "at least one value"),
     ],

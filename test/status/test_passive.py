@@ -283,3 +283,25 @@ def test_checkpoints_of_both_kinds_can_be_monitored() -> None:
         with StatusMonitor(model) as monitor:
             model(torch.randn(6, 3, requires_grad=True)).sum().backward()
             assert (monitor.points, len(monitor.layers)) == (6, 5)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("how", ["export", "vmap"])
+def test_a_pass_without_numbers_is_an_error_that_a_reset_clears(how: str, beside: bool) -> None:
+    model, x = dense(2), torch.randn(4, 3)
+    with JumpstartRegularization(model) if beside else nullcontext(), StatusMonitor(model) as monitor, torch.no_grad():
+        model(x)
+        if how == "export":
+            torch.export.export(model, (x,))
+        else:
+            torch.func.vmap(lambda row: model(row[None]))(x)
+        model(x)
+        with pytest.raises(RuntimeError, match=r"under torch.export.* has no numbers .* reset\(\) clears this error"):
+            monitor.compute()
+        monitor.reset()
+        model(x)
+        with monitor.pause():
+            torch.export.export(model, (x,))
+        model(x)
+        assert monitor.points == 8
+        assert monitor.compute()

@@ -58,8 +58,8 @@ def test_a_removed_regularizer_raises_an_error_with_a_remedy() -> None:
             read()
 
 
-@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
-def test_a_packed_sequence_is_refused(kind: type[nn.GRU | nn.LSTM | nn.RNN]) -> None:
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN, nn.Identity])
+def test_a_packed_sequence_is_refused(kind: type[nn.GRU | nn.LSTM | nn.RNN | nn.Identity]) -> None:
     layer = kind(8, 6, num_layers=2, batch_first=True)
     packed = nn.utils.rnn.pack_padded_sequence(torch.randn(3, 5, 8), torch.tensor([5, 4, 2]), batch_first=True)
     model = nn.Sequential(layer)

@@ -5,7 +5,7 @@ Imports no matplotlib, so that the report can order its points without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -19,13 +19,27 @@ Codes: TypeAlias = npt.NDArray[np.int8]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-Layers: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike]
-"""One (units, layers) array, or a sequence with one array per layer."""
+Layers: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
+"""One (units, layers) array, a sequence with one array per layer, or a mapping of such arrays by the layer's name."""
 
 
 _LARGEST, _SMALLEST = 1e300, 1e-300
 _LAST_EPOCH = 2.0**50
 """Beyond this number, an epoch and its half-way neighbors may be the same float."""
+
+
+def named_layers(
+    values: Layers, names: Sequence[str] | None
+) -> tuple[npt.ArrayLike | Sequence[npt.ArrayLike], Sequence[str] | None]:
+    """The arrays of a mapping, such as ``StatusMonitor.unit_status``, and its names unless others are given.
+
+    Args:
+        values: A mapping, or anything else, which is returned as it is.
+        names: One name per layer, or None.
+    """
+    if not isinstance(values, Mapping):
+        return values, names
+    return list(values.values()), list(values) if names is None else names
 
 
 def status_table(status: Layers, shape: str = "(rows, layers)") -> Codes:

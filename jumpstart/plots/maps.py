@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from jumpstart.arrays import Array
+from jumpstart.arrays import Array, to_array
 from jumpstart.plots import canvas, headings, ticks
 from jumpstart.plots.arrays import (
     Codes,
     Layers,
     classes_of,
     count_status,
+    named_layers,
     point_order,
     share_column,
     status_per_layer,
@@ -47,8 +48,9 @@ def plot_unit_status(
 
     Args:
         status: Codes of :class:`Status`: one (units, layers) array, or a list with one array of
-            codes per layer.
-        layer_names: One name per layer. Parts that all names share are written once, below.
+            codes per layer, or a mapping of such arrays by name, such as ``StatusMonitor.unit_status``.
+        layer_names: One name per layer; by default those of the mapping. Parts that all names share are written once,
+            below.
         title: Title of the plot; by default the number of units and layers.
         ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
@@ -64,6 +66,7 @@ def plot_unit_status(
         <Figure size ...
     """
     canvas.check_axes(ax)
+    status, layer_names = named_layers(status, layer_names)
     layers = status_per_layer(status)
     counts = count_status(layers)
     title = title or f"{counted(int(counts.sum()), 'unit')} in {counted(len(layers), 'layer')}"
@@ -87,7 +90,7 @@ def plot_unit_status(
 
 @canvas.style()
 def plot_point_status(
-    status: npt.ArrayLike,
+    status: npt.ArrayLike | Mapping[str, npt.ArrayLike],
     labels: npt.ArrayLike | None = None,
     layer_names: Sequence[str] | None = None,
     title: str | None = None,
@@ -100,9 +103,10 @@ def plot_point_status(
     first point and a few lines, however small the class is. The legend counts all (point, layer) pairs.
 
     Args:
-        status: (points, layers) codes of :class:`Status`.
+        status: (points, layers) codes of :class:`Status`, or a mapping of (points,) codes by layer, such as
+            ``StatusMonitor.point_status``.
         labels: (points,) classes, numbers or names, by which the rows are grouped.
-        layer_names: One name per layer.
+        layer_names: One name per layer; by default those of the mapping.
         title: Title of the plot; by default the number of points, and of points dead in at least one layer.
         ax: Axes to draw into, such as one of ``plt.subplots()``; by default those of a new figure of fitting size.
 
@@ -118,6 +122,9 @@ def plot_point_status(
         <Figure size ...
     """
     canvas.check_axes(ax)
+    if isinstance(status, Mapping):
+        layer_names = list(status) if layer_names is None else layer_names
+        status = np.stack([to_array(column) for column in status.values()], 1)
     codes = status_table(status)
     points, layers = codes.shape
     order = point_order(codes, labels)

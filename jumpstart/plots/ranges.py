@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -18,7 +18,7 @@ from jumpstart.arrays import to_array
 from jumpstart.choices import MARGIN, Margins, check_margins
 from jumpstart.palette import COLORS, CURVE_COLORS
 from jumpstart.plots import canvas, headings, ticks
-from jumpstart.plots.arrays import Codes, Floats, Layers, count_status, drawable, share_column
+from jumpstart.plots.arrays import Codes, Floats, Layers, count_status, drawable, named_layers, share_column
 from jumpstart.status.codes import Status, status_of_arrays
 from jumpstart.words import counted
 
@@ -48,9 +48,11 @@ def plot_ranges(
     scale is linear up to this margin and logarithmic beyond.
 
     Args:
-        maximum: Largest preactivation of every unit: one (units, layers) array, or a list with one array per layer.
+        maximum: Largest preactivation of every unit: one (units, layers) array, or a list with one array per layer, or
+            a mapping of such arrays by name, such as ``StatusMonitor.unit_max``.
         minimum: Smallest preactivation of every unit, of the same shapes.
-        layer_names: One name per layer. Parts that all names share are written once, below.
+        layer_names: One name per layer; by default those of the mapping. Parts that all names share are written once,
+            below.
         margin: Margin of the loss, which a unit's maximum should reach above zero.
         title: Title of the plot; by default the number of units and layers.
         negative_margin: Margin that a unit's minimum should reach below zero; None for that of ``margin``.
@@ -69,6 +71,10 @@ def plot_ranges(
         <Figure size ...
     """
     canvas.check_axes(ax)
+    if isinstance(maximum, Mapping) and isinstance(minimum, Mapping) and list(maximum) != list(minimum):
+        raise ValueError(f"maximum and minimum must have the same layers, got {list(maximum)} and {list(minimum)}.")
+    maximum, layer_names = named_layers(maximum, layer_names)
+    minimum, layer_names = named_layers(minimum, layer_names)
     largest, smallest = _checked_extrema(maximum, minimum)
     margins = check_margins(margin, negative_margin)
     layers = len(largest)

@@ -269,7 +269,8 @@ class Jumpstart(pl.Callback):
         if not callable(self.lambda_):
             weight, where = float(self.lambda_), ""
         else:
-            weight, where = float(self.lambda_(epoch)), f" from the function in epoch {epoch}"
+            found, where = self.lambda_(epoch), f" from the function in epoch {epoch}"
+            weight = math.nan if found is None else float(found)
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"lambda_ must be a finite number >= 0, got {weight}{where}. 0.01 is a good start.")
         return weight

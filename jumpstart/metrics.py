@@ -470,6 +470,7 @@ def point_status(records: Sequence[Extrema]) -> Tensor:
                 [1],
                 [0]], dtype=torch.int8)
     """
+    _Queue.check(records)
     reach = points_by_layer(records)
     return status_of(reach[0], -reach[1], check=False).T
 

@@ -201,6 +201,8 @@ class StatusMonitor:
         Args:
             labels: (N,) integers in the order of the points; None if these points have no classes.
         """
+        if labels is not None and not isinstance(labels, Tensor):
+            raise TypeError(f"labels must be a tensor of one class per point, got {type(labels).__name__}.")
         self._sample.label(labels)
 
     def on_pass_end(self) -> None:

@@ -141,8 +141,9 @@ def _inputs(part: str, value: object) -> Floats:
     name = _named(part, 0)
     array = as_array(name, value)
     if array.dtype.kind not in "biuf":
+        cast = f"give {name.split()[0]}.astype(float), or " if array.dtype == object else "give "
         raise ValueError(
-            f"{name} must hold real numbers, got the type {array.dtype}: give a pandas data frame for columns of texts."
+            f"{name} must hold real numbers, got the type {array.dtype}: {cast}a pandas data frame for texts."
         )
     if array.ndim not in (2, 4):
         hint = {1: f" One feature: {name.split()[0]}[:, None].", 3: " Images of one channel: x[:, None]."}.get(

@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,11 +86,18 @@ def read_frame(frame: pd.DataFrame, name: str) -> RawTable:
     """The columns of a data frame; its index is ignored.
 
     Raises:
-        ValueError: If two columns have the same name.
+        ValueError: If two columns have the same name, or a value is a collection such as a list.
     """
     names = [str(column) for column in frame.columns]
     _refuse_repeated(name, names, ValueError)
     columns = frame.set_axis(names, axis=1).reset_index(drop=True)
+    for column in columns.columns[[kind.kind == "O" for kind in columns.dtypes]]:
+        for row, value in enumerate(columns[column]):
+            if not isinstance(value, Hashable):
+                raise ValueError(
+                    f"column {column!r} of {name} must hold numbers, texts or booleans, got a {type(value).__name__} "
+                    f"in row {row}: give each of its entries a column, or leave the column out."
+                )
     return RawTable(name, columns, frozenset(), lambda row: f"row {row}")
 
 

@@ -88,6 +88,10 @@ def flat(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its index as first columns, unless the index only numbers the rows."""
     import pandas as pd
 
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"table must be a pandas.DataFrame, such as that of results_table(...), got {type(table)}.")
+    if shared := set(table.index.names) & set(table.columns):
+        raise ValueError(f"the index of the table has the name of a column, {shared.pop()!r}: rename one of them.")
     counts = pd.api.types.is_integer_dtype(table.index) and table.index.names == [None]
     return table.reset_index(drop=counts)
 
@@ -118,13 +122,21 @@ def number_of(record: Record, name: str) -> float:
     value = record.get(name)
     if not isinstance(value, Real):
         raise ValueError(f"every run must have a number for {name!r}, got {value!r}.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"every run must have a number for {name!r} that a float can hold, got one beyond.") from None
 
 
 def setting_of(value: object) -> Hashable:
-    """A setting in a form that can be compared: lists as tuples, and NaN (a gap in a DataFrame) as None."""
+    """A setting in a form that can be compared.
+
+    Lists become tuples, NaN (a gap in a DataFrame) becomes None, and other collections become texts.
+    """
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(map(setting_of, value))
+    if not isinstance(value, Hashable):
+        return str(value)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

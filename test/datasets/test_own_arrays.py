@@ -147,6 +147,17 @@ REFUSED: dict[str, tuple[object, dict[str, object], str]] = {
     "no columns": ((X[:, :0], Y), {}, r"x must not be empty, got the shape \(60, 0\)"),
     "texts": ((X.astype(str), Y), {}, "x must hold real numbers, got the type <U.*data frame"),
     "complex numbers": ((X * 1j, Y), {}, "x must hold real numbers, got the type complex"),
+    "a column of lists": (
+        pd.DataFrame({"a": [[1]] * 60, "y": Y}),
+        {"target": "y"},
+        "column 'a' .* got a list in row 0",
+    ),
+    "a class that is a list": (
+        pd.DataFrame({"a": X[:, 0], "y": [1, {2}] * 30}),
+        {"target": "y"},
+        "'y' .* set in row 1",
+    ),
+    "numbers as objects": ((X.astype(object), Y), {}, r"got the type object: give x.astype\(float\), or a pandas"),
     "a mask": ((np.ma.masked_equal([[1, 2], [-9, 3]], -9), [0, 1]), {}, "x must have no masked values, got 1: fill"),
     "a mask of labels": (([[1], [2]], np.ma.masked_equal([0, 9], 9)), {}, "y must have no masked values, got 1: fill"),
     "ragged lists": (([[1, 2], [3]], [0, 1]), {}, "x must have rows of one length"),

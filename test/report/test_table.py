@@ -97,6 +97,16 @@ def test_settings_may_be_lists_and_missing() -> None:
     assert [spread.count for spread in table["acc"]] == [2, 2]
 
 
+def test_settings_may_be_collections() -> None:
+    rows = [{"a": {"x": 1}, "b": [[2], 3], "acc": acc} for acc in (0.0, 1.0)] + [{"a": {"x": 2}, "b": None, "acc": 1.0}]
+    assert [(row.a, row.b) for row in results_table(rows, ["a", "b"], "acc").itertuples()] == [
+        ("{'x': 1}", ((2,), 3)),
+        ("{'x': 2}", None),
+    ]
+    with pytest.raises(TypeError, match=r"table must be a pandas.DataFrame, .* got <class 'list'>"):
+        to_markdown([{"a": 1}])
+
+
 def test_markdown() -> None:
     table = results_table(RUNS, "dataset", columns="lambda_")
     assert to_markdown(table, digits=2, best="max").splitlines() == [
@@ -298,6 +308,11 @@ def test_summary_without_splits_or_without_other_values() -> None:
         (
             lambda: results_table([{"lr": 1, "a": 1.0}, {"lr": "1", "a": 0.0}], [], "a", columns="lr"),
             "columns='lr' has values of equal texts",
+        ),
+        (lambda: results_table([{"a": 1, "acc": 10**400}], "a", "acc"), "'acc' that a float can hold"),
+        (
+            lambda: to_markdown(pd.DataFrame({"a": [1.0]}, index=pd.Index([3], name="a"))),
+            "index of the table has the name of a column, 'a'",
         ),
         (lambda: summary_table({}), "at least one value"),
     ],

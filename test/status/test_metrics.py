@@ -170,6 +170,8 @@ RECORD = extrema.extrema_of([torch.zeros(3, 4)], ["a"])
     [[], torch.zeros(3, 4), [torch.zeros(3, 4)], None, [RECORD, torch.zeros(3, 4)], [torch.zeros(3, 4), RECORD]],
 )
 def test_what_are_no_records_is_refused(records: Any) -> None:
+    with pytest.raises(TypeError, match="records must be those of a forward pass"):
+        point_status(records)
     with pytest.raises(TypeError, match=r"records must be those of a forward pass, status\.update\("):
         NetworkStatus().update(records)
 

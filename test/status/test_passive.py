@@ -305,3 +305,8 @@ def test_a_pass_without_numbers_is_an_error_that_a_reset_clears(how: str, beside
         model(x)
         assert monitor.points == 8
         assert monitor.compute()
+
+
+def test_labels_must_be_a_tensor() -> None:
+    with StatusMonitor(dense()) as monitor, pytest.raises(TypeError, match=r"labels must be a tensor .* got list"):
+        monitor.label([0, 1])

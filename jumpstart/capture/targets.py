@@ -96,7 +96,8 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
         capture: A :class:`Capture`, module names, or a predicate ``(name, module) -> bool``.
 
     Raises:
-        ValueError: On an unknown mode or module name, if nothing is selected, or if a fused layer is.
+        ValueError: On an unknown mode or module name, if nothing is selected, or if a fused layer is, or a module that
+            never runs.
     """
     modules = dict(model.named_modules())
     if isinstance(capture, str) and not isinstance(capture, Capture) and capture in modules and capture:
@@ -120,6 +121,7 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
         selected = {name: module for name, module in selected.items() if id(module) not in weights}
     for name, module in selected.items():
         _refuse_fused(name, module)
+        _refuse_hidden(name, module, modules)
     targets = [_target(name, module) for name, module in selected.items()]
     if not targets:
         raise ValueError(_nothing(model, capture))
@@ -227,6 +229,22 @@ def _parts_of_weights(module: nn.Module) -> Iterable[nn.Module]:
 
 def _is_weighted(name: str, module: nn.Module) -> bool:
     return isinstance(module, _WEIGHTED)
+
+
+def _refuse_hidden(name: str, module: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+    """Refuse a module that its parent never calls, because an attribute of the same name hides it.
+
+    ``torch.nn.TransformerDecoder`` and ``torch.nn.Transformer`` make such layers from one with an activation module.
+    """
+    parent, _, attribute = name.rpartition(".")
+    found = vars(modules[parent]).get(attribute, module) if name else module
+    if found is not module:
+        called = getattr(found, "__name__", type(found).__name__)
+        raise ValueError(
+            f"the module {name!r} never runs: its layer has an attribute {attribute!r} of the same name, and calls "
+            f"{called} instead, as copies of torch.nn.TransformerDecoderLayer do. Remove the attribute: "
+            f"del vars(model.get_submodule({parent!r}))[{attribute!r}]"
+        )
 
 
 def _target(name: str, module: nn.Module) -> Target:

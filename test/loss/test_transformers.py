@@ -42,3 +42,20 @@ def test_an_encoder_with_hooks_does_not_use_its_fast_path(padded: bool) -> None:
 def test_an_encoder_with_a_functional_activation_is_refused_with_a_remedy() -> None:
     with pytest.raises(ValueError, match=r"no activation module.*capture=\[module names\]"):
         JumpstartRegularization(encoder("relu"))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "decoder"])
+def test_an_activation_that_torch_hides_in_copies_of_a_decoder_layer_is_refused(kind: str) -> None:
+    if kind == "transformer":
+        model: nn.Module = nn.Transformer(8, 2, 1, 2, 12, 0.0, nn.GELU(), batch_first=True)
+    else:
+        model = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 12, 0.0, nn.GELU(), batch_first=True), 2)
+    name = "decoder.layers.0" if kind == "transformer" else "layers.0"
+    with pytest.raises(ValueError, match=f"'{name}.activation' never runs: .* calls relu instead") as error:
+        JumpstartRegularization(model)
+    for number in range(2):
+        remedy = str(error.value).rpartition("attribute: ")[2].replace("layers.0", f"layers.{number}")
+        exec(remedy, {"model": model, "vars": vars})
+    with JumpstartRegularization(model) as jumpstart:
+        model(torch.randn(3, 5, 8), torch.randn(3, 4, 8))
+        assert sum("decoder" in layer or kind == "decoder" for layer in jumpstart.layers) == 2

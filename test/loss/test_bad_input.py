@@ -9,7 +9,8 @@ import torch
 from support.zoo import make
 from torch import Tensor, nn
 
-from jumpstart import JumpstartRegularization
+from jumpstart import JumpstartRegularization, register_activation
+from jumpstart.capture.targets import registered_activations
 
 
 def test_a_pass_that_captures_nothing_raises_an_error_with_a_remedy() -> None:
@@ -72,3 +73,11 @@ def test_a_packed_sequence_is_refused(kind: type[nn.GRU | nn.LSTM | nn.RNN | nn.
 def test_a_flag_is_true_or_false(option: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{option} must be True or False, got {value!r}"):
         JumpstartRegularization(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), **{option: value})
+
+
+@pytest.mark.parametrize("kind", [int, nn.ReLU(), torch.relu, "ReLU", None])
+def test_only_a_class_of_modules_is_registered_as_an_activation(kind: object) -> None:
+    before = registered_activations()
+    with pytest.raises(TypeError, match=r"takes a subclass of torch.nn.Module, got"):
+        register_activation(kind)  # type: ignore[type-var]
+    assert registered_activations() == before

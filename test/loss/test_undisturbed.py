@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -73,3 +74,22 @@ def test_hooks_have_the_same_order_after_a_hidden_pass() -> None:
         assert [list(part._forward_pre_hooks.items()) for part in model.modules()] == before
         with pytest.raises(RuntimeError, match="run the model first"):
             _ = jumpstart.loss
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_model_that_was_compiled_in_place_is_evaluated_without_a_compilation(whole: bool) -> None:
+    compiled: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        compiled.append(len(inputs))
+        return graph.forward
+
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 2))), torch.randn(5, 3)
+    expected = model(x)
+    (model if whole else model[2]).compile(backend=backend)
+    with evaluating(model, torch.device("cpu")):
+        assert torch.equal(model(x), expected)
+    assert compiled == []
+    with torch.no_grad():
+        model(x)
+    assert len(compiled) == 1

@@ -81,3 +81,23 @@ def test_only_a_class_of_modules_is_registered_as_an_activation(kind: object) ->
     with pytest.raises(TypeError, match=r"takes a subclass of torch.nn.Module, got"):
         register_activation(kind)  # type: ignore[type-var]
     assert registered_activations() == before
+
+
+def test_a_later_layer_without_a_batch_is_refused() -> None:
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Conv2d(1, 3, 3), nn.Conv1d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            z: Tensor = self.second(self.first(x).mean((0, 3)))  # (3, H), without samples
+            result: Tensor = self.last(z.mean(1))
+            return result
+
+    model = Mean()
+    with (
+        JumpstartRegularization(model, capture="weights") as jumpstart,
+        pytest.raises(ValueError, match=r"'second' has shape \(4, 6\), but needs a dimension of samples"),
+    ):
+        model(torch.randn(5, 1, 10, 10))
+        _ = jumpstart.loss

@@ -97,7 +97,7 @@ def test_a_later_layer_without_a_batch_is_refused() -> None:
     model = Mean()
     with (
         JumpstartRegularization(model, capture="weights") as jumpstart,
-        pytest.raises(ValueError, match=r"'second' has shape \(4, 6\), but needs a dimension of samples"),
+        pytest.raises(ValueError, match=r"'second' has shape \(4x6\), but needs a dimension of samples"),
     ):
         model(torch.randn(5, 1, 10, 10))
         _ = jumpstart.loss

@@ -119,6 +119,7 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
     if isinstance(capture, str):
         weights = {id(part) for module in modules.values() for part in _parts_of_weights(module)}
         selected = {name: module for name, module in selected.items() if id(module) not in weights}
+        selected = _without_parts(selected, model)
     for name, module in selected.items():
         _refuse_fused(name, module)
         _refuse_hidden(name, module, modules)
@@ -229,6 +230,19 @@ def _parts_of_weights(module: nn.Module) -> Iterable[nn.Module]:
 
 def _is_weighted(name: str, module: nn.Module) -> bool:
     return isinstance(module, _WEIGHTED)
+
+
+def _without_parts(selected: dict[str, nn.Module], model: nn.Module) -> dict[str, nn.Module]:
+    """The selected modules, without those that only run as parts of another selected one."""
+    wholes = [name for name, module in selected.items() if next(module.children(), None) is not None]
+    if not wholes:
+        return selected
+    own = {
+        id(module)
+        for name, module in model.named_modules(remove_duplicate=False)
+        if not any(name != whole and name.startswith(f"{whole}." if whole else "") for whole in wholes)
+    }
+    return {name: module for name, module in selected.items() if id(module) in own}
 
 
 def _refuse_hidden(name: str, module: nn.Module, modules: Mapping[str, nn.Module]) -> None:

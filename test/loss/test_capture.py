@@ -461,6 +461,32 @@ def test_the_units_are_found_where_a_function_has_moved_them(name: str) -> None:
                 assert torch.equal(record.unit_max[0], z.movedim(dim, 0).flatten(1).amax(1))
 
 
+def test_the_parts_of_a_registered_activation_are_not_read_again() -> None:
+    @register_activation
+    class Squared(nn.Module):
+        def __init__(self, part: nn.Module) -> None:
+            super().__init__()
+            self.part = part
+
+        def forward(self, z: Tensor) -> Tensor:
+            result: Tensor = self.part(z) ** 2
+            return result
+
+    shared, x = nn.ReLU(), torch.randn(5, 3)
+    model = nn.Sequential(
+        nn.Linear(3, 4), Squared(nn.ReLU()), nn.Linear(4, 4), Squared(shared), nn.Linear(4, 4), shared
+    )
+    with JumpstartRegularization(model[:3]) as jumpstart:
+        model[:3](x)
+        assert jumpstart.layers == ["1"]
+    with JumpstartRegularization(model) as jumpstart:  # which also runs a part on its own
+        model(x)
+        assert jumpstart.layers == ["1", "3", "3.part", "3.part#2"]
+    with JumpstartRegularization(model[1]) as jumpstart:
+        model[1](torch.randn(5, 4))
+        assert len(jumpstart.layers) == 1
+
+
 @pytest.mark.parametrize(
     ("dim", "before", "after", "expected"),
     [

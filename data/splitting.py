@@ -105,12 +105,10 @@ def holdout(labels: Integers, *, size: float, seed: int, groups: Integers | None
     held_groups = _held_groups(labels[first], sizes, size, rng)
     held = np.isin(groups, held_groups)
     if not held.any() or held.all():
-        equal = (
-            f", of which {len(first)} are distinct, and equal ones stay together" if len(first) < len(labels) else ""
-        )
-        raise ValueError(
-            f"val_size and test_size must leave each part a row, got a share of {size:.4g} of {len(labels)} rows{equal}."
-        )
+        rows = f"{len(labels)} rows"
+        if len(first) < len(labels):
+            rows += f", of which {len(first)} are distinct, and equal ones stay together"
+        raise ValueError(f"val_size and test_size must leave each part a row, got a share of {size:.4g} of {rows}.")
     return rng.permutation(np.flatnonzero(~held)), rng.permutation(np.flatnonzero(held))
 
 

@@ -188,3 +188,8 @@ def test_holdout_refuses_sizes_that_are_not_shares(size: object) -> None:
 def test_holdout_refuses_an_empty_part() -> None:
     with pytest.raises(ValueError, match="must leave each part a row"):
         holdout(np.arange(5), size=0.5, seed=0)
+
+
+def test_rows_that_are_all_equal_are_the_reason_of_a_part_without_rows() -> None:
+    with pytest.raises(ValueError, match=r"a share of 0.5 of 24 rows, of which 1 are distinct, and equal ones stay"):
+        holdout(np.arange(24) % 2, size=0.5, seed=0, groups=np.zeros(24, dtype=np.int64))

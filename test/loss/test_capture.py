@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from jumpstart import JumpstartRegularization, register_activation
 from jumpstart.capture import registered_activations
 from jumpstart.capture.hooks import ReadInput
-from jumpstart.capture.unit_dims import moved_dim
 
 
 def test_layers_are_named_by_call() -> None:
@@ -485,29 +484,3 @@ def test_the_parts_of_a_registered_activation_are_not_read_again() -> None:
     with JumpstartRegularization(model[1]) as jumpstart:
         model[1](torch.randn(5, 4))
         assert len(jumpstart.layers) == 1
-
-
-@pytest.mark.parametrize(
-    ("dim", "before", "after", "expected"),
-    [
-        (1, (2, 8, 5, 5), (2, 8, 5, 5), 1),
-        (1, (2, 8, 6, 6), (2, 8, 3, 3), 1),  # pooled
-        (1, (2, 8, 6, 6), (2, 8, 8, 8), 1),  # resized
-        (1, (2, 8, 6, 6), (2, 4, 6, 6), 1),  # cut
-        (-1, (2, 5, 8), (2, 7, 16), -1),  # joined, and longer
-        (1, (2, 8, 5, 7), (2, 5, 7, 8), -1),  # permuted
-        (-1, (2, 5, 7, 8), (2, 5, 8, 7), 2),
-        (-1, (2, 5, 7, 8), (2, 8, 5, 7), 1),
-        (1, (2, 8, 8, 5), (2, 8, 5, 8), 1),  # permuted or not
-        (1, (2, 8, 5, 5), (2, 25, 8), -1),  # without the places
-        (-1, (2, 16, 24), (2, 4, 4, 24), -1),
-        (-1, (2, 9, 8), (2, 8, 9, 8), -1),  # may be two, and the last is meant
-        (2, (2, 9, 8), (2, 8, 9, 8), None),  # may be two
-        (1, (2, 8, 25), (2, 5, 5, 6), 1),  # none
-        (1, (2, 8, 25), (2, 200), 1),
-    ],
-)
-def test_units_are_found_after_a_function_that_moves_them(
-    dim: int, before: tuple[int, ...], after: tuple[int, ...], expected: int | None
-) -> None:
-    assert moved_dim(dim, torch.Size(before), torch.Size(after)) == expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import types
 import weakref
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from jumpstart.capture.hooks import attached
 from jumpstart.capture.targets import CaptureLike, small_model
-from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties
+from jumpstart.choices import MARGIN, Aggregate, Capture, PointMode, Terms, Ties, is_finite
 from jumpstart.jumpstart import JumpstartRegularization
 from jumpstart.status_plot import NetworkStatusPlot, part_of
 
@@ -266,14 +265,12 @@ class Jumpstart(pl.Callback):
     # The loss ----------------------------------------------------------------------------------------------------
 
     def _weight_at(self, epoch: int) -> float:
-        if not callable(self.lambda_):
-            weight, where = float(self.lambda_), ""
-        else:
-            found, where = self.lambda_(epoch), f" from the function in epoch {epoch}"
-            weight = math.nan if found is None else float(found)
-        if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"lambda_ must be a finite number >= 0, got {weight}{where}. 0.01 is a good start.")
-        return weight
+        found, where = self.lambda_, ""
+        if callable(found):
+            found, where = found(epoch), f" from the function in epoch {epoch}"
+        if not (is_finite(found) and float(found) >= 0):
+            raise ValueError(f"lambda_ must be a finite number >= 0, got {found!r}{where}. 0.01 is a good start.")
+        return float(found)
 
     def _step(self, step: Step, *args: object, **kwargs: object) -> object:
         """Run a training step and add the loss to its result.

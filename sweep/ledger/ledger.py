@@ -155,16 +155,14 @@ class Ledger:
     def _name_techniques(self, techniques: Mapping[str, str]) -> None:
         """Store the techniques of runs that have none. A result that has changed on the disk stays as it is."""
         rows = self._database.execute("SELECT * FROM runs WHERE technique IS NULL").fetchall() if techniques else []
-        for row in rows:
-            technique = techniques.get(row["identity"])
+        for row in [row for row in rows if row["identity"] in techniques]:
             try:
                 summary = result_of(row)
             except ValueError:
                 continue
-            if technique is None:
-                continue
             self._database.execute(
-                "UPDATE runs SET technique = ?, changed = ? WHERE number = ?", (technique, time.time(), row["number"])
+                "UPDATE runs SET technique = ?, changed = ? WHERE number = ?",
+                (techniques[row["identity"]], time.time(), row["number"]),
             )
             if summary is not None:
                 text = sealed_result(self._row(row["number"]), summary, row["seconds"])

@@ -133,7 +133,7 @@ def test_manual_optimization_adds_the_loss_by_hand(caplog: pytest.LogCaptureFixt
 
 
 def test_wrong_values_are_refused_at_once() -> None:
-    for value in (-0.1, float("nan"), float("inf"), lambda epoch: -1.0, lambda epoch: None):
+    for value in (-0.1, float("nan"), float("inf"), lambda epoch: -1.0, lambda epoch: None, lambda epoch: "0.1"):
         with pytest.raises(ValueError, match=r"lambda_ must be a finite number >= 0, got"):
             Jumpstart(value)
     for other in ("0.1", None, True):

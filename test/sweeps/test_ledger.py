@@ -88,13 +88,17 @@ def test_a_run_without_a_technique_gets_that_of_a_later_grid(ledger: Ledger) -> 
     grid = Grid({"depth": [2], "seed": [0, 1, 2], "lambda_": [0.0]})
     plain, named = expand(RectangularConfig, [grid]), expand(RectangularConfig, [Grid(grid.values, ["baseline"])])
     ledger.add(plain[:2])
+    other = expand(RectangularConfig, [Grid({**grid.values, "depth": [3], "seed": [0]})])
     with living(ledger.folder, "me") as life:
         assert ledger.claim(life, 1) is not None
         ledger.finish(1, {"test/acc": 0.5, "loss": float("nan")}, 2.0)
         assert ledger.add(named) == (1, 2)
         assert ledger.claim(life, 1) is not None
         ledger.finish(2, {"test/acc": 0.75}, 1.0)
-    entries = list(ledger.entries())  # which also compares the checksums
+        ledger.add(other)
+        assert ledger.add(named) == (0, 3), "a run of another grid may have none"
+    *entries, last = ledger.entries()  # which also compares the checksums
+    assert last.technique is None
     assert [entry.technique for entry in entries] == ["baseline"] * 3
     assert [entry.label for entry in entries] == ["00001-seed=0", "00002-seed=1", "00003-baseline-seed=2"]
     assert [entry.summary and entry.summary["test/acc"] for entry in entries] == [0.5, 0.75, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from jumpstart.capture.hooks import (
     read_last,
     replaced,
 )
-from jumpstart.capture.refusals import check_preactivation, no_replicas, refuse_reentrant_checkpoint
+from jumpstart.capture.refusals import check_preactivation, no_replicas, refuse_reentrant_checkpoint, two_threads
 from jumpstart.capture.sample_dims import SampleDims
 from jumpstart.capture.targets import Target, first_tensor
 from jumpstart.capture.unit_dims import UnitDims
@@ -128,6 +129,7 @@ class Recorder:
         self._hooks_seen: object = None
         self._failure: Exception | None = None
         self._depth = 0
+        self._threads: set[int] = set()  # that of the latest pass, and those that ran the model meanwhile
         self._scoped = False  # whether one level of the depth is that of a scope
         self._records: list[Extrema] = []
         self._names: list[str] = []
@@ -189,7 +191,7 @@ class Recorder:
         """
         if module is not None and is_replica(module):
             raise no_replicas()
-        if self._depth and module is not None and not is_compiling():
+        if self._depth and module is not None and not is_compiling() and not self._joins_other_thread():
             # Torch runs no hook after a KeyboardInterrupt, so such a pass has not ended.
             self._depth = min(self._depth, self._scoped + running_calls(module) - 1)
         # A checkpoint that recomputes the model during the backward pass starts no pass.
@@ -199,6 +201,7 @@ class Recorder:
                 for monitor in list(self.monitors):
                     monitor.count_pending()
                 early = self._read_last(module)
+                self._threads = {threading.get_ident()}
             self.forget()
             self.early = early
             self.in_graph, self.defers = type(self).in_graph, type(self).defers
@@ -227,7 +230,7 @@ class Recorder:
             grad: Whether the records are in the graph. Otherwise, an error does not stop the model. The pass that is
                 running decides.
         """
-        if self._scoped or (self._depth and not is_compiling() and self._is_running()):
+        if self._joins_other_thread() or self._scoped or (self._depth and not is_compiling() and self._is_running()):
             yield
             return
         self._depth = 0
@@ -248,6 +251,19 @@ class Recorder:
         """Whether a call of the model is running, and did not end without its last hook."""
         root = self.root()
         return root is not None and 0 < running_calls(root) < sys.maxsize
+
+    def _joins_other_thread(self) -> bool:
+        """Whether another thread runs the model now. The records are lost then, and :meth:`read` raises an error."""
+        # A backward pass can recompute a part of the model in any thread.
+        if is_compiling() or not self._depth or in_backward():
+            return False
+        root, others = self.root(), self._threads - {threading.get_ident()}
+        calls = [running_calls(root, thread) for thread in others if root is not None]
+        if not any(0 < count < sys.maxsize for count in calls) and not (others and self._scoped):
+            return False
+        self._threads.add(threading.get_ident())
+        self._failure, self.active = self._failure or two_threads(), False
+        return True
 
     def note_outside(self, read: Read) -> None:
         """Note that a captured module ran outside of a pass.

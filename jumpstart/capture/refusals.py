@@ -36,6 +36,14 @@ def no_replicas() -> RuntimeError:
     )
 
 
+def two_threads() -> RuntimeError:
+    """The error of a model that is called while another thread runs it."""
+    return RuntimeError(
+        "two threads run this model at the same time, but Jumpstart and its monitors keep one forward pass at a time. "
+        "Let the threads take turns, for example with a threading.Lock, or give each thread a copy.deepcopy(model)."
+    )
+
+
 def refuse_reentrant_checkpoint(name: str) -> None:
     """Raise if gradients are off because of a checkpoint that will recompute this call, and not on purpose.
 

@@ -150,13 +150,14 @@ def callers() -> Iterator[nn.Module]:
         frame = frame.f_back
 
 
-def running_calls(module: nn.Module) -> int:
-    """How many calls of a module are running in this thread. Fallback: a number that no model reaches."""
+def running_calls(module: nn.Module, thread: int | None = None) -> int:
+    """How many calls of a module are running in a thread; None: in this one. Fallback: a number no model reaches."""
     code = getattr(getattr(nn.Module, "_call_impl", None), "__code__", None)
-    count, frame = 0, sys._getframe(1)
+    frame = sys._getframe(1) if thread is None else sys._current_frames().get(thread)
+    count = 0
     while frame is not None:
         count += frame.f_code is code and frame.f_locals.get("self") is module
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return count if code is not None else sys.maxsize
 
 

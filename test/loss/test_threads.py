@@ -1,0 +1,159 @@
+"""Two threads that run one model at the same time: the records of such a pass are lost, which reading them says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jumpstart import JumpstartRegularization
+from jumpstart.monitor import StatusMonitor
+
+
+class Interruptible(nn.Module):
+    """A network that calls a function, once, between its two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = (nn.Sequential(nn.Linear(3, 3), nn.ReLU()) for _ in range(2))
+        self.meanwhile: Callable[[], object] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        result: Tensor = self.last(x)
+        return result
+
+
+def in_thread(task: Callable[[], object]) -> None:
+    """Run a function in another thread, to its end."""
+    thread = threading.Thread(target=task)
+    thread.start()
+    thread.join()
+
+
+def overlap(net: Interruptible, task: Callable[[], object]) -> None:
+    """Run the network in this thread and, while it runs, a function in another thread."""
+    net.meanwhile = lambda: in_thread(task)
+    net(torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_the_loss_of_a_pass_that_another_thread_overlapped_is_refused(grad: bool) -> None:
+    net, outputs, x = Interruptible(), [], torch.randn(2, 3)
+
+    def second() -> None:
+        with torch.set_grad_enabled(grad):
+            outputs.append(net(x))
+
+    with JumpstartRegularization(net) as jumpstart:
+        overlap(net, second)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"two threads run this model.*threading\.Lock"):
+                _ = jumpstart.loss
+        assert torch.equal(outputs[0], net(x))
+        loss = jumpstart.loss
+    with JumpstartRegularization(net) as jumpstart:
+        net(x)
+        assert torch.equal(jumpstart.loss, loss)
+
+
+@pytest.mark.parametrize("regularized", [False, True])
+def test_a_monitor_says_that_threads_overlapped(regularized: bool) -> None:
+    net = Interruptible()
+    jumpstart = JumpstartRegularization(net) if regularized else None
+    with StatusMonitor(net) as monitor:
+        overlap(net, lambda: net(torch.randn(2, 3)))
+        with pytest.raises(RuntimeError, match="two threads run this model"):
+            monitor.compute()
+        monitor.reset()
+        net(torch.randn(2, 3))
+        assert monitor.points == 2
+        assert len(monitor.layers) == 2
+    if jumpstart is not None:
+        jumpstart.remove()
+
+
+def test_passes_are_refused_until_the_other_thread_has_ended() -> None:
+    net, inside, go_on = Interruptible(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        go_on.wait(60)
+
+    def begin_late() -> None:
+        net.meanwhile = wait
+        late.start()
+        inside.wait(60)
+
+    late = threading.Thread(target=lambda: net(torch.randn(2, 3)))
+    with JumpstartRegularization(net) as jumpstart:
+        net.meanwhile = begin_late
+        for _ in range(3):
+            net(torch.randn(5, 3))
+            with pytest.raises(RuntimeError, match="two threads"):
+                _ = jumpstart.loss
+        go_on.set()
+        late.join()
+        net(torch.randn(5, 3))
+        assert jumpstart.loss > 0
+        assert jumpstart.layers == ["first.1", "last.1"]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_recording_beside_another_thread_is_refused(recorded: bool) -> None:
+    net = Interruptible()
+    with JumpstartRegularization(net) as jumpstart:
+
+        def second() -> None:
+            with jumpstart.recording():
+                net.first(torch.randn(2, 3))
+
+        if recorded:
+            with jumpstart.recording():
+                in_thread(second)
+                net.last(torch.randn(5, 3))
+        else:
+            overlap(net, second)
+        with pytest.raises(RuntimeError, match="two threads"):
+            _ = jumpstart.loss
+        net(torch.randn(2, 3))
+        assert len(jumpstart.layers) == 2
+
+
+def test_threads_that_take_turns_are_fine() -> None:
+    net, losses, x = Interruptible(), [], torch.randn(5, 3)
+    with JumpstartRegularization(net) as jumpstart, StatusMonitor(net) as monitor:
+
+        def turn() -> None:
+            net(x)
+            losses.append(jumpstart.loss.item())
+
+        for _ in range(2):
+            in_thread(turn)
+            turn()
+        assert losses == losses[:1] * 4
+        assert monitor.points == 20
+
+
+def test_an_interrupted_pass_of_another_thread_gives_way() -> None:
+    net = Interruptible()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        net.meanwhile = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            net(torch.randn(2, 3))
+
+    with JumpstartRegularization(net) as jumpstart:
+        in_thread(interrupted)
+        net(torch.randn(5, 3))
+        assert jumpstart.loss > 0
+        assert jumpstart.layers == ["first.1", "last.1"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart import JumpstartRegularization
+from jumpstart.extrema.reduction import SMALL
 from jumpstart.monitor import StatusMonitor
 
 
@@ -77,6 +78,20 @@ def test_a_monitor_says_that_threads_overlapped(regularized: bool) -> None:
         assert len(monitor.layers) == 2
     if jumpstart is not None:
         jumpstart.remove()
+
+
+def test_nothing_of_an_overlapped_pass_is_kept() -> None:
+    net, outputs = Interruptible(), []
+    large = torch.randn(2 * SMALL, 3)
+
+    def second() -> None:
+        with torch.inference_mode():
+            outputs.append(net(large))
+
+    with JumpstartRegularization(net) as jumpstart:
+        overlap(net, second)
+        assert len(jumpstart._recorder.calls) == 1
+    assert torch.equal(outputs[0], net(large))
 
 
 def test_passes_are_refused_until_the_other_thread_has_ended() -> None:

@@ -63,7 +63,7 @@ class StatusHistory:
         - ``point_status``: (E, P, L) codes.
 
     Raises:
-        ValueError: If there is no layer, one has no unit, or the two lists differ in length.
+        ValueError: If there is no layer, a number of units is no whole number >= 1, or the two lists differ in length.
 
     Example:
         >>> history = StatusHistory(["a", "b"], [2, 1])
@@ -76,12 +76,14 @@ class StatusHistory:
 
     def __init__(self, layers: Sequence[str], units: Sequence[int]) -> None:
         self.layers = tuple(str(name) for name in layers)
-        self.units = tuple(int(count) for count in units)
-        if not self.layers or len(self.layers) != len(self.units) or min(self.units) < 1:
+        counts = list(units)
+        whole = all(isinstance(count, int | np.integer) and count >= 1 for count in counts)
+        if not self.layers or len(self.layers) != len(counts) or not whole:
             raise ValueError(
-                f"layers and units must name at least one layer and its units, one number >= 1 for each, "
-                f"got {len(self.layers)} layers and units {self.units}."
+                f"layers and units must name at least one layer and its units, one whole number >= 1 for each, "
+                f"got {len(self.layers)} layers and units {tuple(counts)}."
             )
+        self.units = tuple(int(count) for count in counts)
         self.epochs: list[int] = []
         self.labels: Labels | None = None
         self._unit_max: list[Floats] = []
@@ -120,12 +122,18 @@ class StatusHistory:
             labels: (P,) classes of the points. Labels given for one epoch hold for all epochs.
 
         Raises:
-            ValueError: If a shape, a code or the epoch is wrong. The history is unchanged then.
+            ValueError: If a shape, a code or the epoch is wrong, or a maximum is smaller than its minimum. The history
+                is unchanged then.
         """
         if epoch != int(epoch) or epoch < 0:
             raise ValueError(f"epoch must be a whole number >= 0, got {epoch}.")
         largest = self._one_per_unit("unit_max", unit_max)
         smallest = self._one_per_unit("unit_min", unit_min)
+        if (wrong := np.flatnonzero(largest < smallest)).size:
+            raise ValueError(
+                f"unit_max must be >= unit_min for every unit, got {largest[wrong[0]]:g} < {smallest[wrong[0]]:g} for "
+                f"unit {wrong[0]} (counted from 0 over all layers)."
+            )
         keep = sum(recorded < epoch for recorded in self.epochs)
         points = self._point_codes(point_status, self._points_per_epoch if keep else None)
         classes = _checked_labels(labels, len(points))

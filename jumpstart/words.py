@@ -34,6 +34,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def in_seconds(seconds: float) -> str:
+    """A time of at least 0.1 s, in words.
+
+    Example:
+        >>> in_seconds(0.004), in_seconds(1.25), in_seconds(160.0)
+        ('0.1 s', '1.2 s', '160 s')
+    """
+    return f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
 def shorten(text: str, most: int) -> str:
     """The text, with ``…`` in place of its middle if it is longer than ``most`` characters.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
+from jumpstart.capture import refusals
 from jumpstart.capture.copies import HookHandle
 from jumpstart.capture.hooks import (
     Begin,
@@ -29,7 +30,6 @@ from jumpstart.capture.hooks import (
     read_last,
     replaced,
 )
-from jumpstart.capture.refusals import check_preactivation, no_replicas, refuse_reentrant_checkpoint, two_threads
 from jumpstart.capture.sample_dims import SampleDims
 from jumpstart.capture.targets import Target, first_tensor
 from jumpstart.capture.unit_dims import UnitDims
@@ -42,6 +42,7 @@ from jumpstart.extrema.torch_internals import (
     callers,
     count_of_hooks,
     in_backward,
+    in_jit_trace,
     is_replica,
     running_calls,
     traced_in_backward,
@@ -124,7 +125,7 @@ class Recorder:
         self._sample_dims = SampleDims(batch_first)
         self.learn, self.note_sizes = self._unit_dims.learn, self._sample_dims.note_sizes
         self.warning = self._sample_dims.warning
-        self.root: Callable[[], nn.Module | None] = _no_module
+        self.root: Callable[[], nn.Module | None] = lambda: None
         self._modules: list[weakref.ref[nn.Module]] = []
         self._hooks_seen: object = None
         self._failure: Exception | None = None
@@ -190,7 +191,7 @@ class Recorder:
             RuntimeError: Inside ``torch.nn.DataParallel`` or a reentrant checkpoint.
         """
         if module is not None and is_replica(module):
-            raise no_replicas()
+            raise refusals.no_replicas()
         if self._depth and module is not None and not is_compiling() and not self._joins_other_thread():
             # Torch runs no hook after a KeyboardInterrupt, so such a pass has not ended.
             self._depth = min(self._depth, self._scoped + running_calls(module) - 1)
@@ -206,10 +207,12 @@ class Recorder:
             self.early = early
             self.in_graph, self.defers = type(self).in_graph, type(self).defers
             self.active = self.ran = True
+            if not is_compiling() and in_jit_trace():
+                self._failure, self.active = refusals.traced(), False
             self._unit_dims.begin()
             self.grad = self.in_graph and torch.is_grad_enabled()
             if self.in_graph and not self.grad and not is_compiling():
-                refuse_reentrant_checkpoint("the model")
+                refusals.refuse_reentrant_checkpoint("the model")
         self._depth += 1
 
     def end(self) -> None:
@@ -262,7 +265,7 @@ class Recorder:
         if not any(0 < count < sys.maxsize for count in calls) and not (others and self._scoped):
             return False
         self._threads.add(threading.get_ident())
-        self._failure, self.active = self._failure or two_threads(), False
+        self._failure, self.active = self._failure or refusals.two_threads(), False
         return True
 
     def note_outside(self, read: Read) -> None:
@@ -312,7 +315,7 @@ class Recorder:
 
     def _record(self, read: Read, value: object, module: nn.Module) -> object:
         if is_replica(module):
-            raise no_replicas()
+            raise refusals.no_replicas()
         if is_compiling():  # begin() cannot move hooks while the model is traced
             self.early = self.early or not is_read_last(
                 module._forward_pre_hooks if read.reads_input else module._forward_hooks
@@ -332,7 +335,7 @@ class Recorder:
         if self._unit_dims.learning or not read.resolved:
             self._unit_dims.note(read, position, z)
         if self.grad and not torch.is_grad_enabled():
-            refuse_reentrant_checkpoint(repr(read.name))
+            refusals.refuse_reentrant_checkpoint(repr(read.name))
         if not self.in_graph:
             z = z.detach()
         turned = not read.batch_first and self._sample_dims.second(read, position, z, self._unit_dims)
@@ -357,7 +360,7 @@ class Recorder:
 
     def _reduce_now(self, read: Read, position: int, z: Tensor) -> Tensor | None:
         """Reduce a large preactivation; the result, if any, replaces it in the model."""
-        check_preactivation(read.name, z)
+        refusals.check_preactivation(read.name, z)
         unit_dim = self._unit_dims.of(read, position, z)
         new, record = tap(z, read.name, position, unit_dim=unit_dim, rule=self.rule, after=read.after)
         self._records.append(record)
@@ -464,7 +467,7 @@ class Recorder:
     ) -> list[Extrema]:
         """The records of one group."""
         z = tensors[0]
-        check_preactivation(names[positions[0]], z)
+        refusals.check_preactivation(names[positions[0]], z)
         names = names if len(positions) == len(names) else [names[i] for i in positions]
         # The kernel reads the tensors in place, so that no number of them is too large for the cache.
         fits = kernel.layout_of(z, unit_dim, self.rule) is not None
@@ -492,7 +495,3 @@ def in_graph(device: str) -> AbstractContextManager[object]:
     if autocast:
         stack.enter_context(torch.autocast(device, enabled=False))
     return stack
-
-
-def _no_module() -> None:
-    """A weak reference to no module."""

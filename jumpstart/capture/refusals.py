@@ -44,6 +44,14 @@ def two_threads() -> RuntimeError:
     )
 
 
+def traced() -> RuntimeError:
+    """The error of a pass under ``torch.jit.trace``."""
+    return RuntimeError(
+        "a forward pass under torch.jit.trace has no Jumpstart loss and no status, which would become constants of the "
+        "trace. Read them after another pass, or use torch.compile in place of the trace."
+    )
+
+
 def refuse_reentrant_checkpoint(name: str) -> None:
     """Raise if gradients are off because of a checkpoint that will recompute this call, and not on purpose.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +117,7 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
         )
     selected = {name: module for name, module in modules.items() if selects(name, module)}
     if isinstance(capture, str):
-        weights = {id(part) for module in modules.values() for part in _parts_of_weights(module)}
+        weights = {id(part) for module in modules.values() for part in _weights_of(module)}
         selected = {name: module for name, module in selected.items() if id(module) not in weights}
         selected = _without_parts(selected, model)
     for name, module in selected.items():
@@ -223,9 +223,16 @@ def _refuse_fused(name: str, module: nn.Module) -> None:
         )
 
 
-def _parts_of_weights(module: nn.Module) -> Iterable[nn.Module]:
-    """The modules that compute a parameter of another module, such as those of ``weight_norm``: they see no samples."""
-    return module.modules() if isinstance(module, ParametrizationList) else ()
+def _weights_of(module: nn.Module) -> Iterable[nn.Module]:
+    """The parts of a module that see no samples: they compute a parameter (``weight_norm``), or only hold some."""
+    if isinstance(module, ParametrizationList):
+        return module.modules()
+    return [module.out_proj] if _is_attention(module) else []
+
+
+def _is_attention(module: nn.Module | None) -> TypeGuard[nn.MultiheadAttention]:
+    """Whether a module is torch's attention, which reads the weights of its output layer without calling it."""
+    return isinstance(module, nn.MultiheadAttention) and type(module).forward is nn.MultiheadAttention.forward
 
 
 def _is_weighted(name: str, module: nn.Module) -> bool:
@@ -246,11 +253,16 @@ def _without_parts(selected: dict[str, nn.Module], model: nn.Module) -> dict[str
 
 
 def _refuse_hidden(name: str, module: nn.Module, modules: Mapping[str, nn.Module]) -> None:
-    """Refuse a module that its parent never calls, because an attribute of the same name hides it.
+    """Refuse a module that its parent never calls: the output layer of attention, or one hidden by an attribute.
 
-    ``torch.nn.TransformerDecoder`` and ``torch.nn.Transformer`` make such layers from one with an activation module.
+    ``torch.nn.TransformerDecoder`` and ``torch.nn.Transformer`` make hidden ones from layers with an activation module.
     """
     parent, _, attribute = name.rpartition(".")
+    if name and _is_attention(modules[parent]) and module is modules[parent].out_proj:
+        raise ValueError(
+            f"the module {name!r} never runs: torch.nn.MultiheadAttention uses its weights without calling it. Capture "
+            f"the output of the attention: {parent!r}."
+        )
     found = vars(modules[parent]).get(attribute, module) if name else module
     if found is not module:
         called = getattr(found, "__name__", type(found).__name__)

@@ -9,7 +9,7 @@ from torch import nn
 from jumpstart.capture.targets import select_targets
 from jumpstart.choices import DEAD_NETWORK_SHARE, Capture
 from jumpstart.doctor.examination import Cost, Examination, FunctionCall, NoGradient
-from jumpstart.words import are, called, counted, percent, some
+from jumpstart.words import are, called, counted, in_seconds, percent, some
 
 _STEADY = 1.5
 """Ratio of the slowest round to the fastest above which the load of the machine, not the loss, decides the times."""
@@ -56,8 +56,8 @@ def advise(result: Examination, model: nn.Module) -> list[str]:
     if result.too_slow is not None:
         advice.append(
             f"The cost of the loss was not measured: a step with it and one without take about "
-            f"{result.too_slow.seconds:.0f} s on {counted(result.too_slow.samples, 'sample')}, and no time was left "
-            "for two rounds. Give more time (--seconds)."
+            f"{in_seconds(result.too_slow.seconds)} on {counted(result.too_slow.samples, 'sample')}, and no time was "
+            "left for two rounds. Give more time (--seconds)."
         )
     return advice
 

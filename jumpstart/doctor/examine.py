@@ -24,6 +24,7 @@ from jumpstart.doctor.examination import Batch, CheckpointedModule, Examination,
 from jumpstart.doctor.load import DoctorError, LoadedModel, one_line
 from jumpstart.doctor.observe import Observed, observe
 from jumpstart.doctor.readings import read_status
+from jumpstart.words import in_seconds
 
 __all__ = ["DoctorError", "examine"]
 
@@ -167,7 +168,7 @@ def add_cost(seen: StatusSeen) -> Examination:
         result = dataclasses.replace(seen.result, too_slow=samples)
     else:
         if seconds_of_rounds(seen.pass_seconds) > _LONG:
-            plan.announce(f"timing steps with and without Jumpstart, {plan.budget.left:.0f} s at most")
+            plan.announce(f"timing steps with and without Jumpstart, {in_seconds(plan.budget.left)} at most")
         with _runnable(seen.loaded.model):
             cost = cost_of_step(seen.loaded, x if samples == len(x) else x[:samples], plan.budget)
         result = dataclasses.replace(seen.result, cost=cost)
@@ -224,7 +225,7 @@ def _fitting(model: nn.Module, probe: Tensor, most: int, plan: Plan) -> int:
     """The number of samples for which the time allows the passes that read the status."""
     count, seconds = samples_that_fit(lambda: _run(model, probe), len(probe), most, plan.budget)
     if seconds > _LONG:
-        plan.announce(f"running the model on {count} of {most} samples, about {seconds:.0f} s a pass")
+        plan.announce(f"running the model on {count} of {most} samples, about {in_seconds(seconds)} a pass")
     return count
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.utils import checkpoint
 from torch.utils.hooks import RemovableHandle
@@ -82,12 +83,12 @@ traced_in_backward._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def transformed() -> bool:
-    """Whether a transform of ``torch.func`` (grad, vmap, ...) is running, or ``torch.compile`` is tracing.
+    """Whether a transform of ``torch.func`` (grad, vmap, ...) or forward-mode AD is running, or ``torch.compile``.
 
-    Both need operations that torch itself can differentiate and batch. Fallback for ``torch.func``: False; it then
-    raises its own error at Jumpstart's autograd functions.
+    All of them need operations that torch itself can differentiate and batch. Fallback for the first two: False; torch
+    then raises its own error at Jumpstart's autograd functions.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or getattr(forward_ad, "_current_level", -1) >= 0:
         return True
     try:
         return bool(torch._C._are_functorch_transforms_active())
@@ -96,18 +97,18 @@ def transformed() -> bool:
 
 
 def check_values(tensor: Tensor) -> None:
-    """Refuse to count a pass of ``torch.export``, ``torch.func`` or ``torch.jit.trace``, which has no numbers.
+    """Refuse to count a pass of ``torch.export`` or ``torch.func``, which has no numbers.
 
     Args:
-        tensor: A preactivation or a record of the pass. Fallback for traces and ``torch.func``: any has numbers.
+        tensor: A preactivation or a record of the pass. Fallback for ``torch.func``: any has numbers.
 
     Raises:
         RuntimeError: If it has none that can be read now.
     """
     if not _has_values(tensor):
         raise RuntimeError(
-            "a forward pass under torch.export, torch.jit.trace or torch.func.vmap has no numbers that can be counted. "
-            "Leave such passes out, for example with `with monitor.pause():`."
+            "a forward pass under torch.export or torch.func.vmap has no numbers that can be counted. Leave such "
+            "passes out, for example with `with monitor.pause():`."
         )
 
 
@@ -115,10 +116,17 @@ def _has_values(tensor: Tensor) -> bool:
     if type(tensor).__name__ == "FakeTensor":
         return False
     try:
-        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        return not wrapped and torch._C._get_tracing_state() is None
+        return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     except AttributeError:
         return True
+
+
+def in_jit_trace() -> bool:
+    """Whether ``torch.jit.trace`` is tracing. Fallback: False, so that the trace keeps the loss as a constant."""
+    try:
+        return torch._C._get_tracing_state() is not None
+    except AttributeError:
+        return False
 
 
 def in_reentrant_checkpoint() -> bool:

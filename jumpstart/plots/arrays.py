@@ -106,14 +106,25 @@ def classes_of(labels: npt.ArrayLike | None, points: int) -> tuple[Array, npt.ND
     """The sorted classes, and for each point the index of its class; a single class without labels.
 
     Raises:
-        ValueError: If there is not one label per point.
+        ValueError: If there is not one label per point, or if they cannot be sorted.
+
+    Example:
+        >>> classes_of(["ham", "eggs", "ham"], 3)
+        (array(['eggs', 'ham'], dtype=object), array([1, 0, 1]))
     """
     values = np.zeros(points, dtype=np.int8) if labels is None else to_array(labels)
     if isinstance(labels, list | tuple) and values.dtype.kind == "U":
         values = np.array(labels, dtype=object)  # an array of texts drops NULs at their ends
     if values.shape != (points,):
         raise ValueError(f"labels must hold one class per point ({points}), got {values.shape}.")
-    return np.unique(values, return_inverse=True)
+    try:
+        return np.unique(values, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(value).__name__ for value in values.tolist()})
+        raise ValueError(
+            f"labels must be all numbers or all texts, got {' and '.join(kinds)}. Name the points without a class too, "
+            "for example 'unknown'."
+        ) from None
 
 
 def epoch_axis(epochs: npt.ArrayLike) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
 import random
@@ -23,8 +24,9 @@ from torch.utils.checkpoint import checkpoint
 from jumpstart import JumpstartRegularization
 from jumpstart.doctor import budget
 from jumpstart.doctor import cost as doctor_cost
+from jumpstart.doctor.advice import advise
 from jumpstart.doctor.budget import Budget
-from jumpstart.doctor.examination import Examination, FirstDeath, NoGradient
+from jumpstart.doctor.examination import Examination, FirstDeath, NoGradient, TooSlow
 from jumpstart.doctor.examine import Plan, add_cost, examine, examine_status
 from jumpstart.doctor.load import DoctorError, LoadedModel
 from jumpstart.monitor import StatusMonitor
@@ -354,6 +356,8 @@ def test_an_examination_takes_the_batch_that_fits_its_time(
         assert clock[0] <= seconds
     assert announced or clock[0] < 4
     assert not announced or clock[0] > 1
+    brief = dataclasses.replace(result, cost=None, too_slow=TooSlow(seconds=0.3, samples=2))
+    assert "take about 0.3 s on 2 samples" in advise(brief, nn.Identity())[-1]
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])

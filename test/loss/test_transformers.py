@@ -59,3 +59,28 @@ def test_an_activation_that_torch_hides_in_copies_of_a_decoder_layer_is_refused(
     with JumpstartRegularization(model) as jumpstart:
         model(torch.randn(3, 5, 8), torch.randn(3, 4, 8))
         assert sum("decoder" in layer or kind == "decoder" for layer in jumpstart.layers) == 2
+
+
+def test_the_output_layer_of_attention_which_torch_never_calls_is_not_captured() -> None:
+    model = encoder("relu").train()
+    with JumpstartRegularization(model, capture="weights", skip_last=False) as jumpstart:
+        assert not any("out_proj" in name for name in jumpstart.layers)
+        attached = jumpstart.layers
+        model(torch.randn(3, 4, 8, dtype=torch.float64))
+        assert jumpstart.layers == attached
+    name = "layers.1.self_attn"
+    with pytest.raises(ValueError, match=rf"'{name}.out_proj' never runs: .* Capture the output .*: '{name}'\."):
+        JumpstartRegularization(model, capture=[f"{name}.out_proj"])
+    with JumpstartRegularization(model, capture=[name]) as jumpstart:
+        model(torch.randn(3, 4, 8, dtype=torch.float64))
+        assert jumpstart.layers == [name]
+
+
+def test_the_output_layer_of_an_own_attention_is_captured() -> None:
+    class Attention(nn.MultiheadAttention):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return self.out_proj(args[0]), None
+
+    model = nn.ModuleDict({"attention": Attention(8, 2), "last": nn.Linear(8, 2)})
+    with JumpstartRegularization(model, capture="weights", skip_last=False) as jumpstart:
+        assert jumpstart.layers == ["attention.out_proj", "last"]

@@ -7,6 +7,7 @@ import torch
 from support.references import Options, assert_same_grads, reference_loss_and_grads
 from support.zoo import Case, dense, make
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from jumpstart import JumpstartRegularization
 
@@ -108,3 +109,23 @@ def test_hooks_attached_after_compiling_raise_an_error_with_a_remedy() -> None:
         else:
             with pytest.raises(RuntimeError, match=r"run the model first.*Attach before compiling"):
                 _ = jumpstart.loss
+
+
+# Torch itself compiles its rules of forward mode with torch.jit.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+@pytest.mark.parametrize("rows", [7, 2000])
+@pytest.mark.parametrize("options", [{}, {"ties": "average"}, {"point": "location"}, {"aggregate": "norm"}])
+def test_the_derivative_in_forward_mode_equals_the_one_in_backward_mode(options: dict[str, str], rows: int) -> None:
+    model, _ = make("conv2d")
+    x = torch.randn(rows, 2, 6, 5, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn_like(x)
+    with JumpstartRegularization(model, **options) as jumpstart:
+        model(x)
+        (grad,) = torch.autograd.grad(jumpstart.loss, x)
+        with forward_ad.dual_level():
+            model(forward_ad.make_dual(x.detach(), direction))
+            loss, tangent = forward_ad.unpack_dual(jumpstart.loss)
+        assert loss.item() == pytest.approx(jumpstart.loss.item())
+        assert tangent.item() == pytest.approx((grad * direction).sum().item(), rel=1e-6)
+        model(x)
+        assert torch.equal(torch.autograd.grad(jumpstart.loss, x)[0], grad)

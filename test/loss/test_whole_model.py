@@ -117,3 +117,38 @@ def test_a_scripted_model_is_refused_with_a_remedy() -> None:
     for attach in (JumpstartRegularization, StatusMonitor):
         with pytest.raises(ValueError, match="Attach to the model from which it was compiled"):
             attach(scripted)
+
+
+# The warning says that torch.jit is deprecated.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.(trace|trace_method|script).:FutureWarning")
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_a_trace_is_that_of_the_model_alone(scale: int) -> None:
+    model, x = make("dense")
+    x = x.repeat(scale, 1)
+    expected = torch.jit.trace(model, x)
+    with JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:
+        found = torch.jit.trace(model, x)
+        kinds = [[node.kind() for node in traced.inlined_graph.nodes()] for traced in (found, expected)]
+        assert kinds[0] == kinds[1]
+        assert torch.equal(found(2 * x), model(2 * x))
+        torch.jit.trace(model, x, check_trace=False)  # the check is a pass outside of the trace
+        with pytest.raises(RuntimeError, match=r"under torch\.jit\.trace .* use torch\.compile"):
+            _ = jumpstart.loss
+        with pytest.raises(RuntimeError, match=r"under torch\.jit\.trace"):
+            monitor.compute()
+        with pytest.raises(RuntimeError, match=r"under torch\.jit\.trace"):
+            torch.jit.trace(Loss(model, jumpstart), x)
+        model(x)
+        assert jumpstart.loss > 0
+
+
+class Loss(nn.Module):
+    """A model that returns its Jumpstart loss."""
+
+    def __init__(self, model: nn.Module, jumpstart: JumpstartRegularization) -> None:
+        super().__init__()
+        self.model, self.jumpstart = model, jumpstart
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.model(x)
+        return self.jumpstart.loss

@@ -129,6 +129,14 @@ def test_points_are_drawn_in_their_order() -> None:
     assert figure.texts[0].get_text() == "5 points in 3 layers, 4 dead in at least one"
 
 
+@pytest.mark.parametrize(
+    ("labels", "kinds"), [(["a", None], "NoneType and str"), ([1, None], "NoneType and int"), ([1j, "a"], "")]
+)
+def test_labels_without_an_order_are_refused(labels: list[object], kinds: str) -> None:
+    with pytest.raises(ValueError, match=f"labels must be all numbers or all texts, got .*{kinds}"):
+        plot_point_status([[2, 2], [2, 0]], np.array(labels, dtype=object))
+
+
 def test_more_points_than_lines_keep_their_proportions() -> None:
     status = np.full((20_000, 2), 2)
     status[:5000] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +117,7 @@ def test_a_file_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.Monke
         ((1.5, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 5), "epoch must be"),
         ((2, [1.0] * 8, [0.0] * 9, [[0, 0, 0]] * 5), "unit_max must have one value for each of the 9 units"),
         ((2, [1.0] * 9, [[0.0] * 9], [[0, 0, 0]] * 5), "unit_min must"),
+        ((2, [1.0] * 9, [0.0] * 8 + [2.0], [[0, 0, 0]] * 5), "unit_max must be >= unit_min .* got 1 < 2 for unit 8"),
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0]] * 5), r"point_status must be \(5, 3 layers\)"),
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 0]] * 4), r"point_status must be \(5, 3 layers\)"),
         ((2, [1.0] * 9, [0.0] * 9, [[0, 0, 3]] * 5), "codes 0, 1 and 2"),
@@ -131,8 +133,8 @@ def test_wrong_entries_are_refused_and_change_nothing(arguments: tuple[object, .
     assert same(history, make([0, 1]))
 
 
-@pytest.mark.parametrize(("layers", "units"), [([], []), (["a"], [1, 2]), (["a"], [0])])
-def test_wrong_layers_are_refused(layers: list[str], units: list[int]) -> None:
+@pytest.mark.parametrize(("layers", "units"), [([], []), (["a"], [1, 2]), (["a"], [0]), (["a"], [1.5])])
+def test_wrong_layers_are_refused(layers: list[str], units: list[Any]) -> None:
     with pytest.raises(ValueError, match="layers and units must"):
         StatusHistory(layers, units)
 

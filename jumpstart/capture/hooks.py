@@ -275,6 +275,11 @@ def read_last(module: nn.Module) -> None:
                     table.move_to_end(key)
 
 
+def reads_early(module: nn.Module) -> bool:
+    """Whether a hook of others comes after the one that reads a preactivation, and may replace the tensor."""
+    return not all(is_read_last(vars(module).get(name, {})) for name in HOOK_TABLES[:2])
+
+
 def is_read_last(table: Mapping[int, object]) -> bool:
     """Whether only hooks of Jumpstart come after the one in a table that reads a preactivation."""
     started = False

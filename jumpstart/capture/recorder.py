@@ -28,6 +28,7 @@ from jumpstart.capture.hooks import (
     have_common_parts,
     is_read_last,
     read_last,
+    reads_early,
     replaced,
 )
 from jumpstart.capture.sample_dims import SampleDims
@@ -219,6 +220,8 @@ class Recorder:
         """End the pass. Later calls, such as those of a checkpoint that recomputes, are not part of it."""
         self._depth = max(0, self._depth - 1)
         if self._depth == 0:
+            if self.active and not is_compiling() and count_of_hooks() != self._hooks_seen:  # registered in this pass
+                self.early = self.early or any(reads_early(module) for ref in self._modules if (module := ref()))
             self.active = False
             settled = [] if is_compiling() else self._sample_dims.end()
             self._unit_dims.end()

@@ -116,6 +116,51 @@ def test_a_preactivation_that_could_not_be_read_last_is_refused_once() -> None:
         assert jumpstart.extrema[0].unit_max[0].equal((x + 1).amax(0))
 
 
+@pytest.mark.parametrize("kind", ["input", "input in place", "output"])
+def test_a_hook_registered_during_a_pass_is_noticed(kind: str) -> None:
+    net, x = nn.Sequential(nn.Identity(), model()).double(), torch.randn(7, 6, dtype=torch.float64)
+
+    def register_once() -> None:
+        def register(module: nn.Module, args: object, output: object) -> None:
+            REGISTER[kind](net[1])
+            handle.remove()
+
+        handle = net[0].register_forward_hook(register)
+
+    options: dict[str, Any] = {"capture": "weights" if kind == "output" else "activations", "skip_last": False}
+    message = r"a hook that was registered after Jumpstart's .* Run the model again"
+    with JumpstartRegularization(net, **options) as jumpstart:
+        net(x)
+        register_once()
+        net(x)
+        with pytest.raises(RuntimeError, match=message):
+            _ = jumpstart.loss
+        net(x)
+        assert jumpstart.extrema[0].unit_max[0].equal(net[1][1].seen.amax(0))
+    with StatusMonitor(net, **options) as monitor:
+        register_once()
+        net(x)
+        with pytest.raises(RuntimeError, match=message):
+            monitor.compute()
+        monitor.reset()
+        net(x)
+        assert next(iter(monitor.unit_max.values())).equal(net[1][1].seen.amax(0))
+
+
+def test_hooks_of_tensors_and_of_other_modules_do_not_matter() -> None:
+    net, x = model(), torch.randn(7, 6, dtype=torch.float64)
+
+    def register(module: nn.Module, args: object, output: Tensor) -> None:
+        output.register_hook(lambda grad: grad)
+        net[2].register_forward_hook(lambda module, args, output: output)
+
+    net[0].register_forward_hook(register)
+    with JumpstartRegularization(net) as jumpstart:
+        for _ in range(2):
+            net(x)
+            assert jumpstart.loss > 0
+
+
 def test_a_hook_registered_between_attaching_and_compiling_is_noticed() -> None:
     net, x = nn.Sequential(nn.Linear(6, 5), nn.ReLU()), torch.randn(7, 6)
     torch._dynamo.reset()

@@ -356,12 +356,13 @@ class StatusMonitor:
             warnings.warn(warning, stacklevel=3)
         if self._missed:
             raise RuntimeError(
-                f"{self._missed} forward passes were not counted, because the regularizer of the model was removed. "
+                f"not all forward passes were counted: {self._missed} came after the regularizer was removed. "
                 "reset() clears this error; a new StatusMonitor(model) counts further passes."
             )
         if self.points == 0 and processes()[0] > 1:
             self._join_others()  # which may have counted passes, and wait for this process
         elif self.points == 0:
+            self._live()
             raise RuntimeError(
                 "no forward pass has been counted yet: run the model first. (One that is compiled, or called by its "
                 "parts, needs monitor.update() or `with monitor.recording():`.)"

@@ -194,3 +194,15 @@ def test_data_that_cannot_be_used_are_refused_in_one_line(fault: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         served(source, **options)
     assert "\n" not in str(error.value)
+
+
+def test_texts_of_missing_values_and_blanks_are_read_as_in_files_except_in_categories() -> None:
+    countries = ["NA", "DE", "FR ", "FR"] * 15
+    texts = pd.DataFrame({"country": countries, "number": np.linspace(0, 1, 60)})
+    answers = ["yes", "yes ", "no", "no"] * 15
+    data = served((texts, answers))
+    assert (data.feature_names, data.class_names) == (("number", "country_FR"), ("no", "yes"))
+    categories = texts.assign(country=pd.Categorical(countries), answer=pd.Categorical(answers))
+    data = served(categories, target="answer")
+    assert data.feature_names == ("number", "country_DE", "country_FR", "country_FR ", "country_NA")
+    assert data.class_names == ("no", "yes", "yes ")

@@ -1,6 +1,8 @@
-"""The table of plain and standard ResNets."""
+"""The tables of plain and standard ResNets."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -10,23 +12,33 @@ from reproduction.study import Study
 
 
 def write(study: Study) -> None:
-    """Write the table into the page of the study.
+    """Write the tables into the page of the study.
 
     Args:
         study: The study.
     """
-    fill_page(study.folder / "README.md", {"accuracy": accuracy_table(study)})
+    tables = {
+        name: accuracy_table(study, [method for method in study.methods if _table_of(method) == name])
+        for name in ("accuracy", "long", "mnist10k")
+    }
+    fill_page(study.folder / "README.md", tables)
 
 
-def accuracy_table(study: Study) -> str:
+def _table_of(method: str) -> str:
+    ending = method.rpartition("_")[2]
+    return ending if ending in ("long", "mnist10k") else "accuracy"
+
+
+def accuracy_table(study: Study, methods: Iterable[str]) -> str:
     """Training and test accuracy, one row for each method and depth.
 
     Args:
         study: The study.
+        methods: The methods of the table.
     """
     results = study.results()
     rows = []
-    for method in study.methods:
+    for method in methods:
         for depth, runs in results[results["method"] == method].groupby("depth"):
             test = runs["test/acc"]
             rows.append(

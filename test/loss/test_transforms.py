@@ -129,3 +129,21 @@ def test_the_derivative_in_forward_mode_equals_the_one_in_backward_mode(options:
         assert tangent.item() == pytest.approx((grad * direction).sum().item(), rel=1e-6)
         model(x)
         assert torch.equal(torch.autograd.grad(jumpstart.loss, x)[0], grad)
+
+
+def test_an_exported_loss_equals_the_reference_on_other_points() -> None:
+    model, x = shallow()
+    other = torch.randn_like(x)
+    with JumpstartRegularization(model) as jumpstart:
+
+        class Loss(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, x: Tensor) -> Tensor:
+                self.model(x)
+                return jumpstart.loss
+
+        exported = torch.export.export(Loss(), (x,)).module()
+    assert exported(other).item() == pytest.approx(reference_loss_and_grads(model, other)[0])

@@ -6,6 +6,7 @@ import pandas as pd
 
 from jumpstart.table import to_markdown
 from reproduction.page import fill_page
+from reproduction.peers.cost import FILE
 from reproduction.study import Study
 
 
@@ -15,15 +16,17 @@ def write(study: Study) -> None:
     Args:
         study: The study.
     """
-    fill_page(study.folder / "README.md", {"peers": peers_table(study, study.results())})
+    costs = pd.read_csv(FILE).set_index("method")["ratio"]
+    fill_page(study.folder / "README.md", {"peers": peers_table(study, study.results(), costs)})
 
 
-def peers_table(study: Study, results: pd.DataFrame) -> str:
-    """One row for each method: accuracies over the seeds, and the shares of dead and of linear units.
+def peers_table(study: Study, results: pd.DataFrame, costs: pd.Series) -> str:
+    """One row for each method: accuracies over the seeds, the shares of dead and of linear units, the time of a step.
 
     Args:
         study: The study.
         results: The results of all methods.
+        costs: The time of a step by method, divided by that of the plain network.
     """
     rows = []
     for method in study.methods:
@@ -39,6 +42,7 @@ def peers_table(study: Study, results: pd.DataFrame) -> str:
                     "train accuracy": f"{frame['train/acc'].mean():.3f}",
                     "dead units": f"{frame['test/unit_dead_ratio'].mean():.3f}",
                     "linear units": f"{frame['test/unit_linear_ratio'].mean():.3f}",
+                    "time of a step": f"{costs[method]:.2f}",
                 }
             )
     return to_markdown(pd.DataFrame(rows))

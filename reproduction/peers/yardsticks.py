@@ -180,27 +180,62 @@ def table(name: str, configs: Sequence[ExperimentConfig]) -> pd.DataFrame:
     return pd.DataFrame([{**config.to_dict(), **_trained(PEERS[name], config)} for config in configs])
 
 
+class Trainer:
+    """A network of a config in training with a peer: its data, its optimizers, and one step after another.
+
+    Args:
+        peer: What differs from the plain recipe.
+        config: The config of a rectangular network.
+
+    Attributes:
+        data: The data of the config.
+        network: The network, prepared by the peer.
+        optimizers: Those of the peer.
+        jumpstart: The Jumpstart loss, if the lambda of the config is above 0.
+    """
+
+    def __init__(self, peer: Peer, config: ExperimentConfig) -> None:
+        assert isinstance(config, RectangularConfig)
+        self._peer, self._config = peer, config
+        seed_everything(config.seed)
+        data = make_data(config)
+        assert isinstance(data, TabularData)
+        data.prepare()
+        data.setup()
+        self.data, self.network = data, make_network(config, data.input_shape, data.num_classes)
+        peer.prepare(self.network, data.x_train)
+        self.optimizers = peer.optimizers(self.network, config.lr)
+        self.jumpstart = JumpstartRegularization(self.network) if config.lambda_ else None
+
+    def step(self, x: Tensor, y: Tensor, number: int) -> None:
+        """Train on one batch.
+
+        Args:
+            x: The inputs.
+            y: The classes.
+            number: The number of the step, from 1.
+        """
+        self.network.zero_grad()
+        loss = nn.functional.cross_entropy(self.network(x), y)
+        if self.jumpstart is not None:
+            loss = loss + self._config.lambda_ * self.jumpstart.loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self._config.gradient_clip or math.inf)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self._peer.after_step(self.network, x, number, self.optimizers[0])
+
+
 def _trained(peer: Peer, config: ExperimentConfig) -> dict[str, float]:
     """Train a peer, and measure the weights of the best epoch on all three parts."""
-    assert isinstance(config, RectangularConfig)
-    seed_everything(config.seed)
-    data = make_data(config)
-    assert isinstance(data, TabularData)
-    data.prepare()
-    data.setup()
-    network = make_network(config, data.input_shape, data.num_classes)
-    peer.prepare(network, data.x_train)
-    optimizers, batches, best = peer.optimizers(network, config.lr), data.batches("train", shuffle=True), None
+    trainer, best = Trainer(peer, config), None
+    network, data = trainer.network, trainer.data
+    batches = data.batches("train", shuffle=True)
     for epoch in range(config.epochs):
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        for group in (group for optimizer in trainer.optimizers for group in optimizer.param_groups):
             group["lr"] = lr_at(config, epoch)
-        for batch, (x, y) in enumerate(batches, start=epoch * len(batches) + 1):
-            network.zero_grad()
-            nn.functional.cross_entropy(network(x), y).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip or math.inf)
-            for optimizer in optimizers:
-                optimizer.step()
-            peer.after_step(network, x, batch, optimizers[0])
+        for number, (x, y) in enumerate(batches, start=epoch * len(batches) + 1):
+            trainer.step(x, y, number)
         rank = _rank(network, data)
         if best is None or rank > best[0]:
             best = rank, epoch, {name: value.clone() for name, value in network.state_dict().items()}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from model.config.rectangular import RectangularConfig
 from model.rectangular import RectangularNetwork
-from reproduction.peers import yardsticks
-from reproduction.peers.yardsticks import PEERS, hidden, table
+from reproduction.peers import cost, yardsticks
+from reproduction.peers.yardsticks import PEERS, Trainer, hidden, table
+from reproduction.study import Study, study_named
 
 X = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
 
@@ -126,3 +131,44 @@ def test_a_peer_trains_and_has_the_same_result_again(name: str) -> None:
     assert rows.iloc[0].equals(rows.iloc[1])
     for metric in ("test/acc", "test/unit_dead_ratio", "test/unit_linear_ratio"):
         assert rows[metric].between(0, 1).all()
+
+
+def test_the_cost_is_that_of_the_steps_of_each_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, taken, clock = study_named("peers"), Counter[str](), [0.0]
+    slow = {"jumpstart": 3.0, "redo": 2.0}
+    names: dict[int, str] = {}
+
+    class Counted(Trainer):
+        def step(self, x: torch.Tensor, y: torch.Tensor, number: int) -> None:
+            method = names[id(self)]
+            taken[method] += 1
+            assert taken[method] == number
+            clock[0] += slow.get(method, 1.0)
+            if number < 3:
+                before = [parameter.clone() for parameter in self.network.parameters()]
+                super().step(x, y, number)
+                moved = [
+                    bool((one != other).any()) for one, other in zip(before, self.network.parameters(), strict=True)
+                ]
+                assert any(moved)
+                assert (self.jumpstart is not None) == method.startswith("jumpstart")
+
+    def make(study: Study, method: str) -> Trainer:
+        trainer = trainer_of(study, method)
+        trainer.__class__ = Counted
+        names[id(trainer)] = method
+        return trainer
+
+    trainer_of = cost._trainer
+    monkeypatch.setattr(cost, "_trainer", make)
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+    frame = cost.measure(study, rounds=2, steps=30).set_index("method")
+    assert set(taken) == set(study.methods) == set(frame.index)
+    assert set(taken.values()) == {90}
+    for method, ratio in frame["ratio"].items():
+        assert ratio == slow.get(str(method), 1.0)
+    assert frame["plain_us"].eq(1e6).all()
+
+
+def test_the_committed_costs_are_those_of_the_methods_of_the_study() -> None:
+    assert pd.read_csv(cost.FILE)["method"].tolist() == list(study_named("peers").methods)

@@ -12,7 +12,7 @@ from jumpstart.files import user_path, write_text
 from jumpstart.table import read_results
 from model.errors import ConfigError
 from reproduction.diverged import ERROR, diverged_row
-from reproduction.study import RECIPE, Study
+from reproduction.study import RECIPE, ROOT, Study
 from sweep.executors.worker import RUNS
 from sweep.grid.expand import Grid, expand
 from sweep.grid.options import SweepConfig
@@ -98,6 +98,8 @@ def _write_results(study: Study, method: str, frame: pd.DataFrame, seeds: str | 
     wanted = {value for grid in study.grids(method, seeds) for value in grid.values.get("seed", [])}
     frame = frame[frame["seed"].isin(wanted)] if wanted else frame
     frame = frame.reindex(columns=study.columns()).assign(**{RECIPE: recipe})
+    if "dataset" in frame:
+        frame["dataset"] = frame["dataset"].map(within_project)
     before = study.read(method)
     if before is not None and [*before.columns] == [*frame.columns]:
         others = (before[RECIPE] == recipe) & ~before["seed"].isin(frame["seed"])
@@ -107,3 +109,17 @@ def _write_results(study: Study, method: str, frame: pd.DataFrame, seeds: str | 
     frame = frame.sort_values([*study.by])
     write_text(path, frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
     return path
+
+
+def within_project(dataset: str) -> str:
+    """A data set, whose path is relative to the folder of the project if it is a file in it.
+
+    Args:
+        dataset: A name or a path.
+
+    Example:
+        >>> within_project("moons"), within_project(str(ROOT / "waves" / "line.csv"))
+        ('moons', 'reproduction/waves/line.csv')
+    """
+    path = Path(dataset)
+    return path.relative_to(ROOT.parent).as_posix() if path.is_relative_to(ROOT.parent) else dataset

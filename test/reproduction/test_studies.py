@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from data.tabular import TabularData
 from model.errors import ConfigError
 from model.rectangular_experiment import RectangularExperiment
+from reproduction import run
 from reproduction.__main__ import main
 from reproduction.run import run_method
 from reproduction.study import Study, studies, study_named
@@ -103,6 +105,25 @@ def trained(study: Study, folder: Path, seeds: str | None = None) -> tuple[bytes
     said: list[str] = []
     path = run_method(study, "plain", str(folder / "runs"), seeds=seeds, write=said.append)
     return path.read_bytes(), "".join(said)
+
+
+def test_no_committed_result_has_a_path_of_a_machine() -> None:
+    for path in Path(run.__file__).parent.glob("*/results/*.csv"):
+        with path.open(newline="") as file:
+            assert not any(field.startswith(("/", "~")) or ":\\" in field for row in csv.reader(file) for field in row)
+
+
+def test_a_data_file_of_the_project_has_a_relative_path_in_the_results(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "tiny" / "own.csv"
+    data.write_text("x,y,side\n" + "".join(f"{i / 7},{-i},{'ab'[i % 3 == 0]}\n" for i in range(60)))
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    shared = {**tiny.shared, "dataset": "tiny/own.csv", "target": "side"}
+    study = dataclasses.replace(tiny, shared=shared, by=["dataset", *tiny.by])
+    trained(study, tmp_path)
+    assert set(pd.read_csv(study.results_of("plain"))["dataset"]) == {f"{tmp_path.name}/tiny/own.csv"}
 
 
 def test_a_method_is_trained_once_and_its_results_are_the_same_again(tiny: Study, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from data.tabular import TabularData
+from jumpstart.monitor import StatusMonitor
 from model.errors import ConfigError
 from model.rectangular_experiment import RectangularExperiment
 from reproduction import run
@@ -173,7 +175,15 @@ def test_a_run_that_diverges_counts_with_its_best_weights(tiny: Study, tmp_path:
     study = dataclasses.replace(
         tiny,
         shared={**tiny.shared, **options},
-        metrics=["test/acc", "last/val/acc", "best_row/val/acc", "best_epoch", "epochs", "diverged"],
+        metrics=[
+            "test/acc",
+            "last/val/acc",
+            "best_row/val/acc",
+            "test/unit_dead_ratio",
+            "best_epoch",
+            "epochs",
+            "diverged",
+        ],
     )
     trained(study, tmp_path)
     rows = pd.read_csv(study.results_of("plain")).set_index("seed")
@@ -187,8 +197,11 @@ def test_a_run_that_diverges_counts_with_its_best_weights(tiny: Study, tmp_path:
         data = data_of(kept.config)
         assert isinstance(data, TabularData)
         data.setup()
-        accuracy = (kept(data.x_test).argmax(1) == data.y_test).double().mean()
+        with StatusMonitor(kept.network) as monitor:
+            accuracy = (kept(data.x_test).argmax(1) == data.y_test).double().mean()
+            dead = torch.cat([largest <= 0 for largest in monitor.unit_max.values()]).double().mean()
         assert rows.loc[seed, "test/acc"] == pytest.approx(float(accuracy), abs=1e-5)
+        assert rows.loc[seed, "test/unit_dead_ratio"] == pytest.approx(float(dead), abs=1e-5)
 
 
 def test_a_run_that_fails_leaves_no_results(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from jumpstart.capture.passive import NothingCapturedError, PassiveRecorder, fin
 from jumpstart.capture.recorder import Recorder
 from jumpstart.capture.targets import CaptureLike
 from jumpstart.choices import MARGIN, Capture, check_margins
-from jumpstart.extrema.torch_internals import check_values
+from jumpstart.extrema.torch_internals import check_values, in_jit_trace
 from jumpstart.metrics import NetworkStatus
 from jumpstart.status.sample import PointSample, processes
 
@@ -211,7 +211,7 @@ class StatusMonitor:
         The pass is counted later, by :meth:`count_pending`, because reading the loss makes the records at less cost.
         """
         recorder = self._recorder()
-        if not self._enabled:
+        if not self._enabled or in_jit_trace():
             return
         if recorder is None:
             if self._missed == 0:

@@ -24,6 +24,31 @@ STAGES = ("train", "val", "test")
 Batch = tuple[Tensor, Tensor]
 
 
+def regularizer_of(config: ExperimentConfig, network: nn.Module) -> JumpstartRegularization:
+    """Attach the Jumpstart loss to a network, with the options of a config.
+
+    Args:
+        config: The options.
+        network: The network.
+    """
+    margin, negative_margin = config.margins
+    return JumpstartRegularization(
+        network,
+        capture=config.capture,
+        skip_last=config.skip_last,
+        terms=config.terms,
+        aggregate=config.aggregate,
+        margin=margin,
+        negative_margin=negative_margin,
+        positive_weight=config.positive_weight,
+        negative_weight=config.negative_weight,
+        ties=config.ties,
+        unit_dim=config.unit_dim,
+        point=config.point,
+        sync=config.sync,
+    )
+
+
 class RandomState(TypedDict):
     """States of torch's random generators in a checkpoint."""
 
@@ -54,24 +79,9 @@ class Experiment(QuickHooksModule):
         self.config = config
         self._build = build
         self.network = build()
-        margins = config.margins
-        self.jumpstart = JumpstartRegularization(
-            self.network,
-            capture=config.capture,
-            skip_last=config.skip_last,
-            terms=config.terms,
-            aggregate=config.aggregate,
-            margin=margins[0],
-            negative_margin=margins[1],
-            positive_weight=config.positive_weight,
-            negative_weight=config.negative_weight,
-            ties=config.ties,
-            unit_dim=config.unit_dim,
-            point=config.point,
-            sync=config.sync,
-        )
+        self.jumpstart = regularizer_of(config, self.network)
         # In a ModuleDict the meters move to the device of the experiment. Modules have a method `train` already.
-        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(margins) for stage in STAGES})
+        self._meters = nn.ModuleDict({f"{stage}_meters": StageMeters(config.margins) for stage in STAGES})
         self.row: dict[str, float] = {}
         self.evaluation: dict[str, float] = {}
         self.lambda_ = lambda_at(config, 0)

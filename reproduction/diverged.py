@@ -46,7 +46,8 @@ def _measured(study: Study, config: object, weights: Mapping[str, torch.Tensor])
     data = family.make_data(config)  # type: ignore[arg-type]
     data.prepare()
     data.setup()
-    network = family.build(config, data).network.eval()  # type: ignore[arg-type]
+    experiment = family.build(config, data)  # type: ignore[arg-type]
+    network = experiment.network.eval()  # the monitor reads the records of the experiment's regularizer
     network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
     found = {}
     with torch.no_grad(), StatusMonitor(network) as monitor:

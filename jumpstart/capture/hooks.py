@@ -15,7 +15,7 @@ from torch.compiler import is_compiling
 
 from jumpstart.capture.copies import Hook, HookHandle, remove_dead
 from jumpstart.capture.targets import Target
-from jumpstart.extrema.torch_internals import HOOK_TABLES, forward_hooks, version_of
+from jumpstart.extrema.torch_internals import HANDLES, HOOK_TABLES, forward_hooks, version_of
 
 
 class PassRecorder(Protocol):
@@ -28,6 +28,7 @@ class PassRecorder(Protocol):
         small: Elements up to which a preactivation is kept and reduced later.
         calls: The hooks of the pass that have read a preactivation, in the order of the calls.
         kept: The preactivations that are kept: position in ``calls``, tensor, and version where torch counts it.
+        hooks_seen: ``HANDLES.next_id`` when the hooks that read were last moved behind all others.
     """
 
     root: Callable[[], nn.Module | None]
@@ -36,9 +37,10 @@ class PassRecorder(Protocol):
     small: int
     calls: list[Read]
     kept: list[tuple[int, Tensor, int | None]]
+    hooks_seen: object
 
-    def begin(self, module: nn.Module | None = None) -> None:
-        """Start a forward pass."""
+    def begin(self, module: nn.Module | None = None) -> object:
+        """Begin a call of the model."""
 
     def end(self) -> None:
         """End the forward pass."""
@@ -164,6 +166,7 @@ class ReadInput(Read):
                 and z.numel() <= recorder.small
                 and (torch.is_grad_enabled() or not recorder.grad)
                 and not is_compiling()
+                and HANDLES.next_id == recorder.hooks_seen
                 and not z.is_inference()
                 and not z.is_nested
             ):
@@ -273,11 +276,6 @@ def read_last(module: nn.Module) -> None:
                 start = start or isinstance(hook, Read)
                 if start and isinstance(hook, Hook):
                     table.move_to_end(key)
-
-
-def reads_early(module: nn.Module) -> bool:
-    """Whether a hook of others comes after the one that reads a preactivation, and may replace the tensor."""
-    return not all(is_read_last(vars(module).get(name, {})) for name in HOOK_TABLES[:2])
 
 
 def is_read_last(table: Mapping[int, object]) -> bool:

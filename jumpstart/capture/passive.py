@@ -51,15 +51,16 @@ class PassiveRecorder(Recorder):
     def _enabled(self) -> bool:
         return any(monitor.enabled for monitor in self.monitors)
 
-    def begin(self, module: nn.Module | None = None) -> None:
-        """Start a new pass, if a monitor is enabled."""
+    def begin(self, module: nn.Module | None = None, *, scope: bool = False) -> bool:
+        """Begin a call of the model, or a recording, if a monitor is enabled."""
         self._skips = not self._enabled()
         if not self._skips:
             try:
-                super().begin(module)
+                return super().begin(module, scope=scope)
             except Exception as error:  # nothing that fails here may stop the model
                 self.forget()
                 self._failure = error
+        return scope
 
     def end(self) -> None:
         """End the pass."""

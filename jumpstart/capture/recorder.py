@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,9 +26,9 @@ from jumpstart.capture.hooks import (
     have_common_parts,
     is_read_last,
     read_last,
-    reads_early,
     replaced,
 )
+from jumpstart.capture.passes import Passes
 from jumpstart.capture.sample_dims import SampleDims
 from jumpstart.capture.targets import Target, first_tensor
 from jumpstart.capture.unit_dims import UnitDims
@@ -40,12 +38,11 @@ from jumpstart.extrema.record import Extrema, count_slices
 from jumpstart.extrema.reduction import GROUP, SMALL, SMALL_COPY, SMALL_COPY_WITHOUT_KERNEL, Weights, extrema_of, tap
 from jumpstart.extrema.rule import NextOp, Rule
 from jumpstart.extrema.torch_internals import (
+    HANDLES,
     callers,
-    count_of_hooks,
     in_backward,
     in_jit_trace,
     is_replica,
-    running_calls,
     traced_in_backward,
     transformed,
     version_of,
@@ -128,11 +125,9 @@ class Recorder:
         self.warning = self._sample_dims.warning
         self.root: Callable[[], nn.Module | None] = lambda: None
         self._modules: list[weakref.ref[nn.Module]] = []
-        self._hooks_seen: object = None
+        self.hooks_seen: object = None
         self._failure: Exception | None = None
-        self._depth = 0
-        self._threads: set[int] = set()  # that of the latest pass, and those that ran the model meanwhile
-        self._scoped = False  # whether one level of the depth is that of a scope
+        self.passes = Passes()
         self._records: list[Extrema] = []
         self._names: list[str] = []
         self._named: list[Read] = []  # the calls that _names belongs to
@@ -142,7 +137,7 @@ class Recorder:
     def attach(self, model: nn.Module, targets: list[Target]) -> list[HookHandle]:
         """Register the hooks on a model; the handles remove them."""
         clear_dead(model)
-        self.root = weakref.ref(model)
+        self.root = self.passes.root = weakref.ref(model)
         handles = [before_module(model, Begin(self), first=True)]
         reads: list[tuple[Read, nn.Module]] = []
         for target in targets:
@@ -169,10 +164,10 @@ class Recorder:
         Returns:
             Whether that order is wrong.
         """
-        hooks = count_of_hooks()
-        if hooks == self._hooks_seen:
+        hooks = HANDLES.next_id
+        if hooks == self.hooks_seen:
             return False
-        self._hooks_seen = hooks
+        self.hooks_seen = hooks
         early = called is not None and not is_read_last(called._forward_pre_hooks)
         for ref in self._modules:
             module = ref()
@@ -182,46 +177,46 @@ class Recorder:
 
     # During the forward pass -----------------------------------------------------------------------------------------
 
-    def begin(self, module: nn.Module | None = None) -> None:
-        """Start a new pass and drop the latest one. A call inside of a running pass belongs to that pass.
+    def begin(self, module: nn.Module | None = None, *, scope: bool = False) -> bool:
+        """Begin a call of the model, or a recording. If none is running, a new pass starts and the latest is dropped.
 
         Args:
             module: The module that is called.
+            scope: Whether this is a recording.
+
+        Returns:
+            Whether a pass starts.
 
         Raises:
             RuntimeError: Inside ``torch.nn.DataParallel`` or a reentrant checkpoint.
         """
         if module is not None and is_replica(module):
             raise refusals.no_replicas()
-        if self._depth and module is not None and not is_compiling() and not self._joins_other_thread():
-            # Torch runs no hook after a KeyboardInterrupt, so such a pass has not ended.
-            self._depth = min(self._depth, self._scoped + running_calls(module) - 1)
-        # A checkpoint that recomputes the model during the backward pass starts no pass.
-        if self._depth == 0 and (is_compiling() or not in_backward()):
-            early = False
-            if not is_compiling():
-                for monitor in list(self.monitors):
-                    monitor.count_pending()
-                early = self._read_last(module)
-                self._threads = {threading.get_ident()}
-            self.forget()
-            self.early = early
-            self.in_graph, self.defers = type(self).in_graph, type(self).defers
-            self.active = self.ran = True
-            if not is_compiling() and in_jit_trace():
-                self._failure, self.active = refusals.traced(), False
-            self._unit_dims.begin()
-            self.grad = self.in_graph and torch.is_grad_enabled()
-            if self.in_graph and not self.grad and not is_compiling():
-                refusals.refuse_reentrant_checkpoint("the model")
-        self._depth += 1
+        starts = self.passes.enter(module, scope=scope)
+        if starts:
+            self._start(module)
+        if not is_compiling() and self.passes.overlapped:
+            self._failure, self.active = self._failure or refusals.two_threads(), False
+        return starts
+
+    def _start(self, module: nn.Module | None) -> None:
+        early = False
+        if not is_compiling():
+            for monitor in list(self.monitors):
+                monitor.count_pending()
+            early = self._read_last(module)
+        self.forget()
+        self.early = early
+        self.in_graph, self.defers = type(self).in_graph, type(self).defers
+        self.active = self.ran = True
+        self._unit_dims.begin()
+        self.grad = self.in_graph and torch.is_grad_enabled()
+        if self.in_graph and not self.grad and not is_compiling():
+            refusals.refuse_reentrant_checkpoint("the model")
 
     def end(self) -> None:
         """End the pass. Later calls, such as those of a checkpoint that recomputes, are not part of it."""
-        self._depth = max(0, self._depth - 1)
-        if self._depth == 0:
-            if self.active and not is_compiling() and count_of_hooks() != self._hooks_seen:  # registered in this pass
-                self.early = self.early or any(reads_early(module) for ref in self._modules if (module := ref()))
+        if self.passes.leave():
             self.active = False
             settled = [] if is_compiling() else self._sample_dims.end()
             self._unit_dims.end()
@@ -236,47 +231,27 @@ class Recorder:
             grad: Whether the records are in the graph. Otherwise, an error does not stop the model. The pass that is
                 running decides.
         """
-        if self._joins_other_thread() or self._scoped or (self._depth and not is_compiling() and self._is_running()):
-            yield
-            return
-        self._depth = 0
-        self.begin()
-        self._scoped = True
-        if not grad:
-            self.in_graph = self.grad = False
-            self.defers = True
+        level = self.passes.depth + 1
         try:
+            starts = self.begin(scope=True)
+            level = self.passes.depth
+            if starts and not grad:
+                self.in_graph = self.grad = False
+                self.defers = True
             yield
         finally:
-            self._depth, self._scoped = 1, False
+            self.passes.depth = level  # calls inside may have been interrupted, and have not ended
             self.end()
-        for monitor in list(self.monitors):
-            monitor.on_pass_end()
-
-    def _is_running(self) -> bool:
-        """Whether a call of the model is running, and did not end without its last hook."""
-        root = self.root()
-        return root is not None and 0 < running_calls(root) < sys.maxsize
-
-    def _joins_other_thread(self) -> bool:
-        """Whether another thread runs the model now. The records are lost then, and :meth:`read` raises an error."""
-        # A backward pass can recompute a part of the model in any thread.
-        if is_compiling() or not self._depth or in_backward():
-            return False
-        root, others = self.root(), self._threads - {threading.get_ident()}
-        calls = [running_calls(root, thread) for thread in others if root is not None]
-        if not any(0 < count < sys.maxsize for count in calls) and not (others and self._scoped):
-            return False
-        self._threads.add(threading.get_ident())
-        self._failure, self.active = self._failure or refusals.two_threads(), False
-        return True
+        if starts:
+            for monitor in list(self.monitors):
+                monitor.on_pass_end()
 
     def note_outside(self, read: Read) -> None:
         """Note that a captured module ran outside of a pass.
 
         Not if a checkpoint recomputes it, or another model calls it, which may share an activation with this one.
         """
-        if self._depth or (self.outside is not None and not any(monitor.enabled for monitor in self.monitors)):
+        if self.passes.depth or (self.outside is not None and not any(monitor.enabled for monitor in self.monitors)):
             return
         if traced_in_backward() if is_compiling() else in_backward() or self._called_by_another():
             return
@@ -319,10 +294,13 @@ class Recorder:
     def _record(self, read: Read, value: object, module: nn.Module) -> object:
         if is_replica(module):
             raise refusals.no_replicas()
-        if is_compiling():  # begin() cannot move hooks while the model is traced
+        # Compiling, begin() cannot move hooks. Otherwise, hooks were registered since it did.
+        if is_compiling() or HANDLES.next_id != self.hooks_seen:
             self.early = self.early or not is_read_last(
                 module._forward_pre_hooks if read.reads_input else module._forward_hooks
             )
+            if not is_compiling():
+                self._read_last()
         z = value if isinstance(value, Tensor) else first_tensor(value, read.name)
         new = self._record_tensor(read, z)
         return None if new is None else replaced(value, z, new)
@@ -374,7 +352,8 @@ class Recorder:
     def is_still(self, state: State) -> bool:
         """Whether nothing was recorded since :attr:`state` had this value."""
         calls, count = state
-        return calls is self.calls and count == len(calls)
+        whole = self._failure is None and not self.early and not in_jit_trace()
+        return whole and calls is self.calls and count == len(calls)
 
     @property
     def state(self) -> State:
@@ -412,12 +391,16 @@ class Recorder:
             ValueError: If one is empty, or the dimension of its units is not known.
             Exception: The first error of a pass whose errors do not stop the model.
         """
+        self.passes.check_reader()
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)
+        if not is_compiling() and in_jit_trace():
+            raise refusals.traced()
         if self.early:
             raise RuntimeError(
                 "a hook that was registered after Jumpstart's ran after a preactivation was read, and may have changed "
-                "it. Run the model again. With torch.compile, register hooks first, then attach, then compile."
+                "it. Run the model again. If the model registers the hook during its pass, register it before. With "
+                "torch.compile, register hooks first, then attach, then compile."
             )
         names = self.names
         if self.drop_last:

@@ -40,15 +40,16 @@ def two_threads() -> RuntimeError:
     """The error of a model that is called while another thread runs it."""
     return RuntimeError(
         "two threads run this model at the same time, but Jumpstart and its monitors keep one forward pass at a time. "
-        "Let the threads take turns, for example with a threading.Lock, or give each thread a copy.deepcopy(model)."
+        "Let each thread hold a threading.Lock from the call of the model until it has read the loss, or give each "
+        "thread a copy.deepcopy(model) with a regularizer of its own."
     )
 
 
 def traced() -> RuntimeError:
-    """The error of a pass under ``torch.jit.trace``."""
+    """The error of a loss that is read under ``torch.jit.trace``."""
     return RuntimeError(
-        "a forward pass under torch.jit.trace has no Jumpstart loss and no status, which would become constants of the "
-        "trace. Read them after another pass, or use torch.compile in place of the trace."
+        "the Jumpstart loss cannot be read under torch.jit.trace, where it would become a constant. Read it outside of "
+        "the trace, or use torch.compile or torch.export in place of the trace."
     )
 
 

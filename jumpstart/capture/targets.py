@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, TypeGuard
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -116,8 +116,10 @@ def find_targets(model: nn.Module, capture: CaptureLike) -> list[Target]:
             f"(name, module) -> bool, got {capture!r}."
         )
     selected = {name: module for name, module in modules.items() if selects(name, module)}
+    if isinstance(capture, str) or callable(capture):
+        selected = _without_uncalled(selected, model)
     if isinstance(capture, str):
-        weights = {id(part) for module in modules.values() for part in _weights_of(module)}
+        weights = {id(part) for module in modules.values() for part in _parts_of_weights(module)}
         selected = {name: module for name, module in selected.items() if id(module) not in weights}
         selected = _without_parts(selected, model)
     for name, module in selected.items():
@@ -196,6 +198,11 @@ def _known_names(names: Iterable[str], modules: Mapping[str, nn.Module], model: 
                 f"capture names the module {name!r}, which {type(model).__name__} does not have."
                 f"{did_you_mean(name, modules)} dict(model.named_modules()) lists them."
             )
+    for name in set(chosen) - {*_without_uncalled({name: modules[name] for name in chosen}, model)}:
+        raise ValueError(
+            f"the module {name!r} never runs: torch.nn.MultiheadAttention uses its weights without calling it. Name "
+            f"the attention itself, to capture its output: capture=[{name.rpartition('.')[0]!r}]."
+        )
     return set(chosen)
 
 
@@ -223,16 +230,28 @@ def _refuse_fused(name: str, module: nn.Module) -> None:
         )
 
 
-def _weights_of(module: nn.Module) -> Iterable[nn.Module]:
-    """The parts of a module that see no samples: they compute a parameter (``weight_norm``), or only hold some."""
-    if isinstance(module, ParametrizationList):
-        return module.modules()
-    return [module.out_proj] if _is_attention(module) else []
+def _parts_of_weights(module: nn.Module) -> Iterable[nn.Module]:
+    """The modules that compute a parameter of another module, such as those of ``weight_norm``: they see no samples."""
+    return module.modules() if isinstance(module, ParametrizationList) else ()
 
 
-def _is_attention(module: nn.Module | None) -> TypeGuard[nn.MultiheadAttention]:
-    """Whether a module is torch's attention, which reads the weights of its output layer without calling it."""
-    return isinstance(module, nn.MultiheadAttention) and type(module).forward is nn.MultiheadAttention.forward
+def _without_uncalled(selected: dict[str, nn.Module], model: nn.Module) -> dict[str, nn.Module]:
+    """The selected modules, without the output layers of attention that torch never calls."""
+    modules = list(model.named_modules(remove_duplicate=False))
+    by_name = dict(modules)
+    called = {id(module) for name, module in modules if not _is_uncalled(name, module, by_name)}
+    return {name: module for name, module in selected.items() if id(module) in called}
+
+
+def _is_uncalled(name: str, module: nn.Module, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a module is the output layer of torch's attention, which reads its weights without calling it."""
+    parent = modules[name.rpartition(".")[0]]
+    return (
+        isinstance(parent, nn.MultiheadAttention)
+        and module is parent.out_proj
+        and type(parent).forward is nn.MultiheadAttention.forward
+        and "forward" not in vars(parent)
+    )
 
 
 def _is_weighted(name: str, module: nn.Module) -> bool:
@@ -253,16 +272,11 @@ def _without_parts(selected: dict[str, nn.Module], model: nn.Module) -> dict[str
 
 
 def _refuse_hidden(name: str, module: nn.Module, modules: Mapping[str, nn.Module]) -> None:
-    """Refuse a module that its parent never calls: the output layer of attention, or one hidden by an attribute.
+    """Refuse a module that its parent never calls, because an attribute of the same name hides it.
 
-    ``torch.nn.TransformerDecoder`` and ``torch.nn.Transformer`` make hidden ones from layers with an activation module.
+    ``torch.nn.TransformerDecoder`` and ``torch.nn.Transformer`` make such layers from one with an activation module.
     """
     parent, _, attribute = name.rpartition(".")
-    if name and _is_attention(modules[parent]) and module is modules[parent].out_proj:
-        raise ValueError(
-            f"the module {name!r} never runs: torch.nn.MultiheadAttention uses its weights without calling it. Capture "
-            f"the output of the attention: {parent!r}."
-        )
     found = vars(modules[parent]).get(attribute, module) if name else module
     if found is not module:
         called = getattr(found, "__name__", type(found).__name__)

@@ -6,6 +6,7 @@ import functools
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -206,6 +207,11 @@ def drop_forward_hook(module: nn.Module, key: int) -> None:
         getattr(module, name, {}).pop(key, None)
 
 
-def count_of_hooks() -> object:
-    """A value that changes when a hook is registered anywhere. Fallback: a new value each time, which costs time."""
-    return getattr(RemovableHandle, "next_id", object())
+class _NoCounter:
+    @property
+    def next_id(self) -> object:
+        return object()
+
+
+HANDLES: Any = RemovableHandle if hasattr(RemovableHandle, "next_id") else _NoCounter()
+"""``HANDLES.next_id`` changes when a hook is registered anywhere. Fallback: at each look, which costs time."""

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from data.tabular import TabularData
-from jumpstart.jumpstart import JumpstartRegularization
-from jumpstart.metrics import NetworkStatus
+from jumpstart.monitor import StatusMonitor
 from model.config.experiment import ExperimentConfig
 from model.config.rectangular import RectangularConfig
+from model.experiment import regularizer_of
 from model.optimization import lr_at
 from model.rectangular import RectangularNetwork
 from model.rectangular_network import make_network
@@ -205,7 +205,7 @@ class Trainer:
         self.data, self.network = data, make_network(config, data.input_shape, data.num_classes)
         peer.prepare(self.network, data.x_train)
         self.optimizers = peer.optimizers(self.network, config.lr)
-        self.jumpstart = JumpstartRegularization(self.network) if config.lambda_ else None
+        self.jumpstart = regularizer_of(config, self.network) if config.lambda_ else None
 
     def step(self, x: Tensor, y: Tensor, number: int) -> None:
         """Train on one batch.
@@ -257,8 +257,6 @@ def _measured(network: RectangularNetwork, data: TabularData) -> dict[str, float
     """The accuracy in each part, and the status of the units in the test part."""
     parts = {"train": (data.x_train, data.y_train), "val": (data.x_val, data.y_val), "test": (data.x_test, data.y_test)}
     found = {f"{part}/acc": float((network(x).argmax(1) == y).double().mean()) for part, (x, y) in parts.items()}
-    status = NetworkStatus()
-    with JumpstartRegularization(network) as jumpstart:
+    with StatusMonitor(network) as monitor:
         network(data.x_test)
-        status.update(jumpstart.extrema)
-    return found | {f"test/{name}": float(value) for name, value in status.compute().items() if name.endswith("_ratio")}
+        return found | {f"test/{name}": value for name, value in monitor.numbers().items() if name.endswith("_ratio")}

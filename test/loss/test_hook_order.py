@@ -116,35 +116,67 @@ def test_a_preactivation_that_could_not_be_read_last_is_refused_once() -> None:
         assert jumpstart.extrema[0].unit_max[0].equal((x + 1).amax(0))
 
 
-@pytest.mark.parametrize("kind", ["input", "input in place", "output"])
-def test_a_hook_registered_during_a_pass_is_noticed(kind: str) -> None:
-    net, x = nn.Sequential(nn.Identity(), model()).double(), torch.randn(7, 6, dtype=torch.float64)
+class Registering(nn.Module):
+    """Registers a hook on a part of its network in each pass, at one of three moments, and removes it at the end."""
 
-    def register_once() -> None:
-        def register(module: nn.Module, args: object, output: object) -> None:
-            REGISTER[kind](net[1])
+    def __init__(self, kind: str, moment: str) -> None:
+        super().__init__()
+        self.net, self.kind, self.moment = model(), kind, moment
+
+    def forward(self, x: Tensor) -> Tensor:
+        handle = REGISTER[self.kind](self.net) if self.moment == "before" else None
+        x = self.net[1](self.net[0](x))
+        handle = REGISTER[self.kind](self.net) if self.moment == "after" else handle
+        result: Tensor = self.net[2](x)
+        if handle is not None:
             handle.remove()
+        return result
 
-        handle = net[0].register_forward_hook(register)
 
+@pytest.mark.parametrize("kind", ["input", "input in place", "output"])
+def test_a_hook_that_lives_for_a_part_of_a_pass_is_noticed_if_it_changed_what_was_read(kind: str) -> None:
+    net, x = Registering(kind, "never"), torch.randn(7, 6, dtype=torch.float64)
     options: dict[str, Any] = {"capture": "weights" if kind == "output" else "activations", "skip_last": False}
-    message = r"a hook that was registered after Jumpstart's .* Run the model again"
+    spy = net.net[1]
+    assert isinstance(spy, Spy)
     with JumpstartRegularization(net, **options) as jumpstart:
+        for moment in ("never", "after", "never", "after"):
+            net.moment = moment
+            net(x)
+            assert jumpstart.extrema[0].unit_max[0].equal(spy.seen.amax(0))
+        net.moment = "before"
+        for _ in range(2):
+            net(x)
+            with pytest.raises(RuntimeError, match=r"registered after .* during its pass, register it before"):
+                _ = jumpstart.loss
+        net.moment = "never"
         net(x)
-        register_once()
+        assert jumpstart.extrema[0].unit_max[0].equal(spy.seen.amax(0))
+        handle = REGISTER[kind](net.net)
         net(x)
-        with pytest.raises(RuntimeError, match=message):
-            _ = jumpstart.loss
-        net(x)
-        assert jumpstart.extrema[0].unit_max[0].equal(net[1][1].seen.amax(0))
+        assert jumpstart.extrema[0].unit_max[0].equal(spy.seen.amax(0))
+        handle.remove()
+    net.moment = "before"
     with StatusMonitor(net, **options) as monitor:
-        register_once()
         net(x)
-        with pytest.raises(RuntimeError, match=message):
+        with pytest.raises(RuntimeError, match=r"a hook that was registered after"):
             monitor.compute()
-        monitor.reset()
+
+
+def test_a_hook_registered_during_a_pass_before_the_layer_before_is_read_too() -> None:
+    net, x = nn.Sequential(nn.ReLU(), model()).double(), torch.randn(7, 6, dtype=torch.float64)
+    spy = net[1][1]
+    assert isinstance(spy, Spy)
+
+    def register(module: nn.Module, args: object, output: object) -> None:
+        REGISTER["input"](net[1])
+        handle.remove()
+
+    with JumpstartRegularization(net) as jumpstart:
         net(x)
-        assert next(iter(monitor.unit_max.values())).equal(net[1][1].seen.amax(0))
+        handle = net[0].register_forward_pre_hook(register, with_kwargs=True)
+        net(x)
+        assert jumpstart.extrema[-1].unit_max[-1].equal(spy.seen.amax(0))
 
 
 def test_hooks_of_tensors_and_of_other_modules_do_not_matter() -> None:

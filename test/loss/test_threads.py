@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
 from jumpstart.extrema.reduction import SMALL
@@ -139,6 +140,82 @@ def test_a_recording_beside_another_thread_is_refused(recorded: bool) -> None:
             _ = jumpstart.loss
         net(torch.randn(2, 3))
         assert len(jumpstart.layers) == 2
+
+
+def test_the_loss_is_not_read_while_another_thread_is_in_its_pass() -> None:
+    net, errors = Interruptible(), []
+    with JumpstartRegularization(net) as jumpstart:
+
+        def read() -> None:
+            try:
+                _ = jumpstart.loss
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        for _ in range(2):
+            overlap(net, read)
+        assert [error.startswith("two threads") for error in errors] == [True, True]
+        assert jumpstart.loss > 0
+
+
+def test_a_loss_that_was_read_inside_of_the_pass_does_not_hide_the_overlap() -> None:
+    net = Interruptible()
+    with JumpstartRegularization(net) as jumpstart:
+
+        def read_and_overlap() -> None:
+            assert jumpstart.loss > 0
+            in_thread(lambda: net(torch.randn(2, 3)))
+
+        net.meanwhile = read_and_overlap
+        net(torch.randn(5, 3))
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="two threads") as info:
+                _ = jumpstart.loss
+        assert len(info.traceback) < 10
+
+
+def test_a_thread_that_enters_while_the_other_one_begins_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Interruptible()
+    with JumpstartRegularization(net) as jumpstart, StatusMonitor(net) as monitor:
+        count, tasks = monitor.count_pending, [lambda: net(torch.randn(2, 3))]
+
+        def count_slowly() -> None:
+            count()
+            if tasks:
+                in_thread(tasks.pop())
+
+        monkeypatch.setattr(monitor, "count_pending", count_slowly)
+        net(torch.randn(5, 3))
+        with pytest.raises(RuntimeError, match="two threads"):
+            _ = jumpstart.loss
+        net(torch.randn(5, 3))
+        assert jumpstart.layers == ["first.1", "last.1"]
+        assert jumpstart.loss > 0
+
+
+def test_a_recording_can_hold_calls_of_other_threads_one_after_the_other() -> None:
+    net, x = Interruptible(), torch.randn(5, 3)
+    with JumpstartRegularization(net) as jumpstart:
+        with jumpstart.recording():
+            for _ in range(2):
+                in_thread(lambda: net(x))
+        assert jumpstart.layers == ["first.1", "last.1", "first.1#2", "last.1#2"]
+        assert jumpstart.loss > 0
+        with jumpstart.recording():
+            in_thread(lambda: overlap(net, lambda: net(x)))
+        with pytest.raises(RuntimeError, match="two threads"):
+            _ = jumpstart.loss
+
+
+def test_a_backward_pass_that_runs_the_model_again_overlaps_too() -> None:
+    net, x = Interruptible(), torch.randn(5, 3, requires_grad=True)
+    with JumpstartRegularization(net) as jumpstart:
+        output = checkpoint(net, x, use_reentrant=False)
+        overlap(net, output.sum().backward)
+        with pytest.raises(RuntimeError, match="two threads"):
+            _ = jumpstart.loss
+        net(x)
+        assert jumpstart.loss > 0
 
 
 def test_threads_that_take_turns_are_fine() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -63,24 +64,41 @@ def test_an_activation_that_torch_hides_in_copies_of_a_decoder_layer_is_refused(
 
 def test_the_output_layer_of_attention_which_torch_never_calls_is_not_captured() -> None:
     model = encoder("relu").train()
-    with JumpstartRegularization(model, capture="weights", skip_last=False) as jumpstart:
-        assert not any("out_proj" in name for name in jumpstart.layers)
-        attached = jumpstart.layers
-        model(torch.randn(3, 4, 8, dtype=torch.float64))
-        assert jumpstart.layers == attached
+    for capture in ("weights", lambda name, module: isinstance(module, nn.Linear)):
+        with JumpstartRegularization(model, capture=capture, skip_last=False) as jumpstart:
+            attached = jumpstart.layers
+            assert attached == [f"layers.{number}.linear{part}" for number in range(2) for part in (1, 2)]
+            model(torch.randn(3, 4, 8, dtype=torch.float64))
+            assert jumpstart.layers == attached
     name = "layers.1.self_attn"
-    with pytest.raises(ValueError, match=rf"'{name}.out_proj' never runs: .* Capture the output .*: '{name}'\."):
+    with pytest.raises(ValueError, match=rf"'{name}.out_proj' never runs: .*capture=\['{name}'\]"):
         JumpstartRegularization(model, capture=[f"{name}.out_proj"])
     with JumpstartRegularization(model, capture=[name]) as jumpstart:
         model(torch.randn(3, 4, 8, dtype=torch.float64))
         assert jumpstart.layers == [name]
+    attention = nn.MultiheadAttention(8, 2)
+    with pytest.raises(ValueError, match=r"'out_proj' never runs: .*capture=\[''\]"):
+        JumpstartRegularization(attention, capture=["out_proj"])
+    with JumpstartRegularization(attention, capture=[""]) as jumpstart:
+        attention(*[torch.randn(5, 3, 8)] * 3)
+        assert jumpstart.loss > 0
 
 
-def test_the_output_layer_of_an_own_attention_is_captured() -> None:
-    class Attention(nn.MultiheadAttention):
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
-            return self.out_proj(args[0]), None
+class Attention(nn.MultiheadAttention):
+    """An attention that calls its output layer."""
 
-    model = nn.ModuleDict({"attention": Attention(8, 2), "last": nn.Linear(8, 2)})
-    with JumpstartRegularization(model, capture="weights", skip_last=False) as jumpstart:
-        assert jumpstart.layers == ["attention.out_proj", "last"]
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.out_proj(args[0]), None
+
+
+@pytest.mark.parametrize("how", ["subclass", "patched", "tied"])
+def test_an_output_layer_of_attention_that_is_called_is_captured(how: str) -> None:
+    attention = Attention(8, 2) if how == "subclass" else nn.MultiheadAttention(8, 2)
+    if how == "patched":
+        attention.forward = MethodType(Attention.forward, attention)  # type: ignore[method-assign]
+    model = nn.ModuleDict({"attention": attention, "last": nn.Linear(8, 2)})
+    if how == "tied":
+        model["head"] = attention.out_proj
+    for capture in ("weights", ["attention.out_proj", "last"]):
+        with JumpstartRegularization(model, capture=capture, skip_last=False) as jumpstart:
+            assert jumpstart.layers == ["attention.out_proj", "last"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support.references import reference_loss_and_grads
 from support.zoo import make
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -122,24 +123,30 @@ def test_a_scripted_model_is_refused_with_a_remedy() -> None:
 # The warning says that torch.jit is deprecated.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.(trace|trace_method|script).:FutureWarning")
 @pytest.mark.parametrize("scale", [1, 1000])
-def test_a_trace_is_that_of_the_model_alone(scale: int) -> None:
+@pytest.mark.parametrize("regularized", [False, True])
+def test_a_trace_is_that_of_the_model_alone_and_no_pass(regularized: bool, scale: int) -> None:
     model, x = make("dense")
     x = x.repeat(scale, 1)
     expected = torch.jit.trace(model, x)
-    with JumpstartRegularization(model) as jumpstart, StatusMonitor(model) as monitor:
-        found = torch.jit.trace(model, x)
+    jumpstart = JumpstartRegularization(model) if regularized else None
+    with StatusMonitor(model) as monitor:
+        model(x)  # this pass is not counted yet when the trace begins
+        found = torch.jit.trace(model, x, check_trace=False)  # the check is a pass outside of the trace
         kinds = [[node.kind() for node in traced.inlined_graph.nodes()] for traced in (found, expected)]
         assert kinds[0] == kinds[1]
         assert torch.equal(found(2 * x), model(2 * x))
-        torch.jit.trace(model, x, check_trace=False)  # the check is a pass outside of the trace
-        with pytest.raises(RuntimeError, match=r"under torch\.jit\.trace .* use torch\.compile"):
-            _ = jumpstart.loss
-        with pytest.raises(RuntimeError, match=r"under torch\.jit\.trace"):
-            monitor.compute()
-        with pytest.raises(RuntimeError, match=r"under torch\.jit\.trace"):
+        assert monitor.points == 2 * len(x)
+        torch.jit.trace(model, x)
+        assert monitor.compute()
+    if jumpstart is not None:
+        before = jumpstart.loss
+        torch.jit.trace(model, x, check_trace=False)
+        assert jumpstart.loss is before
+        with pytest.raises(RuntimeError, match=r"under torch\.jit\.trace, .* use torch\.compile"):
             torch.jit.trace(Loss(model, jumpstart), x)
         model(x)
-        assert jumpstart.loss > 0
+        assert jumpstart.loss.item() == pytest.approx(reference_loss_and_grads(model, x)[0])
+        jumpstart.remove()
 
 
 class Loss(nn.Module):

@@ -122,10 +122,12 @@ def test_dormant_units_begin_anew_and_all_others_stay() -> None:
     assert adam.state[first.weight]["exp_avg_sq"][0].all()
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_a_peer_trains_and_has_the_same_result_again(name: str) -> None:
+@pytest.mark.parametrize(("name", "lambda_"), [*((name, 0) for name in PEERS), ("lsuv", 0.01)])
+def test_a_peer_trains_and_has_the_same_result_again(name: str, lambda_: float) -> None:
     skip = 2 if name == "fixup" else None
-    config = RectangularConfig(dataset="moons", num_points=60, depth=3, epochs=3, skip_connections=skip, lambda_=0)
+    config = RectangularConfig(
+        dataset="moons", num_points=60, depth=3, epochs=3, skip_connections=skip, lambda_=lambda_
+    )
     rows = table(name, [config, config])
     assert rows["seed"].tolist() == [42, 42]
     assert rows.iloc[0].equals(rows.iloc[1])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import gc
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from data.tabular import TabularData
 from jumpstart.monitor import StatusMonitor
@@ -170,7 +172,9 @@ def test_a_changed_recipe_takes_no_result_of_the_old_one(tiny: Study, tmp_path: 
     assert pd.read_csv(tiny.results_of("plain"))["epochs"].tolist() == [1, 1]
 
 
-def test_a_run_that_diverges_counts_with_its_best_weights(tiny: Study, tmp_path: Path) -> None:
+def test_a_run_that_diverges_counts_with_its_best_weights(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = {"optimizer": "sgd", "lr": 3e4, "gradient_clip": 0, "epochs": 40, "scheduler": "none", "depth": [3]}
     study = dataclasses.replace(
         tiny,
@@ -185,6 +189,13 @@ def test_a_run_that_diverges_counts_with_its_best_weights(tiny: Study, tmp_path:
             "diverged",
         ],
     )
+
+    def attach(network: nn.Module) -> StatusMonitor:
+        monitor = StatusMonitor(network)
+        gc.collect()  # whatever is not kept is gone
+        return monitor
+
+    monkeypatch.setattr("reproduction.diverged.StatusMonitor", attach)
     trained(study, tmp_path)
     rows = pd.read_csv(study.results_of("plain")).set_index("seed")
     assert rows["diverged"].any()

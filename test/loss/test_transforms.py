@@ -83,6 +83,27 @@ def test_a_compiled_step_has_no_graph_break_and_the_same_gradient(name: str, bac
     assert_same_grads([parameter.grad for parameter in model.parameters()], grads[:-1])
 
 
+def test_a_compiled_recording_holds_all_calls_inside_of_it() -> None:
+    model, x = shallow()
+    torch._dynamo.reset()
+    with JumpstartRegularization(model) as jumpstart:
+
+        def step(x: Tensor) -> tuple[Tensor, Tensor]:
+            with jumpstart.recording():
+                model(x)
+                with jumpstart.recording():
+                    model(2 * x)
+            together = jumpstart.loss
+            model(x)
+            return together, jumpstart.loss
+
+        expected = step(x)
+        assert not torch.equal(*expected)
+        for _ in range(2):
+            found = torch.compile(step, backend="eager")(x)
+            assert [loss.item() for loss in found] == pytest.approx([loss.item() for loss in expected])
+
+
 def test_the_loss_of_a_compiled_model_can_be_read_outside_of_the_graph() -> None:
     model, x = shallow()
     torch._dynamo.reset()

@@ -310,6 +310,18 @@ def test_a_pass_without_numbers_is_an_error_that_a_reset_clears(how: str, beside
         assert monitor.compute()
 
 
+def test_passes_count_again_after_a_pause() -> None:
+    model = dense()
+    with StatusMonitor(model) as monitor:
+        for points in range(1, 4):
+            with monitor.pause():
+                model(torch.randn(4, 3))
+                with monitor.recording():
+                    model(torch.randn(4, 3))
+            model(torch.randn(5, 3))
+            assert monitor.points == 5 * points
+
+
 def test_labels_must_be_a_tensor() -> None:
     with StatusMonitor(dense()) as monitor, pytest.raises(TypeError, match=r"labels must be a tensor .* got list"):
         monitor.label([0, 1])

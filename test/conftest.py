@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -67,7 +68,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fork the servers for code in fresh processes, which must not have imported this project."""
+    """Take the usual signals, and fork the servers for code in fresh processes, which must not import this project."""
+    # A process in the background, or under nohup, ignores them. The tests send them, as a user would.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if config.getoption("dist", "no") == "no":  # with pytest-xdist, in the processes that run tests
         fresh.begin("torch")
         fresh.begin(*fresh.EXTRAS)

@@ -8,7 +8,7 @@ import json
 import os
 import pkgutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,14 +41,6 @@ def tiny_flags(folder: Path, **changes: object) -> list[str]:
         "name": "a run",
     }
     return flags(**{**options, **changes})
-
-
-@pytest.fixture(autouse=True)
-def hangups_end_a_process() -> Iterator[None]:
-    """As in a terminal, also where the tests were started by nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -53,8 +53,7 @@ class Passes:
                 self.overlapped = True
             elif self.depth:
                 # Torch runs no hook after a KeyboardInterrupt, so such a pass has not ended.
-                called = None if module is None else running_calls(module) - 1
-                running = self._calls_in(thread) if called is None else called
+                running = self._calls_in(thread) if module is None else running_calls(module) - 1
                 self.depth = min(self.depth, self.scoped + running)
             starts = self.depth == 0 and not in_backward() and not in_jit_trace()
             self._count(starts, scope)

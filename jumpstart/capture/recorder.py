@@ -100,6 +100,8 @@ class Recorder:
         small: Elements up to which a preactivation is kept and reduced later.
         in_graph: Whether the records of the latest pass can be differentiated.
         root: A weak reference to the model.
+        passes: Which calls form the pass that is running.
+        hooks_seen: ``HANDLES.next_id`` when the hooks that read were last moved behind all others.
         monitors: Monitors that count the passes. They are called before a pass is dropped, and after a
             :meth:`scope`.
 
@@ -200,6 +202,7 @@ class Recorder:
         return starts
 
     def _start(self, module: nn.Module | None) -> None:
+        """Count the latest pass and drop it, and begin a new one."""
         early = False
         if not is_compiling():
             for monitor in list(self.monitors):

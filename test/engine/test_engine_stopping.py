@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.engine import BUILDS, cloud, config, every_build, member_of, network_of, regularizer
+from support.engine import BUILDS, cloud, config, every_build, member_of, network_of
 from torch.nn.utils import parameters_to_vector
 
 from jumpstart.engine.build import Build
@@ -12,6 +12,7 @@ from jumpstart.engine.layout import Outcome
 from jumpstart.engine.member import Member
 from jumpstart.report.best_epoch import best_epoch
 from model.config.rectangular import RectangularConfig
+from model.experiment import regularizer_of
 from model.goal import has_reached_goal
 from model.optimization import make_optimizer
 from sweep.watchers.patience_rule import PatienceRule
@@ -171,7 +172,7 @@ def test_the_numbers_of_adam_reach_the_engine(build: Build, numbers: dict[str, o
         member = member_of(run, parts, build)
         network = network_of(run, parts)
         made = make_optimizer(run, network.parameters())
-        jumpstart = regularizer(run, network)
+        jumpstart = regularizer_of(run, network)
         for _ in range(steps):
             loss = torch.nn.functional.cross_entropy(network(parts[0][0]), parts[0][1])
             made.zero_grad()

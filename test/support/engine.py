@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from data.batches import TensorBatches
-from jumpstart import JumpstartRegularization
 from jumpstart.engine.build import Build, builds
 from jumpstart.engine.member import Member
 from model.compiled import make_member
 from model.config.rectangular import RectangularConfig
+from model.experiment import regularizer_of
 from model.meters import StageMeters
 from model.optimization import clip_gradient, clip_values, lambda_at, lr_at, make_optimizer
 from model.rectangular import RectangularNetwork
@@ -61,22 +61,6 @@ def member_of(run: RectangularConfig, parts: Parts, build: Build, classes: int =
     return make_member(run, build, network_of(run, parts, classes), parts)
 
 
-def regularizer(run: RectangularConfig, network: nn.Module) -> JumpstartRegularization:
-    """The Jumpstart loss of a run."""
-    return JumpstartRegularization(
-        network,
-        capture=run.capture,
-        skip_last=run.skip_last,
-        terms=run.terms,
-        aggregate=run.aggregate,
-        margin=run.margins[0],
-        negative_margin=run.margins[1],
-        positive_weight=run.positive_weight,
-        negative_weight=run.negative_weight,
-        ties=run.ties,
-    )
-
-
 @dataclass
 class Reference:
     """Training by PyTorch as ``model.Experiment`` does it, without Lightning.
@@ -97,7 +81,7 @@ class Reference:
 
     def __post_init__(self) -> None:
         self.network = network_of(self.run, self.parts, self.classes).to(self.dtype)
-        self.jumpstart = regularizer(self.run, self.network)
+        self.jumpstart = regularizer_of(self.run, self.network)
         converted = [(x.to(self.dtype), y) for x, y in self.parts]
         (train, val), size = converted, self.run.batch_size
         self.batches = {

@@ -236,7 +236,7 @@ def _forked(work: Callable[[], int]) -> int:
 def main() -> int:
     """Mutate the files that the command names."""
     parser = argparse.ArgumentParser(prog="python -m scripts.mutate", description="Mutation testing.")
-    parser.add_argument("files", nargs="+", help="files or folders of jumpstart/ or data/, or FILE:LINE,LINE")
+    parser.add_argument("files", nargs="+", help="files or folders of jumpstart/ or data/, or FILE:LINE,LINE-LINE")
     parser.add_argument("--share", type=float, default=1.0, help="share of the mutants that are tried")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw of that share")
     parser.add_argument("--seconds", type=float, default=60.0, help="most seconds of tests for one mutant")
@@ -257,7 +257,13 @@ def _named(text: str) -> list[tuple[Path, list[int]]]:
     name, _, lines = text.partition(":")
     path = Path(name).resolve().relative_to(ROOT)
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return [(file, [int(line) for line in lines.split(",") if line]) for file in files]
+    return [(file, [line for part in lines.split(",") if part for line in _lines(part)]) for file in files]
+
+
+def _lines(part: str) -> range:
+    """The lines in ``"7"`` or ``"7-12"``."""
+    first, _, last = part.partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 def _any_in(files: Iterable[Path], folder: str) -> bool:

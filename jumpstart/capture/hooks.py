@@ -106,14 +106,14 @@ class Feed(RecorderHook):
 
 
 class Sizes(RecorderHook):
-    """Runs after a time-major module and reports the shapes of its first input and output."""
+    """Runs after a time-major module and reports the shapes of its inputs and of its first output."""
 
     def __call__(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
         """Report the shapes."""
         recorder = self.owner
         if recorder is not None and recorder.active:
             first = output[:1] if isinstance(output, tuple | list) else (output,)
-            recorder.note_sizes([part.shape for part in (*args[:1], *first) if isinstance(part, Tensor)])
+            recorder.note_sizes([part.shape for part in (*args, *first) if isinstance(part, Tensor)])
 
 
 class Read(RecorderHook):

@@ -131,7 +131,6 @@ class UnitDims:
 
     def end(self) -> None:
         """End a pass. The hooks are removed if there is nothing left to learn."""
-        self._latest = None
         if is_compiling() or not self.learning:
             return
         for read in self._unresolved:
@@ -210,10 +209,7 @@ def moved_dim(dim: int, before: torch.Size, after: torch.Size) -> int | None:
     """
     if len(after) < 3 or before == after:
         return dim
-    units = before[dim]
-    found = [i for i in range(1, len(after)) if after[i] == units]
-    if dim % len(after) in found and (len(before) == len(after) or len(found) == 1):
-        return dim
+    found = [i for i in range(1, len(after)) if after[i] == before[dim]]
     if len(before) == len(after):
         if sorted(before) != sorted(after) or len(found) != 1:  # pooled, cut or joined, and not permuted
             return dim

@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import AveragedModel
 
 from jumpstart import JumpstartRegularization
+from jumpstart.capture.copies import Hook
 from jumpstart.extrema.torch_internals import HOOK_TABLES
 from jumpstart.monitor import StatusMonitor
 
@@ -143,3 +144,15 @@ def test_the_registry_of_reducers_is_as_before_after_removal() -> None:
     second.remove()
     assert dict(copyreg.dispatch_table) == before
     del copyreg.dispatch_table[Own]
+
+
+def test_a_hook_alone_is_pickled_without_what_it_belongs_to() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    with JumpstartRegularization(model) as jumpstart:
+        hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
+        copies = pickle.loads(pickle.dumps(hooks))
+        assert len(copies) == len(hooks) == 2
+        assert all(type(hook) is Hook and hook.owner is None for hook in copies)
+        model[0].register_forward_pre_hook(copies[0])
+        model(torch.randn(3, 4))
+        assert jumpstart.layers == ["1"]

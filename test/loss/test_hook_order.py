@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from jumpstart import JumpstartRegularization, register_activation
+from jumpstart.capture.hooks import have_common_parts
 from jumpstart.monitor import StatusMonitor
 
 
@@ -242,3 +243,12 @@ def test_activations_that_compute_a_parameter_are_not_captured() -> None:
         assert jumpstart.layers == ["1"]
         _ = net[0].weight  # computes the parameter outside of a pass
         assert jumpstart.loss.item() == pytest.approx(reference([spy.seen], Options())[0])
+
+
+def test_models_have_common_parts_if_they_share_a_parameter_or_one_is_inside_the_other() -> None:
+    act, shared = nn.ReLU(), nn.Linear(2, 2)
+    one, other = nn.Sequential(nn.Linear(2, 2), shared, act), nn.Sequential(shared, act, nn.Linear(2, 2))
+    assert have_common_parts(one, other)
+    assert have_common_parts(one, act)  # which has no parameters
+    assert have_common_parts(act, one)
+    assert not have_common_parts(nn.Sequential(nn.Linear(2, 2), act), nn.Sequential(act, nn.Linear(2, 2)))

@@ -153,6 +153,145 @@ def test_units_in_dimension_1_leave_the_samples_in_dimension_0() -> None:
         JumpstartRegularization(model, batch_first="yes")
 
 
+class Told(nn.Module):
+    """A module that says that its tensors are time-major, and returns what it is told to."""
+
+    batch_first = False
+
+    def __init__(self, work: Callable[..., object]) -> None:
+        super().__init__()
+        self.work = work
+
+    def forward(self, *tensors: Tensor) -> object:
+        return self.work(*tensors)
+
+
+class Beside(nn.Module):
+    """A layer that works on the input of the model, beside a module that says that its tensors are time-major."""
+
+    def __init__(self, told: nn.Module, run: Callable[[nn.Module, Tensor], object]) -> None:
+        super().__init__()
+        self.told, self.run, self.dense, self.act = told, run, nn.Linear(8, 5), nn.ReLU()
+
+    def forward(self, x: Tensor, others: Tensor | None = None) -> Tensor:
+        self.run(self.told, x if others is None else others)
+        result: Tensor = self.act(self.dense(x))
+        return result
+
+
+def of_sizes(x: Tensor) -> Tensor:
+    return x.new_zeros(*x.shape[:2], 3)
+
+
+EVIDENCE: dict[str, tuple[Callable[..., object], Callable[[nn.Module, Tensor], object]]] = {
+    "the output": (of_sizes, lambda told, x: told(x[..., 0])),
+    "the first of two outputs": (lambda x: (of_sizes(x), 1), lambda told, x: told(x[..., 0])),
+    "the first of a list": (lambda x: [of_sizes(x), 1], lambda told, x: told(x[..., 0])),
+    "the input": (lambda x: None, lambda told, x: told(x)),
+    "the second input": (lambda one, other: one, lambda told, x: told(x[0], x)),
+    "the third input": (lambda *inputs: inputs[0], lambda told, x: told(x[0], x[1], x)),
+}
+
+
+def warnings_of(model: nn.Module, *passes: tuple[Tensor, ...]) -> int:
+    """The number of warnings about the layout in some passes."""
+    with warnings.catch_warnings(record=True) as found, JumpstartRegularization(model) as jumpstart:
+        warnings.simplefilter("always")
+        for tensors in passes:
+            model(*tensors)
+            _ = jumpstart.loss
+    assert all("may be time-major" in str(each.message) for each in found)
+    return len(found)
+
+
+@pytest.mark.parametrize("kind", EVIDENCE)
+def test_every_tensor_of_a_time_major_module_is_evidence(kind: str) -> None:
+    work, run = EVIDENCE[kind]
+    model = Beside(Told(work), run)
+    assert warnings_of(model, (torch.randn(TIMES, SAMPLES, 8),)) == 1
+
+
+def test_other_tensors_are_no_evidence() -> None:
+    x, others = torch.randn(TIMES, SAMPLES, 8), torch.randn(TIMES + 1, SAMPLES, 8)
+    outputs = Beside(Told(lambda x: (x[:1], of_sizes(x))), lambda told, x: told(x[..., 0]))
+    assert warnings_of(outputs, (x,)) == 0  # the second output of a recurrent layer is its state
+    model = Beside(nn.GRU(8, 6), lambda told, x: told(x))
+    assert warnings_of(model, (x, others), (x, x)) == 0  # the layout is settled in the first pass
+    with warnings.catch_warnings(), JumpstartRegularization(model) as jumpstart:
+        warnings.simplefilter("error")
+        model.told(x)  # outside of a pass
+        model(x, others)
+        _ = jumpstart.loss
+
+
+class Later(nn.Module):
+    """A model with one activation for its first pass, and another one for the later passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent, self.dense = nn.GRU(8, 6), nn.Linear(8, 5)
+        self.first, self.later = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: Tensor, others: Tensor, first: bool) -> Tensor:
+        self.recurrent(others)
+        z = self.dense(x)
+        result: Tensor = self.first(z) if first else self.later(z)
+        return result
+
+
+@pytest.mark.parametrize("now", [False, True], ids=["the pass before", "the same pass"])
+def test_evidence_counts_in_its_own_pass(now: bool) -> None:
+    x, others = torch.randn(TIMES, SAMPLES, 8), torch.randn(TIMES + 1, SAMPLES, 8)
+    first, later = (x[:2], others if now else x, True), (x, x if now else others, False)
+    assert warnings_of(Later(), first, later) == now
+
+
+def test_a_layer_behind_a_recurrent_one_is_doubtful_whatever_is_read() -> None:
+    x = torch.randn(TIMES, SAMPLES, 8)
+    for capture, count in (("dense", 1), ("recurrent", 0)):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            with JumpstartRegularization(model := Head(nn.LSTM), capture=[capture]) as jumpstart:
+                model(x)
+                _ = jumpstart.loss
+        assert len(found) == count
+
+
+def test_units_in_dimension_1_are_no_question() -> None:
+    class Channels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.recurrent, self.conv, self.act = nn.GRU(8, 6), nn.Conv1d(SAMPLES, SAMPLES, 1), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.act(self.conv(self.recurrent(x)[0]))  # (TIMES, SAMPLES, 6), and yet (N, C, S)
+            return result
+
+    assert warnings_of(Channels(), (torch.randn(TIMES, SAMPLES, 8),)) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*may be time-major:UserWarning")
+@pytest.mark.parametrize("kind", DOUBTFUL)
+def test_a_doubtful_layout_is_the_same_in_every_pass(kind: str) -> None:
+    model, x = DOUBTFUL[kind](), torch.randn(TIMES, SAMPLES, 8)
+    with JumpstartRegularization(model) as jumpstart, torch.no_grad():
+        found = []
+        for _ in range(3):
+            model(x)
+            found.append([(record.samples, record.point.clone()) for record in jumpstart.extrema])
+    for later in found[1:]:
+        for (samples, point), (first_samples, first) in zip(later, found[0], strict=True):
+            assert samples == first_samples
+            assert torch.equal(point, first)
+
+
+def test_tensors_of_two_dimensions_have_their_samples_in_dimension_0() -> None:
+    model, x = nn.Sequential(nn.ReLU(), nn.Linear(3, 2)), torch.randn(5, 3)  # no module tells where the units are
+    with JumpstartRegularization(model, batch_first=False) as jumpstart:
+        model(x)
+        assert jumpstart.extrema[0].samples == 5
+
+
 def test_the_doctor_says_which_modules_are_time_major() -> None:
     model = nn.Sequential(encoder(False), encoder(True))
     result = examine(model, data=torch.randn(TIMES, SAMPLES, 8), cost=False)

@@ -322,6 +322,30 @@ def test_passes_count_again_after_a_pause() -> None:
             assert monitor.points == 5 * points
 
 
+def test_calls_of_the_model_inside_of_a_recording_are_one_pass() -> None:
+    model, x = dense(), torch.randn(4, 3)
+    with StatusMonitor(model) as monitor:
+        with monitor.recording():
+            model(x)
+            model(-x)
+        assert monitor.points == 4
+        layers = [name for name in monitor.unit_status if "#" not in name]
+        assert list(monitor.unit_status) == [*layers, *(f"{name}#2" for name in layers)]
+        assert len(layers) == 5
+
+
+def test_a_monitor_that_is_switched_on_during_a_pass_leaves_that_pass_out() -> None:
+    model = dense()
+    with StatusMonitor(model, enabled=False) as monitor:
+        switch = model[0].register_forward_hook(lambda *_: setattr(monitor, "enabled", True))
+        model(torch.randn(4, 3))
+        switch.remove()
+        assert monitor.points == 0
+        model(torch.randn(5, 3))
+        assert monitor.points == 5
+        assert monitor.compute()
+
+
 def test_labels_must_be_a_tensor() -> None:
     with StatusMonitor(dense()) as monitor, pytest.raises(TypeError, match=r"labels must be a tensor .* got list"):
         monitor.label([0, 1])

@@ -21,6 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from jumpstart import Aggregate, JumpstartRegularization
+from jumpstart.extrema import extrema_of
 from jumpstart.extrema.distributed import whole_batch
 from jumpstart.extrema.record import count_slices
 
@@ -253,6 +254,43 @@ def test_without_a_process_group_sync_changes_nothing() -> None:
     assert_same_grads([parameter.grad for parameter in model.parameters()], grads[:-1])
     with pytest.raises(ValueError, match=r"sync is False\. Use sync=True"):
         JumpstartRegularization(model, process_group=object())
+
+
+def alone_in_a_group() -> float:
+    model, x = make("dense")
+    with JumpstartRegularization(model, sync=True) as jumpstart, unreachable():
+        model(x)
+        return float(jumpstart.loss)
+
+
+@contextmanager
+def unreachable() -> Iterator[None]:
+    """No message can be sent."""
+    own, dist.all_gather = dist.all_gather, None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        dist.all_gather = own
+
+
+def test_a_process_that_is_alone_in_its_group_sends_nothing() -> None:
+    expected, _ = reference_loss_and_grads(*make("dense"))
+    assert in_ranks(alone_in_a_group, count=1) == [pytest.approx(expected)]
+
+
+def dtypes() -> list[tuple[torch.dtype, torch.dtype]]:
+    found = []
+    for kinds in ((torch.float32, torch.float32), (torch.float64, torch.float32), (torch.bfloat16, torch.float32)):
+        torch.manual_seed(dist.get_rank())
+        records = [extrema_of([torch.randn(3, 2).to(kind)], [str(i)], [i]) for i, kind in enumerate(kinds)]
+        (record,) = whole_batch(records)
+        found.append((record.unit.dtype, record.point.dtype))
+    return found
+
+
+def test_layers_of_several_dtypes_are_compared_in_the_widest_one() -> None:
+    expected = [(kind, kind) for kind in (torch.float32, torch.float64, torch.float32)]
+    assert in_ranks(dtypes) == [expected, expected]
 
 
 # Without sync: the part of each rank --------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from jumpstart import JumpstartRegularization
+from jumpstart.choices import Ties
+from jumpstart.extrema import extrema_of
+from jumpstart.extrema.rule import Rule
 
 LAST = {"tokens": 2}
 every_kind = pytest.mark.parametrize("name", ["dense", "conv2d", "tokens", "shared", "residual"])
@@ -38,6 +41,31 @@ def test_the_gradient_of_torch_func_equals_the_reference(name: str, options: dic
     expected, expected_grads = reference_loss_and_grads(model, x, Options(**kinds), LAST.get(name, 1))
     assert found.item() == pytest.approx(expected, rel=1e-6)
     assert_same_grads(list(grads.values()), expected_grads[:-1])
+
+
+@pytest.mark.parametrize("ties", list(Ties))
+def test_tied_extrema_have_the_gradient_of_their_rule_under_torch_func(ties: Ties) -> None:
+    z = torch.tensor([[0.5, -0.5, -0.5], [0.5, -0.5, 0.5], [-0.5, -0.5, 0.5]], dtype=torch.float64)
+    rule = Rule(ties=ties)
+
+    def sides(z: Tensor) -> Tensor:
+        record = extrema_of([z], ["0"], rule=rule)
+        return record.unit_max.sum() + 2 * record.point_max.sum() + 4 * record.unit_min.sum()
+
+    def plain(z: Tensor) -> Tensor:
+        leaf = z.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(sides(leaf), leaf)
+        return grad
+
+    if ties is not Ties.RANDOM:
+        torch.testing.assert_close(torch.func.grad(sides)(z), plain(z))
+        return
+    torch.manual_seed(0)
+    drawn = torch.stack([torch.func.grad(sides)(z) for _ in range(300)])
+    torch.testing.assert_close(drawn.sum((1, 2)), torch.full((300,), 3.0 + 6.0 + 12.0).double())
+    assert len(drawn.unique(dim=0)) > 20
+    rule = Rule(ties=Ties.AVERAGE)
+    torch.testing.assert_close(drawn.mean(0), plain(z), rtol=0, atol=0.4)
 
 
 def test_vmap_over_networks_equals_a_loop_over_them() -> None:

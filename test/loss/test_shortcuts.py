@@ -191,23 +191,49 @@ def test_a_gradient_is_copied_only_if_something_else_holds_it(
     assert_same_gradient(z, loss_of)
 
 
+KEEPS: dict[str, Callable[[Tensor], Any]] = {
+    "tensor": lambda grad: grad,
+    "detached": lambda grad: grad.detach(),
+    "array": lambda grad: grad.numpy(),
+    "capsule": lambda grad: torch.utils.dlpack.to_dlpack(grad),
+    "view": lambda grad: grad[1:3],
+}
+
+
 @pytest.mark.parametrize("holder", HOLDERS)
-@pytest.mark.parametrize("keeps", ["retain_grad", "hook"])
+@pytest.mark.parametrize("keeps", ["retain_grad", *KEEPS])
 def test_a_gradient_that_the_user_keeps_stays_as_it_was(path: str, keeps: str, holder: str) -> None:
     loss_of, (z,) = HOLDERS[holder], leaves(1)
-    kept: list[Tensor] = []
+    kept: list[Any] = []
     out, record = tap(z * 1, "0")
-    if keeps == "hook":
-        out.register_hook(kept.append)
-    else:
+    if keeps == "retain_grad":
         out.retain_grad()
+    else:
+        out.register_hook(lambda grad: kept.append(KEEPS[keeps](grad)))
     (loss_of(out, z) + record.unit_max.sum()).backward()
     assert_same_gradient(z, loss_of)
     alone = out.detach().requires_grad_()
     loss_of(alone, z.detach()).backward()
-    found = kept[0] if keeps == "hook" else out.grad
-    assert found is not None
-    assert torch.equal(found, alone.grad)  # type: ignore[arg-type]
+    assert alone.grad is not None
+    found = torch.from_dlpack(kept[0]) if keeps == "capsule" else out.grad if keeps == "retain_grad" else kept[0]
+    expected = alone.grad[1:3] if keeps == "view" else alone.grad
+    torch.testing.assert_close(torch.as_tensor(found), expected, rtol=0, atol=0)
+
+
+def test_a_gradient_that_the_user_gives_stays_as_it_was(path: str) -> None:
+    (z,) = leaves(1)
+    given = torch.ones_like(z)
+    out, record = tap(z * 1, "0")
+    torch.autograd.backward([out, record.unit], [given, torch.ones_like(record.unit)])
+    assert (given == 1).all()
+    out, record = tap(z * 1, "0")
+    torch.autograd.grad([out, record.unit], [z], [given, torch.ones_like(record.unit)])
+    assert (given == 1).all()
+    rows = torch.stack([given, given])
+    out, record = tap(z * 1, "0")
+    torch.autograd.grad([out], [z], [given.expand_as(z)], retain_graph=True)
+    torch.autograd.grad([out], [z], [rows[0]])
+    assert (rows == 1).all()
 
 
 # PyTorch -------------------------------------------------------------------------------------------------------------

@@ -251,3 +251,5 @@ def test_a_monitor_that_is_off_costs_no_reading(monkeypatch: pytest.MonkeyPatch)
         monitor.enabled = True
         model(x)
         assert [calls.take() for calls in reads] == [DEPTH, 1]
+        model(x)
+        assert [calls.take() for calls in reads] == [0, 1]

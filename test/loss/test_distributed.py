@@ -293,6 +293,43 @@ def test_layers_of_several_dtypes_are_compared_in_the_widest_one() -> None:
     assert in_ranks(dtypes) == [expected, expected]
 
 
+def refused(*by_rank: list[tuple[str, int]]) -> bool:
+    """Whether layers of these names and numbers of units are refused, which have as many units in total."""
+    calls = by_rank[dist.get_rank()]
+    records = [extrema_of([torch.randn(3, units)], [name], [i]) for i, (name, units) in enumerate(calls)]
+    try:
+        whole_batch(records)
+    except RuntimeError as error:
+        return "same layers" in str(error)
+    return False
+
+
+def refusals_of_order_and_names() -> list[bool]:
+    one = [("a", 4), ("b", 8)]
+    return [refused(one, other) for other in (one, [("a", 8), ("b", 4)], [("a", 4), ("c", 8)], [("b", 4), ("a", 8)])]
+
+
+def test_the_order_of_units_and_the_names_of_layers_must_agree() -> None:
+    assert in_ranks(refusals_of_order_and_names) == [[False, True, True, True]] * 2
+
+
+def unused_gradients() -> list[tuple[bool, bool]]:
+    found = []
+    for used in (0, 1):
+        z = torch.randn(3, 2, requires_grad=True)
+        record = extrema_of([z], ["a"])
+        (whole,) = whole_batch([record])
+        grads = torch.autograd.grad(
+            (whole.unit, whole.point)[used].sum(), [record.unit, record.point], allow_unused=True
+        )
+        found.append((grads[0] is None, grads[1] is None))
+    return found
+
+
+def test_extrema_without_a_gradient_get_none() -> None:
+    assert in_ranks(unused_gradients) == [[(False, True), (True, False)]] * 2
+
+
 # Without sync: the part of each rank --------------------------------------------------------------------------------
 
 

@@ -102,9 +102,9 @@ def test_without_private_api_the_loss_and_the_metrics_are_the_same(monkeypatch: 
 
 
 def test_values_are_looked_for_in_tensors_of_every_kind() -> None:
-    assert internals._has_values(torch.zeros(2))
+    assert internals._has_values(torch.zeros(2)) is True
     with torch._subclasses.FakeTensorMode():
-        assert not internals._has_values(torch.zeros(2))
+        assert internals._has_values(torch.zeros(2)) is False
     seen: list[bool] = []
 
     def note(z: Tensor) -> Tensor:
@@ -113,3 +113,25 @@ def test_values_are_looked_for_in_tensors_of_every_kind() -> None:
 
     torch.func.vmap(note)(torch.zeros(2, 3))
     assert seen == [False]
+
+
+def test_what_is_running_is_known() -> None:
+    found = []
+
+    class Probe(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, z: Tensor) -> Tensor:
+            found.append((internals.in_backward(), internals.in_reentrant_checkpoint()))
+            return z.clone()
+
+        @staticmethod
+        def backward(ctx: object, grad: Tensor) -> Tensor:
+            found.append((internals.in_backward(), internals.traced_in_backward()))
+            return grad
+
+    assert internals.in_backward() is internals.traced_in_backward() is False
+    z = torch.zeros(2, requires_grad=True)
+    Probe.apply(z).sum().backward()
+    checkpoint.checkpoint(Probe.apply, z, use_reentrant=True)
+    assert found == [(False, False), (True, True), (False, True)]
+    assert internals.in_reentrant_checkpoint() is False

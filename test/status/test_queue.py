@@ -10,6 +10,7 @@ from jumpstart import metrics
 from jumpstart.extrema import Extrema, extrema_of
 from jumpstart.metrics import NetworkStatus, point_status
 from jumpstart.status import Status
+from jumpstart.status.sample import PointSample
 
 LAYERS, WAITING, LEAST = 3, 100, 10
 
@@ -62,6 +63,29 @@ def test_a_queue_that_is_dropped_is_not_reduced(monkeypatch: pytest.MonkeyPatch)
     assert status.compute()
     assert reductions.take() == 1
     assert sum(map(len, status.unit_status.values())) == 8
+
+
+def test_a_state_that_is_replaced_has_nothing_of_the_batches_that_waited() -> None:
+    status, other = NetworkStatus(), NetworkStatus()
+    status.update(batch(5))
+    other.update(batch(6))
+    expected = other.compute()
+    for name, state in other.metric_state.items():
+        setattr(status, name, state)
+    found = status.compute()
+    assert {name: value.item() for name, value in found.items()} == {
+        name: value.item() for name, value in expected.items()
+    }
+
+
+def test_batches_that_waited_before_a_forward_are_sampled() -> None:
+    sample = PointSample(50)
+    status = NetworkStatus(sample=sample)
+    status.update(batch(5))
+    status(batch(6))
+    status.update(batch(7))
+    assert status.compute()
+    assert len(sample.rows) == 5 + 6 + 7
 
 
 def test_the_layout_is_encoded_once_for_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -425,7 +425,7 @@ class _Queue:
             )
         samples = records[0].samples
         check_values(records[0].unit)
-        if len(records) > 1 and any(record.samples != samples for record in records):
+        if any(record.samples != samples for record in records):
             sizes = ", ".join(f"{record.names[0]}: {record.samples}" for record in records[:4])
             raise ValueError(
                 f"layers have unequal numbers of samples ({sizes}), so a point has no status in each of them. Capture "

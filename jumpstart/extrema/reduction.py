@@ -106,7 +106,7 @@ def tap(
     *,
     unit_dim: int = 1,
     rule: Rule | None = None,
-    after: NextOp | None = None,
+    after: NextOp = NextOp.UNKNOWN,
 ) -> tuple[Tensor, Extrema]:
     """Reduce one large preactivation during the forward pass, without keeping it.
 
@@ -116,7 +116,7 @@ def tap(
         order: Its position in the order of calls.
         unit_dim: The dimension of the units.
         rule: How extrema are taken.
-        after: What the next operation does with the tensor; unknown by default.
+        after: What the next operation does with the tensor.
 
     Returns:
         The tensor that must replace ``z`` in the network, with equal values, and the record.
@@ -130,7 +130,6 @@ def tap(
     """
     rule = rule or Rule()
     if z.requires_grad and torch.is_grad_enabled():
-        after = after or NextOp.UNKNOWN
         if after is NextOp.WRITES and is_view(z):
             after = NextOp.UNKNOWN  # a function that writes into a view may return nothing else: return a copy
         out, unit, point = _Tap.apply(z, rule, unit_dim, after)
@@ -350,8 +349,7 @@ class _Tap(torch.autograd.Function):
         if ctx.at is not None:
             layout = None if graph else kernel.layout_of(grad, ctx.unit_dim, ctx.rule)
             if layout is not None:
-                reaches = [None if reach is None else reach.unsqueeze(1) for reach in reach_grads]
-                kernel.spread([grad], layout, ctx.at, reaches, None, NO_WEIGHTS)
+                kernel.spread([grad], layout, ctx.at, reach_grads, None, NO_WEIGHTS)
                 return grad, None, None, None
             entries = entries_at(ctx.at, 0, shape, ctx.unit_dim)
         add_entries(grad, entries, reach_grads, ctx.unit_dim)

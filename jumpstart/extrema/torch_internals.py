@@ -6,6 +6,7 @@ import functools
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -138,11 +139,11 @@ def in_reentrant_checkpoint() -> bool:
         code = checkpoint.CheckpointFunction.forward.__code__
     except AttributeError:
         return False
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code is code:
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 
@@ -151,7 +152,7 @@ def in_reentrant_checkpoint() -> bool:
 
 def callers() -> Iterator[nn.Module]:
     """The modules of which a method is running in this thread, the innermost first; one item per frame."""
-    frame = sys._getframe(1).f_back
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code.co_varnames[:1] == ("self",) and isinstance(caller := frame.f_locals.get("self"), nn.Module):
             yield caller
@@ -161,7 +162,7 @@ def callers() -> Iterator[nn.Module]:
 def running_calls(module: nn.Module, thread: int | None = None) -> int:
     """How many calls of a module are running in a thread; None: in this one. Fallback: a number no model reaches."""
     code = getattr(getattr(nn.Module, "_call_impl", None), "__code__", None)
-    frame = sys._getframe(1) if thread is None else sys._current_frames().get(thread)
+    frame = sys._getframe() if thread is None else sys._current_frames().get(thread)
     count = 0
     while frame is not None:
         count += frame.f_code is code and frame.f_locals.get("self") is module

@@ -88,6 +88,13 @@ def test_batches_that_waited_before_a_forward_are_sampled() -> None:
     assert len(sample.rows) == 5 + 6 + 7
 
 
+def test_forward_counts_a_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, updates = NetworkStatus(), Calls(monkeypatch, NetworkStatus, "_put")
+    for _ in range(3):
+        status(batch(5))
+    assert updates.take() == 3
+
+
 def test_the_layout_is_encoded_once_for_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     status, encodings, plans = (
         NetworkStatus(),

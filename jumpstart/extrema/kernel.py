@@ -175,7 +175,8 @@ def spread(
         tensors: L tensors of the layout, to which the gradients are added.
         layout: The layout of all of them.
         at: The places that :func:`reduce` returned.
-        reach_grads: The gradients of the unit reach (2, L, C) and of the point reach (2, L, N), without L for one tensor.
+        reach_grads: The gradients of the unit reach (2, L, C) and of the point reach (2, L, N); L may be left out if it
+            is 1.
         penalty_grad: The gradient of the penalty, a scalar.
         weights: Weights of the hinges.
     """

@@ -224,13 +224,15 @@ def _place_multiples(counts: Integers, part_of: Integers, wanted: Integers, rng:
 
 
 def _place_singles(counts: Integers, part_of: Integers, wanted: Integers, rng: np.random.Generator) -> None:
-    """Place groups of one row, so that each part has as many rows of each class as are wanted."""
+    """Place groups of one row, so that each part has as many rows of each class as are wanted.
+
+    In total, as many rows are wanted as are left; a part that has more than it should leaves fewer for the others.
+    """
     for c in range(counts.shape[1]):
         singles = rng.permutation(np.flatnonzero((part_of < 0) & (counts[:, c] > 0)))
         share = np.maximum(wanted[:, c], 0)
         while share.sum() > len(singles):
             share[np.argmax(share)] -= 1
-        share[0] += len(singles) - share.sum()
         for part, members in enumerate(np.split(singles, np.cumsum(share)[:-1])):
             part_of[members] = part
 

@@ -193,3 +193,42 @@ def test_holdout_refuses_an_empty_part() -> None:
 def test_rows_that_are_all_equal_are_the_reason_of_a_part_without_rows() -> None:
     with pytest.raises(ValueError, match=r"a share of 0.5 of 24 rows, of which 1 are distinct, and equal ones stay"):
         holdout(np.arange(24) % 2, size=0.5, seed=0, groups=np.zeros(24, dtype=np.int64))
+
+
+@pytest.mark.parametrize("val_size", [0.4, 0.2])
+def test_rows_that_follow_a_rare_class_into_training_count_there(val_size: float) -> None:
+    """Ten rows of class 0 equal the only row of class 1, so all eleven are in the training part."""
+    labels = np.array([0] * 50 + [1])
+    groups = np.array([0] * 10 + list(range(1, 41)) + [0])
+    split = stratified_split(labels, groups, val_size=val_size, test_size=0.4, seed=3)
+    assert split.kept_in_train == (1,)
+    counts = [int((labels[rows] == 0).sum()) for rows in (split.train, split.val, split.test)]
+    assert counts == [30 - 50 * val_size, 50 * val_size, 20]
+    assert set(np.flatnonzero(groups == 0)) <= set(split.train)
+
+
+def test_a_class_without_rows_is_kept_nowhere() -> None:
+    labels = np.array([0, 2] * 20)
+    split = stratified_split(labels, np.arange(40), val_size=0.2, test_size=0.2, seed=0)
+    assert split.kept_in_train == ()
+    assert [len(rows) for rows in rows_of(split).values()] == [24, 8, 8]
+
+
+def test_no_rows_are_too_few() -> None:
+    nothing = np.zeros(0, dtype=np.int64)
+    with pytest.raises(ValueError, match=r"train part is empty: 0 distinct rows of 0 classes"):
+        stratified_split(nothing, nothing, val_size=0.2, test_size=0.2, seed=0)
+    with pytest.raises(ValueError, match=r"val_size \+ test_size must be < 1"):
+        stratified_split(np.arange(9) % 2, np.arange(9), val_size=0.5, test_size=0.5, seed=0)
+
+
+def test_a_share_of_one_row_is_enough_whatever_its_rounding_error() -> None:
+    for rows in range(3, 200):
+        check_sizes(1 / rows, 1 / rows, rows)  # 1 / 49 * 49 < 1
+        with pytest.raises(ValueError, match=f"got a share of .* of {rows} rows"):
+            check_sizes(1 / rows, 0.99 / rows, rows)
+
+
+def test_rows_that_all_differ_are_not_called_equal() -> None:
+    with pytest.raises(ValueError, match=r"of 2 rows\.$"):
+        holdout(np.array([0, 1]), size=0.4, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jumpstart import JumpstartRegularization
+from jumpstart.capture import passes
+from jumpstart.capture.passes import Passes
 from jumpstart.extrema.reduction import SMALL
 from jumpstart.monitor import StatusMonitor
 
@@ -249,3 +252,12 @@ def test_an_interrupted_pass_of_another_thread_gives_way() -> None:
         net(torch.randn(5, 3))
         assert jumpstart.loss > 0
         assert jumpstart.layers == ["first.1", "last.1"]
+
+
+def test_where_nothing_tells_what_is_running_no_call_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, model = Passes(), nn.ReLU()
+    assert state._calls_in(threading.get_ident()) == 0  # before a model is attached
+    state.root = lambda: model
+    for running, counted in ((0, 0), (3, 3), (sys.maxsize, 0)):
+        monkeypatch.setattr(passes, "running_calls", lambda *_, running=running: running)
+        assert state._calls_in(threading.get_ident()) == counted

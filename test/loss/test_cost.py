@@ -213,6 +213,9 @@ def test_layers_of_one_shape_are_reduced_together(monkeypatch: pytest.MonkeyPatc
     model, x = dense(DEPTH, WIDTH), torch.randn(ROWS, 3)
     calls, sizes = Calls(monkeypatch, recorder, "extrema_of"), Calls(monkeypatch, UnitDims, "of")
     with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        assert jumpstart.loss.isfinite()
+        assert (calls.take(), sizes.take()) == (1, 1)  # so small layers are one group
         for entries, groups in ((4, 2), (3, 2), (2, 3), (1, 6), (0.5, 6), (100, 1)):
             monkeypatch.setattr(recorder, "GROUP", int(entries * ROWS * WIDTH))
             model(x)

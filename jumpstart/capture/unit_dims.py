@@ -49,9 +49,6 @@ class UnitDims:
     Args:
         given: The dimension, not 0; None to learn it.
 
-    Attributes:
-        learning: Whether the hooks are attached.
-
     Raises:
         ValueError: If ``given`` is no integer, or 0.
     """
@@ -66,7 +63,6 @@ class UnitDims:
         self._unresolved: list[Read] = []
         self._of_call: dict[int, int | None] = {}  # by position, of calls of modules whose calls differ
         self._hooks: list[HookHandle] = []
-        self.learning = False
 
     def attach(self, recorder: PassRecorder, model: nn.Module, reads: Iterable[tuple[Read, nn.Module]]) -> None:
         """Register the hooks on a model that are needed to learn the dimensions.
@@ -87,7 +83,11 @@ class UnitDims:
                 dim = _dim_after(module)
                 if dim is not None or _may_move_units(module):
                     self._hooks.append(after_module(module, Feed(recorder, dim, _rank_after(module))))
-        self.learning = bool(self._hooks)
+
+    @property
+    def learning(self) -> bool:
+        """Whether the hooks are attached."""
+        return bool(self._hooks)
 
     @property
     def hooks(self) -> list[HookHandle]:
@@ -124,7 +124,7 @@ class UnitDims:
             read.unit_dim, read.resolved = latest, True
             read.rank = self._latest_rank if position == 0 and z.dim() == self._latest_rank else None
             read.quick = self.quick(read)
-        elif self.learning and read.reads_input:
+        elif read.reads_input:
             read.varies = read.varies or (z.dim() > 2 and read.unit_dim != latest)
             if read.varies:
                 self._of_call[position] = latest
@@ -137,7 +137,6 @@ class UnitDims:
             read.quick = _is_quick(read)
         self._unresolved = [read for read in self._unresolved if read.varies or not read.resolved]
         if not self._unresolved:
-            self.learning = False
             for handle in self._hooks:
                 handle.remove()
             self._hooks = []

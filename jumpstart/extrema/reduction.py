@@ -344,7 +344,8 @@ class _Tap(torch.autograd.Function):
             grad = torch.zeros(shape, dtype=dtype, device=device)
         else:
             # Another holder may need the gradient unchanged: a residual sum passes the same one to both its terms.
-            grad = through if not graph and holders(through) == sole_holder() else through.clone()
+            held = holders(through)
+            grad = through if held and held == sole_holder() and not graph else through.clone()
         entries = ctx.entries
         if ctx.at is not None:
             layout = None if graph else kernel.layout_of(grad, ctx.unit_dim, ctx.rule)

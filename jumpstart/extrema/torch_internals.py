@@ -42,25 +42,26 @@ def holders(grad: Tensor) -> tuple[int, ...] | None:
 
 
 @functools.cache
-def sole_holder() -> tuple[int, ...]:
+def sole_holder() -> tuple[int, ...] | None:
     """What :func:`holders` returns in the backward pass of a tap whose gradient is referenced nowhere else."""
     counted: list[tuple[int, ...] | None] = []
 
     class Probe(torch.autograd.Function):
         @staticmethod
         def forward(ctx: FunctionCtx, z: Tensor) -> tuple[Tensor, Tensor]:
-            return z.view_as(z), z.amax()
+            return z.view_as(z), z.clone()
 
         @staticmethod
-        def backward(ctx: FunctionCtx, *grads: Tensor | None) -> Tensor | None:
+        def backward(ctx: FunctionCtx, *grads: Tensor) -> Tensor:
             through, *_ = grads
-            counted.append(None if through is None else holders(through))
+            counted.append(holders(through))
             return through
 
     with torch.inference_mode(False), torch.enable_grad():
-        z = torch.zeros(2, requires_grad=True, device="cpu")
-        torch.autograd.backward(Probe.apply(z)[0].neg().sum(), inputs=[z])
-    return counted[0] or (-1,)
+        z = torch.zeros((), requires_grad=True, device="cpu")
+        out, _ = Probe.apply(z)
+        torch.autograd.backward(out.neg(), inputs=[z])
+    return counted.pop()
 
 
 # What is running ---------------------------------------------------------------------------------------------------

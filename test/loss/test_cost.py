@@ -215,6 +215,7 @@ def test_layers_of_one_shape_are_reduced_together(monkeypatch: pytest.MonkeyPatc
     with JumpstartRegularization(model) as jumpstart:
         model(x)
         assert jumpstart.loss.isfinite()
+        assert calls.options[0]["weights"] is not None  # so the penalty is not computed from the record
         assert (calls.take(), sizes.take()) == (1, 1)  # so small layers are one group
         for entries, groups in ((4, 2), (3, 2), (2, 3), (1, 6), (0.5, 6), (100, 1)):
             monkeypatch.setattr(recorder, "GROUP", int(entries * ROWS * WIDTH))

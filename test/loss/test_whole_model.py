@@ -115,9 +115,10 @@ def test_a_scripted_model_is_refused_with_a_remedy() -> None:
     with StatusMonitor(model), pytest.raises(AttributeError, match=r"torch\.jit\.script .* Call remove"):
         torch.jit.script(model)
     scripted = torch.jit.script(model)
-    for attach in (JumpstartRegularization, StatusMonitor):
-        with pytest.raises(ValueError, match="Attach to the model from which it was compiled"):
-            attach(scripted)
+    for compiled in (scripted, nn.Sequential(scripted, nn.Flatten())):
+        for attach in (JumpstartRegularization, StatusMonitor):
+            with pytest.raises(ValueError, match="Attach to the model from which it was compiled"):
+                attach(compiled)
 
 
 # The warning says that torch.jit is deprecated.

@@ -101,3 +101,29 @@ def test_a_later_layer_without_a_batch_is_refused() -> None:
     ):
         model(torch.randn(5, 1, 10, 10))
         _ = jumpstart.loss
+
+
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose", "InstanceNorm"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_single_sample_is_told_from_a_batch(name: str, dims: int) -> None:
+    kind = getattr(nn, f"{name}{dims}d")
+    layer = kind(4) if name == "InstanceNorm" else kind(4, 4, 2)
+    model, x = nn.Sequential(layer, nn.ReLU()), torch.randn(3, 4, *[5] * dims)
+    with JumpstartRegularization(model) as jumpstart:
+        model(x)
+        assert jumpstart.extrema[0].samples == 3
+        assert jumpstart.extrema[0].unit.shape[2] == 4
+        model(x[0])
+        with pytest.raises(ValueError, match="needs a dimension of samples"):
+            _ = jumpstart.loss
+    with JumpstartRegularization(model) as jumpstart:
+        model(x[0])
+        with pytest.raises(ValueError, match="needs a dimension of samples"):
+            _ = jumpstart.loss
+
+
+def test_weights_are_offered_to_a_model_that_has_some() -> None:
+    with pytest.raises(ValueError, match=r"or choose capture='weights' or capture="):
+        JumpstartRegularization(nn.Sequential(nn.Linear(2, 2), nn.Flatten()))
+    with pytest.raises(ValueError, match=r"or choose capture=\[module names\]"):
+        JumpstartRegularization(nn.Sequential(nn.Flatten()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import pytest
@@ -239,11 +238,14 @@ def test_layers_of_several_shapes_are_looked_at_once_each(monkeypatch: pytest.Mo
 
 
 def test_no_context_is_entered_where_none_is_needed() -> None:
-    assert isinstance(in_graph("cpu"), nullcontext)
-    contexts = torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)
-    for context in contexts:
-        with context:
-            assert not isinstance(in_graph("cpu"), nullcontext)
+    with in_graph("cpu") as entered:
+        assert entered is None
+    for context in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
+        with context, in_graph("cpu") as entered:
+            assert entered is not None
+            assert torch.is_grad_enabled()
+            assert not torch.is_inference_mode_enabled()
+            assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_monitor_that_is_off_costs_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,10 +86,9 @@ def test_places_are_found_only_for_a_gradient(monkeypatch: pytest.MonkeyPatch) -
             assert [options["locate"] for options in calls.options] == [False]
 
 
+@needs_kernel
 def test_a_tensor_of_one_entry_has_a_layout_and_one_of_2_to_the_31_has_none(tmp_path: Path) -> None:
     """Places are 32-bit numbers. The large tensors are sparse files, of which no byte is read."""
-    if not kernel.available():
-        pytest.skip(f"no kernel here; {kernel.description()}")
     assert kernel.layout_of(torch.zeros(1, 1), 1, Rule()) is not None
     for size, fits in ((2**31 - 1, True), (2**31, False)):
         z = torch.from_file(str(tmp_path / str(size)), shared=True, size=size).view(1, size)

@@ -94,6 +94,8 @@ class Optimizer(StrEnum):
     ADAM = "adam"
     ADAMW = "adamw"
     SGD = "sgd"
+    MUON = "muon"
+    """Muon for the weights of the hidden layers, AdamW for the other parameters (:class:`model.muon.Muon`)."""
 
 
 class Scheduler(StrEnum):

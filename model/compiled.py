@@ -14,7 +14,7 @@ from jumpstart.engine.layout import ACTIVATIONS
 from jumpstart.engine.member import Member
 from jumpstart.engine.options import Data, LossOptions, NetworkOptions, TrainingOptions
 from model.activations import canonical_activation
-from model.choices import Layer, Scheduler
+from model.choices import Layer, Optimizer, Scheduler
 from model.config.rectangular import RectangularConfig
 from model.optimization import lambda_at, lr_at
 from model.rectangular import RectangularNetwork
@@ -37,6 +37,7 @@ def not_covered(config: RectangularConfig) -> str | None:
         "layer": config.layer == Layer.CONV,
         "dropout": config.dropout > 0,
         "activation": canonical_activation(config.activation) not in ACTIVATIONS,
+        "optimizer": config.optimizer == Optimizer.MUON,
         "unit_dim": config.unit_dim is not None,
         "sync": config.sync,
         "scheduler": config.scheduler == Scheduler.PLATEAU,

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from model import schedules
 from model.choices import CycleMode, LambdaSchedule, Optimizer, Scheduler
 from model.config.experiment import ExperimentConfig
+from model.muon import Muon
 
 
 def make_optimizer(
@@ -19,13 +20,24 @@ def make_optimizer(
     """The optimizer of a run. Weights decay; biases and batch normalization do not.
 
     Args:
-        config: Sets ``optimizer``, ``lr``, ``momentum`` and ``weight_decay``.
-        parameters: The parameters; those that require no gradient are left out.
+        config: Sets ``optimizer``, ``lr``, ``momentum``, ``adam_betas``, ``adam_eps`` and ``weight_decay``.
+        parameters: The parameters, in the order of the layers; those that require no gradient are left out.
         fused: Whether one kernel updates all the parameters, which for 50 layers of 4 units on a CPU takes a sixth of
             the time of torch's default (0.88 ms instead of 5.2 ms per step, torch 2.14). A fused optimizer can neither
             unscale the gradients of 16-bit precision before they are clipped, nor update sharded parameters.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    first, second = config.adam_betas
+    if config.optimizer == Optimizer.MUON:
+        return Muon(
+            trained,
+            config.lr,
+            momentum=config.momentum,
+            betas=(first, second),
+            eps=config.adam_eps,
+            weight_decay=config.weight_decay,
+            fused=fused,
+        )
     groups = [{"params": trained, "weight_decay": 0.0}]
     if config.weight_decay:
         groups = [
@@ -36,7 +48,6 @@ def make_optimizer(
     if config.optimizer == Optimizer.SGD:
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     kind = torch.optim.AdamW if config.optimizer == Optimizer.ADAMW else torch.optim.Adam
-    first, second = config.adam_betas
     return kind(groups, lr=config.lr, betas=(first, second), eps=config.adam_eps, fused=fused)
 
 

@@ -87,7 +87,7 @@ def _has_several_processes(config: Any, data: DataFacts | None) -> bool:
     return processes != 1 or getattr(config, "num_nodes", 1) > 1
 
 
-_ADAM = _value("optimizer", Optimizer.ADAM, Optimizer.ADAMW)
+_ADAM = _value("optimizer", Optimizer.ADAM, Optimizer.ADAMW, Optimizer.MUON)
 
 EFFECTS: Mapping[str, tuple[Need, ...]] = {
     "adam_betas": (_ADAM,),
@@ -118,7 +118,7 @@ EFFECTS: Mapping[str, tuple[Need, ...]] = {
     "lambda_schedule": (_JUMPSTART,),
     "min_delta": (_PATIENCE,),
     "min_lr": (_SCHEDULE,),
-    "momentum": (_value("optimizer", Optimizer.SGD),),
+    "momentum": (_value("optimizer", Optimizer.SGD, Optimizer.MUON),),
     "monitor": (_PATIENCE,),
     "noise": (_data("a generated data set", lambda data: data.generated),),
     "num_points": (_data("a generated data set", lambda data: data.generated),),

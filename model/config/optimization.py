@@ -49,15 +49,21 @@ class OptimizationConfig(Config):
         words=_EPOCHS,
         resumable=True,
     )
-    optimizer: str = _optimization("adam", "Optimizer.", choices=Optimizer)
-    momentum: float = _optimization(0.9, "Momentum of sgd.", minimum=0, below=1)
+    optimizer: str = _optimization(
+        "adam",
+        "Optimizer; muon takes the weights of the hidden layers, and leaves the other parameters to adamw.",
+        choices=Optimizer,
+    )
+    momentum: float = _optimization(0.9, "Momentum of sgd and muon.", minimum=0, below=1)
     adam_betas: tuple[float, ...] = _optimization(
         (0.9, 0.999),
-        "Decay rates of the first and of the second moment of adam and adamw, such as 0.9,0.95.",
+        "Decay rates of the first and of the second moment of adam, adamw and the adamw of muon, such as 0.9,0.95.",
         minimum=0,
         below=1,
     )
-    adam_eps: float = _optimization(1e-8, "Number that adam and adamw add to the root of the second moment.", above=0)
+    adam_eps: float = _optimization(
+        1e-8, "Number that adam, adamw and the adamw of muon add to the root of the second moment.", above=0
+    )
     weight_decay: float = _optimization(
         0.0, "Weight decay; biases and batch normalization are never decayed.", minimum=0
     )

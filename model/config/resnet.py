@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jumpstart.words import counted
-from model.choices import BOTTLENECK_FROM, DEPTHS, Layer, ResnetInit, Stem
+from model.choices import BOTTLENECK_FROM, DEPTHS, Layer, Optimizer, ResnetInit, Stem
 from model.config.checks import ACTIVATIONS, check_activation
 from model.config.experiment import ExperimentConfig, TrainerOptions
 from model.config.options import option, redefine
@@ -133,6 +133,11 @@ class ResnetConfig(ExperimentConfig):
             raise ConfigError("channels_last=True needs layer='conv': vectors have no channels.")
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             raise ConfigError("precision must be 32 or bf16-mixed with strategy='fsdp', got '16-mixed'.")
+        if self.strategy == "fsdp" and self.optimizer == Optimizer.MUON:
+            raise ConfigError(
+                "optimizer must be adam, adamw or sgd with strategy='fsdp', got 'muon', which needs whole matrices. "
+                "Use strategy='ddp'."
+            )
         if self.strategy == "fsdp" and self.fresh_starts > 1:
             raise ConfigError(
                 f"fresh_starts must be 1 with strategy='fsdp', which divides the weights, got {self.fresh_starts}. Use "

@@ -153,6 +153,7 @@ def test_a_structure_of_another_size_is_refused(build: Build) -> None:
         ({"ties": "random"}, None),
         ({"scheduler": "plateau"}, "scheduler='plateau'"),
         ({"layer": "conv"}, "layer='conv'"),
+        ({"optimizer": "muon"}, "optimizer='muon'"),
         ({"sync": True}, "sync=True"),
         ({"fast_dev_run": True}, "fast_dev_run=True"),
         ({"activation": "LeakyReLU", "capture": "weights"}, None),

@@ -64,7 +64,7 @@ def error_of(**values: object) -> str:
         ({"dataset": ""}, "dataset must not be empty."),
         (
             {"optimizer": "Adm"},
-            "optimizer must be one of adam, adamw, sgd, got 'Adm'. Did you mean 'adam'?",
+            "optimizer must be one of adam, adamw, sgd, muon, got 'Adm'. Did you mean 'adam'?",
         ),
         ({"gpus": -1}, "gpus must be >= 0, got -1."),
         ({"negative_margin": 0}, "negative_margin must be > 0, got 0.0."),

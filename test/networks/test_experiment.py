@@ -31,6 +31,7 @@ CASES: dict[str, dict[str, object]] = {
     "default": {},
     "one batch": {"batch_size": None},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "gradient_clip": None},
+    "muon": {"optimizer": "muon", "momentum": 0.8, "weight_decay": 0.1},
     "sgd": {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1, "gradient_clip": 0.1},
     "clipped values": {"gradient_clip_value": 0.01, "gradient_clip": 0.05},
     "clipped values alone": {"gradient_clip_value": 0.01, "gradient_clip": None},

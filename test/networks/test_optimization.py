@@ -142,7 +142,7 @@ class Model(nn.Module):
         self.frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_weights_decay_and_biases_and_normalization_do_not(name: str) -> None:
     model = Model()
     config = tiny(optimizer=name, weight_decay=0.5, lr=0.1)
@@ -210,7 +210,7 @@ def test_entries_of_the_gradient_are_cut_on_both_sides(largest: float) -> None:
     assert idle.grad is None
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_every_optimizer_trains(name: str) -> None:
     _, seen = fit(tiny(optimizer=name, lr=0.1 if name == "sgd" else 0.02, depth=2, width=8, epochs=10))
     assert seen.rows[-1]["train/loss"] < 0.7 * seen.rows[0]["train/loss"]

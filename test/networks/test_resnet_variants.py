@@ -137,6 +137,7 @@ def test_dense_layers_have_no_groups() -> None:
         ({"depth": 34, "groups": 2}, "groups and width_per_group need depth >= 50"),
         ({"groups": 2, "layer": "dense"}, "groups > 1 needs layer='conv', got layer='dense' and groups=2."),
         ({"groups": 2, "init": "looks_linear"}, "init='looks_linear' needs groups=1"),
+        ({"strategy": "fsdp", "optimizer": "muon"}, "optimizer must be adam, adamw or sgd with strategy='fsdp'"),
         ({"strategy": "fsdp", "epochs": 4, "fresh_starts": 2}, "fresh_starts must be 1 with strategy='fsdp'"),
     ],
 )

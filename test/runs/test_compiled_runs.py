@@ -115,7 +115,7 @@ def test_a_run_says_in_one_line_which_engine_it_took_and_why(
     "changes",
     [
         {"dropout": 0.1}, {"activation": "mish"}, {"scheduler": "plateau"}, {"fast_dev_run": True},
-        {"unit_dim": 1}, {"sync": True},
+        {"unit_dim": 1}, {"sync": True}, {"optimizer": "muon"},
     ],
     ids=lambda changes: next(iter(changes)),
 )  # fmt: skip

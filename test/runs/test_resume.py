@@ -47,6 +47,7 @@ CASES: dict[str, dict[str, object]] = {
         "plot_status": True,
         "plot_every": 4,
     },
+    "muon": {"optimizer": "muon", "depth": 3, "weight_decay": 0.1, "scheduler": "cosine", "epochs": 8},
     "early stopping": {
         "engine": "lightning",
         "dataset": "blobs",

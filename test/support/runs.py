@@ -18,6 +18,7 @@ from jumpstart import JumpstartRegularization
 from jumpstart.choices import Margins
 from model.config.rectangular import RectangularConfig
 from model.optimization import clip_gradient
+from model.rectangular import RectangularNetwork
 from model.rectangular_experiment import RectangularExperiment
 from model.rectangular_network import make_network
 from sweep.machine import quiet_lightning
@@ -171,19 +172,11 @@ class ByHand:
             )
         self.epochs: list[dict[str, Seen]] = []
         parameters = list(self.network.parameters())
-        groups: list[dict[str, object]] = [{"params": parameters}]
-        if config.weight_decay:
-            groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay}]
-            groups += [{"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
-        if config.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, config.lr, config.momentum, fused=True)
-        elif config.optimizer == "adam":
-            optimizer = torch.optim.Adam(groups, config.lr, fused=True)
-        else:
-            optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=0.0, fused=True)
+        optimizers = _optimizers(config, self.network)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         train = self.data.train_dataloader()
         for epoch, rate in enumerate(rates):
-            for group in optimizer.param_groups:
+            for group in groups:
                 group["lr"] = rate
             seen = {"train": Seen(), "val": Seen()}
             self.network.train()
@@ -193,14 +186,15 @@ class ByHand:
                 if self.jumpstart is not None and lambdas is not None:
                     total = lambdas[epoch] * self.jumpstart.loss
                     loss = loss + total if config.use_loss else total
-                optimizer.zero_grad()
+                self.network.zero_grad()
                 loss.backward()
                 for parameter in parameters:
                     if config.gradient_clip_value and parameter.grad is not None:
                         parameter.grad.clamp_(-config.gradient_clip_value, config.gradient_clip_value)
                 if config.gradient_clip:
-                    clip_gradient(optimizer, config.gradient_clip)
-                optimizer.step()
+                    clip_gradient(torch.optim.SGD(groups, 1.0), config.gradient_clip)
+                for optimizer in optimizers:
+                    optimizer.step()
             self.network.eval()
             with torch.no_grad():
                 for x, y in self.data.val_dataloader():
@@ -224,6 +218,24 @@ class ByHand:
         if self.jumpstart is not None:
             seen.jumpstart_losses.append(self.jumpstart.loss.detach())
         return loss
+
+
+def _optimizers(config: RectangularConfig, network: RectangularNetwork) -> list[torch.optim.Optimizer]:
+    """Optimizers of torch that update each parameter of a network once."""
+    weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+    biases = [parameter for parameter in network.parameters() if parameter.dim() == 1]
+    momentum, decay = config.momentum, config.weight_decay
+    hidden = weights[1:-1] if config.optimizer == "muon" else []
+    muon = [torch.optim.Muon(hidden, config.lr, decay, momentum, adjust_lr_fn="match_rms_adamw")] if hidden else []
+    groups: list[dict[str, object]] = [{"params": list(network.parameters())}]
+    if decay or hidden:
+        rest = [weight for weight in weights if all(weight is not matrix for matrix in hidden)]
+        groups = [{"params": rest, "weight_decay": decay}, {"params": biases, "weight_decay": 0.0}]
+    if config.optimizer == "sgd":
+        return [torch.optim.SGD(groups, config.lr, momentum, fused=True)]
+    if config.optimizer == "adam":
+        return [torch.optim.Adam(groups, config.lr, fused=True)]
+    return [*muon, torch.optim.AdamW(groups, config.lr, weight_decay=0.0, fused=True)]
 
 
 def slow_metrics(seen: Seen, margins: Margins) -> dict[str, float]:

@@ -191,3 +191,26 @@ def test_a_fresh_start_forgets_the_momentum() -> None:
 def test_a_model_without_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match="empty parameter list"):
         Muon([], 0.1)
+
+
+def test_a_network_of_one_layer_is_trained_by_adamw_with_the_defaults_of_torch() -> None:
+    layers = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    optimizers = [Muon(layers[0].parameters(), 0.02), torch.optim.AdamW(layers[1].parameters(), 0.02, weight_decay=0.0)]
+    for step in range(3):
+        for layer, optimizer in zip(layers, optimizers, strict=True):
+            layer.zero_grad()
+            layer(torch.arange(6.0).view(2, 3) - step).square().sum().backward()
+            optimizer.step()
+    for one, other in zip(*(layer.parameters() for layer in layers), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_momentum_is_that_of_the_options_unless_it_is_given() -> None:
+    models = [convolutions(), convolutions()]
+    optimizers = [Muon(models[0].parameters(), 0.02), Muon(models[1].parameters(), 0.02, momentum=tiny().momentum)]
+    for step in range(3):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            gradients(model, step)
+            optimizer.step()
+    assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))

@@ -95,7 +95,7 @@ class Optimizer(StrEnum):
     ADAMW = "adamw"
     SGD = "sgd"
     MUON = "muon"
-    """Muon for the weights of the hidden layers, AdamW for the other parameters (:class:`model.muon.Muon`)."""
+    """Muon for all weights but those of the first and of the last layer, AdamW for the rest."""
 
 
 class Scheduler(StrEnum):

@@ -6,28 +6,29 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Muon(torch.optim.Optimizer):
-    """``torch.optim.Muon`` for the weights of the hidden layers, and ``torch.optim.AdamW`` for all other parameters.
+    """Muon for all weights but those of the first and of the last layer, AdamW for the rest, both of ``torch.optim``.
 
-    Muon replaces the step of a matrix by the nearest one whose singular values are all about 1, so every direction of
-    the weights moves by about as much. The weights of a convolution count as a matrix with a row for each output
-    channel. A step is scaled to the size that it would have with AdamW, so one learning rate serves all parameters.
+    Muon takes the momentum of a weight matrix, keeps its singular vectors, and sets its singular values to about 1. So
+    every direction of the matrix moves by about as much. The weights of a convolution count as one matrix, with a row
+    for each output channel, also if it has groups. The root mean square of a step is about 0.2 times the learning rate,
+    as is usual with AdamW, so both have the same learning rate.
 
     Args:
-        parameters: The parameters, in the order of the layers. Of those with two or more dimensions, all but the first
-            (of the input) and the last (of the output) are the weights of the hidden layers.
+        parameters: The parameters, in the order of the layers. Those with two or more dimensions are the weights. The
+            parameters that require no gradient are left out.
         lr: Learning rate.
-        momentum: Momentum of the weights of the hidden layers, in Nesterov's form.
+        momentum: Momentum of the matrices, in Nesterov's form. The default of torch's Muon is 0.95.
         betas: Decay rates of the first and of the second moment of AdamW.
         eps: Number that AdamW adds to the root of the second moment.
-        weight_decay: Weight decay of all parameters with two or more dimensions, decoupled from the gradient.
-        fused: Whether AdamW is one kernel.
+        weight_decay: Weight decay of all weights, decoupled from the gradient.
+        fused: Whether AdamW updates its parameters in one kernel. Muon has none.
 
     Raises:
-        ValueError: If there is no parameter.
+        ValueError: If no parameter requires a gradient, or a number is out of range.
 
     Source:
         *Muon: An optimizer for hidden layers in neural networks* (Jordan et al., 2024). The scale of a step is that of
@@ -53,16 +54,24 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         fused: bool = True,
     ) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be >= 0 and < 1, got {momentum}.")
         parameters = list(parameters)
         weights = [parameter for parameter in parameters if parameter.dim() > 1]
-        others = [parameter for parameter in parameters if parameter.dim() <= 1]
-        adam = {"betas": betas, "eps": eps, "fused": fused}
+        matrices = {id(weight) for weight in weights[1:-1]}
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        rest = [parameter for parameter in trained if id(parameter) not in matrices]
         groups: list[dict[str, Any]] = [
-            {"params": weights[1:-1], "weight_decay": weight_decay, "momentum": momentum},
-            {"params": [*weights[:1], *weights[1:][-1:]], "weight_decay": weight_decay, **adam},
-            {"params": others, "weight_decay": 0.0, **adam},
+            {"params": [weight for weight in rest if weight.dim() > 1], "weight_decay": weight_decay},
+            {"params": [bias for bias in rest if bias.dim() <= 1], "weight_decay": 0.0},
         ]
-        super().__init__([group for group in groups if group["params"]], {"lr": lr})
+        groups = [group for group in groups if group["params"]]
+        if groups:
+            groups = torch.optim.AdamW(groups, lr, betas, eps, fused=fused).param_groups
+        hidden = [parameter for parameter in trained if id(parameter) in matrices]
+        if hidden:
+            groups.insert(0, {"params": hidden, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(groups, {"lr": lr})
         self._share()
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -71,11 +80,23 @@ class Muon(torch.optim.Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """Make the optimizer of the other parameters, which has its groups and its state in common with this one."""
+        """Make the AdamW that has its groups and its state in common with this optimizer."""
         groups = [group for group in self.param_groups if "betas" in group]
-        self._others = torch.optim.AdamW(groups) if groups else None
-        if self._others is not None:
-            self._others.state = self.state
+        self._adam = torch.optim.AdamW(groups) if groups else None
+        if self._adam is not None:
+            self._adam.state = self.state
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refuse parameters that come later, which have no place in the order of the layers.
+
+        Raises:
+            ValueError: Always, once the optimizer is made.
+        """
+        if hasattr(self, "_adam"):
+            raise ValueError(
+                "Muon takes no further parameters. Make a new optimizer with all parameters of the network."
+            )
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -91,31 +112,27 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             if "betas" not in group:
                 self._step_matrices(group)
-        if self._others is not None:
-            self._others.step()
+        if self._adam is not None:
+            self._adam.step()
         return loss
 
     def _step_matrices(self, group: Mapping[str, Any]) -> None:
-        state = {}
-        for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            matrix = _rows(parameter.detach(), like=parameter).view(len(parameter), -1)
-            matrix.grad = _rows(parameter.grad, like=parameter).reshape(len(parameter), -1)
-            state[matrix] = self.state[parameter]
-        if not state:
+        """One step of torch's Muon with matrices that share the memory of the parameters, or are copied back."""
+        trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not trained:
             return
+        matrices = [parameter.detach().flatten(1) for parameter in trained]
         muon = torch.optim.Muon(
-            list(state),
+            matrices,
             lr=group["lr"],
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
             adjust_lr_fn="match_rms_adamw",
         )
-        muon.state.update(state)
+        for parameter, matrix in zip(trained, matrices, strict=True):
+            matrix.grad = parameter.grad.flatten(1)
+            muon.state[matrix] = self.state[parameter]
         muon.step()
-
-
-def _rows(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor with its dimensions in the order in which ``like`` lies in memory, so that this can be a matrix."""
-    return tensor if like.is_contiguous() else tensor.movedim(1, -1)
+        for parameter, matrix in zip(trained, matrices, strict=True):
+            if parameter.data_ptr() != matrix.data_ptr():  # a layout such as channels_last
+                parameter.copy_(matrix.view_as(parameter))

@@ -65,7 +65,7 @@ def test_steps_are_those_of_torchs_muon_and_adamw(layout: torch.memory_format) -
             weight.data.copy_(matrix.view(weight.shape))
     assert all(weight.is_contiguous(memory_format=layout) for weight in matrices(model))
     for one, other in zip(model.parameters(), plain.parameters(), strict=True):
-        # The columns of channels_last are summed in another order, in bfloat16.
+        # Convolutions sum in another order with channels_last.
         torch.testing.assert_close(one, other, rtol=0, atol=0 if layout == torch.contiguous_format else 2e-3)
 
 
@@ -214,3 +214,68 @@ def test_the_momentum_is_that_of_the_options_unless_it_is_given() -> None:
             gradients(model, step)
             optimizer.step()
     assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
+
+
+def test_frozen_layers_count_in_the_order_and_stay() -> None:
+    model = convolutions()
+    model[0].requires_grad_(requires_grad=False)
+    model[4].requires_grad_(requires_grad=False)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = Muon(model.parameters(), 0.02, **OPTIONS)
+    gradients(model, 0)
+    optimizer.step()
+    assert "momentum_buffer" in optimizer.state[model[2].weight]
+    same = [torch.equal(b, p) for b, p in zip(before, model.parameters(), strict=True)]
+    assert same == [not parameter.requires_grad for parameter in model.parameters()]
+
+
+def test_a_weight_of_any_layout_is_trained() -> None:
+    torch.manual_seed(0)
+    layouts = [torch.randn(4, 3, 5), torch.randn(3, 4, 5).transpose(0, 1), torch.randn(4, 3, 10)[..., ::2]]
+    moved = []
+    for layout in layouts:
+        weight = nn.Parameter(layout)
+        weight.data = layout.copy_(torch.arange(60.0).sin().view(4, 3, 5))
+        optimizer = Muon([nn.Parameter(torch.ones(2, 2)), weight, nn.Parameter(torch.ones(2, 2))], 0.1)
+        weight.grad = torch.arange(60.0).cos().view(4, 3, 5)
+        optimizer.step()
+        assert weight.stride() == layout.stride()
+        moved.append(weight.detach().contiguous())
+    assert torch.equal(moved[0], moved[1])
+    assert torch.equal(moved[0], moved[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"momentum": 1.0}, "momentum must be >= 0 and < 1, got 1.0"),
+        ({"momentum": -0.1}, "momentum must be >= 0 and < 1, got -0.1"),
+        ({"betas": (1.5, 0.9)}, "Invalid beta parameter"),
+        ({"eps": -1.0}, "Invalid epsilon"),
+        ({"lr": -0.1}, "Invalid learning rate"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Muon(convolutions().parameters(), **{"lr": 0.1, **options})  # type: ignore[arg-type]
+
+
+def test_without_momentum_a_step_depends_on_its_own_gradient_alone() -> None:
+    steps = []
+    for first in (0, 1):
+        weights = [nn.Parameter(torch.zeros(3, 3)) for _ in range(3)]
+        optimizer = Muon(weights, 0.1, momentum=0.0)
+        for seed in (first, 5):
+            before = weights[1].detach().clone()
+            weights[1].grad = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed))
+            optimizer.step()
+        steps.append(before - weights[1].detach())
+    torch.testing.assert_close(*steps)
+    assert steps[0].abs().min() > 1e-4
+
+
+def test_parameters_that_come_later_are_refused() -> None:
+    optimizer = Muon(convolutions().parameters(), 0.1)
+    with pytest.raises(ValueError, match="Make a new optimizer with all parameters"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+    assert len(optimizer.param_groups) == 3

@@ -174,6 +174,7 @@ class ByHand:
         parameters = list(self.network.parameters())
         optimizers = _optimizers(config, self.network)
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        everything = torch.optim.SGD([parameter for group in groups for parameter in group["params"]], 1.0)
         train = self.data.train_dataloader()
         for epoch, rate in enumerate(rates):
             for group in groups:
@@ -192,7 +193,7 @@ class ByHand:
                     if config.gradient_clip_value and parameter.grad is not None:
                         parameter.grad.clamp_(-config.gradient_clip_value, config.gradient_clip_value)
                 if config.gradient_clip:
-                    clip_gradient(torch.optim.SGD(groups, 1.0), config.gradient_clip)
+                    clip_gradient(everything, config.gradient_clip)
                 for optimizer in optimizers:
                     optimizer.step()
             self.network.eval()

@@ -1,0 +1,1 @@
+"""Plain and standard ResNets of dense layers, on tables."""

@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
         betas: Decay rates of the first and of the second moment of AdamW.
         eps: Number that AdamW adds to the root of the second moment.
         weight_decay: Weight decay of all weights, decoupled from the gradient.
-        fused: Whether AdamW updates its parameters in one kernel. Muon has none.
+        fused: Whether AdamW updates its parameters in one kernel. Muon has no such kernel.
 
     Raises:
         ValueError: If no parameter requires a gradient, or a number is out of range.

@@ -57,12 +57,12 @@ class OptimizationConfig(Config):
     momentum: float = _optimization(0.9, "Momentum of sgd and muon.", minimum=0, below=1)
     adam_betas: tuple[float, ...] = _optimization(
         (0.9, 0.999),
-        "Decay rates of the first and of the second moment of adam and adamw (also in muon), such as 0.9,0.95.",
+        "Decay rates of the first and of the second moment of adam, adamw and the adamw inside muon, such as 0.9,0.95.",
         minimum=0,
         below=1,
     )
     adam_eps: float = _optimization(
-        1e-8, "Number that adam and adamw (also in muon) add to the root of the second moment.", above=0
+        1e-8, "Number that adam, adamw and the adamw inside muon add to the root of the second moment.", above=0
     )
     weight_decay: float = _optimization(
         0.0, "Weight decay; biases and batch normalization are never decayed.", minimum=0

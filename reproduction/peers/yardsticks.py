@@ -1,4 +1,4 @@
-"""Peers that the launchers do not have: initial weights, layers and optimizers, each with its source.
+"""Peers that the launchers do not have: initial weights, layers and new weights in training, each with its source.
 
 All of them train the network of the config with its recipe, in a loop of PyTorch.
 """
@@ -19,23 +19,18 @@ from jumpstart.monitor import StatusMonitor
 from model.config.experiment import ExperimentConfig
 from model.config.rectangular import RectangularConfig
 from model.experiment import regularizer_of
-from model.optimization import lr_at
+from model.optimization import lr_at, make_optimizer
 from model.rectangular import RectangularNetwork
 from model.rectangular_network import make_network
 from sweep.machine import seed_everything
 from sweep.rectangular import make_data
 
 Prepare = Callable[[RectangularNetwork, Tensor], None]
-Optimizers = Callable[[RectangularNetwork, float], list[torch.optim.Optimizer]]
 AfterStep = Callable[[RectangularNetwork, Tensor, int, torch.optim.Optimizer], None]
 
 
 def _nothing(*args: object) -> None:
     pass
-
-
-def _adam(network: RectangularNetwork, lr: float) -> list[torch.optim.Optimizer]:
-    return [torch.optim.Adam(network.parameters(), lr=lr, fused=True)]
 
 
 @dataclass(frozen=True)
@@ -44,12 +39,10 @@ class Peer:
 
     Attributes:
         prepare: Changes the network before training; takes the network and the training inputs.
-        optimizers: Makes the optimizers from the network and the learning rate.
-        after_step: Takes the network, a batch, the number of the step and the first optimizer after each step.
+        after_step: Takes the network, a batch, the number of the step and the optimizer after each step.
     """
 
     prepare: Prepare = _nothing
-    optimizers: Optimizers = _adam
     after_step: AfterStep = _nothing
 
 
@@ -121,17 +114,6 @@ def fixup(network: RectangularNetwork, x: Tensor) -> None:
         nn.init.zeros_(last.bias)
 
 
-def muon(network: RectangularNetwork, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the weights of the hidden layers, Adam for the rest (Jordan et al., 2024), by ``torch.optim``."""
-    weights = [layer.weight for layer in hidden(network)[1:]]
-    known = {id(weight) for weight in weights}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in known]
-    return [
-        torch.optim.Muon(weights, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.Adam(rest, lr=lr, fused=True),
-    ]
-
-
 RECYCLE_EVERY = 100
 """Steps from one search for dormant units to the next."""
 DORMANT = 0.025
@@ -166,7 +148,6 @@ PEERS = {
     "layernorm": Peer(prepare=layernorm),
     "fixup": Peer(prepare=fixup),
     "redo": Peer(after_step=redo),
-    "muon": Peer(optimizers=muon),
 }
 
 
@@ -181,7 +162,7 @@ def table(name: str, configs: Sequence[ExperimentConfig]) -> pd.DataFrame:
 
 
 class Trainer:
-    """A network of a config in training with a peer: its data, its optimizers, and one step after another.
+    """A network of a config in training with a peer: its data, its optimizer, and one step after another.
 
     Args:
         peer: What differs from the plain recipe.
@@ -190,7 +171,7 @@ class Trainer:
     Attributes:
         data: The data of the config.
         network: The network, prepared by the peer.
-        optimizers: Those of the peer.
+        optimizer: That of the config.
         jumpstart: The Jumpstart loss, if the lambda of the config is above 0.
     """
 
@@ -204,7 +185,7 @@ class Trainer:
         data.setup()
         self.data, self.network = data, make_network(config, data.input_shape, data.num_classes)
         peer.prepare(self.network, data.x_train)
-        self.optimizers = peer.optimizers(self.network, config.lr)
+        self.optimizer = make_optimizer(config, self.network.parameters())
         self.jumpstart = regularizer_of(config, self.network) if config.lambda_ else None
 
     def step(self, x: Tensor, y: Tensor, number: int) -> None:
@@ -221,9 +202,8 @@ class Trainer:
             loss = loss + self._config.lambda_ * self.jumpstart.loss
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self._config.gradient_clip or math.inf)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self._peer.after_step(self.network, x, number, self.optimizers[0])
+        self.optimizer.step()
+        self._peer.after_step(self.network, x, number, self.optimizer)
 
 
 def _trained(peer: Peer, config: ExperimentConfig) -> dict[str, float]:
@@ -232,7 +212,7 @@ def _trained(peer: Peer, config: ExperimentConfig) -> dict[str, float]:
     network, data = trainer.network, trainer.data
     batches = data.batches("train", shuffle=True)
     for epoch in range(config.epochs):
-        for group in (group for optimizer in trainer.optimizers for group in optimizer.param_groups):
+        for group in trainer.optimizer.param_groups:
             group["lr"] = lr_at(config, epoch)
         for number, (x, y) in enumerate(batches, start=epoch * len(batches) + 1):
             trainer.step(x, y, number)

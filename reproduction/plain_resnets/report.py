@@ -10,6 +10,11 @@ from jumpstart.table import to_markdown
 from reproduction.page import fill_page
 from reproduction.study import Study
 
+SHORT = "accuracy"
+"""The table of the methods that train for 12 epochs and have no ending."""
+ENDINGS = ("deeper", "long", "mnist10k", "muon", "muon_mnist10k", "muon_mnist10k_long", "muon_28px")
+"""The other tables: the endings of the names of their methods."""
+
 
 def write(study: Study) -> None:
     """Write the tables into the page of the study.
@@ -19,14 +24,13 @@ def write(study: Study) -> None:
     """
     tables = {
         name: accuracy_table(study, [method for method in study.methods if _table_of(method) == name])
-        for name in ("accuracy", "long", "mnist10k")
+        for name in (SHORT, *ENDINGS)
     }
     fill_page(study.folder / "README.md", tables)
 
 
 def _table_of(method: str) -> str:
-    ending = method.rpartition("_")[2]
-    return ending if ending in ("long", "mnist10k") else "accuracy"
+    return max((ending for ending in ENDINGS if method.endswith(f"_{ending}")), key=len, default=SHORT)
 
 
 def accuracy_table(study: Study, methods: Iterable[str]) -> str:

@@ -91,23 +91,13 @@ def test_branches_of_fixup_begin_at_zero() -> None:
     assert torch.equal(carried[6], first)  # the branches add nothing
 
 
-def test_muon_trains_the_hidden_weights_and_adam_the_rest() -> None:
-    net = network()
-    own, rest = yardsticks.muon(net, 0.01)
-    weights = {id(parameter) for parameter in own.param_groups[0]["params"]}
-    others = {id(parameter) for parameter in rest.param_groups[0]["params"]}
-    assert weights == {id(layer.weight) for layer in hidden(net)[1:]}
-    assert weights | others == {id(parameter) for parameter in net.parameters()}
-    assert not weights & others
-
-
 def test_dormant_units_begin_anew_and_all_others_stay() -> None:
     net = network(depth=3)
     first, second, _ = hidden(net)
     with torch.no_grad():
         first.bias[1] = -1000.0  # a dead unit
         first.bias[[0, 2, 3]] = 10.0
-    (adam,) = yardsticks.Peer().optimizers(net, 1e-3)
+    adam = torch.optim.Adam(net.parameters(), 1e-3)
     net(X).sum().backward()
     adam.step()
     before = [layer.weight.clone() for layer in (first, second)]

@@ -308,7 +308,8 @@ def test_flags_of_a_sweep_without_effect_on_a_single_run_are_named() -> None:
     parsed = read(*words, "--executor=local", "--momentum=0.5").single_run()
     message = no_effect_message(parsed.config, parsed.given, None, parsed.unused)
     several = ("keep=all", "retries=1", "workers=2", "gpus_per_run=0.5", "max_runs=9")
-    parts = ["momentum=0.5 (needs optimizer=sgd)", *(f"{text} (needs several runs)" for text in several)]
+    parts = ["momentum=0.5 (needs optimizer=sgd or optimizer=muon)"]
+    parts += [f"{text} (needs several runs)" for text in several]
     assert message == f"no effect in this run: {', '.join(parts)}."
 
 

@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
         fused: bool = True,
     ) -> None:
         if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be >= 0 and < 1, got {momentum}.")
+            raise ValueError(f"momentum must be >= 0 and < 1, got {momentum}. Usual values are 0.9 and 0.95.")
         parameters = list(parameters)
         weights = [parameter for parameter in parameters if parameter.dim() > 1]
         matrices = {id(weight) for weight in weights[1:-1]}
